@@ -1,0 +1,32 @@
+"""LoRA (arXiv 2106.09685), with rsLoRA, DoRA and the initializations that need neither data nor gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from appkit.adapters import Exported, Method
+from appkit.adapters.lora.config import LoraOptions, servable
+
+__all__ = ["METHOD"]
+
+
+def _build(base: Any, options: LoraOptions) -> Any:
+    from appkit.adapters.lora.build import lora_model
+
+    return lora_model(base, options)
+
+
+def _export(model: Any, options: LoraOptions) -> Exported:
+    from appkit.adapters.lora.export import export
+
+    return export(model, options)
+
+
+METHOD = Method(
+    name="lora",
+    summary="low-rank updates of the linear layers",
+    config=LoraOptions,
+    build=_build,
+    servable=servable,
+    export=_export,
+)

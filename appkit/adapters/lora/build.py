@@ -1,0 +1,73 @@
+"""Put LoRA on a base model, through PEFT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from appkit.adapters.lora.config import LoraOptions
+from appkit.adapters.lora.fast import install
+from appkit.errors import ConfigError
+
+__all__ = ["lora_model"]
+
+
+def lora_model(base: Any, options: LoraOptions) -> Any:
+    """PEFT model over `base` with fp32 factors; everything else frozen.
+
+    Plain layers take the short path of `fast`; the others keep PEFT's own forward. The random factors come
+    from torch's global generator: seed it first.
+
+    Raises ConfigError when a target names no linear layer of the base.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    targets = "all-linear" if options.targets == "all-linear" else list(options.targets)
+    _check_targets(base, targets)
+    init: bool | str = True if options.init == "default" else options.init
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=options.rank,
+        lora_alpha=options.alpha,  # type: ignore[arg-type]
+        lora_dropout=options.dropout,
+        target_modules=targets,
+        use_rslora=options.rslora,
+        use_dora=options.dora,
+        init_lora_weights=init,  # type: ignore[arg-type]
+        bias="none",
+    )
+    if options.changes_base and getattr(base, "is_quantized", False):
+        raise ConfigError(
+            f"method.init={options.init} changes the base's weights, which stay quantized here; "
+            "use quant=none, quant.dequantize=always, or method.init=default"
+        )
+    model = get_peft_model(base, config, autocast_adapter_dtype=True)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            # the truth is fp32: bf16 updates below 2^-8 of a weight would vanish
+            parameter.data = parameter.data.float()
+    if options.changes_base:
+        _remember_start(model)
+    install(model)
+    return model
+
+
+def _check_targets(base: Any, targets: str | list[str]) -> None:
+    if targets == "all-linear":
+        return
+    linear = {name.rsplit(".", 1)[-1] for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)}
+    unknown = [target for target in targets if target not in linear]
+    if unknown:
+        raise ConfigError(
+            f"method.targets names {', '.join(map(repr, unknown))}, which the base does not have; "
+            f"its linear layers: {', '.join(sorted(linear))}"
+        )
+
+
+def _remember_start(model: Any) -> None:
+    # ΔW = s (B A - B0 A0): the export needs the factors that were taken out of the base
+    for module in model.modules():
+        if hasattr(module, "lora_A") and "default" in getattr(module, "lora_A", {}):
+            module.register_buffer("lora_A_start", module.lora_A["default"].weight.detach().clone(), persistent=False)
+            module.register_buffer("lora_B_start", module.lora_B["default"].weight.detach().clone(), persistent=False)

@@ -1,0 +1,49 @@
+"""The adapter in the form that engines load: a plain LoRA on the unmodified base."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from appkit.adapters import Exported
+from appkit.adapters.lora.config import LoraOptions
+
+__all__ = ["export"]
+
+
+def export(model: Any, options: LoraOptions) -> Exported:
+    """Adapter config and tensors under PEFT's names.
+
+    An initialization that changed the base (PiSSA, OLoRA) is turned into an update of the original base:
+    s (B A - B0 A0) = s [B | -B0] [A ; A0], of twice the rank.
+    """
+    from peft import get_peft_model_state_dict
+
+    config = model.peft_config["default"].to_dict()
+    config["inference_mode"] = True
+    config["target_modules"] = sorted(config["target_modules"])
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in get_peft_model_state_dict(model).items()
+    }
+    if not options.changes_base:
+        return Exported("lora", config, tensors, error=0.0)
+    error = 0.0
+    for path, module in model.named_modules():
+        if not hasattr(module, "lora_A_start"):
+            continue
+        A, B = tensors[f"{path}.lora_A.weight"], tensors[f"{path}.lora_B.weight"]
+        A0, B0 = module.lora_A_start.cpu(), module.lora_B_start.cpu()
+        doubled_A, doubled_B = torch.cat([A, A0]), torch.cat([B, -B0], dim=1)
+        tensors[f"{path}.lora_A.weight"], tensors[f"{path}.lora_B.weight"] = doubled_A, doubled_B
+        update = B @ A - B0 @ A0
+        error = max(error, float((doubled_B @ doubled_A - update).norm() / update.norm().clamp_min(1e-12)))
+    scaling = options.alpha / (math.sqrt(options.rank) if options.rslora else options.rank)
+    config |= {
+        "r": 2 * options.rank,
+        "lora_alpha": scaling * 2 * options.rank,
+        "use_rslora": False,
+        "init_lora_weights": True,
+    }
+    return Exported("lora", config, tensors, error)

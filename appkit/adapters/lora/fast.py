@@ -1,0 +1,93 @@
+"""The low-rank product in as few passes as it needs.
+
+PEFT's forward casts the input to the factors' dtype, drops out, multiplies twice, scales and adds: five passes
+over the activations for two thin products. Here the product is added into the base's output in place, the
+scale rides on the thin side, and the fp32 factors are cast (they are small), not the activations.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import linear
+
+__all__ = ["LowRank", "install"]
+
+
+class LowRank(torch.autograd.Function):
+    """x (..., I), weight (O, I) frozen, A (r, I), B (O, r), s -> x W^T + bias + s (x A^T) B^T, (..., O)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        A: torch.Tensor,
+        B: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        flat = x.reshape(-1, x.shape[-1])  # (T, I)
+        A, B = A.to(x.dtype), B.to(x.dtype) * scale
+        middle = flat @ A.T  # (T, r)
+        out = linear(flat, weight, bias).addmm_(middle, B.T)  # (T, O)
+        ctx.save_for_backward(flat, weight, A, B, middle)
+        ctx.scale, ctx.shape = scale, x.shape
+        return out.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        flat, weight, A, B, middle = ctx.saved_tensors
+        gradient = gradients[0].reshape(-1, gradients[0].shape[-1])  # (T, O)
+        thin = gradient @ B  # (T, r)
+        to_x = None
+        if ctx.needs_input_grad[0]:
+            to_x = (gradient @ weight).addmm_(thin, A).view(ctx.shape)  # (T, I)
+        # fp32 out of a low-precision product: the accumulation over T happens in fp32 inside the product
+        to_A = (thin.T @ flat).float()
+        to_B = (gradient.T @ middle).float().mul_(ctx.scale)
+        return to_x, None, None, to_A, to_B, None
+
+
+def install(model: torch.nn.Module, adapter: str = "default") -> int:
+    """Give every plain LoRA layer of a PEFT model the short path; returns how many took it.
+
+    A layer keeps PEFT's own forward when anything asks for more than the plain product: another base than a
+    plain linear (quantized), dropout above 0, DoRA, a bias in the factors.
+    """
+    from peft.tuners.lora.layer import Linear
+
+    count = 0
+    for module in model.modules():
+        if type(module) is Linear and _is_plain(module, adapter):
+            module.forward = _forward(module, adapter)
+            count += 1
+    return count
+
+
+def _is_plain(layer: Any, adapter: str) -> bool:
+    return (
+        adapter in layer.lora_A
+        and type(layer.base_layer) is torch.nn.Linear
+        and not layer.base_layer.weight.requires_grad
+        and isinstance(layer.lora_dropout[adapter], torch.nn.Identity)
+        and not layer.lora_variant
+        and layer.lora_B[adapter].bias is None
+        and not layer.fan_in_fan_out
+    )
+
+
+def _forward(layer: Any, adapter: str) -> Any:
+    peft_forward = type(layer).forward.__get__(layer)
+
+    def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if layer.merged or layer.disable_adapters or layer.active_adapters != [adapter] or args or kwargs:
+            result: torch.Tensor = peft_forward(x, *args, **kwargs)
+            return result
+        base = layer.base_layer
+        A, B = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+        out: torch.Tensor = LowRank.apply(x, base.weight, base.bias, A, B, layer.scaling[adapter])
+        return out
+
+    return forward

@@ -1,0 +1,147 @@
+"""Attention per sequence over rows laid end to end, and over a growing cache when decoding.
+
+A packed batch is one long line of T tokens. Linear layers want it so; attention must not: computed over the
+whole T x T square, most work is masked away, and a wrong mask leaks rows into each other. Here the packed
+queries, keys and values are scattered into (rows, longest) and attended row by row. Tokens that all rows
+begin with (the chat template's opening, the instruction) are laid down once, before the rows, and every row
+attends to them: their hidden states do not depend on what follows, so the sum of the rows' losses and its
+gradient are the same as with a copy in each row.
+
+Registered with transformers as the attention implementation "appkit"; the model passes `segments` through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+if TYPE_CHECKING:
+    from appkit.generate import Cache
+
+__all__ = ["NAME", "Segments", "use"]
+
+NAME = "appkit"
+
+
+@dataclass(frozen=True)
+class Segments:
+    """How S rows lie in one line of tokens: first `prefix` shared tokens, then the rows' own, R in all.
+
+    row, column: (R,) int64, the row of each own token and its place among the row's own tokens.
+    rows, longest: S, and the most own tokens of a row.
+    cache: keys and values of earlier tokens, when decoding.
+    """
+
+    row: torch.Tensor
+    column: torch.Tensor
+    rows: int
+    longest: int
+    prefix: int = 0
+    cache: Cache | None = None
+
+    @classmethod
+    def of(
+        cls,
+        lengths: list[int],
+        device: torch.device | str = "cpu",
+        *,
+        prefix: int = 0,
+        cache: Cache | None = None,
+    ) -> Segments:
+        """Rows with `lengths` own tokens behind `prefix` shared ones."""
+        counts = torch.tensor(lengths, device=device)
+        row = torch.repeat_interleave(torch.arange(len(lengths), device=device), counts)
+        starts = torch.cumsum(counts, 0) - counts
+        column = torch.arange(int(counts.sum()), device=device) - starts[row]
+        return cls(row, column, len(lengths), max(lengths), prefix, cache)
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """(prefix + R,) int64, the place of every token in its sequence."""
+        shared = torch.arange(self.prefix, device=self.column.device)
+        return torch.cat([shared, self.column + self.prefix])
+
+    def spread(self, packed: torch.Tensor) -> torch.Tensor:
+        """(1, H, R, D) -> (S, H, L, D), zero where a row has no token."""
+        S, L = self.rows, self.longest
+        padded = packed.new_zeros(S, L, packed.shape[1], packed.shape[3])
+        return padded.index_put((self.row, self.column), packed[0].transpose(0, 1)).transpose(1, 2)
+
+    def pack(self, rows: torch.Tensor) -> torch.Tensor:
+        """(S, H, L, D) -> (1, R, H, D)."""
+        return rows.transpose(1, 2)[self.row, self.column][None]
+
+
+def visible(queries: torch.Tensor, keys: torch.Tensor, window: int | None) -> torch.Tensor:
+    """Positions (..., Q) and (..., N) -> (..., Q, N) bool: causal, and at most `window` - 1 tokens back."""
+    distance = queries[..., :, None] - keys[..., None, :]
+    return distance >= 0 if window is None else (distance >= 0) & (distance < window)
+
+
+def _packed(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    segments: Segments | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """query (1, H, T, D), key and value (1, K, T, D) with K dividing H -> (1, T, H, D), None.
+
+    Raises ValueError for what this implementation does not compute, rather than computing it wrongly.
+    """
+    if segments is None:
+        raise ValueError("the 'appkit' attention needs segments=Segments.of(lengths) in the model call")
+    if softcap is not None:
+        raise ValueError("attention soft-capping is not supported; choose a base without attn_logit_softcapping")
+    if attention_mask is not None:
+        raise ValueError("the 'appkit' attention takes no mask: segments say which tokens see each other")
+    if segments.cache is not None:
+        return segments.cache.attend(module, query, key, value, segments, scaling, sliding_window), None
+    P, L = segments.prefix, segments.longest
+    options = {"scale": scaling, "dropout_p": dropout, "enable_gqa": query.shape[1] != key.shape[1]}
+    place = torch.arange(P + L, device=query.device)
+    keys, values = segments.spread(key[:, :, P:]), segments.spread(value[:, :, P:])
+    if P:
+        S = segments.rows
+        keys = torch.cat([key[:, :, :P].expand(S, -1, -1, -1), keys], 2)  # (S, K, P + L, D)
+        values = torch.cat([value[:, :, :P].expand(S, -1, -1, -1), values], 2)
+    windowed = sliding_window is not None and sliding_window < P + L
+    # Pads stand behind a row's tokens, so the causal rule alone hides them.
+    out = scaled_dot_product_attention(
+        segments.spread(query[:, :, P:]),
+        keys,
+        values,
+        attn_mask=visible(place[P:], place, sliding_window) if P or windowed else None,
+        is_causal=not (P or windowed),
+        **options,
+    )  # (S, H, L, D)
+    packed = segments.pack(out)
+    if not P:
+        return packed, None
+    shared = scaled_dot_product_attention(
+        query[:, :, :P],
+        key[:, :, :P],
+        value[:, :, :P],
+        attn_mask=visible(place[:P], place[:P], sliding_window) if windowed else None,
+        is_causal=not windowed,
+        **options,
+    )  # (1, H, P, D)
+    return torch.cat([shared.transpose(1, 2), packed], 1), None
+
+
+def use(model: torch.nn.Module) -> None:
+    """Make `model` (a transformers model) attend through `Segments`."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    ALL_ATTENTION_FUNCTIONS.register(NAME, _packed)
+    model.set_attn_implementation(NAME)  # type: ignore[operator]

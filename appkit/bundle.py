@@ -1,0 +1,264 @@
+"""The adapter bundle: a directory in PEFT's own form, plus what proves and describes it.
+
+    adapter_config.json  adapter_model.safetensors      plain PEFT
+    reference.safetensors                               what the live trained model answered: see `reference`
+    appkit.json                                         manifest
+    report.md  README.md                                evidence and model card
+
+The payload is every file but the manifest and `certificates/`; its sha names the bundle. Written atomically,
+safetensors only. Reading the manifest needs no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from appkit.cache import staged
+from appkit.checkpoint import file_sha256
+from appkit.errors import BundleError
+
+if TYPE_CHECKING:
+    from appkit.adapters import Exported
+    from appkit.chat import Chat
+    from appkit.config import RunConfig
+    from appkit.task import Prediction, Task
+
+__all__ = ["Manifest", "Specialist", "load", "read_manifest", "reference", "write"]
+
+SCHEMA = 1
+MANIFEST = "appkit.json"
+PAYLOAD = ("adapter_config.json", "adapter_model.safetensors", "reference.safetensors", "report.md", "README.md")
+
+Manifest = dict[str, Any]
+
+
+def reference(
+    model: Any, chat: Chat, task: Task, options: Any, rows: Sequence[Any], cap: int
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the live trained model gives for fixed inputs of the pack; tensors and metadata.
+
+    The rows are the pack's own examples, never the user's data. For N canaries laid end to end:
+    `tokens` (T,) int64 prompt and greedy answer; `lengths`, `supervised` (N,) int64, the tokens of each and
+    the place of its first answered one; `adapter`, `base` (L,) fp32, log-probability in nats of each answered
+    token with the adapter on and off; `adapter_bf16` (L,) fp32, the same with everything computed in bf16:
+    the training side's own rounding noise.
+    """
+    import torch
+
+    from appkit.batching import Example, collate
+    from appkit.generate import generate
+    from appkit.heads import lm
+
+    prompts = [chat.prompt(task.prompt(row, options)) for row in rows]
+    stop = chat.stops(task.decoding.stop)
+    answers = generate(model, prompts, max_new_tokens=cap, stop=stop)
+    end = min(chat.stop)
+    examples = [
+        Example(tuple(prompt) + answer.tokens + (() if answer.truncated else (end,)), len(prompt))
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+    batch = collate(examples, next(model.parameters()).device)
+    on = -lm.token_losses(model, batch)
+    with model.disable_adapter():
+        off = -lm.token_losses(model, batch)
+    with _computed_in_bf16(model):
+        rounded = -lm.token_losses(model, batch)
+    tensors = {
+        "tokens": torch.tensor([token for example in examples for token in example.tokens]),
+        "lengths": torch.tensor([len(example.tokens) for example in examples]),
+        "supervised": torch.tensor([example.supervised for example in examples]),
+        "adapter": on.float().cpu(),
+        "base": off.float().cpu(),
+        "adapter_bf16": rounded.float().cpu(),
+    }
+    if torch.equal(tensors["adapter"], tensors["base"]):
+        raise BundleError("the adapter changes nothing: its log-probabilities equal the base's; train longer")
+    return tensors, {"dtype": str(next(model.parameters()).dtype), "rows": str(len(rows))}
+
+
+class _computed_in_bf16:  # noqa: N801 - reads as a phrase at the with statement
+    """Round every parameter to bf16 for a while; the exact values come back afterwards."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def __enter__(self) -> None:
+        import torch
+
+        self.kept = {name: parameter.data for name, parameter in self.model.named_parameters()}
+        for parameter in self.model.parameters():
+            if parameter.dtype == torch.float32:
+                parameter.data = parameter.data.to(torch.bfloat16)
+
+    def __exit__(self, *_: object) -> None:
+        for name, parameter in self.model.named_parameters():
+            parameter.data = self.kept[name]
+
+
+def write(
+    target: Path,
+    exported: Exported,
+    tensors: dict[str, Any],
+    metadata: dict[str, str],
+    manifest: Manifest,
+    report: str,
+    card: str,
+) -> Path:
+    """Write the bundle; `manifest` gets the schema version, the files' hashes and the payload's sha."""
+    from safetensors.torch import save_file
+
+    with staged(target) as stage:
+        config = dict(exported.config)
+        config["base_model_name_or_path"] = manifest["base"]["id"]
+        (stage / "adapter_config.json").write_text(
+            json.dumps(config, indent=1, sort_keys=True, default=_plain) + "\n", encoding="utf-8"
+        )
+        save_file(dict(exported.tensors), stage / "adapter_model.safetensors", metadata={"format": "pt"})
+        save_file(tensors, stage / "reference.safetensors", metadata=metadata)
+        (stage / "report.md").write_text(report, encoding="utf-8")
+        (stage / "README.md").write_text(card, encoding="utf-8")
+        files = {name: file_sha256(stage / name) for name in PAYLOAD}
+        manifest = {"schema": SCHEMA, "sha": payload_sha(files), "files": files, **manifest}
+        (stage / MANIFEST).write_text(
+            json.dumps(manifest, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8"
+        )
+    return target
+
+
+def _plain(value: Any) -> Any:
+    """PEFT's config holds sets and enums."""
+    return sorted(value) if isinstance(value, set) else getattr(value, "value", str(value))
+
+
+def payload_sha(files: dict[str, str]) -> str:
+    """One hash of the payload: of its files' names and hashes."""
+    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
+
+
+def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
+    """The bundle's manifest, its files checked against their hashes.
+
+    Raises BundleError for a directory that is no bundle, another schema version, a missing or changed file.
+    """
+    try:
+        manifest: Manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        hint = f"; try {path / 'bundle'}" if (path / "bundle" / MANIFEST).exists() else ""
+        raise BundleError(f"{path} is no bundle (no {MANIFEST}){hint}") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path / MANIFEST} cannot be read: {error}") from None
+    if manifest.get("schema") != SCHEMA:
+        raise BundleError(
+            f"{path} has schema version {manifest.get('schema')}, this appkit reads {SCHEMA}; "
+            "install the appkit that wrote it, or train it anew"
+        )
+    if verify:
+        for name, recorded in manifest["files"].items():
+            file = path / name
+            if not file.is_file():
+                raise BundleError(f"{path} is incomplete: {name} is missing; copy the bundle again")
+            if (got := file_sha256(file)) != recorded:
+                raise BundleError(
+                    f"{file} was changed after it was written (sha256 {got[:12]}…, recorded {recorded[:12]}…); "
+                    "copy the bundle again"
+                )
+        if payload_sha(manifest["files"]) != manifest["sha"]:
+            raise BundleError(f"{path / MANIFEST} was changed: its sha does not fit its files; copy the bundle again")
+    return manifest
+
+
+@dataclass
+class Specialist:
+    """A loaded bundle: base, adapter and the pack's own way of asking and reading."""
+
+    path: Path
+    manifest: Manifest
+    task: Task
+    config: RunConfig
+    model: Any
+    chat: Chat
+
+    @property
+    def cap(self) -> int:
+        """The most tokens of an answer."""
+        return int(self.manifest["decoding"]["cap"])
+
+    def predict(self, inputs: Sequence[str | dict[str, Any] | Any], *, batch_rows: int = 64) -> list[Prediction]:
+        """Answer the inputs, in order: bare texts, dicts with the schema's input fields, or rows.
+
+        Raises DataError for an input that does not fit the pack's schema.
+        """
+        from appkit.evaluation import answer
+
+        rows = [input_row(self.task, one) for one in inputs]
+        return answer(
+            self.model, self.chat, self.task, self.config.task, rows, self.config.decoding, self.cap,
+            batch_rows=batch_rows,
+        )
+
+
+def input_row(task: Task, value: Any) -> Any:
+    """`task.input_row`, its error as one line (DataError)."""
+    from pydantic import ValidationError
+
+    from appkit.errors import DataError
+
+    try:
+        return task.input_row(value)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = ".".join(map(str, fault["loc"])) or task.input
+        shown = repr(fault["input"])
+        raise DataError(f"{field}: {fault['msg']}, got {shown[:80]}{'…' if len(shown) > 80 else ''}") from None
+
+
+def load(path: str | Path, *, device: str | None = None) -> Specialist:
+    """Load a bundle, or the bundle of a run directory, ready to predict.
+
+    The base is the one the bundle was trained on, quantized and computed the same way.
+
+    Raises BundleError when a file was changed, the schema is another's, or the base on this machine is not
+    the one it was trained on; ModelError when the base cannot be had.
+    """
+    from appkit.config import ModelConfig, build_run_config
+    from appkit.plugins import load_task
+
+    path = Path(path)
+    if not (path / MANIFEST).exists() and (path / "bundle" / MANIFEST).exists():
+        path = path / "bundle"
+    manifest = read_manifest(path)
+    config = build_run_config(manifest["config"])
+    task = load_task(config.task.name)
+
+    from appkit import attention
+    from appkit.adapters.lora.fast import install
+    from appkit.chat import Chat
+    from appkit.models import load_base
+
+    # the recorded dtype, not this machine's favourite: the same numbers as in training
+    trained_on = ModelConfig.model_validate(config.model.model_dump() | {"dtype": manifest["base"]["dtype"]})
+    base = load_base(trained_on, config.quant, device=device)
+    if base.fingerprint.base != manifest["base"]["fingerprint"]:
+        raise BundleError(
+            f"{path} was trained on {manifest['base']['id']} with fingerprint "
+            f"{manifest['base']['fingerprint'][:19]}…, this machine's {config.model.name} has "
+            f"{base.fingerprint.base[:19]}…; pull the base the bundle names, or train it anew"
+        )
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(base.model, str(path))
+    attention.use(base.model)
+    install(model)
+    model.eval()
+    chat = Chat.of(base)
+    if chat.fingerprint() != manifest["template"]:
+        raise BundleError(
+            f"{path} was trained with another chat template than the one of {base.path}; "
+            "the answers would differ; pull the base again"
+        )
+    return Specialist(path, manifest, task, config, model, chat)

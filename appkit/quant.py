@@ -1,0 +1,146 @@
+"""Quantizing a frozen base: NF4, LLM.int8 or nothing, from a directory of safetensors.
+
+Quantized are the linear layers, except the output layer (tied to the embedding in most small models):
+transformers' own default. NF4 is always computed from the checkpoint rounded to bf16, whatever the compute
+dtype, so that the same base gives the same numbers on machines with and without bf16 products.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from appkit.config import QuantConfig
+from appkit.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["load_quantized", "quantizable", "round_to_nf4_"]
+
+log = logging.getLogger(__name__)
+
+
+def load_quantized(
+    path: Path, quant: QuantConfig, dtype: torch.dtype, device: torch.device
+) -> tuple[Any, str]:
+    """Load a causal LM and quantize it; gives the model and a line that says how, for reports.
+
+    `dtype` is the compute dtype. Nothing is run through the model: on AVX-512 bitsandbytes repacks 4-bit
+    weights in place at the first forward without gradients, and what is dequantized after that is garbage.
+    Raises ModelError for a missing bitsandbytes, or weights that do not fit the architecture.
+    """
+    import torch
+
+    if quant.name == "none":
+        model = _from_pretrained(path, dtype=dtype, device_map={"": device})
+        return model, f"none ({_short(dtype)})"
+
+    version = _bitsandbytes_version(quant)
+    if quant.name == "int8":
+        from transformers import BitsAndBytesConfig
+
+        config = BitsAndBytesConfig(load_in_8bit=True)
+        model = _from_pretrained(path, dtype=dtype, device_map={"": device}, quantization_config=config)
+        return model, f"int8 (bitsandbytes {version}), {_short(dtype)}"
+
+    what = f"nf4{' double' if quant.double_quant else ''} (bitsandbytes {version})"
+    if _dequantize(path, quant, dtype, device):
+        model = _from_pretrained(path, dtype=torch.bfloat16, device_map={"": device})
+        for linear in quantizable(model).values():
+            round_to_nf4_(linear.weight, double_quant=quant.double_quant)
+        return model.to(dtype), f"{what}, dequantized once, {_short(dtype)}"
+    return _linear4bit(path, quant, dtype, device), f"{what}, 4-bit in memory, {_short(dtype)}"
+
+
+def quantizable(model: Any) -> dict[str, torch.nn.Linear]:
+    """The linear layers that get quantized, by module name: all but the output layer."""
+    from torch import nn
+
+    output = model.get_output_embeddings()
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if type(module) is nn.Linear and module is not output
+    }
+
+
+def round_to_nf4_(weight: torch.Tensor, *, double_quant: bool) -> None:
+    """Quantize a weight (out, in) to NF4 and back, in place: what a 4-bit layer would multiply with."""
+    from bitsandbytes import functional
+
+    packed, state = functional.quantize_4bit(
+        weight.data.contiguous(), compress_statistics=double_quant, quant_type="nf4"
+    )
+    weight.data.copy_(functional.dequantize_4bit(packed, state))
+
+
+def _dequantize(path: Path, quant: QuantConfig, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether NF4 weights become plain linears: as asked, or on a CPU with room for them."""
+    if quant.dequantize != "auto":
+        return quant.dequantize == "always"
+    if device.type != "cpu":
+        return False
+    import psutil
+
+    stored = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+    need = stored * dtype.itemsize // 2  # checkpoints hold 2 bytes a weight; an fp32 one needs less than this
+    free = int(psutil.virtual_memory().available)
+    if need > free:
+        log.warning(
+            "keeping the weights in 4 bits, which is slower: plain ones need about %.1f GB, %.1f GB are free",
+            need / 1e9,
+            free / 1e9,
+        )
+    return need <= free
+
+
+def _linear4bit(path: Path, quant: QuantConfig, dtype: torch.dtype, device: torch.device) -> Any:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=quant.double_quant,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    model = _from_pretrained(
+        path, dtype=torch.bfloat16, device_map={"": device}, quantization_config=config
+    )
+    # Only the rest is cast: model.to() refuses quantized models, and NF4 must come from bf16 values.
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+    return model
+
+
+def _from_pretrained(path: Path, **options: Any) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    model, report = AutoModelForCausalLM.from_pretrained(
+        path, local_files_only=True, output_loading_info=True, **options
+    )
+    # transformers fills absent tensors with random numbers and goes on.
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(
+            f"{path} lacks {len(missing)} of the tensors its config.json asks for, first {missing[0]!r}; "
+            "the weights and the config do not belong together, fetch both again"
+        )
+    return model
+
+
+def _bitsandbytes_version(quant: QuantConfig) -> str:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError(
+            f"quant={quant.name} needs the package bitsandbytes, which is not installed; "
+            "pip install bitsandbytes, or use quant=none"
+        )
+    return importlib.metadata.version("bitsandbytes")
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,223 @@
+"""What a run shows: the table, the verdict in words, plots, the report and the model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from appkit import stats
+from appkit.evaluation import Evaluation
+from appkit.task import Task
+
+__all__ = ["comparisons", "markdown_table", "model_card", "plot_curve", "plot_scores", "report", "table", "verdict"]
+
+WORST = 8
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _interval(interval: stats.Interval) -> str:
+    return f"{_number(interval.value)}  [{_number(interval.low)}, {_number(interval.high)}]"
+
+
+def comparisons(a: Evaluation, b: Evaluation, resamples: int) -> dict[str, stats.Comparison]:
+    """b against a on the same rows, metric by metric."""
+    return {
+        name: stats.compare(a.scores[name].matrix, b.scores[name].matrix, b.scores[name].metric.aggregate, resamples)
+        for name in b.scores
+        if name in a.scores
+    }
+
+
+def verdict(task: Task, compared: stats.Comparison, a: str, b: str) -> str:
+    """One sentence on the primary metric: better, worse, or not shown and what would have been."""
+    gain = compared.difference if task.metric(task.primary).higher_is_better else -compared.difference
+    spread = f"{task.primary} {compared.difference:+.3f}, 95 % interval {compared.low:+.3f} to {compared.high:+.3f}"
+    if compared.p < 0.05 and gain > 0:
+        return f"{b} is better than {a}: {spread}, p = {_p(compared.p)}, n = {compared.n}."
+    if compared.p < 0.05:
+        return f"{b} is WORSE than {a}: {spread}, p = {_p(compared.p)}, n = {compared.n}."
+    return (
+        f"A difference between {b} and {a} is not shown: {spread}, p = {_p(compared.p)}; "
+        f"with n = {compared.n} a true difference of {compared.detectable:.3f} would be found four times in five."
+    )
+
+
+def _p(p: float) -> str:
+    return f"{p:.4f}" if p >= 0.001 else "< 0.001"
+
+
+def table(columns: Sequence[Evaluation]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: a metric a row, an evaluation a column, with its 95 % interval."""
+    header = ["metric", *(f"{one.who} (n = {len(one.records)})" for one in columns)]
+    rows = []
+    for name, score in columns[-1].scores.items():
+        arrow = "" if score.metric.higher_is_better else " (lower is better)"
+        cells = [_interval(one.scores[name].interval) if name in one.scores else "" for one in columns]
+        rows.append([name + arrow, *cells])
+    return header, rows
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def _strata(columns: Sequence[Evaluation], task: Task) -> str:
+    parts = []
+    for name in columns[-1].strata:
+        header = [name, "n", *(f"{task.primary}, {one.who}" for one in columns)]
+        rows = [
+            [group, str(interval.n), *(_interval(one.strata[name][group]) for one in columns)]
+            for group, interval in columns[-1].strata[name].items()
+        ]
+        parts.append(f"\n### By {name}\n\n{markdown_table(header, rows)}\n")
+    return "".join(parts)
+
+
+def _worst(evaluation: Evaluation, task: Task) -> str:
+    """Rows the adapter got wrong by the primary metric, those with the lowest sum of other metrics first."""
+    sign = 1 if task.metric(task.primary).higher_is_better else -1
+    primary = sign * evaluation.scores[task.primary].matrix[:, 0]
+    means = [score.matrix[:, 0] for score in evaluation.scores.values() if score.matrix.shape[1] == 1]
+    order = sorted(range(len(primary)), key=lambda row: (primary[row], sum(column[row] for column in means)))
+    lines = []
+    for row in order[:WORST]:
+        record, prediction = evaluation.records[row], evaluation.predictions[row]
+        error = f" — {prediction.parsed.error}" if prediction.parsed.error else ""
+        lines.append(
+            f"- {getattr(record.value, task.input)}\n"
+            f"  - expected `{getattr(record.value, task.output)}`\n"
+            f"  - answered `{prediction.text or '(nothing)'}`{error}\n"
+        )
+    return "".join(lines)
+
+
+def report(
+    task: Task,
+    columns: Sequence[Evaluation],
+    compared: Mapping[str, stats.Comparison],
+    summary: str,
+    facts: Mapping[str, str],
+    notes: Sequence[str],
+    *,
+    rows_shown: bool,
+) -> str:
+    """The run's report in Markdown. With `rows_shown` false it holds no row of the data (for bundles)."""
+    header, rows = table(columns)
+    parts = [f"# {task.name}: {task.summary}\n\n**{summary}**\n\n{markdown_table(header, rows)}\n"]
+    parts.append("\nIntervals: 95 %, percentile bootstrap over rows.\n")
+    parts += [f"- {metric.name}: {metric.description}\n" for metric in task.metrics]
+    if compared:
+        parts.append("\n## Paired differences\n\n")
+        parts.append(
+            markdown_table(
+                ["metric", "difference", "95 % interval", "p"],
+                [
+                    [name, f"{c.difference:+.3f}", f"{c.low:+.3f} to {c.high:+.3f}", _p(c.p)]
+                    for name, c in compared.items()
+                ],
+            )
+            + "\n"
+        )
+    parts.append(f"\n## By group\n{_strata(columns, task)}")
+    if rows_shown:
+        parts.append(f"\n## Worst examples\n\n{_worst(columns[-1], task)}")
+        parts.append("\n## Plots\n\n![scores](scores.png)\n\n![loss](loss.png)\n")
+    parts.append("\n## Facts\n\n" + markdown_table(["", ""], [[key, value] for key, value in facts.items()]) + "\n")
+    if notes:
+        parts.append("\n## Notes\n\n" + "".join(f"- {note}\n" for note in notes))
+    return "".join(parts)
+
+
+def model_card(task: Task, manifest: Mapping[str, Any], summary: str) -> str:
+    """README.md of a bundle, with the front matter that the hub reads."""
+    base = manifest["base"]
+    name = manifest["name"]
+    return (
+        f"---\nbase_model: {base['id']}\nlibrary_name: peft\npipeline_tag: text-generation\n"
+        f"tags: [appkit, {task.name}]\n---\n\n# {name}\n\n{task.summary}.\n\n**{summary}**\n\n"
+        f"- base: `{base['id']}` ({base['source']}{', revision ' + str(base['revision']) if base['revision'] else ''}), "
+        f"fingerprint `{base['fingerprint'][:19]}…`, quantized: {base['quantizer']}\n"
+        f"- method: {manifest['method']['name']}, exported as {manifest['exported']['kind']} of rank "
+        f"{manifest['exported']['rank']}\n- servable by: {', '.join(manifest['servable_by'])}\n"
+        f"- data: {', '.join(str(s['licence'] or 'licence unknown') + ' (' + s['split'] + ')' for s in manifest['data']['sources'])}\n\n"
+        "```python\nimport appkit\n\n"
+        f'appkit.load("path/to/{name}").predict(["{task.examples[0] if task.examples else "..."}"])\n```\n\n'
+        "It is in PEFT's own form too: `PeftModel.from_pretrained(base, \"path\")`. "
+        "Figures and how they were measured: [report.md](report.md).\n"
+    )
+
+
+INK, MUTED, BASE, OURS = "#1f2430", "#6b7280", "#b8c0cc", "#2563eb"
+
+
+def _axes(width: float, height: float) -> tuple[Any, Any]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(width, height), dpi=150, layout="constrained")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(colors=INK)
+    return figure, axes
+
+
+def plot_scores(columns: Sequence[Evaluation], task: Task, path: Path) -> None:
+    """Grouped bars with 95 % intervals; scores beyond 1 (BLEU) are drawn as a share of 100."""
+    from matplotlib import pyplot
+
+    names = [metric.name for metric in task.metrics if metric.higher_is_better]
+    figure, axes = _axes(1.6 + 1.25 * len(names), 3.4)
+    width = 0.8 / len(columns)
+    for place, one in enumerate(columns):
+        scale = [100 if one.scores[name].interval.high > 1.5 or name == "BLEU" else 1 for name in names]
+        intervals = [one.scores[name].interval for name in names]
+        values = [interval.value / s for interval, s in zip(intervals, scale, strict=True)]
+        errors = [
+            [max(0.0, (i.value - i.low) / s) for i, s in zip(intervals, scale, strict=True)],
+            [max(0.0, (i.high - i.value) / s) for i, s in zip(intervals, scale, strict=True)],
+        ]
+        at = [n + (place - (len(columns) - 1) / 2) * width for n in range(len(names))]
+        colour = OURS if place == len(columns) - 1 else BASE
+        axes.bar(at, values, width * 0.92, yerr=errors, color=colour, label=one.who, ecolor=MUTED, capsize=2)
+        for x, value, high in zip(at, values, errors[1], strict=True):
+            axes.annotate(f"{value:.2f}", (x, value + high + 0.02), ha="center", fontsize=8, color=INK)
+    axes.set_xticks(range(len(names)), [name + (" / 100" if name == "BLEU" else "") for name in names])
+    axes.set_ylim(0, 1.12)
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=len(columns))
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def plot_curve(curve: Path, path: Path, primary: str) -> None:
+    """Training loss by step, its running mean, and the dev metric where it was measured."""
+    from matplotlib import pyplot
+
+    entries = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]
+    steps = [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
+    measured = [(entry["step"], entry[f"eval_{primary}"]) for entry in entries if f"eval_{primary}" in entry]
+    figure, axes = _axes(6.4, 3.4)
+    axes.plot(*zip(*steps, strict=True), color=BASE, linewidth=1, label="loss of the step")
+    smooth, mean = [], steps[0][1]
+    for _, loss in steps:
+        mean = 0.9 * mean + 0.1 * loss
+        smooth.append(mean)
+    axes.plot([step for step, _ in steps], smooth, color=OURS, linewidth=2, label="running mean")
+    axes.set_xlabel("optimizer step", color=INK)
+    axes.set_ylabel("loss (nats per supervised token)", color=INK)
+    axes.set_ylim(bottom=0)
+    if measured:
+        right = axes.twinx()
+        right.plot(*zip(*measured, strict=True), "o-", color="#d97706", markersize=4, label=f"dev {primary}")
+        right.set_ylabel(f"dev {primary}", color="#d97706")
+        right.spines["top"].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path)
+    pyplot.close(figure)

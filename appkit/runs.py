@@ -1,0 +1,163 @@
+"""Run directories: one run each, locked while it is worked on, listed and pruned by `appkit runs`."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from appkit.cache import explained, write_text
+from appkit.errors import RunError
+
+__all__ = ["RunInfo", "create", "listed", "locked_run", "prune", "read_state", "state", "versions"]
+
+STATE = "run.json"
+ROOT = Path("runs")
+
+
+def create(run_dir: str | None, task: str) -> Path:
+    """A new, empty run directory; by default runs/<task>/<time>.
+
+    Raises RunError when it already holds a run.
+    """
+    if run_dir:
+        path = Path(run_dir)
+        if path.exists() and not path.is_dir():
+            raise RunError(f"run_dir={path} is a file; give a directory")
+        if path.is_dir() and any(entry.name != ".lock" for entry in path.iterdir()):
+            raise RunError(
+                f"run_dir={path} already holds files; give another directory, or go on with: "
+                f"appkit train --resume {path}"
+            )
+        with explained(path):
+            path.mkdir(parents=True, exist_ok=True)
+        return path
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in range(1000):
+        path = ROOT / task / (stamp if not number else f"{stamp}-{number}")
+        try:
+            with explained(path):
+                path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            continue
+    raise RunError(f"no free name below {ROOT / task}; give run_dir=")
+
+
+@contextmanager
+def locked_run(path: Path) -> Iterator[None]:
+    """Hold the run's lock; the kernel frees it however the process ends. RunError when another holds it."""
+    if not path.is_dir():
+        raise RunError(f"no run at {path}; `appkit runs list` shows them")
+    with explained(path):
+        handle = (path / ".lock").open("a+")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            raise RunError(
+                f"{path} is in use by process {handle.read().strip() or '?'}; wait for it, or give another run_dir="
+            ) from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+def state(path: Path, **values: Any) -> None:
+    """Merge values into the run's state file, at once."""
+    current = read_state(path) if (path / STATE).exists() else {}
+    write_text(path / STATE, json.dumps(current | values, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The run's state: phase, task, versions, fingerprints, results. RunError when there is none."""
+    try:
+        loaded: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path} holds no run (no {STATE}); `appkit runs list` shows them") from None
+    except ValueError as error:
+        raise RunError(f"{path / STATE} is damaged: {error}; start the run anew") from None
+    return loaded
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of every package whose version can change a result, and the project's git commit."""
+    found = {"python": sys.version.split()[0]}
+    for name in ("appkit", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "safetensors", "tokenizers"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    if commit.returncode == 0:
+        found["git"] = commit.stdout.strip()
+    return found
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One line of `appkit runs list`."""
+
+    path: Path
+    task: str
+    phase: str
+    score: str
+    bytes: int
+    changed: float
+
+
+def listed(root: Path = ROOT) -> list[RunInfo]:
+    """Every run below `root`, newest first."""
+    found = []
+    for file in root.rglob(STATE) if root.is_dir() else ():
+        path = file.parent
+        try:
+            values = read_state(path)
+        except RunError:
+            values = {"phase": "damaged"}
+        size = sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
+        found.append(
+            RunInfo(
+                path,
+                values.get("task", "?"),
+                values.get("phase", "?"),
+                values.get("verdict", ""),
+                size,
+                file.stat().st_mtime,
+            )
+        )
+    return sorted(found, key=lambda run: -run.changed)
+
+
+def prune(root: Path, *, whole: bool, older_than_days: float, unfinished: bool = False) -> list[tuple[Path, int]]:
+    """Free space: the checkpoints of finished runs, or whole runs; gives what went and its bytes.
+
+    Unfinished runs keep their checkpoints unless told otherwise; a run in use is never touched.
+    """
+    gone = []
+    for run in listed(root):
+        if time.time() - run.changed < older_than_days * 86400 or (run.phase != "done" and not unfinished):
+            continue
+        doomed = run.path if whole else run.path / "checkpoints"
+        if not doomed.is_dir():
+            continue
+        size = sum(entry.stat().st_size for entry in doomed.rglob("*") if entry.is_file())
+        try:
+            with locked_run(run.path):
+                shutil.rmtree(doomed)
+        except RunError:
+            continue
+        gone.append((doomed, size))
+    return gone

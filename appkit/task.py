@@ -1,0 +1,211 @@
+"""The Task record: all that the core knows of a task pack.
+
+A pack is a record of functions, not a class to inherit from. The core calls these functions and nothing
+else of the pack; the pack never knows the trainer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+__all__ = [
+    "Decoding",
+    "Labels",
+    "Message",
+    "Metric",
+    "Pair",
+    "Parsed",
+    "Part",
+    "Prediction",
+    "Row",
+    "Shipped",
+    "Task",
+    "Text",
+    "TokenLabels",
+]
+
+
+class Row(BaseModel):
+    """Base of every pack's row schema. Unknown columns are ignored: users' files carry their own."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", str_strip_whitespace=True)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A typed piece of a message. Text now; image and audio parts come with their packs."""
+
+    kind: Literal["text"]
+    value: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of the chat: who speaks, and what, in parts."""
+
+    role: Literal["system", "user", "assistant"]
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, role: Literal["system", "user", "assistant"], text: str) -> Message:
+        return cls(role, (Part("text", text),))
+
+    @property
+    def text(self) -> str:
+        return "".join(part.value for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Text:
+    """The target of a generative task."""
+
+    value: str
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The target of a sequence task: one label, several, or a number."""
+
+    values: tuple[str, ...] | float
+
+
+@dataclass(frozen=True)
+class TokenLabels:
+    """The target of a token task: one label for each word."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The target of a preference task."""
+
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a pack made of the model's text: a value, or the reason why there is none."""
+
+    value: Any
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer of the model.
+
+    text: decoded, without the end-of-turn token. parsed: the pack's reading of it.
+    tokens: how many were generated, the end of turn included. truncated: the length cap was reached.
+    """
+
+    text: str
+    parsed: Parsed
+    tokens: int
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric as statistics of single rows and an aggregator over rows.
+
+    BLEU and F1 are not means of rows, so an interval needs both: `statistics(row, prediction)` gives a
+    vector of K floats; `aggregate` takes the (N, K) matrix of some resample of the rows and gives the score.
+    """
+
+    name: str
+    description: str
+    statistics: Callable[[Any, Prediction], Sequence[float]]
+    aggregate: Callable[[np.ndarray], float] = field(default=lambda matrix: float(matrix[:, 0].mean()))
+    higher_is_better: bool = True
+
+
+class Decoding(BaseModel):
+    """How answers are decoded. Temperature 0 is greedy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_new_tokens: int | Literal["auto"] = Field(
+        "auto", description="tokens; auto caps at 1.5 x the longest target of the training data"
+    )
+    temperature: float = Field(0.0, ge=0, le=5, description="0 is greedy")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus; 1 is off")
+    top_k: int = Field(0, ge=0, description="tokens kept; 0 is off")
+    seed: int = Field(0, ge=0, description="of the sampler; unused when greedy")
+    stop: tuple[str, ...] = Field((), description="an answer ends before a token that holds one of these texts")
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A data set that comes with a pack: an import package and the files of its splits below it."""
+
+    package: str
+    files: Mapping[str, str]
+    """split name ("train", "test") -> file name, for instance {"train": "nl2fol/train.jsonl"}"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task pack.
+
+    name: unique; what the user types after `task=`.
+    summary: one line for `appkit tasks list`.
+    kind: which head answers. objective: what is optimized.
+    config: the pack's own options (`task.<key>=`), a frozen pydantic model.
+    row: the schema of one row; its field names are the column names users map to.
+    load: options -> the shipped data sets, by split.
+    prompt: (row, options) -> the messages before the answer.
+    target: (row, options) -> the answer to be learned.
+    parse: text of the model -> Parsed.
+    metrics: in the order of the report; `primary` names the one that decides.
+    input: the field of `row` that a bare line of text fills in `appkit predict`.
+    output: the field of `row` that holds the target; empty when predicting.
+    few_shot: rows shown to the base in its few-shot prompt, drawn from the training rows by the pack.
+    strata: named functions that put a row into a group, for scores by group (depth, domain, ...).
+    defaults: values the pack prefers for other parts of the config, below anything the user says.
+    """
+
+    name: str
+    summary: str
+    kind: Literal["generate", "sequence", "token"]
+    config: type[BaseModel]
+    row: type[Row]
+    load: Callable[[Any], Shipped | None]
+    prompt: Callable[[Any, Any], Sequence[Message]]
+    target: Callable[[Any, Any], Text | Labels | TokenLabels | Pair]
+    parse: Callable[[str], Parsed]
+    metrics: tuple[Metric, ...]
+    primary: str
+    input: str
+    output: str
+    examples: tuple[str, ...] = ()
+    objective: Literal["supervised", "preference", "reward"] = "supervised"
+    decoding: Decoding = Decoding()
+    few_shot: Callable[[Sequence[Any], Any], Sequence[Any]] = field(default=lambda rows, options: rows[:4])
+    strata: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
+    grammar: Callable[[], str] | None = None
+    reward: Callable[[Any, Prediction], float] | None = None
+    tools: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    version: str = "1"
+
+    def metric(self, name: str) -> Metric:
+        """The metric of that name; KeyError if the pack has none."""
+        return {metric.name: metric for metric in self.metrics}[name]
+
+    def input_row(self, value: Any) -> Any:
+        """A row to be answered: a bare text, a dict of the schema's input fields, or a row as it is.
+
+        Raises pydantic.ValidationError when it does not fit the schema; the target may be missing.
+        """
+        if isinstance(value, self.row):
+            return value
+        asked = create_model(f"{self.row.__name__}Input", __base__=self.row, **{self.output: (Any, None)})  # type: ignore[call-overload]
+        given = {self.input: value} if isinstance(value, str) else {k: v for k, v in value.items() if k != self.output}
+        return asked.model_validate(given)

@@ -1,0 +1,1 @@
+"""Task packs, one folder each. Found by scanning: a new pack is a new folder."""

@@ -1,0 +1,84 @@
+"""English sentence -> formula of first-order logic."""
+
+from __future__ import annotations
+
+from appkit.task import Decoding, Metric, Prediction, Task
+from appkit_tasks.nl2fol import metrics
+from appkit_tasks.nl2fol.config import Nl2FolConfig
+from appkit_tasks.nl2fol.equivalence import Verdict
+from appkit_tasks.nl2fol.grammar import ebnf
+from appkit_tasks.nl2fol.load import FolRow, load
+from appkit_tasks.nl2fol.parser import parse
+from appkit_tasks.nl2fol.prompt import answer, few_shot, prompt, target
+from appkit_tasks.nl2fol.syntax import connectives, depth, quantifiers
+
+__all__ = ["TASK"]
+
+
+def _parses(row: FolRow, prediction: Prediction) -> tuple[float]:
+    return (float(prediction.parsed.error is None),)
+
+
+def _strict(row: FolRow, prediction: Prediction) -> tuple[float]:
+    return (float(metrics.strict_equivalence(prediction.text, row.formula) is Verdict.EQUIVALENT),)
+
+
+def _undecided(row: FolRow, prediction: Prediction) -> tuple[float]:
+    return (float(metrics.strict_equivalence(prediction.text, row.formula) is Verdict.UNDECIDED),)
+
+
+def _exact(row: FolRow, prediction: Prediction) -> tuple[float]:
+    return (float(metrics.exact_match(prediction.text, row.formula)),)
+
+
+def _le(row: FolRow, prediction: Prediction) -> tuple[float]:
+    return (metrics.logical_equivalence(prediction.text, row.formula),)
+
+
+def _bleu(row: FolRow, prediction: Prediction) -> tuple[float, ...]:
+    return tuple(map(float, metrics.bleu_statistics(prediction.text, row.formula)))
+
+
+def _complexity(row: FolRow) -> str:
+    formula = parse(row.formula)
+    several = quantifiers(formula) >= 2 or connectives(formula) >= 3
+    return "2+ quantifiers or 3+ connectives" if several else "simpler"
+
+
+def _depth(row: FolRow) -> str:
+    level = depth(parse(row.formula))
+    return str(level) if level < 7 else "7+"
+
+
+TASK = Task(
+    name="nl2fol",
+    summary="English sentence -> formula of first-order logic",
+    kind="generate",
+    config=Nl2FolConfig,
+    row=FolRow,
+    load=load,
+    prompt=prompt,
+    target=target,
+    parse=answer,
+    metrics=(
+        Metric("strict", "equivalent to the reference by Z3, names aligned before any truth test", _strict),
+        Metric("parse", "share of answers that are formulas", _parses),
+        Metric("LE", "truth-table agreement of LogicLLaMA (arXiv 2305.15541); ignores quantifiers", _le),
+        Metric("exact", "same normal text as the reference", _exact),
+        Metric("BLEU", "corpus BLEU-4 over formula tokens (sacrebleu)", _bleu, metrics.bleu_matrix),
+        Metric("undecided", "Z3 ran out of its limit; counted as wrong in strict", _undecided, higher_is_better=False),
+    ),
+    primary="strict",
+    input="sentence",
+    output="formula",
+    examples=(
+        "Every dog that chases a cat barks.",
+        "No student who studies fails every exam.",
+        "Either Maria or Tom is a doctor, but not both.",
+    ),
+    # a formula is one line: whatever follows is chatter
+    decoding=Decoding(stop=("\n",)),
+    few_shot=few_shot,
+    strata={"complexity": _complexity, "depth": _depth},
+    grammar=ebnf,
+)

@@ -1,0 +1,21 @@
+"""Options of the pack."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["Nl2FolConfig"]
+
+
+class Nl2FolConfig(BaseModel):
+    """`task.<key>=` for task=nl2fol."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["nl2fol"] = "nl2fol"
+    instruction: str = Field(
+        "Translate to first-order logic.", min_length=1, description="the system turn; short, since each row pays for it"
+    )
+    normalize: bool = Field(True, description="learn the printer's normal form of each formula, not its spelling")

@@ -1,0 +1,250 @@
+"""Do two formulas mean the same? Names are aligned first, from the names alone; then Z3 decides.
+
+Z3 reads formulas over one uninterpreted, non-empty domain, as first-order logic does. Constants may denote
+the same thing (no unique-names assumption); free variables are treated as constants of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache, reduce
+from itertools import count
+from typing import Any, Literal
+
+from appkit_tasks.nl2fol.syntax import (
+    And,
+    Atom,
+    Constant,
+    Equals,
+    Exists,
+    ForAll,
+    Formula,
+    Iff,
+    Implies,
+    Not,
+    Or,
+    Term,
+    Xor,
+    chain,
+    free_variables,
+    rename,
+    symbols,
+)
+
+__all__ = [
+    "ALIGN_THRESHOLD",
+    "Alignment",
+    "Status",
+    "Verdict",
+    "align",
+    "equivalent",
+    "name_similarity",
+    "status",
+]
+
+ALIGN_THRESHOLD = 0.5
+"""Least share of letters two names must have in common to be aligned."""
+
+RLIMIT = 500_000
+"""Z3's own count of work per check; unlike a time limit it stops at the same point on any machine. FOLIO and
+MALLS formulas need under 1,000; this many take about half a second."""
+
+Status = Literal["valid", "unsatisfiable", "contingent", "undecided"]
+
+
+class Verdict(Enum):
+    """What the prover says about two formulas; UNDECIDED is neither right nor wrong."""
+
+    EQUIVALENT = "equivalent"
+    DIFFERENT = "different"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """Which symbol of the reference a symbol of the prediction stands for; unaligned ones are absent."""
+
+    predicates: dict[tuple[str, int], str]
+    constants: dict[str, str]
+
+
+def align(predicted: Formula, reference: Formula) -> Alignment:
+    """Match predicates (of equal arity) and constants of the two formulas by name; no truth is tested.
+
+    Equal names go first. The rest is matched one to one so that the summed `name_similarity` is greatest,
+    among pairs that reach ALIGN_THRESHOLD. Names are sorted first: only the names decide, never where they
+    stand in the formula, since that would let a formula be aligned with its converse.
+    """
+    ours, theirs = symbols(predicted), symbols(reference)
+    predicates: dict[tuple[str, int], str] = {}
+    for arity in {arity for _, arity in ours.predicates}:
+        matched = _assign(
+            (name for name, places in ours.predicates if places == arity),
+            (name for name, places in theirs.predicates if places == arity),
+        )
+        predicates.update({(name, arity): other for name, other in matched.items()})
+    return Alignment(predicates, _assign(ours.constants, theirs.constants))
+
+
+def _assign(left: Iterable[str], right: Iterable[str]) -> dict[str, str]:
+    left_names, right_names = set(left), set(right)
+    same = left_names & right_names
+    rows, columns = sorted(left_names - same), sorted(right_names - same)
+    result = {name: name for name in sorted(same)}
+    scores = [[name_similarity(row, column) for column in columns] for row in rows]
+    scores = [[score if score >= ALIGN_THRESHOLD else 0.0 for score in row] for row in scores]
+    if any(any(row) for row in scores):
+        from scipy.optimize import linear_sum_assignment
+
+        for row, column in zip(*linear_sum_assignment(scores, maximize=True), strict=True):
+            if scores[row][column]:
+                result[rows[row]] = columns[column]
+    return result
+
+
+@lru_cache(maxsize=65536)
+def name_similarity(left: str, right: str) -> float:
+    """How alike two names are, 0 to 1, for alignment.
+
+    Names are split into words (`LivesIn`, `lives_in` → lives, in); case and the `-s` of plurals and verbs are
+    dropped. Then 1 means equal, and a name that equals the other with some words left out (`Parent`,
+    `ParentOf`) scores its share of the other's letters; all else is 0. This is an edit similarity that can
+    delete words but not letters: by letters `Happy` is close to `Unhappy`, `Employer` to `Employee`, `room12`
+    to `room13`, `maria` to `mario`. For the same reason a number, a negation, `can`, `has` or `by` may not be
+    left out.
+    """
+    short, long = sorted((_words(left), _words(right)), key=lambda words: (len(words), words))
+    if "".join(short) == "".join(long):
+        return 1.0
+    rest = iter(long)
+    left_out = []
+    for word in short:
+        for other in rest:
+            if other == word:
+                break
+            left_out.append(other)
+        else:
+            return 0.0
+    left_out.extend(rest)
+    if any(word in _DECISIVE or word.isdigit() for word in left_out):
+        return 0.0
+    return len("".join(short)) / len("".join(long))
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """The stems of the words of a camelCase, snake_case or hyphenated name."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)|(?<=\d)(?=\D)", " ", name)
+    words = re.findall(r"[^\W_]+", re.sub(r"['’]", "", spaced).casefold())
+    # `c++` and `c` are two languages, `a` and `a+` two grades.
+    return tuple(_stem(word) for word in words) + tuple(re.findall(r"\++", name))
+
+
+def _stem(word: str) -> str:
+    """`word` without the English `-s` of plurals and of the third person.
+
+    Tense is kept: `Approved(x)` may be the passive of `Approves(x)`, which says something else.
+    """
+    if len(word) > 2 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    # One stem for both numbers: city, citie(s) -> city; movie, movie(s) -> movy; watch, watche(s) -> watch.
+    return re.sub(r"(ch|sh|ss|x|o)e$", r"\1", re.sub(r"ie$", "y", word))
+
+
+# A name with one of these words more than another says something else, often the opposite or the converse.
+_DECISIVE = frozenset(
+    map(_stem, ("no", "non", "not", "never", "without", "cannot", "can", "has", "have", "by"))
+)
+
+
+def equivalent(predicted: Formula, reference: Formula, timeout_ms: int = 2000) -> Verdict:
+    """Whether the formulas are true in the same structures, after `align`ing the names of `predicted`.
+
+    Formulas that are equal up to names of bound variables need no prover. Otherwise Z3 looks for a structure
+    in which just one of them is true. Reaching the time limit (milliseconds per check, two checks at most) or
+    RLIMIT gives UNDECIDED.
+    """
+    names = align(predicted, reference)
+    predicted = rename(predicted, names.predicates, names.constants)
+    if _same_text(predicted, reference):
+        return Verdict.EQUIVALENT
+    # Two one-way checks keep each quantifier in one polarity, which Z3 decides more often than one `xor`.
+    answers = []
+    for premise, conclusion in ((predicted, reference), (reference, predicted)):
+        answers.append(_satisfiable(chain(And, (premise, Not(conclusion))), timeout_ms))
+        if answers[-1] is True:
+            return Verdict.DIFFERENT
+    return Verdict.UNDECIDED if None in answers else Verdict.EQUIVALENT
+
+
+def status(formula: Formula, timeout_ms: int = 2000) -> Status:
+    """Whether `formula` holds in every structure, in none, or in some; "undecided" if Z3 gives up."""
+    holds, fails = _satisfiable(formula, timeout_ms), _satisfiable(Not(formula), timeout_ms)
+    if holds is False:
+        return "unsatisfiable"
+    if fails is False:
+        return "valid"
+    return "contingent" if holds and fails else "undecided"
+
+
+def _same_text(left: Formula, right: Formula) -> bool:
+    """Equal up to the names of bound variables."""
+    same_shape = rename(left, {}, {}, variables=True) == rename(right, {}, {}, variables=True)
+    return same_shape and free_variables(left) == free_variables(right)
+
+
+def _satisfiable(formula: Formula, timeout_ms: int) -> bool | None:
+    """Whether some structure makes `formula` true; None if Z3 reaches a limit or cannot tell."""
+    import z3  # type: ignore[import-untyped]
+
+    # A context of its own: Z3's default one is shared by all threads and keeps every symbol ever made.
+    context = z3.Context()
+    solver = z3.SimpleSolver(ctx=context)
+    solver.set("timeout", timeout_ms)
+    solver.set("rlimit", RLIMIT)
+    solver.add(_to_z3(formula, context))
+    answer = solver.check()
+    return None if answer == z3.unknown else bool(answer == z3.sat)
+
+
+def _to_z3(formula: Formula, context: Any) -> Any:
+    """The formula as a Z3 expression of `context`; symbols of one name and arity become one Z3 symbol."""
+    import z3
+
+    thing = z3.DeclareSort("Thing", context)
+    truth = z3.BoolSort(context)
+    fresh = count()
+
+    def term(item: Term, bound: Mapping[str, Any]) -> Any:
+        # The prefixes keep the constant x, the free variable x and bound variables apart.
+        if isinstance(item, Constant):
+            return z3.Const(f"constant {item.name}", thing)
+        return bound[item.name] if item.name in bound else z3.Const(f"free {item.name}", thing)
+
+    def visit(part: Formula, bound: Mapping[str, Any]) -> Any:
+        match part:
+            case Atom(predicate, terms):
+                symbol = z3.Function(f"{predicate}/{len(terms)}", *[thing] * len(terms), truth)
+                return symbol(*(term(item, bound) for item in terms))
+            case Equals(left, right):
+                return term(left, bound) == term(right, bound)
+            case Not(body):
+                return z3.Not(visit(body, bound))
+            case And(parts):
+                return z3.And([visit(item, bound) for item in parts])
+            case Or(parts):
+                return z3.Or([visit(item, bound) for item in parts])
+            case Xor(parts):
+                return reduce(z3.Xor, [visit(item, bound) for item in parts])
+            case Implies(left_side, right_side):
+                return z3.Implies(visit(left_side, bound), visit(right_side, bound))
+            case Iff(left_side, right_side):
+                return visit(left_side, bound) == visit(right_side, bound)
+            case ForAll(variable, body) | Exists(variable, body):
+                own = z3.Const(f"bound {next(fresh)}", thing)
+                inner = visit(body, {**bound, variable.name: own})
+                return z3.ForAll([own], inner) if isinstance(part, ForAll) else z3.Exists([own], inner)
+
+    return visit(formula, {})

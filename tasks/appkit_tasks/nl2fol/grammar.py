@@ -1,0 +1,40 @@
+"""The normal form as a grammar for constrained decoding."""
+
+from __future__ import annotations
+
+__all__ = ["ebnf"]
+
+# Bounds on repetition keep a constrained model from running on for ever inside one name or one chain.
+_EBNF = """\
+root ::= side | arrow
+arrow ::= side (" → " | " ↔ ") side
+side ::= unit | chain | "(" arrow ")"
+chain ::= ands | ors | xors
+ands ::= inand (" ∧ " inand){1,15}
+ors ::= inor (" ∨ " inor){1,15}
+xors ::= inxor (" ⊕ " inxor){1,15}
+inand ::= unit | "(" (ors | xors | arrow) ")"
+inor ::= unit | "(" (ands | xors | arrow) ")"
+inxor ::= unit | "(" (ands | ors | arrow) ")"
+unit ::= atom | equality | difference | negation | quantified
+negation ::= "¬" (bare | "(" (chain | arrow | difference) ")")
+quantified ::= ("∀" | "∃") variable " " (bare | "(" (chain | arrow | equality | difference) ")")
+bare ::= atom | negation | quantified
+atom ::= predicate "(" term (", " term){0,2} ")"
+equality ::= term " = " term
+difference ::= term " ≠ " term
+predicate ::= [A-Z] [A-Za-z0-9]{0,39}
+term ::= [a-z] [A-Za-z0-9]{0,39}
+variable ::= [u-z] [0-9]?
+"""
+
+
+def ebnf() -> str:
+    """The normal form in GBNF, as vLLM's `structured_outputs.grammar` (xgrammar) and llama.cpp read it.
+
+    Every string of it parses, and `to_text(parse(string)) == string`. It is what `CONVENTIONS.md` lays out:
+    predicates of one to three places, names of up to 40 ASCII letters and digits, chains of up to 16 parts.
+    That a variable is bound, that a name keeps one arity and the depth limit are beyond a context-free
+    grammar.
+    """
+    return _EBNF

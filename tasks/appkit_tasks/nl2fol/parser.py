@@ -1,0 +1,206 @@
+"""Read a formula in any of the notations of MALLS, FOLIO and plain ASCII; `fol.lark` states the grammar."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+from appkit_tasks.nl2fol.syntax import (
+    And,
+    Atom,
+    Constant,
+    Equals,
+    Exists,
+    ForAll,
+    Formula,
+    Iff,
+    Implies,
+    Not,
+    Or,
+    Term,
+    Variable,
+    Xor,
+    chain,
+    children,
+    is_free_name,
+)
+
+__all__ = ["MAX_CHARS", "MAX_DEPTH", "FormulaError", "parse"]
+
+MAX_CHARS = 4000
+"""Longest text that is parsed, in characters; the longest formula of FOLIO and MALLS has 289."""
+
+MAX_DEPTH = 60
+"""Most levels of quantifiers, negations and connectives; keeps recursion far from Python's limit."""
+
+
+class FormulaError(ValueError):
+    """A text that is not a formula; `message` says what was found and expected, `position` is 1-based."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(f"{message}, at character {position}")
+        self.message = message
+        self.position = position
+
+    def __reduce__(self) -> tuple[type[FormulaError], tuple[str, int]]:
+        return FormulaError, (self.message, self.position)
+
+
+def parse(text: str) -> Formula:
+    """Parse one formula.
+
+    A name in argument position is a variable where an enclosing quantifier binds it. Elsewhere `u` to `z`
+    (perhaps with one digit) is a free variable and any other name a constant, as FOLIO's `Grade(a)` and
+    `DiedIn(mao, y1976)` need.
+    `∃x, y` is short for `∃x ∃y`. Functions, `∃!` and predicates without arguments are errors.
+
+    Raises:
+        FormulaError: `text` is malformed, longer than MAX_CHARS or nested deeper than MAX_DEPTH.
+    """
+    if len(text) > MAX_CHARS:
+        raise FormulaError(f"the text has {len(text)} characters, the limit is {MAX_CHARS}", MAX_CHARS + 1)
+    from lark.exceptions import UnexpectedInput
+
+    try:
+        raw = _lark().parse(text)
+    except UnexpectedInput as error:
+        _explain(text, error)
+    return _resolve(raw, frozenset(), 0)
+
+
+def _resolve(raw: Any, bound: frozenset[str], level: int) -> Formula:
+    """The tree with each name made a variable or a constant; the raw one has lark tokens for terms."""
+    if level > MAX_DEPTH:
+        raise FormulaError(f"nested deeper than {MAX_DEPTH} levels", _first_position(raw))
+    match raw:
+        case Atom(predicate, names):
+            return Atom(str(predicate), tuple(_term(name, bound) for name in names))
+        case Equals(left, right):
+            return Equals(_term(left, bound), _term(right, bound))
+        case Not(body):
+            return Not(_resolve(body, bound, level + 1))
+        case And(parts) | Or(parts) | Xor(parts):
+            return type(raw)(tuple(_resolve(part, bound, level + 1) for part in parts))
+        case Implies(left, right) | Iff(left, right):
+            return type(raw)(_resolve(left, bound, level + 1), _resolve(right, bound, level + 1))
+        case ForAll(variable, body) | Exists(variable, body):
+            return type(raw)(variable, _resolve(body, bound | {variable.name}, level + 1))
+    raise AssertionError(f"the grammar made {raw!r}")
+
+
+def _term(name: Any, bound: frozenset[str]) -> Term:
+    # A quoted name keeps its words: "New York" is New_York, which can be read back.
+    text = "_".join(name.strip('"').split())
+    return Variable(text) if text in bound or is_free_name(text) else Constant(text)
+
+
+def _first_position(raw: Any) -> int:
+    while parts := children(raw):
+        raw = parts[0]
+    token: Any = raw.predicate if isinstance(raw, Atom) else raw.left
+    return int(token.start_pos) + 1
+
+
+class _Builder:
+    """Lark callbacks: each gets the parts of one rule and makes its (raw) formula."""
+
+    def start(self, parts: list[Any]) -> Any:
+        return parts[0]
+
+    def iff(self, parts: list[Any]) -> Formula:
+        return Iff(*parts)
+
+    def implies(self, parts: list[Any]) -> Formula:
+        return Implies(*parts)
+
+    def xor(self, parts: list[Any]) -> Formula:
+        return chain(Xor, parts)
+
+    def disjunction(self, parts: list[Any]) -> Formula:
+        return chain(Or, parts)
+
+    def conjunction(self, parts: list[Any]) -> Formula:
+        return chain(And, parts)
+
+    def negation(self, parts: list[Any]) -> Formula:
+        return Not(parts[0])
+
+    def atom(self, parts: list[Any]) -> Formula:
+        return Atom(parts[0], tuple(parts[1:]))
+
+    def equals(self, parts: list[Any]) -> Formula:
+        return Equals(*parts)
+
+    def differs(self, parts: list[Any]) -> Formula:
+        return Not(Equals(*parts))
+
+    def prefix(self, parts: list[Any]) -> Any:
+        return parts[0]
+
+    def quantifier(self, parts: list[Any]) -> list[Any]:
+        return parts
+
+    def quantified(self, parts: list[Any]) -> Formula:
+        (sign, *names), body = parts
+        kind = ForAll if sign.type == "FORALL" else Exists
+        for name in reversed(names):
+            body = kind(Variable(str(name)), body)
+        return body  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=1)
+def _lark() -> Any:
+    from lark import Lark
+
+    grammar = Path(__file__).with_name("fol.lark").read_text(encoding="utf-8")
+    return Lark(grammar, parser="lalr", lexer="contextual", transformer=_Builder())
+
+
+def _explain(text: str, error: Any) -> NoReturn:
+    """Turn lark's exception into plain words."""
+    from lark.exceptions import UnexpectedToken
+
+    offset: int = error.pos_in_stream
+    found = f"found {text[offset : offset + 1]!r}"
+    if isinstance(error, UnexpectedToken):
+        expected = set(error.accepts or error.expected)
+        found = f"found {str(error.token)!r}"
+        if error.token.type == "$END":
+            offset, found = len(text.rstrip()), "the text ends"
+    else:
+        expected = set(error.allowed)
+    before, char = text[:offset].rstrip(), text[offset : offset + 1]
+    if before.endswith(("∃", "exists")) and char in ("!", "1"):
+        message = "'∃!' is not supported; write ∃x (P(x) ∧ ∀y (P(y) → y = x))"
+    elif expected == {"COMMA", "RPAR"} and char == "(":
+        message = "functions are not supported: an argument is a variable or a constant, found '('"
+    elif char == ")" and "$END" in expected:
+        message = "')' closes no open parenthesis"
+    else:
+        message = f"{found}, expected {_words(expected)}"
+    raise FormulaError(message, offset + 1) from None
+
+
+def _words(expected: set[str]) -> str:
+    """What may stand at the place of the error, given the names of lark's terminals."""
+    if "_NOT" in expected:
+        return "a formula"
+    if {"RPAR", "RSQB"} <= expected:
+        # At a character that starts no symbol lark lists what some text before it would allow: every bracket.
+        expected = expected - {"RPAR", "RSQB", "RBRACE"}
+    return " or ".join(word for names, word in _EXPECTED if names & expected)
+
+
+_EXPECTED = [
+    ({"_AND"}, "an operator"),
+    ({"LPAR"}, "'(' and arguments"),
+    ({"_EQUALS"}, "'='"),
+    ({"NAME"}, "a name"),
+    ({"VARIABLE"}, "a variable"),
+    ({"COMMA"}, "','"),
+    ({"RPAR"}, "')'"),
+    ({"RSQB"}, "']'"),
+    ({"RBRACE"}, "'}'"),
+    ({"$END"}, "the end"),
+]

@@ -1,0 +1,122 @@
+"""Packed rows give what separate rows give under transformers' own attention, on every architecture."""
+
+import copy
+import random
+
+import pytest
+import torch
+from tiny import CONFIGS, VOCABULARY, tiny
+
+from appkit import attention
+from appkit.batching import Example, collate, plan
+from appkit.generate import generate
+from appkit.heads import lm
+
+
+def examples(count: int, seed: int = 0, prefix: int = 0) -> list[Example]:
+    draw = random.Random(seed)
+    shared = [draw.randrange(3, VOCABULARY) for _ in range(prefix)]
+    rows = []
+    for _ in range(count):
+        own = [draw.randrange(3, VOCABULARY) for _ in range(draw.randint(4, 17))]
+        rows.append(Example(tuple(shared + own), prefix + draw.randint(1, len(own) - 1)))
+    return rows
+
+
+def separate_losses(model, rows: list[Example]) -> list[torch.Tensor]:
+    """transformers' own forward and masks, one row at a time, no packing."""
+    losses = []
+    for row in rows:
+        logits = model(torch.tensor([row.tokens]), use_cache=False).logits[0].float()
+        targets = torch.tensor(row.tokens[row.supervised :])
+        losses.append(
+            torch.nn.functional.cross_entropy(logits[row.supervised - 1 : -1], targets, reduction="none")
+        )
+    return losses
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+@pytest.mark.parametrize("prefix", [0, 6])
+@pytest.mark.parametrize("share_prefix", [True, False])
+def test_packed_equals_separate(architecture, prefix, share_prefix):
+    reference = tiny(architecture)
+    packed = copy.deepcopy(reference)
+    attention.use(packed)
+    rows = examples(7, seed=prefix, prefix=prefix)
+    batch = collate(rows, share_prefix=share_prefix)
+    assert batch.segments.prefix == (prefix if share_prefix else 0)
+    expected = torch.cat(separate_losses(reference, rows))
+    torch.testing.assert_close(lm.token_losses(packed, batch), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(lm.loss(packed, batch), expected.sum(), atol=1e-4, rtol=1e-5)
+
+
+def test_a_leak_between_rows_would_be_seen():
+    model = tiny()
+    attention.use(model)
+    rows = examples(2)
+    changed = [Example(rows[0].tokens[::-1], rows[0].supervised), rows[1]]
+    own = rows[1].targets
+    torch.testing.assert_close(
+        lm.token_losses(model, collate(rows, share_prefix=False))[-own:],
+        lm.token_losses(model, collate(changed, share_prefix=False))[-own:],
+        atol=1e-5, rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+def test_gradients_of_packed_equal_separate(architecture):
+    reference = tiny(architecture)
+    packed = copy.deepcopy(reference)
+    attention.use(packed)
+    rows = examples(5, seed=3, prefix=5)
+    for model in (reference, packed):
+        model.model.layers[0].mlp.up_proj.weight.requires_grad_(True)
+    torch.cat(separate_losses(reference, rows)).sum().backward()
+    lm.loss(packed, collate(rows)).backward()
+    expected = reference.model.layers[0].mlp.up_proj.weight.grad
+    actual = packed.model.layers[0].mlp.up_proj.weight.grad
+    assert expected.abs().max() > 1e-3
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+@pytest.mark.parametrize("prefix", [0, 9])
+def test_decoding_equals_transformers_generate(architecture, prefix):
+    reference = tiny(architecture)
+    ours = copy.deepcopy(reference)
+    attention.use(ours)
+    prompts = [list(row.tokens) for row in examples(6, seed=11, prefix=prefix)]
+    expected = [
+        reference.generate(
+            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
+            max_new_tokens=12, do_sample=False, eos_token_id=5, pad_token_id=0,
+        )[0, len(prompt) :].tolist()
+        for prompt in prompts
+    ]
+    answers = generate(ours, prompts, max_new_tokens=12, stop=frozenset({5}), batch_rows=4)
+    for answer, tokens in zip(answers, expected, strict=True):
+        end = tokens.index(5) if 5 in tokens else len(tokens)
+        assert list(answer.tokens) == tokens[:end]
+        assert answer.truncated == (5 not in tokens)
+
+
+def test_sampling_does_not_depend_on_the_batch():
+    model = tiny()
+    attention.use(model)
+    prompts = [list(row.tokens) for row in examples(5, seed=2)]
+    options = {"max_new_tokens": 8, "stop": frozenset({5}), "temperature": 1.0, "top_p": 0.9, "top_k": 20, "seed": 4}
+    together = generate(model, prompts, batch_rows=5, **options)
+    apart = generate(model, prompts, batch_rows=2, **options)
+    assert together == apart
+    assert together != generate(model, prompts, batch_rows=5, **{**options, "seed": 5})
+
+
+def test_plan_visits_each_row_once_an_epoch_and_is_pure():
+    lengths = [random.Random(1).randint(5, 60) for _ in range(53)]
+    steps = plan(lengths, batch_rows=8, batch_tokens=120, epochs=2, seed=7)
+    assert steps == plan(lengths, batch_rows=8, batch_tokens=120, epochs=2, seed=7)
+    assert steps != plan(lengths, batch_rows=8, batch_tokens=120, epochs=2, seed=8)
+    assert len(steps) == 14
+    for epoch in (steps[:7], steps[7:]):
+        assert sorted(row for step in epoch for batch in step.batches for row in batch) == list(range(53))
+    assert all(sum(lengths[row] for row in batch) <= 120 for step in steps for batch in step.batches)
