@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from appkit.config import RunConfig
     from appkit.task import Prediction, Task
 
-__all__ = ["Manifest", "Specialist", "load", "read_manifest", "reference", "write"]
+__all__ = ["Manifest", "Specialist", "find", "input_row", "load", "read_manifest", "reference", "write"]
 
 SCHEMA = 1
 MANIFEST = "appkit.json"
@@ -148,8 +148,7 @@ def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
     try:
         manifest: Manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        hint = f"; try {path / 'bundle'}" if (path / "bundle" / MANIFEST).exists() else ""
-        raise BundleError(f"{path} is no bundle (no {MANIFEST}){hint}") from None
+        raise BundleError(f"{path} is no bundle (no {MANIFEST}); a run's is in <run>/bundle") from None
     except (OSError, ValueError) as error:
         raise BundleError(f"{path / MANIFEST} cannot be read: {error}") from None
     if manifest.get("schema") != SCHEMA:
@@ -217,6 +216,12 @@ def input_row(task: Task, value: Any) -> Any:
         raise DataError(f"{field}: {fault['msg']}, got {shown[:80]}{'…' if len(shown) > 80 else ''}") from None
 
 
+def find(path: Path) -> Path:
+    """The bundle at `path`, or the one in the run directory `path`."""
+    inside = path / "bundle"
+    return inside if not (path / MANIFEST).exists() and (inside / MANIFEST).exists() else path
+
+
 def load(path: str | Path, *, device: str | None = None) -> Specialist:
     """Load a bundle, or the bundle of a run directory, ready to predict.
 
@@ -228,9 +233,7 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
     from appkit.config import ModelConfig, build_run_config
     from appkit.plugins import load_task
 
-    path = Path(path)
-    if not (path / MANIFEST).exists() and (path / "bundle" / MANIFEST).exists():
-        path = path / "bundle"
+    path = find(Path(path))
     manifest = read_manifest(path)
     config = build_run_config(manifest["config"])
     task = load_task(config.task.name)

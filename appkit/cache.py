@@ -22,7 +22,17 @@ from pathlib import Path
 
 from appkit.errors import AppkitError
 
-__all__ = ["Entry", "cache_dir", "entries", "explained", "locked", "mark_used", "prune", "staged", "write_text"]
+__all__ = [
+    "Entry",
+    "cache_dir",
+    "entries",
+    "explained",
+    "locked",
+    "mark_used",
+    "prune",
+    "staged",
+    "write_text",
+]
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +109,7 @@ def write_text(path: Path, text: str) -> None:
                 handle.write(text)
                 handle.flush()
                 os.fsync(handle.fileno())
+            os.chmod(name, 0o644)  # mkstemp's 0600 would hide results from colleagues
             os.replace(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
@@ -164,7 +175,10 @@ def explained(path: Path, need: int = 0) -> Iterator[None]:
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
         if full:
             raise AppkitError(_no_space(path, need, shutil.disk_usage(_existing(path)).free)) from error
-        if isinstance(error, PermissionError | NotADirectoryError) or getattr(error, "errno", 0) == errno.EROFS:
+        if (
+            isinstance(error, PermissionError | NotADirectoryError)
+            or getattr(error, "errno", 0) == errno.EROFS
+        ):
             raise AppkitError(
                 f"cannot use {path}: {error}; give the directory to this user, "
                 "or set APPKIT_CACHE to one that can be written"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from appkit.batching import Example
@@ -34,6 +35,18 @@ class Chat:
         """Of a loaded base: its generation config may name more tokens that end a turn."""
         ends = getattr(base.model.generation_config, "eos_token_id", None)
         return cls(base.tokenizer, ends if isinstance(ends, list) else [ends])
+
+    @classmethod
+    def at(cls, path: Path) -> Chat:
+        """Of a model's directory, without its weights."""
+        from transformers import GenerationConfig
+
+        from appkit.models import load_tokenizer
+
+        ends = None
+        if (path / "generation_config.json").exists():
+            ends = GenerationConfig.from_pretrained(path).eos_token_id
+        return cls(load_tokenizer(path), ends if isinstance(ends, list) else [ends])
 
     def render(self, messages: Sequence[Message], answer: str | None = None) -> str:
         """The template's text: up to the answer, or the answer and the end of the turn included."""

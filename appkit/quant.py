@@ -2,7 +2,8 @@
 
 Quantized are the linear layers, except the output layer (tied to the embedding in most small models):
 transformers' own default. NF4 is always computed from the checkpoint rounded to bf16, whatever the compute
-dtype, so that the same base gives the same numbers on machines with and without bf16 products.
+dtype, so that the same base gives the same numbers on machines with and without bf16 products. Layers kept in
+4 bits multiply in fp32 with weights that were not rounded to bf16: the same base up to that rounding.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +22,9 @@ from appkit.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["load_quantized", "quantizable", "round_to_nf4_"]
+    from appkit.models import Base
+
+__all__ = ["load_quantized", "quantizable", "round_to_nf4_", "unquantized"]
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +48,8 @@ def load_quantized(
     if quant.name == "int8":
         from transformers import BitsAndBytesConfig
 
+        # It casts activations to fp16 by design, and would say so once a layer and step.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         config = BitsAndBytesConfig(load_in_8bit=True)
         model = _from_pretrained(path, dtype=dtype, device_map={"": device}, quantization_config=config)
         return model, f"int8 (bitsandbytes {version}), {_short(dtype)}"
@@ -108,9 +115,7 @@ def _linear4bit(path: Path, quant: QuantConfig, dtype: torch.dtype, device: torc
         bnb_4bit_use_double_quant=quant.double_quant,
         bnb_4bit_compute_dtype=dtype,
     )
-    model = _from_pretrained(
-        path, dtype=torch.bfloat16, device_map={"": device}, quantization_config=config
-    )
+    model = _from_pretrained(path, dtype=torch.bfloat16, device_map={"": device}, quantization_config=config)
     # Only the rest is cast: model.to() refuses quantized models, and NF4 must come from bf16 values.
     for parameter in model.parameters():
         if parameter.is_floating_point():
@@ -144,3 +149,36 @@ def _bitsandbytes_version(quant: QuantConfig) -> str:
 
 def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+@contextmanager
+def unquantized(model: Any, base: Base) -> Iterator[None]:
+    """Give a PEFT model over a dequantized base the original weights for a while.
+
+    Used to measure what quantization cost. Raises ModelError for a base that is still 4-bit or 8-bit in
+    memory: its layers cannot take plain weights.
+    """
+    if getattr(base.model, "is_quantized", False):
+        raise ModelError(
+            "the base is quantized in memory, so the cost of quantization cannot be measured in place; "
+            "set eval.quant_rows=0"
+        )
+    original = quantizable(_from_pretrained(base.path, dtype=base.dtype, device_map={"": base.device}))
+    layers = dict(quantizable_below(model))
+    kept = {name: layers[name].weight.data for name in original}
+    try:
+        for name, layer in original.items():
+            layers[name].weight.data = layer.weight.data
+        yield
+    finally:
+        for name, weight in kept.items():
+            layers[name].weight.data = weight
+
+
+def quantizable_below(model: Any) -> Iterator[tuple[str, torch.nn.Linear]]:
+    """A PEFT model's plain linears under the names they have in the bare base."""
+    from torch import nn
+
+    for name, module in model.named_modules():
+        if type(module) is nn.Linear and ".lora_" not in name:
+            yield name.removeprefix("base_model.model.").removesuffix(".base_layer"), module

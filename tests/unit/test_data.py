@@ -216,6 +216,11 @@ def test_two_bad_fields_are_two_faults(tmp_path: Path) -> None:
     assert [(f.line, f.field) for f in result.faults] == [(2, "sentence"), (2, "depth")]
 
 
+def test_faults_come_in_the_order_of_the_file(tmp_path: Path) -> None:
+    source = text(tmp_path / "a.jsonl", good() + '{"sentence": ""}\n' + "{\n" + '{"sentence": 3}\n')
+    assert [fault.line for fault in read(source, Sentence, {}).faults] == [2, 3, 4]
+
+
 def test_latin_1_costs_only_its_rows(tmp_path: Path) -> None:
     table = 'sentence\nplain\ncafé\n"two\nnaïve"\nlast\n'.encode("latin-1")
     result = read(text(tmp_path / "a.csv", table), Sentence, {})
@@ -285,6 +290,8 @@ def test_an_absent_optional_column_is_fine_unless_mapped(tmp_path: Path) -> None
     assert len(read(source, Sentence, {}).records) == 1
     with pytest.raises(DataError, match="'level'"):
         read(source, Sentence, {"depth": "level"})
+    with pytest.raises(DataError, match=r"no column 'formula'.*data\.columns\.formula=<column>"):
+        read(source, Sentence, {}, needed=("formula",))
 
 
 def test_two_columns_of_one_name(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from appkit.config import DataConfig
-from appkit.data import DataReport, check, read_splits
+from appkit.data import DataReport, Read, check, read_splits
 from appkit.task import Metric, Parsed, Row, Task, Text
 
 
@@ -114,3 +114,4 @@ def test_ok_is_whether_training_would_start(tmp_path: Path) -> None:
     report = check(read_splits(TASK, Options(), nothing), TASK, words, max_length=8)
     assert report.rows == {"train": 0}
     assert not report.ok
+    assert not check({"train": Read([], [])}, TASK).ok

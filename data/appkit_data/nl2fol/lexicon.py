@@ -1,9 +1,9 @@
 """Typed vocabulary for the generated sentences: words grouped so that combinations make sense.
 
 A domain is a text block, one word list a line: `kind sorts: words`. A sort is one capital letter, a class of
-things that share verbs and adjectives inside the domain; `P` is always people and `L` places. `AB` before a colon
-means "both sorts"; `P>O` means subject P, object O. In the lists, `wolf/wolves` gives an irregular plural, a
-trailing `!` a verb without a passive. `COMMON` is added to every domain.
+things that share verbs and adjectives inside the domain; `P` is always people and `L` places. `AB` before a
+colon means "both sorts"; `P>O` means subject P, object O. In the lists, `wolf/wolves` gives an irregular plural,
+a trailing `!` a verb without a passive. `COMMON` is added to every domain.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ IRREGULAR = {
     "bend": ("bent", "bent"),
     "bite": ("bit", "bitten"),
     "break": ("broke", "broken"),
+    "breed": ("bred", "bred"),
     "bring": ("brought", "brought"),
     "build": ("built", "built"),
     "buy": ("bought", "bought"),
+    "cancel": ("cancelled", "cancelled"),
     "catch": ("caught", "caught"),
     "choose": ("chose", "chosen"),
     "come": ("came", "come"),
@@ -37,10 +39,12 @@ IRREGULAR = {
     "go": ("went", "gone"),
     "grow": ("grew", "grown"),
     "have": ("had", "had"),
+    "hear": ("heard", "heard"),
     "hide": ("hid", "hidden"),
     "hold": ("held", "held"),
     "know": ("knew", "known"),
     "lead": ("led", "led"),
+    "lay": ("laid", "laid"),
     "leave": ("left", "left"),
     "lend": ("lent", "lent"),
     "lose": ("lost", "lost"),
@@ -62,6 +66,7 @@ IRREGULAR = {
     "shake": ("shook", "shaken"),
     "shut": ("shut", "shut"),
     "sing": ("sang", "sung"),
+    "sit": ("sat", "sat"),
     "sink": ("sank", "sunk"),
     "sleep": ("slept", "slept"),
     "speak": ("spoke", "spoken"),
@@ -80,37 +85,83 @@ IRREGULAR = {
 }
 
 # regular verbs that double the last consonant in the past
-DOUBLING = {"ban", "drag", "hug", "map", "plan", "ship", "skip", "stir", "submit", "tag", "trim", "unplug", "chop"}
-DOUBLING |= {"wrap", "scan", "refer", "admit", "transfer", "plug", "stop", "beg", "grab", "drop", "step", "nod"}
+DOUBLING = {
+    "ban",
+    "drag",
+    "hug",
+    "map",
+    "plan",
+    "ship",
+    "skip",
+    "stir",
+    "submit",
+    "tag",
+    "trim",
+    "unplug",
+    "chop",
+}
+DOUBLING |= {"wrap", "scan", "refer", "admit", "transfer", "plug", "stop", "grab", "drop", "step", "unwrap"}
+DOUBLING |= {"control", "program", "expel", "repel", "patrol", "log", "debug", "acquit"}
 
 # verbs that also take the order "gives the nurse a pill"
-DATIVE = {"give", "send", "show", "lend", "offer", "teach", "sell", "tell", "bring", "award", "grant", "throw", "pay"}
+DATIVE = {
+    "give",
+    "send",
+    "show",
+    "lend",
+    "offer",
+    "teach",
+    "sell",
+    "tell",
+    "bring",
+    "award",
+    "grant",
+    "throw",
+    "pay",
+}
 
-FEMALE_NOUNS = {"aunt", "bride", "daughter", "grandmother", "mother", "niece", "sister", "stepmother", "widow", "wife"}
+FEMALE_NOUNS = {
+    "aunt",
+    "bride",
+    "daughter",
+    "grandmother",
+    "mother",
+    "niece",
+    "sister",
+    "stepmother",
+    "widow",
+    "wife",
+}
 MALE_NOUNS = {"brother", "father", "grandfather", "groom", "nephew", "son", "uncle", "stepfather", "husband"}
 
-FEMALE_NAMES = """Ada Alice Amara Amina Anika Anna Beatrice Bianca Camila Carla Chiara Clara Dalia Diana Elena Elif Emma
-Esther Fatima Fiona Freya Gloria Greta Hana Helen Ingrid Irene Isabel Jana Joyce Julia Kavya Keiko Laila Lena Linda Lucia
-Maria Marta Mei Mina Nadia Naomi Nina Nora Olga Paula Petra Priya Rosa Ruth Sara Sofia Tamar Thandi Uma Vera Wanda Yara
-Zoe""".split()
-
-MALE_NAMES = """Abel Ahmed Akira Albert Andre Anton Ben Boris Bruno Carlos Cyrus Daniel David Diego Dmitri Edgar Emil Erik
-Farid Felix Finn Gabriel George Hassan Henry Hugo Igor Ivan Jack Jamal Jin Jonas Karim Kenji Kofi Lars Leo Luis Magnus Marco
-Max Milan Nikhil Noah Omar Oscar Pablo Peter Rafael Ravi Rohan Samir Sven Tariq Thomas Tom Victor Walter Yusuf
-Zane""".split()
+FEMALE_NAMES = """
+Ada,, Alice,, Amara,, Amina,, Anika,, Anna,, Beatrice,, Bianca,, Camila,, Carla,, Chiara,, Clara,, Dalia,,
+Diana,, Elena,, Elif,, Emma,, Esther,, Fatima,, Fiona,, Freya,, Gloria,, Greta,, Hana,, Helen,, Ingrid,,
+Irene,, Isabel,, Jana,, Joyce,, Julia,, Kavya,, Keiko,, Laila,, Lena,, Linda,, Lucia,, Maria,, Marta,,
+Mei,, Mina,, Nadia,, Naomi,, Nina,, Nora,, Olga,, Paula,, Petra,, Priya,, Rosa,, Ruth,, Sara,, Sofia,,
+Tamar,, Thandi,, Uma,, Vera,, Wanda,, Yara,, Zoe""", MALE_NAMES, =, """Abel, Ahmed, Akira, Albert, Andre,
+Anton, Ben, Boris, Bruno, Carlos, Cyrus, Daniel, David, Diego, Dmitri, Edgar, Emil, Erik, Farid, Felix,
+Finn, Gabriel, George, Hassan, Henry, Hugo, Igor, Ivan, Jack, Jamal, Jin, Jonas, Karim, Kenji, Kofi, Lars,
+Leo, Luis, Magnus, Marco, Max, Milan, Nikhil, Noah, Omar, Oscar, Pablo, Peter, Rafael, Ravi, Rohan, Samir,
+Sven, Tariq, Thomas, Tom, Victor, Walter, Yusuf, Zane"""
 
 COMMON = """
 nouns L: city/cities, village, town, country/countries, island, suburb, district, region
-kinds P: volunteer, expert, adult, beginner, veteran, specialist, vegetarian, optimist, leader, smoker, foreigner
+kinds P: volunteer, expert, adult, beginner, veteran, specialist, vegetarian, optimist, leader, smoker
+kinds P: foreigner
 kinds P: professional, millionaire, perfectionist
-adjectives P: honest, tired, friendly, ambitious, patient, careful, nervous, generous, polite, cautious, curious
-adjectives P: stubborn, cheerful, impatient, lazy, brave, wealthy, young, experienced, famous, modest, creative
+adjectives P: honest, tired, friendly, ambitious, patient, careful, nervous, generous, polite, cautious
+adjectives P: curious
+adjectives P: stubborn, cheerful, impatient, lazy, brave, wealthy, young, experienced, famous, modest
+adjectives P: creative
 adjectives L: crowded, remote, coastal, quiet, prosperous, hot, dangerous, modern
-intransitive P: smile, complain, laugh, sleep, dance, hesitate, whistle, snore, apologize, yawn, exercise, meditate
+intransitive P: smile, complain, laugh, sleep, dance, hesitate, whistle, snore, apologize, yawn
+intransitive P: exercise, meditate
 abilities P: swim, drive, cook, speak Spanish, whistle, ski, type, skate
-transitive P>P: trust, admire, help, know, respect, envy, call, thank, avoid, like, recognize, criticize, advise
+transitive P>P: trust, admire, help, know, respect, envy, call, thank, avoid, like, recognize, criticize
+transitive P>P: advise
 transitive P>P: listen to, argue with, rely on, wait for, apologize to, laugh at, work with
-transitive P>L: visit, live in, travel to, leave, come from, like, work in, move to, know
+transitive P>L: visit, live in, travel to, leave!, come from, like, work in, move to, know
 comparatives P: taller, older, wiser, younger, busier, more patient, stronger, kinder, more talented
 comparatives L: larger, colder, safer, more expensive, quieter
 prepositions P>P: proud of, afraid of, jealous of, angry with, related to, grateful to
@@ -119,15 +170,18 @@ prepositions L>L: near, north of, west of
 relational P>P: friend, neighbor, colleague, rival
 """
 
-PLACES = """Paris, Oslo, Kenya, New York, Lisbon, Peru, Cairo, Kyoto, Chile, Toronto, Lagos, Vienna, Iceland, Warsaw, Nepal,
-Havana, Dublin, Ghana, Seoul, Boston, Malta, Prague, Cape Town, Jakarta, Finland, Morocco, Sydney, Bogota, Athens, Hanoi,
-Rio Verde, Texas, Berlin, Cuba, Manila"""
+PLACES = """
+Paris, Oslo, Kenya, New York, Lisbon, Peru, Cairo, Kyoto, Chile, Toronto, Lagos, Vienna, Iceland, Warsaw,
+Nepal, Havana, Dublin, Ghana, Seoul, Boston, Malta, Prague, Cape Town, Jakarta, Finland, Morocco, Sydney,
+Bogota, Athens, Hanoi, Rio Verde, Texas, Berlin, Cuba, Manila"""
 
 DOMAINS = {
     "household": """
 nouns P: tenant, landlord, plumber, cleaner, babysitter, roommate, electrician, housekeeper, decorator
-nouns O: kettle, toaster, vacuum cleaner, washing machine, heater, dishwasher, refrigerator, blender, hair dryer
-nouns R: kitchen, bedroom, bathroom, hallway, attic, cellar, apartment, laundry room, balcony/balconies, pantry/pantries
+nouns O: kettle, toaster, vacuum cleaner, washing machine, heater, dishwasher, refrigerator, blender
+nouns O: hair dryer
+nouns R: kitchen, bedroom, bathroom, hallway, attic, cellar, apartment, laundry room, balcony/balconies
+nouns R: pantry/pantries
 nouns F: sofa, armchair, wardrobe, mattress, cupboard, carpet, bunk bed, dresser, footstool
 kinds O: appliance, gadget
 adjectives O: noisy, portable, electric, broken, rusty, cheap, secondhand
@@ -182,7 +236,8 @@ constants C: Contract 9, Lawsuit 40
 constants S: Statute 17, Clause 8
 """,
     "animals": """
-nouns A: wolf/wolves, fox/foxes, otter, badger, squirrel, hedgehog, leopard, elephant, giraffe, kangaroo, hyena, lynx/lynxes
+nouns A: wolf/wolves, fox/foxes, otter, badger, squirrel, hedgehog, leopard, elephant, giraffe, kangaroo
+nouns A: hyena, lynx/lynxes
 nouns B: sparrow, penguin, parrot, owl, swan, ostrich/ostriches, woodpecker, flamingo
 nouns H: forest, river, meadow, swamp, lake, savanna, reserve
 nouns P: ranger, biologist, veterinarian, poacher, wildlife photographer
@@ -274,9 +329,11 @@ constants S: Server 7, Atlas, Node 3
 constants M: Zeta Script, Module 42
 """,
     "business": """
-nouns P: manager, accountant, salesperson/salespeople, secretary/secretaries, consultant, supplier, customer, recruiter
+nouns P: manager, accountant, salesperson/salespeople, secretary/secretaries, consultant, supplier
+nouns P: customer, recruiter
 nouns P: freelancer, receptionist
-nouns C: company/companies, startup, branch/branches, franchise, subsidiary/subsidiaries, retailer, agency/agencies
+nouns C: company/companies, startup, branch/branches, franchise, subsidiary/subsidiaries, retailer
+nouns C: agency/agencies
 nouns D: invoice, report, proposal, budget, purchase order, business plan, memo, spreadsheet
 nouns G: product, brochure, discount voucher, warranty/warranties, sample
 kinds C: employer, competitor, sponsor
@@ -357,7 +414,7 @@ intransitive P: study, graduate, cheat, whisper, daydream
 transitive P>X: grade, finish, submit, write, pass, fail, retake!
 transitive P>C: attend, teach, cancel, skip, enjoy, sign up for
 transitive P>P: tutor, praise, punish, encourage, sit next to, copy from
-transitive P>R: enter, leave, clean, study in
+transitive P>R: enter, leave!, clean, study in
 transitive C>X: include, end with
 participles P: enrolled, expelled, suspended, tutored
 participles X: graded, plagiarized, corrected
@@ -376,7 +433,8 @@ constants C: Biology 101, Algebra 2
 constants R: Classroom 4, Hall B
 """,
     "medicine": """
-nouns P: nurse, surgeon, patient, pharmacist, dentist, paramedic, midwife/midwives, therapist, cardiologist, radiologist
+nouns P: nurse, surgeon, patient, pharmacist, dentist, paramedic, midwife/midwives, therapist
+nouns P: cardiologist, radiologist
 nouns D: vaccine, antibiotic, painkiller, pill, ointment, antidote, sedative, blood thinner
 nouns I: infection, allergy/allergies, fever, fracture, migraine, virus/viruses, rash/rashes, concussion
 nouns H: clinic, hospital, pharmacy/pharmacies, emergency room, ward, operating room
@@ -411,7 +469,8 @@ constants H: Clinic 9, Mercy Hospital
 constants D: Zortex
 """,
     "sports": """
-nouns P: athlete, goalkeeper, referee, striker, sprinter, swimmer, trainer, boxer, cyclist, wrestler, lifeguard
+nouns P: athlete, goalkeeper, referee, striker, sprinter, swimmer, trainer, boxer, cyclist, wrestler
+nouns P: lifeguard
 nouns T: team, club, squad, league
 nouns M: match/matches, tournament, race, championship, relay, playoff
 nouns E: helmet, racket, trophy/trophies, jersey, medal, surfboard, javelin
@@ -442,11 +501,12 @@ relational P>T: member, fan
 prepositions P>M: ready for, excited about
 prepositions P>T: loyal to, happy with
 ditransitive P>E>P: throw to, award to, give to, lend to
-constants T: Team Cobalt, Red Rovers
+constants T: Team Cobalt, Club Verona
 constants M: Match 14
 """,
     "family": """
-nouns P: aunt, uncle, nephew, niece, grandmother, grandfather, twin, toddler, teenager, orphan, bride, groom, widow
+nouns P: aunt, uncle, nephew, niece, grandmother, grandfather, twin, toddler, teenager, orphan, bride
+nouns P: groom, widow
 nouns P: infant, godparent
 nouns G: birthday gift, photo album, diary/diaries, heirloom, wedding ring, doll, toy truck
 nouns E: wedding, birthday party/parties, reunion, picnic, baptism, anniversary/anniversaries
@@ -457,7 +517,7 @@ adjectives G: precious, sentimental, handmade, old
 adjectives E: joyful, memorable, lavish, private
 adjectives H: haunted, ancestral, cozy, abandoned
 intransitive P: cry, giggle, babysit, nap, misbehave
-transitive P>P: love, hug, raise, adopt, marry, resemble!, miss, obey, scold, take after, look after
+transitive P>P: love, hug, raise, adopt, marry!, resemble!, miss, obey, scold, take after, look after
 transitive P>G: inherit, treasure, wrap, lose, unwrap, keep
 transitive P>E: attend, organize, remember, dread, plan
 transitive P>H: inherit, live in, sell, renovate
@@ -468,7 +528,8 @@ participles H: mortgaged, restored
 comparatives P: happier, more mature, calmer
 comparatives G: more precious, prettier
 comparatives H: roomier, older
-relational P>P: parent, sibling, cousin, grandchild, child, guardian, spouse, ancestor, descendant, brother, sister
+relational P>P: parent, sibling, cousin, grandchild, child, guardian, spouse, ancestor, descendant
+relational P>P: brother, sister
 relational P>H: heir, owner
 prepositions P>P: married to, close to, older than, younger than
 prepositions P>E: late for, absent from
@@ -476,8 +537,9 @@ ditransitive P>G>P: give to, show to, bring to, promise to
 constants H: Villa Rosa, Elm House
 """,
     "cooking": """
-nouns P: chef, waiter, baker, diner, butcher, caterer, food critic, dishwasher
-nouns D: soup, omelet, curry/curries, lasagna, salad, pancake, casserole, dumpling, burrito, sandwich/sandwiches
+nouns P: chef, waiter, baker, diner, butcher, caterer, food critic, restaurant owner
+nouns D: soup, omelet, curry/curries, lasagna, salad, pancake, casserole, dumpling, burrito
+nouns D: sandwich/sandwiches
 nouns I: carrot, onion, mushroom, lemon, chili pepper, walnut, tomato/tomatoes, eggplant, shrimp/shrimps
 nouns U: saucepan, ladle, whisk, frying pan, cutting board, oven, spatula, grater
 kinds D: dessert, appetizer, main course
@@ -528,7 +590,7 @@ transitive P>A: feed, shear!, breed!, own!, herd, sell
 transitive P>F: plow, irrigate, fence, rent, fertilize
 transitive P>C: harvest, grow, pick, sow!, store
 transitive P>M: drive, repair, oil, own!
-transitive A>F: graze in, sleep in, leave, enter
+transitive A>F: graze in, sleep in, leave!, enter
 transitive A>C: eat, trample, smell
 transitive M>F: cross, damage
 participles A: vaccinated, branded, sheared, slaughtered
@@ -550,7 +612,8 @@ constants F: Field 8, North Barn
     "travel": """
 nouns P: tourist, traveler, pilot, flight attendant, backpacker, hotel clerk, customs officer, tour operator
 nouns H: hotel, hostel, campsite, resort, guesthouse, airport, terminal
-nouns B: suitcase, passport, backpack, visa, boarding pass/boarding passes, itinerary/itineraries, travel adapter
+nouns B: suitcase, passport, backpack, visa, boarding pass/boarding passes, itinerary/itineraries
+nouns B: travel adapter
 nouns F: flight, excursion, road trip, bus tour, vacation, layover
 kinds P: frequent flyer, adventurer
 kinds H: landmark
@@ -560,7 +623,7 @@ adjectives B: heavy, valid, fake, leather, missing
 adjectives F: direct, exhausting, overnight, expensive, delayed
 intransitive P: hitchhike, wander, travel, sunbathe
 intransitive F: depart
-transitive P>H: review, stay at, photograph, leave, recommend, arrive at
+transitive P>H: review, stay at, photograph, leave!, recommend, arrive at
 transitive P>B: pack, lose, carry, misplace, renew, forget
 transitive P>F: book, miss, enjoy, cancel, complain about
 transitive F>L: pass over, end in, start in
@@ -617,7 +680,8 @@ constants R: Robo Max, Drone 5, Ziggy
 constants D: Sensor 19
 """,
     "social life": """
-nouns P: guest, host, bachelor, poet, blogger, comedian, photographer, waitress/waitresses, dancer, celebrity/celebrities
+nouns P: guest, host, bachelor, poet, blogger, comedian, photographer, waitress/waitresses, dancer
+nouns P: celebrity/celebrities
 nouns P: guitarist
 nouns E: party/parties, barbecue, festival, dinner, meeting, karaoke night
 nouns S: song, joke, poem, rumor, secret, story/stories, anecdote, blog post
@@ -630,7 +694,7 @@ adjectives C: stylish, vintage, expensive, purple, borrowed
 intransitive P: gossip, flirt, sing, mingle, joke
 intransitive E: begin!, last
 transitive P>P: invite, greet, ignore, insult, tease, kiss, forgive, date, gossip about, dance with
-transitive P>E: attend, host, leave, enjoy, photograph, dress up for
+transitive P>E: attend, host, leave!, enjoy, photograph, dress up for
 transitive P>S: tell, know, repeat, love, write, share, believe
 transitive P>C: wear, own!, buy, lose, borrow, carry
 transitive S>P: amuse, offend, inspire, bore
@@ -720,7 +784,8 @@ constants D: Turbine 11, Reactor 2
 constants W: Plant Delta
 """,
     "construction": """
-nouns P: carpenter, mason, welder, crane operator, surveyor, foreman/foremen, roofer, contractor, bricklayer, painter
+nouns P: carpenter, mason, welder, crane operator, surveyor, foreman/foremen, roofer, contractor
+nouns P: bricklayer, painter
 nouns B: bridge, tunnel, skyscraper, warehouse, dam, parking lot, stadium, chapel, tower
 nouns T: hammer, drill, chainsaw, ladder, bulldozer, cement mixer, crane, wrench/wrenches, screwdriver
 nouns M: brick, beam, tile, plank, pipe, roof panel, steel bar
@@ -755,8 +820,10 @@ constants B: Iron Bridge, Tunnel 5
 constants T: Crane 2
 """,
     "government": """
-nouns P: senator, minister, mayor, ambassador, voter, diplomat, governor, lobbyist, civil servant, refugee, spy/spies
-nouns G: ministry/ministries, embassy/embassies, committee, parliament, political party/political parties, council
+nouns P: senator, minister, mayor, ambassador, voter, diplomat, governor, lobbyist, civil servant
+nouns P: refugee, spy/spies
+nouns G: ministry/ministries, embassy/embassies, committee, parliament
+nouns G: political party/political parties, council
 nouns B: bill, tax, election, veto/vetoes, referendum, reform, subsidy/subsidies, petition
 nouns N: broadcaster, journalist association, charity/charities, labor union, think tank
 kinds P: candidate, incumbent, resident, citizen, pacifist
@@ -786,18 +853,19 @@ prepositions P>B: opposed to, worried about
 prepositions G>B: responsible for
 ditransitive P>B>G: propose to, present to, submit to
 ditransitive G>B>P: explain to
-constants G: Green Party, Senate
+constants G: Ministry 2, Party Verde
 constants B: Bill 52, Tax 9
 """,
     "vehicles": """
-nouns P: mechanic, motorist, truck driver, cyclist, pedestrian, taxi driver, traffic warden, driving instructor
+nouns P: mechanic, motorist, truck driver, cyclist, pedestrian, taxi driver, traffic warden
+nouns P: driving instructor
 nouns V: car, truck, motorcycle, van, ambulance, fire engine, minibus/minibuses, bicycle, limousine, tanker
 nouns A: engine, tire, airbag, windshield, headlight, seat belt, gearbox/gearboxes, exhaust pipe
 nouns R: highway, roundabout, intersection, driveway, gas station, parking garage, toll road
 kinds V: hybrid, company vehicle
 adjectives P: sober, reckless, distracted, licensed
 adjectives V: electric, red, secondhand, armored, roadworthy, diesel-powered
-adjectives A: flat, defective, spare, oily
+adjectives A: defective, spare, oily
 adjectives R: slippery, icy, narrow, congested
 intransitive P: speed, swerve, brake, honk
 intransitive V: skid, accelerate, stall, backfire
@@ -807,7 +875,7 @@ transitive P>A: replace, inspect, clean, order, remove
 transitive P>R: cross, avoid, block, use, turn onto
 transitive V>V: overtake, hit!, tow, follow, crash into
 transitive V>A: have!, need!
-transitive V>R: block, leave, enter, use, stop at
+transitive V>R: block, leave!, enter, use, stop at
 transitive P>P: pass, fine, yield to, honk at
 participles P: ticketed, fined, insured, breathalyzed
 participles V: parked, insured, registered, stolen, towed
@@ -847,7 +915,7 @@ transitive P>F: sue, oppose, inspect, protest against
 transitive W>N: destroy, flood, reshape, threaten
 transitive W>L: hit!, devastate, bypass, move toward
 transitive F>N: pollute, contaminate, endanger
-transitive S>N: inhabit, depend on, live in, leave
+transitive S>N: inhabit, depend on, live in, leave!
 transitive S>S: eat, outcompete, prey on, coexist with
 transitive F>S: poison, harm, threaten
 participles P: evacuated, rescued, warned
@@ -865,7 +933,7 @@ prepositions P>W: afraid of, aware of
 prepositions F>N: near, harmful to
 ditransitive P>S>N: return to, introduce to
 constants W: Hurricane Iris, Storm Bert
-constants N: Sable Desert, Amber Valley
+constants N: Sable Beach, Amber Valley
 constants F: Factory 13, Petrox
 """,
 }
@@ -892,7 +960,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb with its preposition in `tail` ("depends on" has tail "on"); `object` is "" when intransitive."""
+    """A verb, its preposition in `tail` ("depends on" has tail "on"); `object` is "" when intransitive."""
 
     base: str
     third: str
@@ -918,7 +986,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class Ditransitive:
-    """A verb with two objects, "gives y to z": `subject`, `object` and `other` are the sorts of x, y and z."""
+    """A verb with two objects, "gives y to z"; `other` is the sort of z."""
 
     verb: Verb
     preposition: str
@@ -967,6 +1035,8 @@ def constant_name(words: str) -> str:
 
 def plural_of(noun: str) -> str:
     """Regular plural; irregular ones are written out in the lists."""
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return noun[:-1] + "ies"
     return noun + "es" if noun.endswith(("s", "x", "ch", "sh", "z")) else noun + "s"
 
 
@@ -1003,7 +1073,9 @@ def verb(entry: str, subject: str, object_: str = "") -> Verb:
     past, participle = past_of(base)
     third = third_person(base)
     passive = bool(object_) and not bang and not tail
-    return Verb(base, third, past, participle, tail, passive, predicate_name(f"{third} {tail}"), subject, object_)
+    return Verb(
+        base, third, past, participle, tail, passive, predicate_name(f"{third} {tail}"), subject, object_
+    )
 
 
 def noun(entry: str, sort: str) -> Noun:
@@ -1012,20 +1084,24 @@ def noun(entry: str, sort: str) -> Noun:
     return Noun(singular, plural or plural_of(singular), predicate_name(singular), sort)
 
 
+def items(text: str) -> list[str]:
+    """The comma-separated entries of a list, without the white space around them."""
+    return [entry.strip() for entry in text.split(",")]
+
+
 def names(sort: str) -> list[Constant]:
     """The constants that every domain shares: people and places."""
     if sort == "P":
-        people = [(name, "she") for name in FEMALE_NAMES] + [(name, "he") for name in MALE_NAMES]
+        people = [(name, "she") for name in items(FEMALE_NAMES)] + [(name, "he") for name in items(MALE_NAMES)]
         return [Constant(name, constant_name(name), "P", pronoun) for name, pronoun in people]
-    places = [place.strip() for place in PLACES.split(",")]
-    return [Constant(place, constant_name(place), "L", "it") for place in places]
+    return [Constant(place, constant_name(place), "L", "it") for place in items(PLACES)]
 
 
 def read_line(domain: Domain, line: str) -> None:
     """Add one `kind sorts: words` line to the domain."""
     head, _, tail = line.partition(":")
     kind, sorts = head.split()
-    entries = [entry.strip() for entry in tail.split(",")]
+    entries = items(tail)
     first, *rest = sorts.split(">")
     pairs = [(subject, object_) for subject in first for object_ in (rest[0] if rest else "-")]
     for subject, object_ in pairs:
@@ -1041,7 +1117,9 @@ def read_line(domain: Domain, line: str) -> None:
             elif kind == "transitive":
                 domain.transitive.append(verb(entry, subject, object_))
             elif kind == "comparatives":
-                domain.comparatives.append(Relation(f"{entry} than", predicate_name(f"{entry} than"), subject, subject))
+                domain.comparatives.append(
+                    Relation(f"{entry} than", predicate_name(f"{entry} than"), subject, subject)
+                )
             elif kind == "prepositions":
                 domain.prepositions.append(Relation(entry, predicate_name(entry), subject, object_))
             elif kind == "relational":
@@ -1064,3 +1142,13 @@ def read_domain(name: str) -> Domain:
             read_line(domain, line)
     domain.constants += names("P") + names("L")
     return domain
+
+
+def common_predicates() -> frozenset[str]:
+    """Predicates of the words in `COMMON`, which every domain has and should not drown its own."""
+    domain = Domain("common")
+    for line in COMMON.strip().splitlines():
+        read_line(domain, line)
+    nouns, verbs = domain.nouns + domain.kinds, domain.intransitive + domain.abilities + domain.transitive
+    relations = domain.comparatives + domain.prepositions + domain.relational
+    return frozenset(word.predicate for word in [*nouns, *verbs, *domain.adjectives, *relations])

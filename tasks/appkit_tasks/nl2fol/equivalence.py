@@ -74,9 +74,10 @@ class Alignment:
 def align(predicted: Formula, reference: Formula) -> Alignment:
     """Match predicates (of equal arity) and constants of the two formulas by name; no truth is tested.
 
-    Equal names go first. The rest is matched one to one so that the summed `name_similarity` is greatest,
-    among pairs that reach ALIGN_THRESHOLD. Names are sorted first: only the names decide, never where they
-    stand in the formula, since that would let a formula be aligned with its converse.
+    Equal names go first, then names equal but for case and `-s`. The rest is matched one to one so that the
+    summed `name_similarity` is greatest, among pairs that reach ALIGN_THRESHOLD. Names are sorted first: only
+    the names decide, never where they stand in the formula, since that would let a formula be aligned with
+    its converse.
     """
     ours, theirs = symbols(predicted), symbols(reference)
     predicates: dict[tuple[str, int], str] = {}
@@ -94,8 +95,7 @@ def _assign(left: Iterable[str], right: Iterable[str]) -> dict[str, str]:
     same = left_names & right_names
     rows, columns = sorted(left_names - same), sorted(right_names - same)
     result = {name: name for name in sorted(same)}
-    scores = [[name_similarity(row, column) for column in columns] for row in rows]
-    scores = [[score if score >= ALIGN_THRESHOLD else 0.0 for score in row] for row in scores]
+    scores = [[_weight(name_similarity(row, column)) for column in columns] for row in rows]
     if any(any(row) for row in scores):
         from scipy.optimize import linear_sum_assignment
 
@@ -103,6 +103,13 @@ def _assign(left: Iterable[str], right: Iterable[str]) -> dict[str, str]:
             if scores[row][column]:
                 result[rows[row]] = columns[column]
     return result
+
+
+def _weight(score: float) -> float:
+    if score < ALIGN_THRESHOLD:
+        return 0.0
+    # A full match weighs more than the two partial ones that could be made in its place.
+    return 2.0 if score == 1 else score
 
 
 @lru_cache(maxsize=65536)
@@ -129,7 +136,7 @@ def name_similarity(left: str, right: str) -> float:
         else:
             return 0.0
     left_out.extend(rest)
-    if any(word in _DECISIVE or word.isdigit() for word in left_out):
+    if any(word in _DECISIVE or not word.isalpha() for word in left_out):
         return 0.0
     return len("".join(short)) / len("".join(long))
 

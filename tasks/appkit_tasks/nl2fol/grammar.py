@@ -6,7 +6,7 @@ __all__ = ["ebnf"]
 
 # Bounds on repetition keep a constrained model from running on for ever inside one name or one chain.
 _EBNF = """\
-root ::= side | arrow
+root ::= unit | chain | arrow
 arrow ::= side (" → " | " ↔ ") side
 side ::= unit | chain | "(" arrow ")"
 chain ::= ands | ors | xors

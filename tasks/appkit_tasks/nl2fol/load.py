@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from appkit.task import Row, Shipped
 from appkit_tasks.nl2fol.config import Nl2FolConfig
 from appkit_tasks.nl2fol.parser import FormulaError, parse
+from appkit_tasks.nl2fol.syntax import free_variables
 
 __all__ = ["FolRow", "load"]
 
@@ -21,9 +22,11 @@ class FolRow(Row):
     @classmethod
     def _parses(cls, formula: str) -> str:
         try:
-            parse(formula)
+            loose = free_variables(parse(formula))
         except FormulaError as error:
             raise ValueError(f"not a formula: {error}") from None
+        if loose:
+            raise ValueError(f"leaves {', '.join(loose)} free; a quantifier reaches only its atom or parenthesis")
         return formula
 
 

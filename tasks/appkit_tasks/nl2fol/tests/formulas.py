@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from hypothesis import strategies as st
-
 from appkit_tasks.nl2fol.syntax import (
     And,
     Atom,
@@ -21,6 +19,7 @@ from appkit_tasks.nl2fol.syntax import (
     Xor,
     chain,
 )
+from hypothesis import strategies as st
 
 PLAIN = ("maria", "newYork", "room12", "all")
 ODD = ("l-2021", "mr.smith", "c++", "Carol", "2000", "O’Neil", "y1976", "élan", "not")
@@ -29,7 +28,7 @@ VARIABLES = ("x", "y", "z", "w")
 
 
 def formulas(*, constants: tuple[str, ...] = PLAIN + ODD, max_depth: int = 5) -> st.SearchStrategy[Formula]:
-    """Formulas whose free variables are `u` or `v3`; `constants=PLAIN` keeps to the names of the normal form."""
+    """Formulas whose free variables are `u` or `v3`; `constants=PLAIN` keeps to names of the normal form."""
 
     def term(bound: tuple[str, ...]) -> st.SearchStrategy[Term]:
         variables = st.sampled_from((*bound, "u", "v3")).map(Variable)
@@ -54,6 +53,6 @@ def formulas(*, constants: tuple[str, ...] = PLAIN + ODD, max_depth: int = 5) ->
             left, right = draw(build(bound, levels - 1)), draw(build(bound, levels - 1))
             return (Implies if kind == "implies" else Iff)(left, right)
         parts = draw(st.lists(build(bound, levels - 1), min_size=2, max_size=3))
-        return chain({"and": And, "or": Or, "xor": Xor}[kind], parts)
+        return chain(And if kind == "and" else Or if kind == "or" else Xor, parts)
 
     return build((), max_depth)

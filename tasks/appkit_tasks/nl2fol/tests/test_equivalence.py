@@ -6,14 +6,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given, settings
-
 from appkit_tasks.nl2fol.equivalence import Verdict, align, equivalent, name_similarity, status
 from appkit_tasks.nl2fol.parser import parse
 from appkit_tasks.nl2fol.syntax import Formula, Not, rename
 from appkit_tasks.nl2fol.tests.formulas import formulas
+from hypothesis import given, settings
 
-# A strict order without a last element has infinite models only: Z3 finds neither a model nor a contradiction.
+# A strict order without a last element has infinite models only: Z3 finds no model and no contradiction.
 ENDLESS = "∀x ¬L(x, x) ∧ ∀x ∀y ∀z (L(x, y) ∧ L(y, z) → L(x, z)) ∧ ∀x ∃y L(x, y)"
 
 
@@ -74,14 +73,21 @@ def test_equal_names_go_first_and_arity_counts() -> None:
     assert names.constants == {"a": "a", "b": "b"}
 
 
-def test_alignment_is_the_best_overall_not_the_first() -> None:
-    # `tom` alone is nearest to `tomRay`, but then `tomRayWhite` would be left without a partner.
-    names = align(parse("P(tomRay) ∧ P(tomRayWhite)"), parse("P(tomRays) ∧ P(tomRay)"))
-    assert names.constants == {"tomRay": "tomRay", "tomRayWhite": "tomRays"}
-    names = align(parse("P(nina) ∧ P(ninaLee)"), parse("P(ninaLees) ∧ P(ninaLeeKay)"))
-    assert names.constants == {"ninaLee": "ninaLees"}
-    names = align(parse("P(annika) ∧ P(annikaLee)"), parse("P(annikaLees) ∧ P(annikaLeeKay)"))
-    assert names.constants == {"annika": "annikaLees", "annikaLee": "annikaLeeKay"}
+@pytest.mark.parametrize(
+    ("predicted", "reference", "constants"),
+    [
+        # Greedy by order of names would give `annika` its nearest name and so none to `annikaKay`.
+        (
+            "P(annika) ∧ P(annikaKay)",
+            "P(annikaKayLi) ∧ P(annikaLeeOh)",
+            {"annika": "annikaLeeOh", "annikaKay": "annikaKayLi"},
+        ),
+        # A name that is equal but for the -s is not given away for two weaker pairs.
+        ("P(nina) ∧ P(ninaLee)", "P(ninaLees) ∧ P(ninaLeeKay)", {"ninaLee": "ninaLees"}),
+    ],
+)
+def test_alignment_is_the_best_overall(predicted: str, reference: str, constants: dict[str, str]) -> None:
+    assert align(parse(predicted), parse(reference)).constants == constants
 
 
 def test_alignment_ignores_where_a_name_stands() -> None:
@@ -159,7 +165,7 @@ def test_status(text: str, expected: str) -> None:
     assert status(parse(text)) == expected
 
 
-@settings(max_examples=15, derandomize=True, deadline=None)
+@settings(max_examples=8, derandomize=True, deadline=None)
 @given(formulas(max_depth=3))
 def test_a_formula_equals_its_renaming_and_never_its_negation(formula: Formula) -> None:
     doubly = Not(Not(formula))

@@ -6,11 +6,10 @@ import pickle
 import time
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from appkit_tasks.nl2fol.parser import MAX_CHARS, MAX_DEPTH, FormulaError, parse
 from appkit_tasks.nl2fol.syntax import Atom, Constant, ForAll, Variable, to_text
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 NORMAL = "∀x (A(x) ∧ ¬B(x) → C(x) ∨ D(x))"
 EXISTS = "∃x ∃y (A(x) ∧ B(y))"
@@ -78,7 +77,8 @@ def test_what_is_a_variable() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["l-2021", "mr.smith", "c++", "a+", "2000", "k-12andhighereducation", "O’Neil", "all", "or", "NOT"]
+    "name",
+    ["l-2021", "mr.smith", "c++", "a+", "2000", "k-12andhighereducation", "O’Neil", "all", "or", "NOT"],
 )
 def test_names_of_real_data(name: str) -> None:
     assert parse(f"Likes(x, {name})") == Atom("Likes", (Variable("x"), Constant(name)))
@@ -161,16 +161,18 @@ def test_limits() -> None:
     assert parse("(" * 1000 + "A(x)" + ")" * 1000) == parse("A(x)")
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=200, derandomize=True, deadline=None)
 @given(st.lists(st.sampled_from([*"∀∃¬∧→=≠(),.xyP ", "P(x)", "(", "∀x ", "not", "A(y)", '"']), max_size=14))
 def test_any_text_parses_or_is_a_formula_error(parts: list[str]) -> None:
     text = "".join(parts)
     try:
         formula = parse(text)
     except FormulaError as error:
-        assert 1 <= error.position <= len(text) + 1
+        place: int | None = error.position
     else:
+        place = None
         assert parse(to_text(formula)) == formula
+    assert place is None or 1 <= place <= len(text) + 1
 
 
 def test_a_usual_formula_parses_in_under_a_millisecond() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-
 from appkit_tasks.nl2fol.parser import parse
 from appkit_tasks.nl2fol.syntax import (
     And,
@@ -30,6 +28,7 @@ from appkit_tasks.nl2fol.syntax import (
     to_text,
 )
 from appkit_tasks.nl2fol.tests.formulas import formulas
+from hypothesis import given, settings
 
 x, y = Variable("x"), Variable("y")
 A, B, C = (Atom(name, (x,)) for name in "ABC")
@@ -68,8 +67,8 @@ def test_layout(formula: Formula, text: str) -> None:
     assert to_text(formula) == text
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
-@given(formulas())
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(formulas(max_depth=4))
 def test_parsing_the_text_gives_the_tree_back(formula: Formula) -> None:
     assert parse(to_text(formula)) == formula
 

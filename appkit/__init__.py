@@ -1,0 +1,49 @@
+"""appkit: from a base model and rows to a specialist that is proven, served and demonstrable.
+
+The three functions that the commands call::
+
+    result = appkit.train(task="nl2fol")
+    appkit.evaluate(result.bundle)
+    appkit.load(result.bundle).predict(["Every dog barks."])
+
+Nothing heavy is imported until one of them is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from appkit.bundle import Specialist as Specialist
+    from appkit.bundle import load as load
+    from appkit.run import Comparison as Comparison
+    from appkit.run import TrainResult as TrainResult
+    from appkit.run import evaluate as evaluate
+    from appkit.run import train as train
+
+__all__ = ["Comparison", "Specialist", "TrainResult", "evaluate", "load", "train"]
+__version__ = "0.1.0"
+
+_HOME = {
+    "train": "appkit.run",
+    "evaluate": "appkit.run",
+    "Comparison": "appkit.run",
+    "TrainResult": "appkit.run",
+    "load": "appkit.bundle",
+    "Specialist": "appkit.bundle",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'appkit' has no attribute {name!r}")
+    from importlib import import_module
+
+    try:
+        return getattr(import_module(_HOME[name]), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("appkit"):
+            raise
+        raise ModuleNotFoundError(
+            f"appkit.{name} needs {error.name}, which is not installed; pip install 'appkit[train]'", name=error.name
+        ) from error

@@ -1,0 +1,30 @@
+"""`appkit data check`: the data report, in tokens when the base's tokenizer is at hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from appkit.config import RunConfig
+from appkit.data import read_splits
+from appkit.data_check import DataReport, check
+from appkit.plugins import load_task
+
+__all__ = ["check_data"]
+
+
+def check_data(config: RunConfig) -> DataReport:
+    """Read all splits and report on them; lengths are in tokens if the base is here, else in characters."""
+    from appkit.models import cached
+
+    task = load_task(config.task.name)
+    lengths = None
+    if (path := cached(config.model)) is not None:
+        from appkit.chat import Chat
+
+        chat = Chat.at(path)
+
+        def lengths(row: Any) -> int:
+            target = task.target(row, config.task)
+            return len(chat.example(task.prompt(row, config.task), target.value).tokens)  # type: ignore[union-attr, arg-type]
+
+    return check(read_splits(task, config.task, config.data), task, lengths, config.data.max_length)

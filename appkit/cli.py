@@ -1,0 +1,471 @@
+"""The command line: thin. Every command calls the function that the Python API has; nothing heavy is imported
+until it is needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from appkit.errors import AppkitError, Interrupted
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Turn a base model and rows into a specialist adapter, with the evidence.",
+)
+models = typer.Typer(no_args_is_help=True, help="Base models: list, pull, show.")
+tasks = typer.Typer(no_args_is_help=True, help="Task packs: list, show.")
+data = typer.Typer(no_args_is_help=True, help="Check rows before training on them.")
+runs = typer.Typer(no_args_is_help=True, help="Run directories: list, prune.")
+cache = typer.Typer(no_args_is_help=True, help="Downloaded and converted bases: list, prune.")
+for name, group in (("models", models), ("tasks", tasks), ("data", data), ("runs", runs), ("cache", cache)):
+    app.add_typer(group, name=name)
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE...", help="task=nl2fol model=smollm2-135m train=quick method.rank=16 ..."),
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file; the words override it.")]
+PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the whole configuration and stop.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Do everything but the work itself: data, labels, plan.")]
+
+
+def main() -> None:
+    """Entry point: an error that a user can cause is one line and exit code 2."""
+    with _errors():
+        app()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        raise SystemExit(130) from None
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+    except AppkitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except BrokenPipeError:  # `appkit ... | head`
+        sys.stderr.close()
+        raise SystemExit(141) from None
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("appkit"):
+            raise
+        print(f"error: {error.name} is not installed; pip install 'appkit[train]'", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        import errno
+
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        print(
+            f"error: cannot write{where}: {error.strerror}; free space or choose another directory. "
+            "What was saved before is kept: appkit train --resume RUN",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    # a pipe has no width: never wrap what a script may read
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    table = Table(*header, box=SIMPLE, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit in ("B", "KB") else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError
+
+
+def _config(words: list[str] | None, file: Path | None) -> Any:
+    from appkit.config import load_run_config
+
+    return load_run_config(words or (), file)
+
+
+def _dry_run(config: Any) -> None:
+    from appkit.run import prepare
+
+    prepare(config, _say)
+    _say("dry run: the configuration, the data and the labels are sound; nothing was trained")
+
+
+@app.command()
+def train(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    print_config: PrintConfig = False,
+    dry_run: DryRun = False,
+    resume: Annotated[Path | None, typer.Option("--resume", help="Go on with this run directory.")] = None,
+) -> None:
+    """Train an adapter, measure it against the base, write bundle and report."""
+    from appkit.config import to_yaml
+
+    if resume is not None:
+        if overrides or config or print_config or dry_run:
+            raise AppkitError("--resume takes the run's own configuration; leave the other words and options out")
+        from appkit.run import train as run
+
+        result = run(resume=resume, say=_say)
+    else:
+        resolved = _config(overrides, config)
+        if print_config:
+            print(to_yaml(resolved), end="")
+            return
+        _quiet_libraries()
+        if dry_run:
+            _dry_run(resolved)
+            return
+        from appkit.run import train as run
+
+        result = run(resolved, say=_say)
+    _show_result(result)
+
+
+def _show_result(result: Any) -> None:
+    from appkit.bundle import read_manifest
+    from appkit.report import table
+
+    columns = [*([result.base] if result.base else []), result.adapter]
+    print()
+    _print_table(*table(columns))
+    print(result.verdict)
+    manifest = read_manifest(result.bundle, verify=False)
+    print()
+    shown = result.adapter
+    task_input = _task(manifest["task"]["name"]).input
+    for record, prediction in list(zip(shown.records, shown.predictions, strict=True))[:3]:
+        print(f"  {getattr(record.value, task_input)}\n    {prediction.text}")
+    print(
+        f"\nbundle  {result.bundle}  ({manifest['name']}@{manifest['sha'][:12]})\n"
+        f"report  {result.run_dir / 'report.md'}\n"
+        f"plots   {result.run_dir / 'scores.png'}, {result.run_dir / 'loss.png'}\n"
+        f"try it  appkit predict {result.bundle} \"...\""
+    )
+
+
+def _quiet_libraries() -> None:
+    """Libraries' own bars and warnings would tear ours apart."""
+    import os
+    import warnings
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore")
+
+
+def _task(name: str) -> Any:
+    from appkit.plugins import load_task
+
+    return load_task(name)
+
+
+@app.command("eval")
+def evaluate(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[BUNDLE...] [KEY=VALUE...]", help="Bundles or run directories, then overrides."),
+    ] = None,
+    config: ConfigFile = None,
+    print_config: PrintConfig = False,
+    dry_run: DryRun = False,
+    to: Annotated[Path | None, typer.Option("--to", help="Write predictions and scores into this directory.")] = None,
+) -> None:
+    """Measure a bundle against its base, bundles against each other, or the base alone."""
+    from appkit.config import build_run_config, parse_overrides, to_yaml
+
+    targets = [word for word in words or [] if "=" not in word]
+    pairs = [word for word in words or [] if "=" in word]
+    resolved: Any = None
+    if targets:
+        from appkit.bundle import find, read_manifest
+
+        saved = read_manifest(find(Path(targets[0])))["config"]
+        from appkit.config import merge_over
+
+        resolved = build_run_config(merge_over(saved, parse_overrides(pairs)))
+    else:
+        resolved = _config(pairs, config)
+    if print_config:
+        print(to_yaml(resolved), end="")
+        return
+    _quiet_libraries()
+    if dry_run:
+        _dry_run(resolved)
+        return
+    from appkit.report import table
+    from appkit.run import evaluate as run
+
+    result = run(*targets, config=resolved, say=_say)
+    _print_table(*table(result.evaluations))
+    if result.verdict:
+        print(result.verdict)
+    if to:
+        _write_evaluations(to, result, _task(resolved.task.name))
+        print(f"written to {to}")
+
+
+def _write_evaluations(to: Path, result: Any, task: Any) -> None:
+    from appkit.cache import write_text
+    from appkit.report import plot_scores
+
+    for number, one in enumerate(result.evaluations):
+        one.write(to / f"predictions.{number}.jsonl", task)
+    write_text(to / "scores.json", json.dumps([one.summary() for one in result.evaluations], indent=1) + "\n")
+    plot_scores(result.evaluations, task, to / "scores.png")
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="Bundle or run directory.")],
+    sentences: Annotated[list[str] | None, typer.Argument(help="Inputs; none: from --file or stdin.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="One input a line, or JSONL rows.")] = None,
+    as_json: Annotated[bool, typer.Option("--jsonl", help="JSON objects instead of bare answers.")] = False,
+) -> None:
+    """Answer sentences given as arguments, from a file, or from stdin."""
+    inputs = _inputs(sentences, file)
+    if not inputs:
+        raise AppkitError("nothing to answer; give sentences, --file, or lines on stdin")
+    _quiet_libraries()
+    import appkit
+
+    specialist = appkit.load(bundle)
+    for given, prediction in zip(inputs, specialist.predict(inputs), strict=True):
+        if as_json:
+            shown = given if isinstance(given, dict) else {specialist.task.input: given}
+            entry = {
+                **shown,
+                "text": prediction.text,
+                "parsed": prediction.parsed.value,
+                "error": prediction.parsed.error,
+                "truncated": prediction.truncated,
+            }
+            print(json.dumps(entry, ensure_ascii=False))
+        else:
+            print(prediction.text)
+
+
+def _inputs(sentences: list[str] | None, file: Path | None) -> list[str | dict[str, Any]]:
+    if sentences and file:
+        raise AppkitError("give sentences or --file, not both")
+    if sentences:
+        return list(sentences)
+    if file is None and sys.stdin.isatty():
+        return []
+    try:
+        raw = file.read_bytes() if file else sys.stdin.buffer.read()
+        text = raw.decode("utf-8-sig")
+    except OSError as error:
+        raise AppkitError(f"cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise AppkitError(f"{file or 'stdin'}:{line}: not UTF-8 ({error.reason}); convert it first") from None
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not all(line.lstrip().startswith("{") for _, line in lines):
+        return [line.strip() for _, line in lines]
+    rows = []
+    for number, line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise AppkitError(f"{file or 'stdin'}:{number}: broken JSON: {error}; correct the line") from None
+    return rows
+
+
+@app.command()
+def methods() -> None:
+    """Adapter methods and what they are."""
+    from appkit.plugins import load_method
+    from appkit.plugins import modules as found
+
+    _print_table(["method", ""], [[name, load_method(name).summary] for name in sorted(found("appkit.methods"))])
+
+
+@tasks.command("list")
+def tasks_list() -> None:
+    """Installed task packs."""
+    from appkit.plugins import modules as found
+
+    rows = []
+    for name in sorted(found("appkit.tasks")):
+        task = _task(name)
+        rows.append([name, task.summary, ", ".join(metric.name for metric in task.metrics)])
+    _print_table(["task", "", "metrics"], rows)
+
+
+@tasks.command("show")
+def tasks_show(name: str) -> None:
+    """A pack's row schema, options, metrics and examples."""
+    task = _task(name)
+    print(f"{task.name}: {task.summary}\n\nfields of a row (map yours with data.columns.<field>=<column>)")
+    for field, info in task.row.model_fields.items():
+        print(f"  {field}: {getattr(info.annotation, '__name__', info.annotation)}  {info.description or ''}")
+    print("\noptions (task.<key>=)")
+    for field, info in task.config.model_fields.items():
+        print(f"  {field} = {info.get_default()!r}  {info.description or ''}")
+    print("\nmetrics")
+    for metric in task.metrics:
+        print(f"  {metric.name}{' *' if metric.name == task.primary else ''}: {metric.description}")
+    print("\nexamples")
+    for example in task.examples:
+        print(f"  {example}")
+
+
+@models.command("list")
+def models_list() -> None:
+    """Presets, and which are on this machine."""
+    from appkit.models import known
+
+    rows = [
+        [name, model.source, model.id, model.licence or "", "yes" if path else ("gated" if model.gated else "no")]
+        for name, (model, path) in known().items()
+    ]
+    _print_table(["model", "source", "id", "licence", "here"], rows)
+
+
+@models.command("pull")
+def models_pull(
+    name: str, force: Annotated[bool, typer.Option(help="Fetch again, even if it is here.")] = False
+) -> None:
+    """Bring a base to this machine."""
+    from appkit.config import model_config
+    from appkit.models import pull
+
+    _quiet_libraries()
+    print(pull(model_config(name), force=force))
+
+
+@models.command("show")
+def models_show(name: str) -> None:
+    """Size, shape, licence, source and fingerprint of a base."""
+    from appkit.config import model_config
+    from appkit.models import describe
+
+    _quiet_libraries()
+    for key, value in describe(model_config(name)).items():
+        print(f"{key:14} {value}")
+
+
+@data.command("check")
+def data_check(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Every bad row with file, line, field and reason; duplicates, overlaps, lengths."""
+    from appkit.check import check_data
+
+    _quiet_libraries()
+    report = check_data(_config(overrides, config))
+    print(report.to_json() if as_json else "\n".join(report.lines()))
+    if not report.ok:
+        raise SystemExit(2)
+
+
+@runs.command("list")
+def runs_list(root: Annotated[Path, typer.Argument(help="Where to look.")] = Path("runs")) -> None:
+    """Runs, newest first."""
+    import time
+
+    from appkit.runs import listed
+
+    rows = [
+        [str(run.path), run.task, run.phase, _bytes(run.bytes), time.strftime("%Y-%m-%d %H:%M", time.localtime(run.changed)), run.score]
+        for run in listed(root)
+    ]
+    _print_table(["run", "task", "phase", "size", "changed", "verdict"], rows) if rows else print(f"no runs below {root}")
+
+
+@runs.command("prune")
+def runs_prune(
+    root: Annotated[Path, typer.Argument(help="Where to look.")] = Path("runs"),
+    older_than_days: Annotated[float, typer.Option(help="Leave newer runs alone.")] = 0.0,
+    whole: Annotated[bool, typer.Option("--whole", help="Remove whole runs, bundles too.")] = False,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Unfinished runs too.")] = False,
+) -> None:
+    """Free space: checkpoints of finished runs, or whole runs."""
+    from appkit.runs import prune
+
+    _report_pruned(prune(root, whole=whole, older_than_days=older_than_days, unfinished=unfinished))
+
+
+@cache.command("list")
+def cache_list() -> None:
+    """What is in the cache, least recently used first."""
+    import time
+
+    from appkit.cache import cache_dir, entries
+
+    found = entries()
+    rows = [
+        [entry.kind, entry.name, _bytes(entry.bytes), time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used_at))]
+        for entry in found
+    ]
+    print(cache_dir())
+    _print_table(["kind", "name", "size", "last used"], rows) if rows else print("empty")
+
+
+@cache.command("prune")
+def cache_prune(
+    names: Annotated[list[str] | None, typer.Argument(help="Only these entries.")] = None,
+    older_than_days: Annotated[float, typer.Option(help="Keep what was used since.")] = 0.0,
+) -> None:
+    """Remove entries; they are fetched again when needed."""
+    from appkit.cache import entries, prune
+
+    unknown = set(names or ()) - {entry.name for entry in entries()}
+    if unknown:
+        raise AppkitError(f"no cache entry {', '.join(sorted(map(repr, unknown)))}; `appkit cache list` shows them")
+    _report_pruned([(e.path, e.bytes) for e in prune(older_than_days=older_than_days, names=names)])
+
+
+def _report_pruned(gone: list[tuple[Path, int]]) -> None:
+    for path, size in gone:
+        print(f"removed {path} ({_bytes(size)})")
+    print(f"{_bytes(sum(size for _, size in gone))} freed")
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine, and print the command that mends each fault."""
+    from appkit.doctor import diagnose
+
+    faults = 0
+    for check in diagnose():
+        mark = {"ok": "ok  ", "info": "info", "fault": "FAULT"}[check.state]
+        print(f"{mark:5} {check.name}: {check.found}")
+        if check.mend:
+            print(f"      mend it with: {check.mend}")
+        faults += check.state == "fault"
+    print(f"\n{faults} fault{'s' * (faults != 1)}" if faults else "\nall is well")
+    if faults:
+        raise SystemExit(2)

@@ -1,0 +1,143 @@
+"""`appkit doctor`: what this machine has, what is wrong with it, and the command that mends it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+from typing import Literal
+
+from appkit.cache import cache_dir
+from appkit.errors import AppkitError
+
+__all__ = ["Check", "diagnose"]
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding; `mend` is a command for the shell, empty when nothing needs mending."""
+
+    name: str
+    state: Literal["ok", "info", "fault"]
+    found: str
+    mend: str = ""
+
+
+def diagnose() -> Iterator[Check]:
+    """Python, torch build, the training stack's versions, bitsandbytes, disk, the base model, extras."""
+    yield _python()
+    yield _torch()
+    yield from _packages()
+    yield _bitsandbytes()
+    yield from _disk()
+    yield _base()
+    yield from _extras()
+
+
+def _python() -> Check:
+    found = sys.version.split()[0]
+    if sys.version_info < (3, 11):
+        return Check("python", "fault", f"{found}, 3.11 or newer is needed", "make setup PYTHON=python3.11")
+    return Check("python", "ok", found)
+
+
+def _torch() -> Check:
+    if find_spec("torch") is None:
+        return Check("torch", "fault", "not installed", "pip install -c constraints.txt 'appkit[train]'")
+    import torch
+
+    from appkit.config import model_config
+    from appkit.models import compute_dtype
+
+    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = str(compute_dtype(model_config("smollm2-135m"), place)).removeprefix("torch.")
+    where = torch.cuda.get_device_name() if place.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    if torch.version.cuda and place.type == "cpu":
+        return Check("torch", "info", f"{torch.__version__}: a CUDA build, but no GPU is seen; computes in {dtype}")
+    return Check("torch", "ok", f"{torch.__version__}, {where}, computes in {dtype}")
+
+
+def _packages() -> Iterator[Check]:
+    from packaging.requirements import Requirement
+
+    try:
+        wanted = [Requirement(line) for line in requires("appkit") or ()]
+    except PackageNotFoundError:
+        yield Check("appkit", "fault", "not installed as a package", "pip install -e .")
+        return
+    names = {"transformers", "peft", "accelerate", "safetensors"}
+    for requirement in wanted:
+        if requirement.name not in names:
+            continue
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            yield Check(requirement.name, "fault", "not installed", "pip install -c constraints.txt 'appkit[train]'")
+            continue
+        fits = requirement.specifier.contains(found, prereleases=True)
+        yield Check(
+            requirement.name,
+            "ok" if fits else "fault",
+            f"{found}" if fits else f"{found}, tested with {requirement.specifier}",
+            "" if fits else f"pip install '{requirement.name}{requirement.specifier}'",
+        )
+
+
+def _bitsandbytes() -> Check:
+    if find_spec("bitsandbytes") is None or find_spec("torch") is None:
+        return Check("bitsandbytes", "fault", "not installed (needed for quant=nf4)", "pip install bitsandbytes")
+    try:
+        import torch
+
+        from appkit.quant import round_to_nf4_
+
+        weight = torch.linspace(-1, 1, 4096, dtype=torch.bfloat16).reshape(64, 64)
+        before = weight.clone()
+        round_to_nf4_(weight, double_quant=True)
+        error = float((weight - before).abs().max())
+    except Exception as error:  # a broken native library fails in many ways
+        return Check("bitsandbytes", "fault", f"does not run: {error}", "pip install --force-reinstall bitsandbytes")
+    if not 0 < error < 0.2:
+        return Check("bitsandbytes", "fault", f"NF4 is off by {error:.2f}", "pip install --force-reinstall bitsandbytes")
+    return Check("bitsandbytes", "ok", f"{version('bitsandbytes')}, NF4 quantizes")
+
+
+def _disk() -> Iterator[Check]:
+    for name, path in (("disk, here", "."), ("disk, cache", str(cache_dir()))):
+        import os
+
+        while not os.path.exists(path):
+            path = os.path.dirname(path)
+        free = shutil.disk_usage(path).free
+        mend = "appkit runs prune && appkit cache prune" if free < 2 * GB else ""
+        yield Check(name, "fault" if mend else "ok", f"{free / GB:.1f} GB free", mend)
+
+
+def _base() -> Check:
+    from appkit.config import model_config
+    from appkit.models import cached
+
+    try:
+        path = cached(model_config("smollm2-135m"))
+    except AppkitError as error:
+        return Check("base model", "fault", str(error), "appkit models pull smollm2-135m --force")
+    if path is None:
+        return Check("base model", "fault", "smollm2-135m is not here", "appkit models pull smollm2-135m")
+    return Check("base model", "ok", f"smollm2-135m at {path}")
+
+
+def _extras() -> Iterator[Check]:
+    for name, package, use in (
+        ("tensorboard", "tensorboard", "training curves"),
+        ("hub", "datasets", "data from the hub"),
+        ("nl2fol", "z3", "the NL→FOL pack's prover"),
+    ):
+        if find_spec(package):
+            yield Check(f"extra {name}", "ok", use)
+        else:
+            yield Check(f"extra {name}", "info", f"not installed ({use})", f"pip install 'appkit[{name}]'")

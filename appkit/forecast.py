@@ -1,0 +1,138 @@
+"""What a run will need, said before anything is loaded: memory (evaluation included), time, disk.
+
+Estimates from the architecture and the rows' lengths; within a factor of about 1.5. Memory and disk that
+cannot fit are refused; time never is.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from appkit.batching import Example, Step
+from appkit.config import RunConfig
+from appkit.errors import ModelError, RunError
+
+__all__ = ["Forecast", "check", "forecast"]
+
+GIB = 2**30
+EFFICIENCY = 0.6
+"""Share of the machine's matrix rate that a training step reaches."""
+FIXED_BYTES = 0.9 * GIB
+"""The interpreter with its libraries."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """bytes and seconds; `memory` is the larger of training's and evaluation's peak."""
+
+    memory: float
+    memory_free: float
+    disk: float
+    disk_free: float
+    training_s: float
+    evaluation_s: float
+
+    def lines(self) -> list[str]:
+        return [
+            f"memory {self.memory / GIB:.1f} GiB of {self.memory_free / GIB:.1f} free · "
+            f"disk {self.disk / GIB:.2f} GiB of {self.disk_free / GIB:.1f} free · "
+            f"training about {_minutes(self.training_s)}, evaluations about {_minutes(self.evaluation_s)}"
+        ]
+
+
+def _minutes(seconds: float) -> str:
+    return f"{max(seconds, 1):.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def matrix_rate(dtype: Any, device: str) -> float:
+    """FLOP/s of this machine's matrix product at a layer-like shape; takes about 0.2 s."""
+    import torch
+
+    x, w = torch.randn(512, 1024, dtype=dtype, device=device), torch.randn(1024, 1024, dtype=dtype, device=device)
+    torch.nn.functional.linear(x, w)
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < 0.15:
+        torch.nn.functional.linear(x, w)
+        count += 1
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return 2 * 512 * 1024 * 1024 * count / (time.perf_counter() - began)
+
+
+def forecast(
+    config: RunConfig,
+    architecture: Any,
+    parameters: int,
+    dtype: Any,
+    device: str,
+    examples: Sequence[Example],
+    plan: Sequence[Step],
+    answered_rows: int,
+    cap: int,
+    run_dir: Path,
+) -> Forecast:
+    """architecture: transformers config of the base; answered_rows: rows decoded in all evaluations together."""
+    text = architecture.get_text_config()
+    width, layers, vocabulary = text.hidden_size, text.num_hidden_layers, text.vocab_size
+    size = 2 if "bfloat16" in str(dtype) else 4
+    embedding = vocabulary * width
+    body = max(parameters - embedding * (1 if text.tie_word_embeddings else 2), parameters // 2)
+    inner = getattr(text, "intermediate_size", 4 * width)
+    trained = layers * getattr(config.method, "rank", 16) * (7 * width + 3 * inner)
+
+    four_bit = config.quant.name == "nf4" and (config.quant.dequantize == "never" or device == "cuda")
+    weights = body * (0.56 if four_bit else 1 if config.quant.name == "int8" else size) + embedding * size
+    batch = max((sum(len(examples[row].tokens) for row in b) for step in plan for b in step.batches), default=0)
+    targets = max((sum(examples[row].targets for row in b) for step in plan for b in step.batches), default=0)
+    activations = batch * layers * (12 * width + 6 * inner) * size + targets * vocabulary * 8
+    heads = getattr(text, "num_key_value_heads", text.num_attention_heads)
+    head = getattr(text, "head_dim", None) or width // text.num_attention_heads
+    longest = max((len(example.tokens) for example in examples), default=0) + cap
+    rows = config.eval.batch_rows
+    cached = 2 * rows * heads * head * longest * layers * size + rows * vocabulary * 12
+    # loading holds a second copy of the weights for a moment; measuring the cost of quantization does so too
+    memory = FIXED_BYTES + weights + max(weights, trained * 16 + max(activations, cached))
+
+    rate = matrix_rate(dtype, device) * EFFICIENCY
+    tokens = sum(len(examples[row].tokens) for step in plan for b in step.batches for row in b)
+    supervised = sum(examples[row].targets for step in plan for b in step.batches for row in b)
+    mean_target = sum(e.targets for e in examples) / max(len(examples), 1)
+    decoded = answered_rows * (2 * mean_target) * 2 * (body + embedding)
+    checkpoints = (config.train.keep_checkpoints + 2) * trained * 12 + trained * 4
+    return Forecast(
+        memory,
+        _free_memory(device),
+        checkpoints + 20e6,
+        float(shutil.disk_usage(run_dir).free),
+        4 * (body * tokens + embedding * supervised) / rate,
+        decoded / rate,
+    )
+
+
+def _free_memory(device: str) -> float:
+    if device == "cuda":
+        import torch
+
+        return float(torch.cuda.mem_get_info()[0])
+    import psutil
+
+    return float(psutil.virtual_memory().available)
+
+
+def check(needed: Forecast) -> None:
+    """Raise ModelError or RunError when memory or disk cannot be enough."""
+    if needed.memory > needed.memory_free:
+        raise ModelError(
+            f"this needs about {needed.memory / GIB:.1f} GiB of memory, {needed.memory_free / GIB:.1f} are free; "
+            "lower train.batch_tokens or eval.batch_rows, or choose a smaller model"
+        )
+    if needed.disk > needed.disk_free:
+        raise RunError(
+            f"the checkpoints need about {needed.disk / GIB:.2f} GiB, {needed.disk_free / GIB:.2f} are free here; "
+            "free some (`appkit runs prune`), lower train.keep_checkpoints, or give run_dir= on another disk"
+        )

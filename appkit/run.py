@@ -1,0 +1,511 @@
+"""`appkit.train` and `appkit.evaluate`: from a configuration to a bundle with its evidence, step by step."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from appkit import audit as label_audit
+from appkit import bundle as bundles
+from appkit import forecast as forecasts
+from appkit import report as reports
+from appkit import runs, stats
+from appkit.batching import plan as batch_plan
+from appkit.cache import write_text
+from appkit.chat import Chat
+from appkit.config import RunConfig, build_run_config, merge_over, to_yaml
+from appkit.data import Record, Splits, fingerprint, load_splits, subset
+from appkit.errors import DataError, Interrupted, RunError
+from appkit.evaluation import Evaluation, answer, evaluate_rows, few_shot_messages, score, token_cap
+from appkit.plugins import load_method, load_task
+from appkit.task import Task
+
+if TYPE_CHECKING:
+    from appkit.adapters import Method
+    from appkit.models import Base
+
+__all__ = ["Comparison", "TrainResult", "evaluate", "prepare", "train"]
+
+Say = Callable[[str], None]
+
+
+def _quiet(line: str) -> None:
+    """The Python API prints nothing unless asked."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run made.
+
+    run_dir holds report.md, the plots, predictions and checkpoints; bundle is the directory to serve.
+    base is None when eval.baseline is off. comparison: adapter against base, by metric.
+    """
+
+    run_dir: Path
+    bundle: Path
+    base: Evaluation | None
+    adapter: Evaluation
+    comparison: Mapping[str, stats.Comparison]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Bundles (or the base) on the same rows; verdict is None for a single one."""
+
+    evaluations: Sequence[Evaluation]
+    comparison: Mapping[str, stats.Comparison]
+    verdict: str | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a run decides before it needs weights."""
+
+    config: RunConfig
+    task: Task
+    method: Method
+    splits: Splits
+    chat: Chat
+    examples: Sequence[Any]
+    records: Sequence[Record]
+    plan: Sequence[Any]
+    test: Sequence[Record]
+    dev: Sequence[Record]
+    cap: int
+    notes: Sequence[str]
+
+
+def prepare(config: RunConfig, say: Say = _quiet) -> Prepared:
+    """Read and check the data, tokenize it, audit the labels, plan the batches. Needs no weights but the tokenizer.
+
+    Raises DataError, ConfigError or ModelError for whatever would make the run fail later.
+    """
+    from appkit.models import locate_tokenizer
+
+    task, method = load_task(config.task.name), load_method(config.method.name)
+    if task.kind != "generate" or task.objective != "supervised":
+        raise RunError(f"task {task.name!r} is of kind {task.kind}/{task.objective}, which cannot be trained yet")
+    splits = load_splits(task, config.task, config.data)
+    chat = Chat.at(locate_tokenizer(config.model))
+    train = subset(splits.train, config.train.max_rows) if config.train.max_rows else list(splits.train)
+    examples, records, dropped = label_audit.encode(
+        task, config.task, chat, train, config.data.max_length, config.data.on_long
+    )
+    if not examples:
+        raise DataError("no training row is left; raise data.max_length or check data.train")
+    label_audit.audit(task, config.task, chat, examples, records)
+    longest = max(example.targets for example in examples)
+    plan = batch_plan(
+        [len(example.tokens) for example in examples],
+        config.train.batch_rows, config.train.batch_tokens, config.train.epochs, config.seed,
+    )
+    test = subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test)
+    dev = subset(splits.dev, config.train.eval_rows)
+    servable = method.servable(config.method)
+    notes = [*splits.notes, *dropped, *([servable.reason] if servable.reason else [])]
+    for fault in splits.faults:
+        notes.append(f"dropped: {fault}")
+    say(
+        f"data: {len(records)} rows to train on in {len(plan)} steps, {len(dev)} dev, {len(test)} test; "
+        f"{sum(len(e.tokens) for e in examples) / len(examples):.0f} tokens a row, "
+        f"{sum(e.targets for e in examples) / len(examples):.0f} supervised"
+    )
+    for note in notes[:10]:
+        say(f"  note: {note}")
+    return Prepared(
+        config, task, method, splits, chat, examples, records, plan, test, dev,
+        token_cap(config.decoding, longest), notes,
+    )
+
+
+def train(
+    config: RunConfig | None = None,
+    *,
+    resume: str | Path | None = None,
+    say: Say = _quiet,
+    **values: Any,
+) -> TrainResult:
+    """Train an adapter, measure it against the base, and write the bundle.
+
+    Give a RunConfig, or its values by keyword (`task="nl2fol", method={"rank": 8}`), or the run directory to
+    resume. `say` receives progress lines.
+
+    Raises AppkitError for everything a user can cause; Interrupted after ctrl-C, with the state saved.
+    """
+    if resume is not None:
+        run_dir = Path(resume)
+        saved = runs.read_state(run_dir)
+        config = build_run_config(saved["config"])
+    else:
+        config = config or build_run_config(values)
+        run_dir = runs.create(config.run_dir, config.task.name)
+    with runs.locked_run(run_dir):
+        return _train(config, run_dir, say)
+
+
+def _train(config: RunConfig, run_dir: Path, say: Say) -> TrainResult:
+    _one_process()
+    _set_threads(config.threads)
+    began = time.monotonic()
+    prepared = prepare(config, say)
+    task = prepared.task
+    values = json.loads(to_json(config))
+    fresh = not (run_dir / runs.STATE).exists()
+    if fresh:
+        write_text(run_dir / "config.yaml", to_yaml(config))
+        runs.state(
+            run_dir, task=task.name, phase="started", config=values, versions=runs.versions(), seed=config.seed,
+            data={"sources": prepared.splits.sources, **_data_fingerprints(prepared)},
+        )
+    else:
+        _check_same_data(run_dir, prepared)
+    write_text(run_dir / "audit.md", label_audit.render(prepared.chat, prepared.examples, prepared.records))
+    base = _load(prepared, run_dir, say)
+    runs.state(run_dir, phase="training", base=_base_facts(config, base))
+    options = config.eval
+
+    baseline = None
+    if options.baseline:
+        shots = few_shot_messages(task, config.task, [r.value for r in prepared.records], options.few_shot)
+        baseline = _measured(run_dir, "base", base.model, prepared, say, shots)
+
+    import torch
+
+    torch.manual_seed(config.seed)
+    model = prepared.method.build(base.model, config.method)
+    if prepared.method.before_training:
+        from appkit.batching import collate
+
+        first = (collate([prepared.examples[row] for row in b]) for step in prepared.plan for b in step.batches)
+        prepared.method.before_training(model, first)
+    outcome = _fit(model, prepared, run_dir, say)
+    adapter = _measured(run_dir, "adapter", model, prepared, say)
+    cost = _cost_of_quantization(model, base, prepared, adapter, say)
+
+    columns = [*([baseline] if baseline else []), adapter]
+    compared = reports.comparisons(baseline, adapter, options.resamples) if baseline else {}
+    summary = (
+        reports.verdict(task, compared[task.primary], "the base", "the adapter")
+        if baseline
+        else f"{task.primary} {adapter.scores[task.primary].interval.value:.3f} on {len(prepared.test)} rows; "
+        "the base was not measured (eval.baseline=false)."
+    )
+    facts = _facts(prepared, base, outcome, cost, time.monotonic() - began)
+    notes = [*prepared.notes, *outcome.notes]
+    reports.plot_curve(run_dir / "metrics.jsonl", run_dir / "loss.png", task.primary)
+    reports.plot_scores(columns, task, run_dir / "scores.png")
+    write_text(
+        run_dir / "report.md", reports.report(task, columns, compared, summary, facts, notes, rows_shown=True)
+    )
+    public = reports.report(task, columns, compared, summary, facts, [], rows_shown=False)
+    path = _bundle(run_dir, model, prepared, base, columns, cost, public, summary)
+    runs.state(
+        run_dir, phase="done", verdict=summary, bundle=str(path),
+        results={one.who: one.summary() for one in columns}, quantization=cost,
+    )
+    return TrainResult(run_dir, path, baseline, adapter, compared, summary)
+
+
+def to_json(config: RunConfig) -> str:
+    values = json.loads(config.model_dump_json())
+    values["task"] = json.loads(config.task.model_dump_json())
+    values["method"] = json.loads(config.method.model_dump_json())
+    return json.dumps(values)
+
+
+def _one_process() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RunError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: training in several processes is not supported yet; "
+            "start appkit without torchrun"
+        )
+
+
+def _set_threads(threads: int | None) -> None:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _data_fingerprints(prepared: Prepared) -> dict[str, Any]:
+    return {
+        "train": fingerprint(prepared.records),
+        "dev": fingerprint(prepared.dev),
+        "test": fingerprint(prepared.test),
+        "rows": {"train": len(prepared.records), "dev": len(prepared.dev), "test": len(prepared.test)},
+    }
+
+
+def _check_same_data(run_dir: Path, prepared: Prepared) -> None:
+    recorded = runs.read_state(run_dir)["data"]
+    for name, now in _data_fingerprints(prepared).items():
+        if recorded[name] != now:
+            raise RunError(
+                f"the {name} rows changed since {run_dir} was started ({recorded[name]} then, {now} now); "
+                "restore the file, or start a new run"
+            )
+
+
+def _load(prepared: Prepared, run_dir: Path, say: Say) -> Base:
+    import torch
+
+    from appkit import attention
+    from appkit.models import compute_dtype, load_base, load_config, locate, parameter_count
+
+    config = prepared.config
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    path = locate(config.model)
+    architecture = load_config(path)
+    answered = len(prepared.test) * (1 + config.eval.baseline) + config.eval.quant_rows
+    needed = forecasts.forecast(
+        config, architecture, parameter_count(architecture), compute_dtype(config.model, torch.device(device)),
+        device, prepared.examples, prepared.plan, answered, prepared.cap, run_dir,
+    )
+    for line in needed.lines():
+        say(f"forecast: {line}")
+    forecasts.check(needed)
+    base = load_base(config.model, config.quant)
+    say(f"base: {config.model.name}, {base.quantizer}")
+    attention.use(base.model)
+    return base
+
+
+def _base_facts(config: RunConfig, base: Base) -> dict[str, Any]:
+    return {
+        "name": config.model.name,
+        "id": config.model.id,
+        "source": config.model.source,
+        "revision": config.model.revision,
+        "fingerprint": base.fingerprint.base,
+        "fingerprint_with_dtype": base.fingerprint.id,
+        "dtype": base.fingerprint.dtype,
+        "quantizer": base.quantizer,
+        "licence": config.model.licence,
+    }
+
+
+def _fit(model: Any, prepared: Prepared, run_dir: Path, say: Say) -> Any:
+    from appkit.loop import fit
+
+    config, task = prepared.config, prepared.task
+
+    def measure(current: Any) -> dict[str, float]:
+        rows = [record.value for record in prepared.dev]
+        predictions = answer(
+            current, prepared.chat, task, config.task, rows, config.decoding, prepared.cap,
+            batch_rows=config.eval.batch_rows, title="measuring dev rows",
+        )
+        scores = score(task, prepared.dev, predictions, 100)
+        return {name: one.interval.value for name, one in scores.items()}
+
+    primary = task.metric(task.primary)
+    outcome = fit(model, config, prepared.method, prepared.examples, prepared.plan, measure, primary, run_dir)
+    if outcome.interrupted:
+        runs.state(run_dir, phase="interrupted")
+        raise Interrupted(
+            f"stopped after step {outcome.steps} of {len(prepared.plan)}, all saved; go on with: "
+            f"appkit train --resume {run_dir}"
+        )
+    return outcome
+
+
+def _measured(
+    run_dir: Path, who: str, model: Any, prepared: Prepared, say: Say, shots: Sequence[Any] = ()
+) -> Evaluation:
+    """Evaluate on the test rows and keep the answers; a finished evaluation of a resumed run is read back."""
+    from appkit.evaluation import read_evaluation
+
+    config = prepared.config
+    path = run_dir / f"predictions.{who}.jsonl"
+    label = f"base, {config.eval.few_shot}-shot" if who == "base" else who
+    if path.exists():
+        return read_evaluation(path, label, prepared.task, prepared.test, config.eval.resamples)
+    done = evaluate_rows(
+        label, model, prepared.chat, prepared.task, config.task, prepared.test, config.decoding, prepared.cap,
+        shots=shots, batch_rows=config.eval.batch_rows, resamples=config.eval.resamples,
+    )
+    done.write(path, prepared.task)
+    primary = done.scores[prepared.task.primary].interval
+    say(f"{label}: {prepared.task.primary} {primary.value:.3f} in {done.seconds:.0f} s, {done.tokens} tokens")
+    return done
+
+
+def _cost_of_quantization(
+    model: Any, base: Base, prepared: Prepared, adapter: Evaluation, say: Say
+) -> dict[str, Any] | None:
+    """The adapter on the unquantized base against the adapter on the base it was trained on, same rows."""
+    config, task = prepared.config, prepared.task
+    if config.quant.name == "none" or not config.eval.quant_rows or getattr(base.model, "is_quantized", False):
+        return None
+    if getattr(config.method, "changes_base", False):  # its weights are no longer the quantized ones
+        return None
+    from appkit.quant import unquantized
+
+    chosen = subset(prepared.test, config.eval.quant_rows)
+    place = {id(record): row for row, record in enumerate(prepared.test)}
+    rows = [place[id(record)] for record in chosen]
+    with unquantized(model, base):
+        predictions = answer(
+            model, prepared.chat, task, config.task, [record.value for record in chosen], config.decoding,
+            prepared.cap, batch_rows=config.eval.batch_rows, title="measuring the cost of quantization",
+        )
+    plain = score(task, chosen, predictions, config.eval.resamples)[task.primary]
+    compared = stats.compare(
+        plain.matrix, adapter.scores[task.primary].matrix[rows], plain.metric.aggregate, config.eval.resamples
+    )
+    return {
+        "metric": task.primary,
+        "rows": len(chosen),
+        "unquantized": plain.interval.value,
+        "difference": compared.difference,
+        "low": compared.low,
+        "high": compared.high,
+    }
+
+
+def _facts(
+    prepared: Prepared, base: Base, outcome: Any, cost: Mapping[str, Any] | None, seconds: float
+) -> dict[str, str]:
+    config = prepared.config
+    speed = outcome.tokens / outcome.seconds if outcome.seconds else 0.0
+    facts = {
+        "base": f"{config.model.id} ({config.model.source}), {base.fingerprint.base[:19]}…",
+        "quantized": base.quantizer,
+        "cost of quantization": (
+            f"{cost['metric']} {cost['difference']:+.3f} [{cost['low']:+.3f}, {cost['high']:+.3f}] against the "
+            f"unquantized base, adapter on, {cost['rows']} rows"
+            if cost
+            else "not measured"
+        ),
+        "method": f"{config.method.name}: " + ", ".join(
+            f"{key} {value}" for key, value in config.method.model_dump().items() if key != "name"
+        ),
+        "data": f"{len(prepared.records)} train, {len(prepared.dev)} dev, {len(prepared.test)} test",
+        "optimization": f"{outcome.steps} steps, preset {config.train.name}, learning rate "
+        f"{config.train.learning_rate:g}, {config.train.schedule}, seed {config.seed}",
+        "speed": f"{speed:.0f} tokens/s, {outcome.supervised / max(outcome.seconds, 1e-9):.0f} supervised tokens/s",
+        "time": f"{outcome.seconds:.0f} s of training, {seconds:.0f} s in all",
+    }
+    return facts
+
+
+def _bundle(
+    run_dir: Path,
+    model: Any,
+    prepared: Prepared,
+    base: Base,
+    columns: Sequence[Evaluation],
+    cost: Mapping[str, Any] | None,
+    report: str,
+    summary: str,
+) -> Path:
+    config, task = prepared.config, prepared.task
+    canaries = [task.input_row(text) for text in task.examples]
+    tensors, metadata = bundles.reference(model, prepared.chat, task, config.task, canaries, prepared.cap)
+    exported = prepared.method.export(model, config.method)
+    servable = prepared.method.servable(config.method)
+    manifest = {
+        "name": config.name or task.name,
+        "task": {"name": task.name, "version": task.version, "kind": task.kind},
+        "base": _base_facts(config, base),
+        "quant": config.quant.model_dump(),
+        "method": config.method.model_dump(),
+        "exported": {"kind": exported.kind, "rank": servable.rank, "error": exported.error},
+        "labels": None,
+        "template": prepared.chat.fingerprint(),
+        "decoding": config.decoding.model_dump() | {"cap": prepared.cap},
+        "grammar": task.grammar() if task.grammar else None,
+        "metrics": {one.who: one.summary() for one in columns},
+        "verdict": summary,
+        "quantization": cost,
+        "data": {"sources": prepared.splits.sources, **_data_fingerprints(prepared)},
+        "seed": config.seed,
+        "versions": runs.versions(),
+        "servable_by": list(servable.engines),
+        "config": json.loads(to_json(config)),
+    }
+    card = reports.model_card(task, manifest, summary)
+    return bundles.write(run_dir / "bundle", exported, tensors, metadata, manifest, report, card)
+
+
+def evaluate(
+    *targets: str | Path,
+    config: RunConfig | None = None,
+    say: Say = _quiet,
+    **values: Any,
+) -> Comparison:
+    """Measure bundles on test rows: one alone, or each against the first (the base with few shots if one).
+
+    Without targets, the configured base is measured alone. The rows are those of `config` (or of the keyword
+    values), else those of the first bundle.
+
+    Raises BundleError for a bundle that does not load, RunError for bundles of different tasks.
+    """
+    specialists = [bundles.load(target) for target in targets[:1]]
+    if config is None:
+        given = dict(values)
+        if specialists and "task" not in given:
+            given = merge_over(specialists[0].manifest["config"], given)
+        config = build_run_config(given)
+    _set_threads(config.threads)
+    task = load_task(config.task.name)
+    splits = load_splits(task, config.task, config.data)
+    rows = subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test)
+    done: list[Evaluation] = []
+    for number, target in enumerate(targets):
+        one = specialists[0] if number == 0 else bundles.load(target)
+        if one.task.name != task.name:
+            raise RunError(f"{target} is a bundle of task {one.task.name!r}, the rows are of {task.name!r}")
+        if number == 0 and len(targets) == 1 and config.eval.baseline:
+            train_rows = [record.value for record in splits.train]
+            shots = few_shot_messages(task, config.task, train_rows, config.eval.few_shot)
+            with one.model.disable_adapter():
+                done.append(_evaluate_one(f"base, {config.eval.few_shot}-shot", one, rows, config, shots, say))
+        done.append(_evaluate_one(str(target), one, rows, config, (), say))
+    if not targets:
+        done.append(_evaluate_base(config, task, splits, rows, say))
+    compared: Mapping[str, stats.Comparison] = {}
+    summary = None
+    if len(done) > 1:
+        compared = reports.comparisons(done[0], done[-1], config.eval.resamples)
+        summary = reports.verdict(task, compared[task.primary], done[0].who, done[-1].who)
+    return Comparison(done, compared, summary)
+
+
+def _evaluate_one(
+    who: str, one: bundles.Specialist, rows: Sequence[Record], config: RunConfig, shots: Sequence[Any], say: Say
+) -> Evaluation:
+    done = evaluate_rows(
+        who, one.model, one.chat, one.task, one.config.task, rows, config.decoding, one.cap,
+        shots=shots, batch_rows=config.eval.batch_rows, resamples=config.eval.resamples,
+    )
+    say(f"{who}: {len(rows)} rows in {done.seconds:.0f} s")
+    return done
+
+
+def _evaluate_base(
+    config: RunConfig, task: Task, splits: Splits, rows: Sequence[Record], say: Say
+) -> Evaluation:
+    from appkit import attention
+    from appkit.models import load_base
+
+    base = load_base(config.model, config.quant)
+    attention.use(base.model)
+    chat = Chat.of(base)
+    train_rows = [record.value for record in splits.train]
+    shots = few_shot_messages(task, config.task, train_rows, config.eval.few_shot)
+    longest = max(
+        len(chat.ids(task.target(record.value, config.task).value)) for record in splits.train  # type: ignore[union-attr, arg-type]
+    )
+    return evaluate_rows(
+        f"base, {config.eval.few_shot}-shot", base.model, chat, task, config.task, rows, config.decoding,
+        token_cap(config.decoding, longest), shots=shots, batch_rows=config.eval.batch_rows,
+        resamples=config.eval.resamples,
+    )

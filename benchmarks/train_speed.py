@@ -1,0 +1,511 @@
+"""Training speed beside a plain PEFT loop and TRL's SFTTrainer: `python benchmarks/train_speed.py`.
+
+Every contender trains the same adapter on the same base and the same token-identical rows, alone in its own
+process (contenders.py), one after the other, with the same threads, compute dtype, AdamW, constant learning
+rate and clipping. Timed is the optimizer step: forward, backward, clipping, update; not loading, nor the first
+steps. TRL's settings are swept first in short runs; the fastest then runs in full.
+
+A machine that does anything else meanwhile gives wrong figures. About 25 minutes on 2 cores, --quick about 6.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+DEFAULT = (
+    "appkit,appkit-none,plain,plain-nf4,trl-default,trl-default-nf4,trl-best,trl-best-nf4"  # in this order
+)
+HELD_OUT = 32
+TAIL = 4  # steps whose mean is the final training loss
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What contenders.py is told to run.
+
+    settings: of SFTConfig, by its own names, and two more: attn_implementation of the model, and factors, the
+    dtype of the adapter's factors where it is not the library's own. steps: of the plan, from its start.
+    inexact: it does not train on the rows as they are. warmup: first steps that are not timed.
+    """
+
+    name: str
+    kind: str
+    quant: str
+    steps: int
+    warmup: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    inexact: bool = False
+
+
+# --- TRL's settings --------------------------------------------------------------------------------------
+
+
+def trl_default(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Nothing but what all contenders have in common: gradient checkpointing stays on, as TRL sets it."""
+    return {"per_device_train_batch_size": job["batch_rows"]}
+
+
+def trl_layouts(job: Mapping[str, Any], quick: bool) -> dict[str, dict[str, Any]]:
+    """How TRL can lay out a step's rows; gradient checkpointing off."""
+    rows, tokens, longest = job["batch_rows"], job["step_tokens"], job["longest"]
+
+    def batches(size: int) -> dict[str, Any]:
+        return {
+            "gradient_checkpointing": False,
+            "per_device_train_batch_size": size,
+            "gradient_accumulation_steps": rows // size,
+        }
+
+    def packs(strategy: str, share: int) -> dict[str, Any]:
+        return {
+            "gradient_checkpointing": False,
+            "packing": True,
+            "packing_strategy": strategy,
+            "max_length": max(-(-tokens // share), longest),
+            "per_device_train_batch_size": 1,
+            "gradient_accumulation_steps": share,
+        }
+
+    free = {"padding_free": True, "max_length": None}
+    sizes = [size for size in (rows, rows // 2, rows // 4, 1) if size and rows % size == 0]
+    sizes = list(dict.fromkeys(sizes))
+    found = {f"padded-{size}": batches(size) for size in sizes}
+    found |= {f"padding-free-{size}": batches(size) | free for size in sizes if size > 1}
+    found |= {"packing-bfd": packs("bfd", 1), "packing-bfd-4": packs("bfd", 4)}
+    if quick:
+        wanted = (f"padded-{rows}", f"padded-{sizes[-2]}", f"padding-free-{sizes[-2]}", "packing-bfd")
+        return {name: found[name] for name in wanted if name in found}
+    found["grouped-by-length"] = batches(rows) | {"train_sampling_strategy": "group_by_length"}
+    found["packing-wrapped"] = packs("wrapped", 1)
+    found["packing-bfd-fa2"] = packs("bfd", 1) | {"attn_implementation": "flash_attention_2"}
+    return found
+
+
+def sweep(
+    job: Mapping[str, Any], runner: Runner, warmup: int, steps: int, quick: bool
+) -> list[dict[str, Any]]:
+    """Every layout in a short run, then variants of the fastest; the same for NF4 with the fastest layouts."""
+
+    def short(name: str, settings: Mapping[str, Any], quant: str) -> dict[str, Any]:
+        suffix = "-nf4" if quant == "nf4" else ""
+        exact = not name.startswith("packing-wrapped")
+        return runner.run(
+            Contender(f"trl-{name}{suffix}", "trl", quant, warmup + steps, warmup, settings, not exact),
+            "sweep",
+        )
+
+    layouts = trl_layouts(job, quick)
+    plain = [short(name, settings, "none") for name, settings in layouts.items()]
+    best = fastest(plain)
+    if best and not quick:
+        name = best["name"].removeprefix("trl-")
+        plain.append(short(f"{name}-eager", best["settings"] | {"attn_implementation": "eager"}, "none"))
+        if job["dtype"] == "bfloat16":  # else there is no autocast to leave out
+            pure = {"bf16": False, "factors": "bfloat16"}
+            plain.append(short(f"{name}-no-autocast", best["settings"] | pure, "none"))
+    # A 4-bit layer is dequantized once a micro-batch and pass: the fastest with a single one is tried as well.
+    ranked = sorted((run for run in plain if usable(run)), key=lambda run: -run["supervised_per_s"])
+    single = [run for run in ranked if run["settings"].get("gradient_accumulation_steps", 1) == 1]
+    # SFTTrainer rounds factors over a 4-bit base to bf16; where products are fp32 that costs speed and exactness.
+    factors = {"factors": "float32"} if job["dtype"] == "float32" else {}
+    chosen = {run["name"]: run for run in [*ranked[: 1 if quick else 3], *single[:1]]}
+    quantized = [
+        short(name.removeprefix("trl-"), run["settings"] | factors, "nf4") for name, run in chosen.items()
+    ]
+    return [*plain, *quantized]
+
+
+def usable(run: Mapping[str, Any]) -> bool:
+    return "refused" not in run and not run["inexact"]
+
+
+def fastest(runs: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    return max(filter(usable, runs), key=lambda run: run["supervised_per_s"], default=None)
+
+
+# --- running ---------------------------------------------------------------------------------------------
+
+
+class Runner:
+    """Runs contenders one at a time, each in a process of its own."""
+
+    def __init__(self, job: Mapping[str, Any], folder: Path) -> None:
+        self.job, self.folder = job, folder
+        self.count = 0
+        (folder / "job.json").write_text(json.dumps(job))
+
+    def child(self, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+        self.count += 1
+        stem = self.folder / f"{self.count:03d}-{name}"
+        given, out = stem.with_suffix(".in.json"), stem.with_suffix(".json")
+        given.write_text(json.dumps(spec))
+        script = Path(__file__).with_name("contenders.py")
+        threads = str(self.job["threads"])
+        environment = os.environ | {
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": "1",
+            "HF_DATASETS_CACHE": str(self.folder / "datasets"),
+        }
+        with stem.with_suffix(".log").open("w") as log:
+            command = [sys.executable, str(script), str(self.folder / "job.json"), str(given), str(out)]
+            ended = subprocess.run(command, env=environment, stdout=log, stderr=log, check=False)
+        if out.exists():
+            return dict(json.loads(out.read_text()))
+        tail = stem.with_suffix(".log").read_text()[-500:].strip()
+        return {"refused": f"ended with code {ended.returncode}: {tail}"}  # such as killed for its memory
+
+    def run(self, contender: Contender, stage: str) -> dict[str, Any]:
+        """Measure it; what a run is called, what it was told and what it did, in one record."""
+        began = time.monotonic()
+        result = asdict(contender) | {"stage": stage} | self.child(contender.name, asdict(contender))
+        if "refused" not in result:
+            first = contender.warmup
+            spent = sum(result["seconds"][first:])
+            timed = len(result["seconds"]) - first
+            result["supervised_per_s"] = sum(result["supervised"][first:]) / spent
+            result["tokens_per_s"] = sum(result["tokens"][first:]) / spent
+            result["step_s"] = spent / timed
+            result["final_loss"] = statistics.fmean(result["losses"][-TAIL:])
+            body, vocabulary = self.job["body_parameters"], self.job["vocabulary_parameters"]
+            flop = 4 * (body * result["tokens_per_s"] + vocabulary * result["supervised_per_s"])
+            result["gflops"] = flop / 1e9
+        told = result.get("refused") or f"{result['supervised_per_s']:.0f} supervised tokens/s"
+        say(f"{contender.name}: {told[:160]} ({time.monotonic() - began:.0f} s in all)")
+        return result
+
+
+def say(line: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {line}", file=sys.stderr, flush=True)
+
+
+def prepare(options: argparse.Namespace, steps: int) -> dict[str, Any]:
+    """Rows as tokens, the plan of the steps, and what the contenders must agree on."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from appkit.audit import encode
+    from appkit.batching import plan
+    from appkit.chat import Chat
+    from appkit.config import build_run_config
+    from appkit.data import load_splits, subset
+    from appkit.models import compute_dtype, load_config, locate
+    from appkit.plugins import load_task
+
+    columns = dict(pair.split("=", 1) for pair in options.columns.split(",")) if options.columns else {}
+    data = {"train": options.data, "columns": columns, "on_error": "drop", "on_long": "drop"}
+    if options.test:
+        data["test"] = options.test
+    config = build_run_config({"task": "nl2fol", "model": options.model, "data": data})
+    task = load_task("nl2fol")
+    path = locate(config.model)
+    splits = load_splits(task, config.task, config.data)
+    chat = Chat.at(path)
+
+    def examples(records: Sequence[Any], count: int) -> list[Any]:
+        found, _, _ = encode(
+            task, config.task, chat, subset(records, count), config.data.max_length, config.data.on_long
+        )
+        return found
+
+    batch_rows = options.batch_rows
+    train = examples(splits.train, steps * batch_rows + 8)[: steps * batch_rows]  # 8: some may be too long
+    if len(train) < steps * batch_rows:
+        raise SystemExit(
+            f"{steps} steps of {batch_rows} rows need {steps * batch_rows} rows, {len(train)} fit; "
+            "name a larger file with --data, or lower --steps or --batch-rows"
+        )
+    held = examples(splits.dev, HELD_OUT)
+    lengths = [len(example.tokens) for example in train]
+    order = plan(lengths, batch_rows, config.train.batch_tokens, epochs=1, seed=config.seed)
+    architecture = load_config(path)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(architecture)
+    output = model.get_output_embeddings()
+    linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not output]
+    on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return {
+        "model": options.model,
+        "path": str(path),
+        "device": torch.cuda.get_device_name() if on.type == "cuda" else processor(),
+        "dtype": str(compute_dtype(config.model, on)).removeprefix("torch."),
+        "threads": options.threads,
+        "seed": config.seed,
+        "rank": options.rank,
+        "alpha": 2 * options.rank,
+        "learning_rate": options.learning_rate,
+        "batch_rows": batch_rows,
+        "rows": [[list(example.tokens), example.supervised] for example in train],
+        "held_out": [[list(example.tokens), example.supervised] for example in held],
+        "plan": [step.batches for step in order],
+        "step_tokens": sum(lengths) // steps,
+        "step_supervised": sum(example.targets for example in train) // steps,
+        "longest": max(lengths),
+        "body_parameters": sum(layer.weight.numel() for layer in linear),
+        "vocabulary_parameters": output.weight.numel(),
+        "width": architecture.hidden_size,
+        "inner": architecture.intermediate_size,
+    }
+
+
+def processor() -> str:
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "CPU")
+
+
+def contender(
+    name: str, job: Mapping[str, Any], steps: int, warmup: int, best: Mapping[str, Any]
+) -> Contender | None:
+    """By its name on the command line; None for trl-best when no setting of TRL ran."""
+    kind, _, rest = name.partition("-")
+    quant = "nf4" if rest.endswith("nf4") or name == "appkit" else "none"
+    setting = rest.removesuffix("nf4").removesuffix("-")
+    if (kind, setting) in (("appkit", ""), ("appkit", "none"), ("plain", "")):
+        return Contender(name, kind, quant, steps, warmup)
+    settings: Mapping[str, Any]
+    if kind == "trl" and setting == "best":
+        if best[quant] is None:
+            return None
+        settings = best[quant]["settings"]
+    elif kind == "trl" and setting == "default":
+        settings = trl_default(job)
+    elif kind == "trl" and setting == "untouched":
+        settings = trl_default(job) | {"bf16": None}  # what TRL chooses by itself
+    elif kind == "trl" and setting in trl_layouts(job, quick=False):
+        settings = trl_layouts(job, quick=False)[setting]
+    else:
+        known = [
+            *DEFAULT.split(","),
+            "trl-untouched",
+            *(f"trl-{one}" for one in trl_layouts(job, quick=False)),
+        ]
+        raise SystemExit(f"no contender {name!r}; known: {', '.join(known)}, trl-* also with -nf4")
+    return Contender(name, kind, quant, steps, warmup, settings, setting == "packing-wrapped")
+
+
+def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    warmup = 1 if options.quick else 2
+    steps = warmup + options.steps
+    names = options.contenders.split(",")
+    job = prepare(options, steps)
+    for name in names:
+        contender(
+            name, job, steps, warmup, {"none": None, "nf4": None}
+        )  # a wrong name fails before the sweep
+    runner = Runner(job, folder)
+    say(f"{steps} steps of {job['step_tokens']} tokens, {job['step_supervised']} supervised; {job['dtype']}")
+    swept: list[dict[str, Any]] = []
+    if any(name.startswith("trl-best") for name in names):
+        swept = sweep(job, runner, 1, 1 if options.quick else 2, options.quick)
+    best = {quant: fastest(run for run in swept if run["quant"] == quant) for quant in ("none", "nf4")}
+    full: list[dict[str, Any]] = []
+    for turn in range(options.rounds):
+        for name in names:
+            if chosen := contender(name, job, steps, warmup, best):
+                full.append(runner.run(chosen, f"round {turn + 1}"))
+    runs = [median([run for run in full if run["name"] == name]) for name in names if full]
+    adapters: dict[str, dict[str, str]] = {}
+    for run in runs:
+        if "refused" not in run:
+            adapters.setdefault(run["quant"], {})[run["name"]] = run["adapter"]
+    say("the loss of every adapter on the held-out rows")
+    losses = runner.child("held-out", {"kind": "held-out", "adapters": adapters})
+    if "refused" in losses:
+        say(f"held-out loss: {losses['refused']}")
+    return {
+        "job": {key: value for key, value in job.items() if key not in ("rows", "held_out", "plan")},
+        "held_out_rows": len(job["held_out"]),
+        "machine_gflops": max(
+            (run["matrix_gflops"] for run in [*swept, *full] if "refused" not in run), default=0.0
+        ),
+        "runs": runs,
+        "all_rounds": full,
+        "sweep": swept,
+        "best": {quant: run and run["name"] for quant, run in best.items()},
+        "held_out": losses.get("held_out", {}),
+    }
+
+
+def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the rounds, the one in the middle by speed; a refusal if there was one."""
+    refused = [run for run in runs if "refused" in run]
+    return refused[0] if refused else sorted(runs, key=lambda run: run["supervised_per_s"])[len(runs) // 2]
+
+
+# --- the report ------------------------------------------------------------------------------------------
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown; all columns but the first are right-aligned."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.rjust(width) if at else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * width if not at else "-" * (width - 1) + ":" for at, width in enumerate(widths)]
+    return "\n".join([line(header), line(rule), *map(line, rows)])
+
+
+def report(found: Mapping[str, Any]) -> str:
+    job, runs = found["job"], found["runs"]
+    parts = [
+        f"{job['device']}, {job['threads']} threads, {job['dtype']}; base {job['model']}, LoRA r {job['rank']} on all "
+        f"linear layers, AdamW, learning rate {job['learning_rate']:g}; {job['batch_rows']} rows a step: "
+        f"{job['step_tokens']} tokens, {job['step_supervised']} supervised.\n"
+        f"Matrix products run at {found['machine_gflops']:.0f} GFLOP/s at best ({job['step_tokens']} x {job['width']} "
+        f"by {job['width']} x {job['inner']}); share: 4 x (body parameters x tokens + output layer x supervised tokens) "
+        "a second, of that rate.",
+        full_table(found),
+    ]
+    if found["sweep"]:
+        parts += [
+            "TRL's settings (short runs; the fastest exact one ran in full as trl-best):",
+            sweep_table(found),
+        ]
+    parts += [f"{run['name']} did not run: {run['refused']}" for run in runs if "refused" in run]
+    parts += [*same_start(runs), *ratios(found)]
+    return "\n\n".join(parts)
+
+
+def full_table(found: Mapping[str, Any]) -> str:
+    header = [
+        "contender", "base", "supervised tok/s", "tok/s", "s/step", "peak MB", "after load MB", "share",
+        f"loss, last {TAIL} steps", f"loss, {found['held_out_rows']} held-out rows",
+    ]  # fmt: skip
+    rows = []
+    for run in found["runs"]:
+        if "refused" in run:
+            continue
+        held = found["held_out"].get(run["name"])
+        memory = run["gpu_peak"] or run["rss_peak"]
+        rows.append(
+            [
+                run["name"], run["quant"], f"{run['supervised_per_s']:.1f}", f"{run['tokens_per_s']:.1f}",
+                f"{run['step_s']:.2f}", f"{memory / 1e6:.0f}", f"{run['rss_loaded'] / 1e6:.0f}",
+                f"{run['gflops'] / found['machine_gflops']:.0%}", f"{run['final_loss']:.4f}",
+                "-" if held is None else f"{held:.4f}",
+            ]
+        )  # fmt: skip
+    for name, loss in found["held_out"].items():
+        if name.startswith("base-"):
+            rows.append(["(untrained)", name.removeprefix("base-"), *["-"] * 7, f"{loss:.4f}"])
+    return table(header, rows)
+
+
+def sweep_table(found: Mapping[str, Any]) -> str:
+    rows = []
+    for run in sorted(found["sweep"], key=lambda run: (run["quant"], -run.get("supervised_per_s", 0.0))):
+        speed = "refused" if "refused" in run else f"{run['supervised_per_s']:.1f}"
+        notes = ", ".join(f"{key}={value}" for key, value in run["settings"].items())
+        if run["inexact"]:
+            notes += "; cuts rows and lets them see each other"
+        if "refused" in run:
+            notes += f"; {run['refused'][:150]}"
+        chosen = " (best)" if run["name"] in found["best"].values() else ""
+        rows.append([run["name"] + chosen, run["quant"], speed, notes])
+    return table(["setting", "base", "supervised tok/s", "of SFTConfig"], rows)
+
+
+def same_start(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Whether all began with the same factors, and computed the same loss before the first update."""
+    lines = []
+    for quant in ("none", "nf4"):
+        group = [run for run in runs if run["quant"] == quant and "refused" not in run]
+        if len(group) < 2:
+            continue
+        first = group[0]
+        other = [run["name"] for run in group if run["start"] != first["start"]]
+        rows = [run for run in group if run["supervised"] == first["supervised"]]
+        losses = [run["losses"][0] for run in rows]
+        line = f"{quant}: the factors at the start are bit for bit the same"
+        if other:
+            line += f", but for {', '.join(other)} (SFTTrainer rounds them to bf16 over a 4-bit base)"
+        line += f"; losses of step 1, where the rows are the same, differ by {max(losses) - min(losses):.1e} at most"
+        repacked = [run["name"] for run in group if run["supervised"] != first["supervised"]]
+        if repacked:
+            line += f"; {', '.join(repacked)}: the same rows in all, otherwise spread over the steps"
+        lines.append(line + ".")
+    return lines
+
+
+def ratios(found: Mapping[str, Any]) -> list[str]:
+    runs = {run["name"]: run for run in found["runs"] if "refused" not in run}
+    lines = []
+    for ours, suffix in (("appkit", "-nf4"), ("appkit-none", "")):
+        for theirs, goal in ((f"trl-best{suffix}", 2), (f"trl-default{suffix}", 3), (f"plain{suffix}", None)):
+            if ours not in runs or theirs not in runs:
+                continue
+            ratio = runs[ours]["supervised_per_s"] / runs[theirs]["supervised_per_s"]
+            line = f"{ours} / {theirs}: {ratio:.2f}x supervised tokens/s"
+            if goal:
+                line += f" (goal {goal}x: {'met' if ratio >= goal else 'missed'})"
+            memory = runs[ours]["rss_peak"] / runs[theirs]["rss_peak"]
+            line += f"; {memory:.2f}x peak memory"
+            held = found["held_out"]
+            if ours in held and theirs in held:
+                line += f"; held-out loss {held[ours] - held[theirs]:+.4f}"
+            lines.append(line)
+    return ["\n".join(lines)] if lines else []
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=12, help="timed optimizer steps (default 12)")
+    parser.add_argument("--batch-rows", type=int, default=8, help="rows a step (default 8)")
+    parser.add_argument("--rank", type=int, default=16, help="of the factors; alpha is twice it (default 16)")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="constant (default 1e-3)")
+    parser.add_argument("--model", default="smollm2-135m", help="preset, hub id or directory")
+    parser.add_argument("--data", help="file with rows of nl2fol (default: the shipped ones)")
+    parser.add_argument("--test", help="file with test rows, where the shipped ones are not wanted")
+    parser.add_argument("--columns", help="field=column,... of that file, such as sentence=NL,formula=FOL")
+    parser.add_argument("--contenders", default=DEFAULT, help=f"in turn (default {DEFAULT})")
+    parser.add_argument("--rounds", type=int, default=1, help="full runs of each, in turn; the median counts")
+    parser.add_argument(
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="(default: one a core)"
+    )
+    parser.add_argument("--json", type=Path, help="write everything that was measured to this file")
+    parser.add_argument("--quick", action="store_true", help="3 steps, a few of TRL's settings")
+    parser.add_argument("--keep", action="store_true", help="keep the folder with logs and adapters")
+    options = parser.parse_args(words)
+    if options.quick:
+        options.steps = 3
+    return options
+
+
+def main() -> None:
+    options = arguments()
+    folder = Path(tempfile.mkdtemp(prefix="train_speed-"))
+    try:
+        found = benchmark(options, folder)
+    finally:
+        if options.keep:
+            say(f"kept: {folder}")
+        else:
+            shutil.rmtree(folder)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
+    print(report(found))
+
+
+if __name__ == "__main__":
+    main()

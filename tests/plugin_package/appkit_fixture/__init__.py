@@ -1,0 +1,1 @@
+"""A plug-in package outside appkit: what CONTRIBUTING.md walks through, and what the tests install."""

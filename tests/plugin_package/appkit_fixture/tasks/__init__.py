@@ -1,0 +1,1 @@
+"""Task packs, one folder each."""
