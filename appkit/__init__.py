@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from appkit.bundle import Specialist as Specialist
     from appkit.bundle import load as load
-    from appkit.run import Comparison as Comparison
+    from appkit.compare import Comparison as Comparison
+    from appkit.compare import evaluate as evaluate
     from appkit.run import TrainResult as TrainResult
-    from appkit.run import evaluate as evaluate
     from appkit.run import train as train
 
 __all__ = ["Comparison", "Specialist", "TrainResult", "evaluate", "load", "train"]
@@ -26,8 +26,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "train": "appkit.run",
-    "evaluate": "appkit.run",
-    "Comparison": "appkit.run",
+    "evaluate": "appkit.compare",
+    "Comparison": "appkit.compare",
     "TrainResult": "appkit.run",
     "load": "appkit.bundle",
     "Specialist": "appkit.bundle",
@@ -45,5 +45,6 @@ def __getattr__(name: str) -> Any:
         if (error.name or "").startswith("appkit"):
             raise
         raise ModuleNotFoundError(
-            f"appkit.{name} needs {error.name}, which is not installed; pip install 'appkit[train]'", name=error.name
+            f"appkit.{name} needs {error.name}, which is not installed; pip install 'appkit[train]'",
+            name=error.name,
         ) from error

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from appkit.products import orient
+
 if TYPE_CHECKING:
     from appkit.generate import Cache
 
@@ -102,13 +104,19 @@ def _packed(
     if segments is None:
         raise ValueError("the 'appkit' attention needs segments=Segments.of(lengths) in the model call")
     if softcap is not None:
-        raise ValueError("attention soft-capping is not supported; choose a base without attn_logit_softcapping")
+        raise ValueError(
+            "attention soft-capping is not supported; choose a base without attn_logit_softcapping"
+        )
     if attention_mask is not None:
         raise ValueError("the 'appkit' attention takes no mask: segments say which tokens see each other")
     if segments.cache is not None:
         return segments.cache.attend(module, query, key, value, segments, scaling, sliding_window), None
     P, L = segments.prefix, segments.longest
-    options = {"scale": scaling, "dropout_p": dropout, "enable_gqa": query.shape[1] != key.shape[1]}
+    options: dict[str, Any] = {
+        "scale": scaling,
+        "dropout_p": dropout,
+        "enable_gqa": query.shape[1] != key.shape[1],
+    }
     place = torch.arange(P + L, device=query.device)
     keys, values = segments.spread(key[:, :, P:]), segments.spread(value[:, :, P:])
     if P:
@@ -143,5 +151,6 @@ def use(model: torch.nn.Module) -> None:
     """Make `model` (a transformers model) attend through `Segments`."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+    orient(model)
     ALL_ATTENTION_FUNCTIONS.register(NAME, _packed)
     model.set_attn_implementation(NAME)  # type: ignore[operator]

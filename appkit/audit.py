@@ -25,8 +25,8 @@ def encode(
     """
     examples, kept, long = [], [], []
     for record in records:
-        target = task.target(record.value, options)
-        example = chat.example(task.prompt(record.value, options), target.value)  # type: ignore[union-attr, arg-type]
+        answer = task.answer_text(record.value, options)
+        example = chat.example(task.prompt(record.value, options), answer)
         if len(example.tokens) > max_length:
             long.append(f"{record.place}: {len(example.tokens)} tokens, data.max_length is {max_length}")
             continue
@@ -40,7 +40,9 @@ def encode(
     return examples, kept, [f"dropped, too long: {line}" for line in long]
 
 
-def audit(task: Task, options: Any, chat: Chat, examples: Sequence[Example], records: Sequence[Record]) -> None:
+def audit(
+    task: Task, options: Any, chat: Chat, examples: Sequence[Example], records: Sequence[Record]
+) -> None:
     """Check every row: something is learned, the end of the turn is learned, the answer reads back.
 
     Raises DataError for the first row that fails, with what to do.
@@ -57,8 +59,8 @@ def audit(task: Task, options: Any, chat: Chat, examples: Sequence[Example], rec
                 f"{record.place}: the end of the turn is not supervised (last token {answer[-1]}); "
                 "the model would never stop; check the chat template"
             )
-        expected = task.target(record.value, options).value  # type: ignore[union-attr]
-        if (read := chat.decode(answer)).strip() != str(expected).strip():
+        expected = task.answer_text(record.value, options)
+        if (read := chat.decode(answer)).strip() != expected.strip():
             raise DataError(
                 f"{record.place}: the tokenizer does not round-trip the answer: {expected!r} reads back as {read!r}; "
                 "choose another base or normalize the data"

@@ -60,12 +60,14 @@ class Step:
 
 def shared_prefix(sequences: Sequence[Sequence[int]], limit: int) -> int:
     """How many tokens, at most `limit`, all sequences begin with."""
-    first, last = min(sequences), max(sequences)  # the two that differ soonest
+    first, last = min(map(tuple, sequences)), max(map(tuple, sequences))  # the two that differ soonest
     stop = min(limit, len(first), len(last))
     return next((place for place in range(stop) if first[place] != last[place]), stop)
 
 
-def collate(examples: Sequence[Example], device: torch.device | str = "cpu", *, share_prefix: bool = True) -> Batch:
+def collate(
+    examples: Sequence[Example], device: torch.device | str = "cpu", *, share_prefix: bool = True
+) -> Batch:
     """Lay the examples end to end, the tokens they all begin with only once (unless told otherwise)."""
     # the token that predicts a row's first label must be its own: it has another label in every row
     limit = min(example.supervised for example in examples) - 1 if share_prefix and len(examples) > 1 else 0
@@ -73,7 +75,9 @@ def collate(examples: Sequence[Example], device: torch.device | str = "cpu", *, 
     lengths = [len(example.tokens) - prefix for example in examples]
     segments = Segments.of(lengths, device, prefix=prefix)
     tokens = list(examples[0].tokens[:prefix])
-    label_positions, labels, rows = [], [], []
+    label_positions: list[int] = []
+    labels: list[int] = []
+    rows: list[int] = []
     for row, example in enumerate(examples):
         start = len(tokens) - prefix
         tokens += example.tokens[prefix:]
@@ -108,7 +112,9 @@ def plan(lengths: Sequence[int], batch_rows: int, batch_tokens: int, epochs: flo
     for epoch in range(math.ceil(total / per_epoch)):
         order = np.random.default_rng([seed, epoch]).permutation(len(lengths))
         for start in range(0, len(order), batch_rows):
-            rows = sorted((int(row) for row in order[start : start + batch_rows]), key=lambda row: lengths[row])
+            rows = sorted(
+                (int(row) for row in order[start : start + batch_rows]), key=lambda row: lengths[row]
+            )
             steps.append(Step(_micro_batches(rows, lengths, batch_tokens)))
     return steps[:total]
 

@@ -32,7 +32,13 @@ __all__ = ["Manifest", "Specialist", "find", "input_row", "load", "read_manifest
 
 SCHEMA = 1
 MANIFEST = "appkit.json"
-PAYLOAD = ("adapter_config.json", "adapter_model.safetensors", "reference.safetensors", "report.md", "README.md")
+PAYLOAD = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "reference.safetensors",
+    "report.md",
+    "README.md",
+)
 
 Manifest = dict[str, Any]
 
@@ -81,7 +87,7 @@ def reference(
     return tensors, {"dtype": str(next(model.parameters()).dtype), "rows": str(len(rows))}
 
 
-class _computed_in_bf16:  # noqa: N801 - reads as a phrase at the with statement
+class _computed_in_bf16:
     """Round every parameter to bf16 for a while; the exact values come back afterwards."""
 
     def __init__(self, model: Any) -> None:
@@ -167,7 +173,9 @@ def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
                     "copy the bundle again"
                 )
         if payload_sha(manifest["files"]) != manifest["sha"]:
-            raise BundleError(f"{path / MANIFEST} was changed: its sha does not fit its files; copy the bundle again")
+            raise BundleError(
+                f"{path / MANIFEST} was changed: its sha does not fit its files; copy the bundle again"
+            )
     return manifest
 
 
@@ -187,7 +195,9 @@ class Specialist:
         """The most tokens of an answer."""
         return int(self.manifest["decoding"]["cap"])
 
-    def predict(self, inputs: Sequence[str | dict[str, Any] | Any], *, batch_rows: int = 64) -> list[Prediction]:
+    def predict(
+        self, inputs: Sequence[str | dict[str, Any] | Any], *, batch_rows: int = 64
+    ) -> list[Prediction]:
         """Answer the inputs, in order: bare texts, dicts with the schema's input fields, or rows.
 
         Raises DataError for an input that does not fit the pack's schema.
@@ -196,7 +206,13 @@ class Specialist:
 
         rows = [input_row(self.task, one) for one in inputs]
         return answer(
-            self.model, self.chat, self.task, self.config.task, rows, self.config.decoding, self.cap,
+            self.model,
+            self.chat,
+            self.task,
+            self.config.task,
+            rows,
+            self.config.decoding,
+            self.cap,
             batch_rows=batch_rows,
         )
 
@@ -213,7 +229,9 @@ def input_row(task: Task, value: Any) -> Any:
         fault = error.errors()[0]
         field = ".".join(map(str, fault["loc"])) or task.input
         shown = repr(fault["input"])
-        raise DataError(f"{field}: {fault['msg']}, got {shown[:80]}{'…' if len(shown) > 80 else ''}") from None
+        raise DataError(
+            f"{field}: {fault['msg']}, got {shown[:80]}{'…' if len(shown) > 80 else ''}"
+        ) from None
 
 
 def find(path: Path) -> Path:

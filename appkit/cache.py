@@ -205,10 +205,8 @@ def _remove_stale(target: Path) -> None:
     """Delete what interrupted processes left while preparing `target`."""
     for left in target.parent.glob(f".{target.name}.*.tmp"):
         pid = left.name.removeprefix(f".{target.name}.{socket.gethostname()}.").split(".")[0]
-        if pid.isdigit():
-            stale = not _alive(int(pid))
-        else:
-            stale = time.time() - left.stat().st_mtime > FOREIGN_STALE_S
+        old = time.time() - left.stat().st_mtime > FOREIGN_STALE_S
+        stale = not _alive(int(pid)) if pid.isdigit() else old
         if stale:
             shutil.rmtree(left, ignore_errors=True)
 

@@ -23,12 +23,14 @@ class Chat:
     construction. A tokenizer without a template gets the plain one: the texts, a line each.
     """
 
-    def __init__(self, tokenizer: Any, extra_stop: Sequence[int] = ()) -> None:
+    def __init__(self, tokenizer: Any, extra_stop: Sequence[int | None] = ()) -> None:
         self.tokenizer = tokenizer
         self.has_template = bool(getattr(tokenizer, "chat_template", None))
         self.stop = frozenset({token for token in (tokenizer.eos_token_id, *extra_stop) if token is not None})
         if not self.stop:
-            raise ModelError("the base's tokenizer has no end-of-text token; set eos_token in tokenizer_config.json")
+            raise ModelError(
+                "the base's tokenizer has no end-of-text token; set eos_token in tokenizer_config.json"
+            )
 
     @classmethod
     def of(cls, base: Any) -> Chat:
@@ -109,13 +111,20 @@ class Chat:
             return self.stop
         vocabulary = len(self.tokenizer)
         texts = self.tokenizer.batch_decode([[token] for token in range(vocabulary)])
-        return self.stop | {token for token, text in enumerate(texts) if any(stop in text for stop in strings)}
+        return self.stop | {
+            token for token, text in enumerate(texts) if any(stop in text for stop in strings)
+        }
 
     def fingerprint(self) -> str:
         """Hash of what the template makes of fixed probe messages, as text and as ids."""
         probes = [
             [Message.of("user", "Every dog barks.")],
-            [Message.of("system", "Be brief."), Message.of("user", "∀x (P(x) → Q(x))  é\n"), Message.of("assistant", "ok"), Message.of("user", "🙂")],
+            [
+                Message.of("system", "Be brief."),
+                Message.of("user", "∀x (P(x) → Q(x))  é\n"),
+                Message.of("assistant", "ok"),
+                Message.of("user", "🙂"),
+            ],
         ]
         rendered = [[self.render(probe), self.prompt(probe), self.render(probe, "Yes.")] for probe in probes]
         return "sha256:" + hashlib.sha256(json.dumps(rendered, ensure_ascii=False).encode()).hexdigest()

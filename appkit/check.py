@@ -24,7 +24,7 @@ def check_data(config: RunConfig) -> DataReport:
         chat = Chat.at(path)
 
         def lengths(row: Any) -> int:
-            target = task.target(row, config.task)
-            return len(chat.example(task.prompt(row, config.task), target.value).tokens)  # type: ignore[union-attr, arg-type]
+            messages = task.prompt(row, config.task)
+            return len(chat.example(messages, task.answer_text(row, config.task)).tokens)
 
     return check(read_splits(task, config.task, config.data), task, lengths, config.data.max_length)

@@ -38,7 +38,9 @@ def save(folder: Path, step: int, write: Callable[[Path], None], info: dict[str,
             path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
             for path in sorted(stage.iterdir())
         }
-        (stage / MANIFEST).write_text(json.dumps({"step": step, **info, "files": files}, indent=1), encoding="utf-8")
+        (stage / MANIFEST).write_text(
+            json.dumps({"step": step, **info, "files": files}, indent=1), encoding="utf-8"
+        )
     return target
 
 
@@ -66,7 +68,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def latest(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest complete checkpoint, and one line for each damaged one that was passed over."""
-    notes = []
+    notes: list[str] = []
     for path in reversed(checkpoints(folder)):
         if (fault := verify(path)) is None:
             return path, notes

@@ -32,11 +32,15 @@ for name, group in (("models", models), ("tasks", tasks), ("data", data), ("runs
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE...", help="task=nl2fol model=smollm2-135m train=quick method.rank=16 ..."),
+    typer.Argument(
+        metavar="KEY=VALUE...", help="task=nl2fol model=smollm2-135m train=quick method.rank=16 ..."
+    ),
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file; the words override it.")]
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the whole configuration and stop.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Do everything but the work itself: data, labels, plan.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Do everything but the work itself: data, labels, plan.")
+]
 
 
 def main() -> None:
@@ -131,7 +135,9 @@ def train(
 
     if resume is not None:
         if overrides or config or print_config or dry_run:
-            raise AppkitError("--resume takes the run's own configuration; leave the other words and options out")
+            raise AppkitError(
+                "--resume takes the run's own configuration; leave the other words and options out"
+            )
         from appkit.run import train as run
 
         result = run(resume=resume, say=_say)
@@ -168,7 +174,7 @@ def _show_result(result: Any) -> None:
         f"\nbundle  {result.bundle}  ({manifest['name']}@{manifest['sha'][:12]})\n"
         f"report  {result.run_dir / 'report.md'}\n"
         f"plots   {result.run_dir / 'scores.png'}, {result.run_dir / 'loss.png'}\n"
-        f"try it  appkit predict {result.bundle} \"...\""
+        f'try it  appkit predict {result.bundle} "..."'
     )
 
 
@@ -193,12 +199,16 @@ def _task(name: str) -> Any:
 def evaluate(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[BUNDLE...] [KEY=VALUE...]", help="Bundles or run directories, then overrides."),
+        typer.Argument(
+            metavar="[BUNDLE...] [KEY=VALUE...]", help="Bundles or run directories, then overrides."
+        ),
     ] = None,
     config: ConfigFile = None,
     print_config: PrintConfig = False,
     dry_run: DryRun = False,
-    to: Annotated[Path | None, typer.Option("--to", help="Write predictions and scores into this directory.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Write predictions and scores into this directory.")
+    ] = None,
 ) -> None:
     """Measure a bundle against its base, bundles against each other, or the base alone."""
     from appkit.config import build_run_config, parse_overrides, to_yaml
@@ -222,8 +232,8 @@ def evaluate(
     if dry_run:
         _dry_run(resolved)
         return
+    from appkit.compare import evaluate as run
     from appkit.report import table
-    from appkit.run import evaluate as run
 
     result = run(*targets, config=resolved, say=_say)
     _print_table(*table(result.evaluations))
@@ -248,7 +258,9 @@ def _write_evaluations(to: Path, result: Any, task: Any) -> None:
 def predict(
     bundle: Annotated[Path, typer.Argument(help="Bundle or run directory.")],
     sentences: Annotated[list[str] | None, typer.Argument(help="Inputs; none: from --file or stdin.")] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="One input a line, or JSONL rows.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="One input a line, or JSONL rows.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--jsonl", help="JSON objects instead of bare answers.")] = False,
 ) -> None:
     """Answer sentences given as arguments, from a file, or from stdin."""
@@ -307,7 +319,9 @@ def methods() -> None:
     from appkit.plugins import load_method
     from appkit.plugins import modules as found
 
-    _print_table(["method", ""], [[name, load_method(name).summary] for name in sorted(found("appkit.methods"))])
+    _print_table(
+        ["method", ""], [[name, load_method(name).summary] for name in sorted(found("appkit.methods"))]
+    )
 
 
 @tasks.command("list")
@@ -346,7 +360,13 @@ def models_list() -> None:
     from appkit.models import known
 
     rows = [
-        [name, model.source, model.id, model.licence or "", "yes" if path else ("gated" if model.gated else "no")]
+        [
+            name,
+            model.source,
+            model.id,
+            model.licence or "",
+            "yes" if path else ("gated" if model.gated else "no"),
+        ]
         for name, (model, path) in known().items()
     ]
     _print_table(["model", "source", "id", "licence", "here"], rows)
@@ -399,10 +419,19 @@ def runs_list(root: Annotated[Path, typer.Argument(help="Where to look.")] = Pat
     from appkit.runs import listed
 
     rows = [
-        [str(run.path), run.task, run.phase, _bytes(run.bytes), time.strftime("%Y-%m-%d %H:%M", time.localtime(run.changed)), run.score]
+        [
+            str(run.path),
+            run.task,
+            run.phase,
+            _bytes(run.bytes),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(run.changed)),
+            run.score,
+        ]
         for run in listed(root)
     ]
-    _print_table(["run", "task", "phase", "size", "changed", "verdict"], rows) if rows else print(f"no runs below {root}")
+    _print_table(["run", "task", "phase", "size", "changed", "verdict"], rows) if rows else print(
+        f"no runs below {root}"
+    )
 
 
 @runs.command("prune")
@@ -427,7 +456,12 @@ def cache_list() -> None:
 
     found = entries()
     rows = [
-        [entry.kind, entry.name, _bytes(entry.bytes), time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used_at))]
+        [
+            entry.kind,
+            entry.name,
+            _bytes(entry.bytes),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used_at)),
+        ]
         for entry in found
     ]
     print(cache_dir())
@@ -444,7 +478,9 @@ def cache_prune(
 
     unknown = set(names or ()) - {entry.name for entry in entries()}
     if unknown:
-        raise AppkitError(f"no cache entry {', '.join(sorted(map(repr, unknown)))}; `appkit cache list` shows them")
+        raise AppkitError(
+            f"no cache entry {', '.join(sorted(map(repr, unknown)))}; `appkit cache list` shows them"
+        )
     _report_pruned([(e.path, e.bytes) for e in prune(older_than_days=older_than_days, names=names)])
 
 

@@ -90,13 +90,19 @@ class TrainConfig(Section):
     weight_decay: float = Field(0.0, ge=0, le=1)
     max_grad_norm: float = Field(1.0, gt=0, description="gradients above it are scaled down")
     gradient_checkpointing: Literal["auto", "on", "off"] = Field("auto", description="auto is on on a GPU")
-    eval_steps: int | None = Field(None, ge=1, description="measure the dev rows this often; none: at the end")
+    eval_steps: int | None = Field(
+        None, ge=1, description="measure the dev rows this often; none: at the end"
+    )
     eval_rows: int = Field(64, ge=1, description="dev rows measured during training, at most")
-    save_steps: int | None = Field(None, ge=1, description="checkpoint this often; none: with each evaluation")
+    save_steps: int | None = Field(
+        None, ge=1, description="checkpoint this often; none: with each evaluation"
+    )
     keep_checkpoints: int = Field(2, ge=1, description="the best one is kept besides")
     patience: int | None = Field(None, ge=1, description="stop after this many evaluations without gain")
     select: Literal["best", "last"] = Field("best", description="which checkpoint becomes the bundle")
-    trackers: tuple[str, ...] = Field(("tensorboard",), description="where the curves go besides metrics.jsonl")
+    trackers: tuple[str, ...] = Field(
+        ("tensorboard",), description="where the curves go besides metrics.jsonl"
+    )
 
 
 class DataConfig(Section):
@@ -105,7 +111,9 @@ class DataConfig(Section):
     train: str | None = Field(None, description="JSONL, CSV or Parquet file, or hub:org/name; none: shipped")
     dev: str | None = Field(None, description="rows for early stopping; none: carved from train by hash")
     test: str | None = Field(None, description="rows for the final figures; none: shipped, or carved")
-    columns: dict[str, str] = Field(default_factory=dict, description="field of the task -> column of the file")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="field of the task -> column of the file"
+    )
     dev_share: float = Field(0.05, gt=0, lt=0.5, description="share of train carved out when dev is none")
     test_share: float = Field(0.1, gt=0, lt=0.5, description="share of train carved out when test is none")
     on_error: Literal["refuse", "drop"] = Field("refuse", description="rows that do not fit the schema")
@@ -119,7 +127,9 @@ class EvalConfig(Section):
     rows: int | None = Field(None, ge=1, description="test rows, at most (hash order); none: all")
     batch_rows: int = Field(64, ge=1, description="rows decoded side by side, at most")
     few_shot: int = Field(4, ge=0, description="examples in the base's prompt")
-    quant_rows: int = Field(64, ge=0, description="rows on which the cost of quantization is measured; 0: off")
+    quant_rows: int = Field(
+        64, ge=0, description="rows on which the cost of quantization is measured; 0: off"
+    )
     resamples: int = Field(2000, ge=100, description="of the bootstrap")
     baseline: bool = Field(True, description="measure the base as well")
 
@@ -144,7 +154,9 @@ class RunConfig(Section):
 def presets(group: str) -> list[str]:
     """Names of the presets of `model`, `quant` or `train`."""
     folder = files("appkit") / "presets" / group
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
 
 
 def _preset(group: str, name: str) -> dict[str, Any]:
@@ -226,14 +238,18 @@ def _named(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def merge_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Nested values with others laid over them; a bare word replaces a whole group (`model=...`)."""
-    replaced = {key: value for key, value in below.items() if not (key in GROUPS and isinstance(above.get(key), str))}
+    replaced = {
+        key: value for key, value in below.items() if not (key in GROUPS and isinstance(above.get(key), str))
+    }
     return _merge(_named(replaced), _named(above))
 
 
 def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
-    merged = OmegaConf.merge(*(OmegaConf.create(dict(layer), flags={"allow_objects": True}) for layer in layers))
+    merged = OmegaConf.merge(
+        *(OmegaConf.create(dict(layer), flags={"allow_objects": True}) for layer in layers)
+    )
     return OmegaConf.to_container(merged, resolve=False)  # type: ignore[return-value]
 
 
@@ -255,7 +271,9 @@ def build_run_config(given: Mapping[str, Any]) -> RunConfig:
     if not given.get("task", {}).get("name"):
         from appkit.plugins import modules
 
-        raise ConfigError(f"task is missing; choose one: {', '.join(f'task={t}' for t in modules('appkit.tasks'))}")
+        raise ConfigError(
+            f"task is missing; choose one: {', '.join(f'task={t}' for t in modules('appkit.tasks'))}"
+        )
     task = load_task(str(given["task"]["name"]))
     method = load_method(str(given.get("method", {}).get("name", "lora")))
     model_word = str(given.get("model", {}).get("name", "smollm2-135m"))
@@ -272,7 +290,8 @@ def build_run_config(given: Mapping[str, Any]) -> RunConfig:
     # options of the pack and the method are validated by their own schemas
     values["task"] = _validate(task.config, values["task"], "task")
     values["method"] = _validate(method.config, values["method"], "method")
-    return _validate(RunConfig, values, "")
+    config: RunConfig = _validate(RunConfig, values, "")
+    return config
 
 
 def _validate(schema: type[BaseModel], values: Mapping[str, Any], where: str) -> Any:
@@ -295,7 +314,11 @@ def _explain(error: ValidationError, schema: type[BaseModel], where: str) -> str
         fields = list(owner.model_fields)
         close = difflib.get_close_matches(path[-1], fields, n=1, cutoff=0.5)
         prefix = key.rpartition(".")[0]
-        hint = f"did you mean {prefix + '.' if prefix else ''}{close[0]}?" if close else f"known: {', '.join(fields)}"
+        hint = (
+            f"did you mean {prefix + '.' if prefix else ''}{close[0]}?"
+            if close
+            else f"known: {', '.join(fields)}"
+        )
         return f"unknown key {key!r}; {hint}"
     message = fault["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]

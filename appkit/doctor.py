@@ -41,8 +41,6 @@ def diagnose() -> Iterator[Check]:
 
 def _python() -> Check:
     found = sys.version.split()[0]
-    if sys.version_info < (3, 11):
-        return Check("python", "fault", f"{found}, 3.11 or newer is needed", "make setup PYTHON=python3.11")
     return Check("python", "ok", found)
 
 
@@ -56,9 +54,13 @@ def _torch() -> Check:
 
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = str(compute_dtype(model_config("smollm2-135m"), place)).removeprefix("torch.")
-    where = torch.cuda.get_device_name() if place.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    where = (
+        torch.cuda.get_device_name() if place.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    )
     if torch.version.cuda and place.type == "cpu":
-        return Check("torch", "info", f"{torch.__version__}: a CUDA build, but no GPU is seen; computes in {dtype}")
+        return Check(
+            "torch", "info", f"{torch.__version__}: a CUDA build, but no GPU is seen; computes in {dtype}"
+        )
     return Check("torch", "ok", f"{torch.__version__}, {where}, computes in {dtype}")
 
 
@@ -77,7 +79,9 @@ def _packages() -> Iterator[Check]:
         try:
             found = version(requirement.name)
         except PackageNotFoundError:
-            yield Check(requirement.name, "fault", "not installed", "pip install -c constraints.txt 'appkit[train]'")
+            yield Check(
+                requirement.name, "fault", "not installed", "pip install -c constraints.txt 'appkit[train]'"
+            )
             continue
         fits = requirement.specifier.contains(found, prereleases=True)
         yield Check(
@@ -90,7 +94,9 @@ def _packages() -> Iterator[Check]:
 
 def _bitsandbytes() -> Check:
     if find_spec("bitsandbytes") is None or find_spec("torch") is None:
-        return Check("bitsandbytes", "fault", "not installed (needed for quant=nf4)", "pip install bitsandbytes")
+        return Check(
+            "bitsandbytes", "fault", "not installed (needed for quant=nf4)", "pip install bitsandbytes"
+        )
     try:
         import torch
 
@@ -99,11 +105,18 @@ def _bitsandbytes() -> Check:
         weight = torch.linspace(-1, 1, 4096, dtype=torch.bfloat16).reshape(64, 64)
         before = weight.clone()
         round_to_nf4_(weight, double_quant=True)
-        error = float((weight - before).abs().max())
+        off = float((weight - before).abs().max())
     except Exception as error:  # a broken native library fails in many ways
-        return Check("bitsandbytes", "fault", f"does not run: {error}", "pip install --force-reinstall bitsandbytes")
-    if not 0 < error < 0.2:
-        return Check("bitsandbytes", "fault", f"NF4 is off by {error:.2f}", "pip install --force-reinstall bitsandbytes")
+        return Check(
+            "bitsandbytes", "fault", f"does not run: {error}", "pip install --force-reinstall bitsandbytes"
+        )
+    if not 0 < off < 0.2:
+        return Check(
+            "bitsandbytes",
+            "fault",
+            f"NF4 is off by {off:.2f}",
+            "pip install --force-reinstall bitsandbytes",
+        )
     return Check("bitsandbytes", "ok", f"{version('bitsandbytes')}, NF4 quantizes")
 
 

@@ -30,5 +30,5 @@ class RunError(AppkitError):
     """A run directory that is busy, unfinished or damaged."""
 
 
-class Interrupted(AppkitError):  # noqa: N818 - the user's wish, not a fault
+class Interrupted(AppkitError):
     """The user stopped the run; its state is saved and the message says how to go on."""

@@ -18,7 +18,16 @@ from appkit.data import Record
 from appkit.progress import Progress
 from appkit.task import Decoding, Message, Metric, Prediction, Task
 
-__all__ = ["Evaluation", "Score", "answer", "evaluate_rows", "few_shot_messages", "read_evaluation", "score", "token_cap"]
+__all__ = [
+    "Evaluation",
+    "Score",
+    "answer",
+    "evaluate_rows",
+    "few_shot_messages",
+    "read_evaluation",
+    "score",
+    "token_cap",
+]
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,8 @@ def read_evaluation(
     """The evaluation that `Evaluation.write` kept, scored again."""
     entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     predictions = [
-        Prediction(entry["text"], task.parse(entry["text"]), entry["tokens"], entry["truncated"]) for entry in entries
+        Prediction(entry["text"], task.parse(entry["text"]), entry["tokens"], entry["truncated"])
+        for entry in entries
     ]
     return _scored(who, task, records, predictions, 0.0, resamples)
 
@@ -98,14 +108,17 @@ def few_shot_messages(task: Task, options: Any, rows: Sequence[Any], count: int)
     turns: list[Message] = []
     for row in task.few_shot(rows, options)[:count]:
         asked = [message for message in task.prompt(row, options) if message.role != "system"]
-        target = task.target(row, options)
-        turns += [*asked, Message.of("assistant", target.value)]  # type: ignore[union-attr]
+        turns += [*asked, Message.of("assistant", task.answer_text(row, options))]
     return turns
 
 
 def token_cap(decoding: Decoding, longest_target: int) -> int:
     """The most tokens an answer may have."""
-    return decoding.max_new_tokens if isinstance(decoding.max_new_tokens, int) else max(16, longest_target * 3 // 2)
+    return (
+        decoding.max_new_tokens
+        if isinstance(decoding.max_new_tokens, int)
+        else max(16, longest_target * 3 // 2)
+    )
 
 
 def answer(
@@ -149,16 +162,21 @@ def answer(
     predictions = []
     for one in generated:
         text = chat.decode(one.tokens).strip()
-        predictions.append(Prediction(text, task.parse(text), len(one.tokens) + (not one.truncated), one.truncated))
+        predictions.append(
+            Prediction(text, task.parse(text), len(one.tokens) + (not one.truncated), one.truncated)
+        )
     return predictions
 
 
-def score(task: Task, records: Sequence[Record], predictions: Sequence[Prediction], resamples: int) -> dict[str, Score]:
+def score(
+    task: Task, records: Sequence[Record], predictions: Sequence[Prediction], resamples: int
+) -> dict[str, Score]:
     """The pack's metrics with bootstrap intervals."""
     scores = {}
     for metric in task.metrics:
         matrix = np.array(
-            [metric.statistics(r.value, p) for r, p in zip(records, predictions, strict=True)], dtype=np.float64
+            [metric.statistics(r.value, p) for r, p in zip(records, predictions, strict=True)],
+            dtype=np.float64,
         )
         scores[metric.name] = Score(metric, stats.bootstrap(matrix, metric.aggregate, resamples), matrix)
     return scores
@@ -181,14 +199,27 @@ def evaluate_rows(
     """Answer the records and score the answers."""
     began = time.monotonic()
     predictions = answer(
-        model, chat, task, options, [record.value for record in records], decoding, max_new_tokens,
-        shots=shots, batch_rows=batch_rows, title=f"evaluating {who}",
+        model,
+        chat,
+        task,
+        options,
+        [record.value for record in records],
+        decoding,
+        max_new_tokens,
+        shots=shots,
+        batch_rows=batch_rows,
+        title=f"evaluating {who}",
     )
     return _scored(who, task, records, predictions, time.monotonic() - began, resamples)
 
 
 def _scored(
-    who: str, task: Task, records: Sequence[Record], predictions: Sequence[Prediction], seconds: float, resamples: int
+    who: str,
+    task: Task,
+    records: Sequence[Record],
+    predictions: Sequence[Prediction],
+    seconds: float,
+    resamples: int,
 ) -> Evaluation:
     scores = score(task, records, predictions, resamples)
     primary = scores[task.primary]

@@ -53,7 +53,10 @@ def matrix_rate(dtype: Any, device: str) -> float:
     """FLOP/s of this machine's matrix product at a layer-like shape; takes about 0.2 s."""
     import torch
 
-    x, w = torch.randn(512, 1024, dtype=dtype, device=device), torch.randn(1024, 1024, dtype=dtype, device=device)
+    x, w = (
+        torch.randn(512, 1024, dtype=dtype, device=device),
+        torch.randn(1024, 1024, dtype=dtype, device=device),
+    )
     torch.nn.functional.linear(x, w)
     count, began = 0, time.perf_counter()
     while time.perf_counter() - began < 0.15:
@@ -87,7 +90,9 @@ def forecast(
 
     four_bit = config.quant.name == "nf4" and (config.quant.dequantize == "never" or device == "cuda")
     weights = body * (0.56 if four_bit else 1 if config.quant.name == "int8" else size) + embedding * size
-    batch = max((sum(len(examples[row].tokens) for row in b) for step in plan for b in step.batches), default=0)
+    batch = max(
+        (sum(len(examples[row].tokens) for row in b) for step in plan for b in step.batches), default=0
+    )
     targets = max((sum(examples[row].targets for row in b) for step in plan for b in step.batches), default=0)
     activations = batch * layers * (12 * width + 6 * inner) * size + targets * vocabulary * 8
     heads = getattr(text, "num_key_value_heads", text.num_attention_heads)

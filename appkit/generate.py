@@ -67,7 +67,7 @@ class Cache:
         if self.own[layer] is None:
             shape = (B, K, self.capacity, D)
             self.own[layer] = (key.new_zeros(shape), value.new_zeros(shape))
-        keys, values = self.own[layer]  # type: ignore[misc]
+        keys, values = self.own[layer]
         place = self.lengths[segments.row] + segments.column  # (R,)
         keys[segments.row, :, place] = key[0].transpose(0, 1)
         values[segments.row, :, place] = value[0].transpose(0, 1)
@@ -102,7 +102,9 @@ class Cache:
         """Turn the single row computed so far into the prefix of all rows to come."""
         self.prefix_length = self.longest
         self.prefix = [
-            None if pair is None else (pair[0][:, :, : self.longest].clone(), pair[1][:, :, : self.longest].clone())
+            None
+            if pair is None
+            else (pair[0][:, :, : self.longest].clone(), pair[1][:, :, : self.longest].clone())
             for pair in self.own
         ]
         self.begin(0, 0, self.lengths.device)

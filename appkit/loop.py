@@ -8,6 +8,8 @@ are staged, synced and renamed; every step is logged.
 from __future__ import annotations
 
 import json
+import math
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +26,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traini
 from appkit import checkpoint
 from appkit.adapters import Method
 from appkit.batching import Example, Step, collate
-from appkit.config import RunConfig
+from appkit.config import RunConfig, TrainConfig
 from appkit.errors import ConfigError, RunError
 from appkit.heads import lm
 from appkit.progress import Progress
@@ -52,8 +54,12 @@ class Outcome:
     notes: tuple[str, ...]
 
 
-class Loop(Trainer):
+class Loop(Trainer):  # type: ignore[misc]
     """Trainer over a plan of steps."""
+
+    optimizer: Any
+    lr_scheduler: Any
+    control: Any
 
     def __init__(
         self,
@@ -75,8 +81,8 @@ class Loop(Trainer):
         super().__init__(
             model=model,
             args=arguments,
-            train_dataset=list(plan),  # type: ignore[arg-type]
-            eval_dataset=[],  # type: ignore[arg-type]
+            train_dataset=list(plan),
+            eval_dataset=[],
             callbacks=callbacks,
         )
         from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -85,9 +91,11 @@ class Loop(Trainer):
         self.remove_callback(ProgressCallback)
 
     def get_train_dataloader(self) -> DataLoader[Step]:
-        return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=lambda steps: steps[0])  # type: ignore[arg-type]
+        return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=lambda steps: steps[0])
 
-    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Step], None]:
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: Any
+    ) -> tuple[list[Step], None]:
         # the loss is normalized in training_step, over the units that the head declares
         return [next(epoch_iterator)], None
 
@@ -101,8 +109,18 @@ class Loop(Trainer):
             groups: Any = [{"params": trainable}]
             if self.method.param_groups:
                 groups = self.method.param_groups(self.model, self.config.method, train.learning_rate)
-            self.optimizer = _optimizer(train.optimizer, groups, train.learning_rate, train.weight_decay, self.device)
-        return self.optimizer
+            self.optimizer = _optimizer(
+                train.optimizer, groups, train.learning_rate, train.weight_decay, self.device
+            )
+        optimizer: torch.optim.Optimizer = self.optimizer
+        return optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        if self.lr_scheduler is None:
+            shape = schedule(self.config.train, num_training_steps)
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, shape)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """Forward and backward of one step's micro-batches; the mean loss in nats per unit of the whole step."""
@@ -140,7 +158,7 @@ class Loop(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs, start_time)
         entry = {"step": self.state.global_step, **{k: v for k, v in logs.items() if k != "epoch"}}
-        if any(key.startswith(("loss", "eval_")) for key in logs):
+        if any(key == "loss" or key.startswith("eval_") for key in logs):
             with self.curve.open("a", encoding="utf-8") as handle:
                 handle.write(json.dumps(entry) + "\n")
 
@@ -151,7 +169,9 @@ class Loop(Trainer):
         checkpoint.prune(self.folder, self.config.train.keep_checkpoints, self.state.best_global_step)
 
     def _write(self, stage: Path) -> None:
-        tensors = {n: p.detach().cpu().contiguous() for n, p in self.model.named_parameters() if p.requires_grad}
+        tensors = {
+            n: p.detach().cpu().contiguous() for n, p in self.model.named_parameters() if p.requires_grad
+        }
         save_file(tensors, stage / WEIGHTS)
         self._save_optimizer_and_scheduler(str(stage))
         self._save_rng_state(str(stage))
@@ -162,6 +182,23 @@ class Loop(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         load_trainable(self.model, Path(resume_from_checkpoint))
+
+
+def schedule(train: TrainConfig, steps: int) -> Callable[[int], float]:
+    """Step number (from 0) -> share of the peak learning rate.
+
+    The first step of the warm-up already moves: transformers' own schedules start at 0 and waste it.
+    """
+    warmup = min(train.warmup, steps - 1)
+
+    def share(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        done = (step - warmup) / max(steps - warmup, 1)
+        shapes = {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}
+        return shapes[train.schedule]
+
+    return share
 
 
 def load_trainable(model: Any, path: Path) -> None:
@@ -201,6 +238,7 @@ def fit(
     for damaged in checkpoint.checkpoints(folder):
         if newest is None or damaged.name > newest.name:
             checkpoint.discard(damaged)
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(run_dir / "tensorboard")
     arguments = _arguments(config, len(plan), primary, run_dir)
     stopper = _Stopper()
     bar = Progress("training", len(plan), "steps", done)
@@ -223,8 +261,13 @@ def fit(
         notes.append(f"stopped early at step {steps} of {len(plan)}: no gain in {train.patience} evaluations")
     model.eval()
     return Outcome(
-        steps, stopper.asked and steps < len(plan), chosen, time.monotonic() - began,
-        loop.fresh_tokens, loop.fresh_supervised, tuple(notes),
+        steps,
+        stopper.asked and steps < len(plan),
+        chosen,
+        time.monotonic() - began,
+        loop.fresh_tokens,
+        loop.fresh_supervised,
+        tuple(notes),
     )
 
 
@@ -235,8 +278,6 @@ def _arguments(config: RunConfig, steps: int, primary: Metric, run_dir: Path) ->
         per_device_train_batch_size=1,
         max_steps=steps,
         learning_rate=train.learning_rate,
-        lr_scheduler_type={"constant": "constant_with_warmup"}.get(train.schedule, train.schedule),
-        warmup_steps=min(train.warmup, max(steps - 1, 0)),
         max_grad_norm=train.max_grad_norm,
         logging_steps=1,
         logging_nan_inf_filter=False,
@@ -284,7 +325,10 @@ def _optimizer(
         raise ConfigError(f"train.optimizer={name} needs a GPU, this machine trains on the CPU; use adamw")
     import bitsandbytes
 
-    kinds = {"adamw_8bit": bitsandbytes.optim.AdamW8bit, "paged_adamw_8bit": bitsandbytes.optim.PagedAdamW8bit}
+    kinds = {
+        "adamw_8bit": bitsandbytes.optim.AdamW8bit,
+        "paged_adamw_8bit": bitsandbytes.optim.PagedAdamW8bit,
+    }
     optimizer: torch.optim.Optimizer = kinds[name](groups, lr=learning_rate, weight_decay=weight_decay)
     return optimizer
 
@@ -304,7 +348,7 @@ def _cut_curve(curve: Path, step: int) -> None:
     curve.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
-class _Hooks(TrainerCallback):
+class _Hooks(TrainerCallback):  # type: ignore[misc]
     """The method's own hooks around the optimizer's step."""
 
     def __init__(self, method: Method) -> None:
@@ -319,7 +363,7 @@ class _Hooks(TrainerCallback):
             self.method.after_step(kwargs["model"], state.global_step)
 
 
-class _Bar(TrainerCallback):
+class _Bar(TrainerCallback):  # type: ignore[misc]
     """Loss, speed and ETA."""
 
     def __init__(self, bar: Progress) -> None:
@@ -334,13 +378,15 @@ class _Bar(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.training_s += time.monotonic() - self.began
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
+    ) -> None:
         if logs and "loss" in logs and self.loop:
             speed = self.loop.fresh_tokens / self.training_s if self.training_s else 0.0
             self.bar.advance(1, f"loss {logs['loss']:.3f} · {speed:.0f} tokens/s")
 
 
-class _Stopper(TrainerCallback):
+class _Stopper(TrainerCallback):  # type: ignore[misc]
     """Ctrl-C: finish the step, save, stop. A second one stops at once."""
 
     def __init__(self) -> None:

@@ -28,7 +28,7 @@ KIND = {"appkit.tasks": "task", "appkit.methods": "method", "appkit.apps": "app"
 
 
 def did_you_mean(word: str, choices: list[str]) -> str:
-    """" did you mean 'nl2fol'?" or the list of choices."""
+    """ " did you mean 'nl2fol'?" or the list of choices."""
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"

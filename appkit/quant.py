@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appkit.config import QuantConfig
-from appkit.errors import ModelError
+from appkit.errors import AppkitError, ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -57,10 +57,35 @@ def load_quantized(
     what = f"nf4{' double' if quant.double_quant else ''} (bitsandbytes {version})"
     if _dequantize(path, quant, dtype, device):
         model = _from_pretrained(path, dtype=torch.bfloat16, device_map={"": device})
-        for linear in quantizable(model).values():
-            round_to_nf4_(linear.weight, double_quant=quant.double_quant)
+        _round_all(model, path, quant, version)
         return model.to(dtype), f"{what}, dequantized once, {_short(dtype)}"
     return _linear4bit(path, quant, dtype, device), f"{what}, 4-bit in memory, {_short(dtype)}"
+
+
+def _round_all(model: Any, path: Path, quant: QuantConfig, version: str) -> None:
+    """Round every quantizable weight through NF4; the result is kept in the cache, since it takes seconds."""
+    from safetensors.torch import load_file, save_file
+
+    from appkit.cache import cache_dir, locked, mark_used, staged
+    from appkit.models import fingerprint
+
+    layers = quantizable(model)
+    weights = fingerprint(path, "").weights
+    kind = f"nf4{'-double' if quant.double_quant else ''}"
+    target = cache_dir() / "dequantized" / f"{path.name}-{kind}-bnb{version}-{weights[:16]}"
+    kept = target / "weights.safetensors"
+    if not kept.is_file():
+        for linear in layers.values():
+            round_to_nf4_(linear.weight, double_quant=quant.double_quant)
+        try:
+            with locked(target), staged(target) as stage:
+                save_file({name: linear.weight.data for name, linear in layers.items()}, stage / kept.name)
+        except AppkitError as error:  # a read-only cache costs time, nothing else
+            log.warning("the dequantized weights are not kept: %s", error)
+        return
+    mark_used(target)
+    for name, weight in load_file(kept).items():
+        layers[name].weight.data.copy_(weight)
 
 
 def quantizable(model: Any) -> dict[str, torch.nn.Linear]:

@@ -11,7 +11,16 @@ from appkit import stats
 from appkit.evaluation import Evaluation
 from appkit.task import Task
 
-__all__ = ["comparisons", "markdown_table", "model_card", "plot_curve", "plot_scores", "report", "table", "verdict"]
+__all__ = [
+    "comparisons",
+    "markdown_table",
+    "model_card",
+    "plot_curve",
+    "plot_scores",
+    "report",
+    "table",
+    "verdict",
+]
 
 WORST = 8
 
@@ -27,7 +36,9 @@ def _interval(interval: stats.Interval) -> str:
 def comparisons(a: Evaluation, b: Evaluation, resamples: int) -> dict[str, stats.Comparison]:
     """b against a on the same rows, metric by metric."""
     return {
-        name: stats.compare(a.scores[name].matrix, b.scores[name].matrix, b.scores[name].metric.aggregate, resamples)
+        name: stats.compare(
+            a.scores[name].matrix, b.scores[name].matrix, b.scores[name].metric.aggregate, resamples
+        )
         for name in b.scores
         if name in a.scores
     }
@@ -128,7 +139,9 @@ def report(
     if rows_shown:
         parts.append(f"\n## Worst examples\n\n{_worst(columns[-1], task)}")
         parts.append("\n## Plots\n\n![scores](scores.png)\n\n![loss](loss.png)\n")
-    parts.append("\n## Facts\n\n" + markdown_table(["", ""], [[key, value] for key, value in facts.items()]) + "\n")
+    parts.append(
+        "\n## Facts\n\n" + markdown_table(["", ""], [[key, value] for key, value in facts.items()]) + "\n"
+    )
     if notes:
         parts.append("\n## Notes\n\n" + "".join(f"- {note}\n" for note in notes))
     return "".join(parts)
@@ -138,17 +151,21 @@ def model_card(task: Task, manifest: Mapping[str, Any], summary: str) -> str:
     """README.md of a bundle, with the front matter that the hub reads."""
     base = manifest["base"]
     name = manifest["name"]
+    revision = f", revision {base['revision']}" if base["revision"] else ""
+    data = ", ".join(
+        f"{one['licence'] or 'licence unknown'} ({one['split']})" for one in manifest["data"]["sources"]
+    )
     return (
         f"---\nbase_model: {base['id']}\nlibrary_name: peft\npipeline_tag: text-generation\n"
         f"tags: [appkit, {task.name}]\n---\n\n# {name}\n\n{task.summary}.\n\n**{summary}**\n\n"
-        f"- base: `{base['id']}` ({base['source']}{', revision ' + str(base['revision']) if base['revision'] else ''}), "
+        f"- base: `{base['id']}` ({base['source']}{revision}), "
         f"fingerprint `{base['fingerprint'][:19]}…`, quantized: {base['quantizer']}\n"
         f"- method: {manifest['method']['name']}, exported as {manifest['exported']['kind']} of rank "
         f"{manifest['exported']['rank']}\n- servable by: {', '.join(manifest['servable_by'])}\n"
-        f"- data: {', '.join(str(s['licence'] or 'licence unknown') + ' (' + s['split'] + ')' for s in manifest['data']['sources'])}\n\n"
+        f"- data: {data}\n\n"
         "```python\nimport appkit\n\n"
         f'appkit.load("path/to/{name}").predict(["{task.examples[0] if task.examples else "..."}"])\n```\n\n'
-        "It is in PEFT's own form too: `PeftModel.from_pretrained(base, \"path\")`. "
+        'It is in PEFT\'s own form too: `PeftModel.from_pretrained(base, "path")`. '
         "Figures and how they were measured: [report.md](report.md).\n"
     )
 

@@ -1,4 +1,4 @@
-"""`appkit.train` and `appkit.evaluate`: from a configuration to a bundle with its evidence, step by step."""
+"""`appkit.train`: from a configuration to a bundle with its evidence, step by step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from appkit import runs, stats
 from appkit.batching import plan as batch_plan
 from appkit.cache import write_text
 from appkit.chat import Chat
-from appkit.config import RunConfig, build_run_config, merge_over, to_yaml
+from appkit.config import RunConfig, build_run_config, to_yaml
 from appkit.data import Record, Splits, fingerprint, load_splits, subset
 from appkit.errors import DataError, Interrupted, RunError
 from appkit.evaluation import Evaluation, answer, evaluate_rows, few_shot_messages, score, token_cap
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from appkit.adapters import Method
     from appkit.models import Base
 
-__all__ = ["Comparison", "TrainResult", "evaluate", "prepare", "train"]
+__all__ = ["Prepared", "TrainResult", "prepare", "train"]
 
 Say = Callable[[str], None]
 
 
-def _quiet(line: str) -> None:
+def quiet(line: str) -> None:
     """The Python API prints nothing unless asked."""
 
 
@@ -55,15 +55,6 @@ class TrainResult:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Bundles (or the base) on the same rows; verdict is None for a single one."""
-
-    evaluations: Sequence[Evaluation]
-    comparison: Mapping[str, stats.Comparison]
-    verdict: str | None
-
-
-@dataclass(frozen=True)
 class Prepared:
     """All that a run decides before it needs weights."""
 
@@ -81,7 +72,7 @@ class Prepared:
     notes: Sequence[str]
 
 
-def prepare(config: RunConfig, say: Say = _quiet) -> Prepared:
+def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
     """Read and check the data, tokenize it, audit the labels, plan the batches. Needs no weights but the tokenizer.
 
     Raises DataError, ConfigError or ModelError for whatever would make the run fail later.
@@ -90,7 +81,9 @@ def prepare(config: RunConfig, say: Say = _quiet) -> Prepared:
 
     task, method = load_task(config.task.name), load_method(config.method.name)
     if task.kind != "generate" or task.objective != "supervised":
-        raise RunError(f"task {task.name!r} is of kind {task.kind}/{task.objective}, which cannot be trained yet")
+        raise RunError(
+            f"task {task.name!r} is of kind {task.kind}/{task.objective}, which cannot be trained yet"
+        )
     splits = load_splits(task, config.task, config.data)
     chat = Chat.at(locate_tokenizer(config.model))
     train = subset(splits.train, config.train.max_rows) if config.train.max_rows else list(splits.train)
@@ -103,7 +96,10 @@ def prepare(config: RunConfig, say: Say = _quiet) -> Prepared:
     longest = max(example.targets for example in examples)
     plan = batch_plan(
         [len(example.tokens) for example in examples],
-        config.train.batch_rows, config.train.batch_tokens, config.train.epochs, config.seed,
+        config.train.batch_rows,
+        config.train.batch_tokens,
+        config.train.epochs,
+        config.seed,
     )
     test = subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test)
     dev = subset(splits.dev, config.train.eval_rows)
@@ -119,8 +115,18 @@ def prepare(config: RunConfig, say: Say = _quiet) -> Prepared:
     for note in notes[:10]:
         say(f"  note: {note}")
     return Prepared(
-        config, task, method, splits, chat, examples, records, plan, test, dev,
-        token_cap(config.decoding, longest), notes,
+        config,
+        task,
+        method,
+        splits,
+        chat,
+        examples,
+        records,
+        plan,
+        test,
+        dev,
+        token_cap(config.decoding, longest),
+        notes,
     )
 
 
@@ -128,7 +134,7 @@ def train(
     config: RunConfig | None = None,
     *,
     resume: str | Path | None = None,
-    say: Say = _quiet,
+    say: Say = quiet,
     **values: Any,
 ) -> TrainResult:
     """Train an adapter, measure it against the base, and write the bundle.
@@ -151,7 +157,7 @@ def train(
 
 def _train(config: RunConfig, run_dir: Path, say: Say) -> TrainResult:
     _one_process()
-    _set_threads(config.threads)
+    set_threads(config.threads)
     began = time.monotonic()
     prepared = prepare(config, say)
     task = prepared.task
@@ -160,7 +166,12 @@ def _train(config: RunConfig, run_dir: Path, say: Say) -> TrainResult:
     if fresh:
         write_text(run_dir / "config.yaml", to_yaml(config))
         runs.state(
-            run_dir, task=task.name, phase="started", config=values, versions=runs.versions(), seed=config.seed,
+            run_dir,
+            task=task.name,
+            phase="started",
+            config=values,
+            versions=runs.versions(),
+            seed=config.seed,
             data={"sources": prepared.splits.sources, **_data_fingerprints(prepared)},
         )
     else:
@@ -182,7 +193,9 @@ def _train(config: RunConfig, run_dir: Path, say: Say) -> TrainResult:
     if prepared.method.before_training:
         from appkit.batching import collate
 
-        first = (collate([prepared.examples[row] for row in b]) for step in prepared.plan for b in step.batches)
+        first = (
+            collate([prepared.examples[row] for row in b]) for step in prepared.plan for b in step.batches
+        )
         prepared.method.before_training(model, first)
     outcome = _fit(model, prepared, run_dir, say)
     adapter = _measured(run_dir, "adapter", model, prepared, say)
@@ -206,8 +219,12 @@ def _train(config: RunConfig, run_dir: Path, say: Say) -> TrainResult:
     public = reports.report(task, columns, compared, summary, facts, [], rows_shown=False)
     path = _bundle(run_dir, model, prepared, base, columns, cost, public, summary)
     runs.state(
-        run_dir, phase="done", verdict=summary, bundle=str(path),
-        results={one.who: one.summary() for one in columns}, quantization=cost,
+        run_dir,
+        phase="done",
+        verdict=summary,
+        bundle=str(path),
+        results={one.who: one.summary() for one in columns},
+        quantization=cost,
     )
     return TrainResult(run_dir, path, baseline, adapter, compared, summary)
 
@@ -227,7 +244,7 @@ def _one_process() -> None:
         )
 
 
-def _set_threads(threads: int | None) -> None:
+def set_threads(threads: int | None) -> None:
     import torch
 
     if threads:
@@ -265,8 +282,16 @@ def _load(prepared: Prepared, run_dir: Path, say: Say) -> Base:
     architecture = load_config(path)
     answered = len(prepared.test) * (1 + config.eval.baseline) + config.eval.quant_rows
     needed = forecasts.forecast(
-        config, architecture, parameter_count(architecture), compute_dtype(config.model, torch.device(device)),
-        device, prepared.examples, prepared.plan, answered, prepared.cap, run_dir,
+        config,
+        architecture,
+        parameter_count(architecture),
+        compute_dtype(config.model, torch.device(device)),
+        device,
+        prepared.examples,
+        prepared.plan,
+        answered,
+        prepared.cap,
+        run_dir,
     )
     for line in needed.lines():
         say(f"forecast: {line}")
@@ -299,8 +324,15 @@ def _fit(model: Any, prepared: Prepared, run_dir: Path, say: Say) -> Any:
     def measure(current: Any) -> dict[str, float]:
         rows = [record.value for record in prepared.dev]
         predictions = answer(
-            current, prepared.chat, task, config.task, rows, config.decoding, prepared.cap,
-            batch_rows=config.eval.batch_rows, title="measuring dev rows",
+            current,
+            prepared.chat,
+            task,
+            config.task,
+            rows,
+            config.decoding,
+            prepared.cap,
+            batch_rows=config.eval.batch_rows,
+            title="measuring dev rows",
         )
         scores = score(task, prepared.dev, predictions, 100)
         return {name: one.interval.value for name, one in scores.items()}
@@ -328,8 +360,17 @@ def _measured(
     if path.exists():
         return read_evaluation(path, label, prepared.task, prepared.test, config.eval.resamples)
     done = evaluate_rows(
-        label, model, prepared.chat, prepared.task, config.task, prepared.test, config.decoding, prepared.cap,
-        shots=shots, batch_rows=config.eval.batch_rows, resamples=config.eval.resamples,
+        label,
+        model,
+        prepared.chat,
+        prepared.task,
+        config.task,
+        prepared.test,
+        config.decoding,
+        prepared.cap,
+        shots=shots,
+        batch_rows=config.eval.batch_rows,
+        resamples=config.eval.resamples,
     )
     done.write(path, prepared.task)
     primary = done.scores[prepared.task.primary].interval
@@ -342,7 +383,11 @@ def _cost_of_quantization(
 ) -> dict[str, Any] | None:
     """The adapter on the unquantized base against the adapter on the base it was trained on, same rows."""
     config, task = prepared.config, prepared.task
-    if config.quant.name == "none" or not config.eval.quant_rows or getattr(base.model, "is_quantized", False):
+    if (
+        config.quant.name == "none"
+        or not config.eval.quant_rows
+        or getattr(base.model, "is_quantized", False)
+    ):
         return None
     if getattr(config.method, "changes_base", False):  # its weights are no longer the quantized ones
         return None
@@ -353,8 +398,15 @@ def _cost_of_quantization(
     rows = [place[id(record)] for record in chosen]
     with unquantized(model, base):
         predictions = answer(
-            model, prepared.chat, task, config.task, [record.value for record in chosen], config.decoding,
-            prepared.cap, batch_rows=config.eval.batch_rows, title="measuring the cost of quantization",
+            model,
+            prepared.chat,
+            task,
+            config.task,
+            [record.value for record in chosen],
+            config.decoding,
+            prepared.cap,
+            batch_rows=config.eval.batch_rows,
+            title="measuring the cost of quantization",
         )
     plain = score(task, chosen, predictions, config.eval.resamples)[task.primary]
     compared = stats.compare(
@@ -375,7 +427,7 @@ def _facts(
 ) -> dict[str, str]:
     config = prepared.config
     speed = outcome.tokens / outcome.seconds if outcome.seconds else 0.0
-    facts = {
+    return {
         "base": f"{config.model.id} ({config.model.source}), {base.fingerprint.base[:19]}…",
         "quantized": base.quantizer,
         "cost of quantization": (
@@ -384,16 +436,14 @@ def _facts(
             if cost
             else "not measured"
         ),
-        "method": f"{config.method.name}: " + ", ".join(
-            f"{key} {value}" for key, value in config.method.model_dump().items() if key != "name"
-        ),
+        "method": f"{config.method.name}: "
+        + ", ".join(f"{key} {value}" for key, value in config.method.model_dump().items() if key != "name"),
         "data": f"{len(prepared.records)} train, {len(prepared.dev)} dev, {len(prepared.test)} test",
         "optimization": f"{outcome.steps} steps, preset {config.train.name}, learning rate "
         f"{config.train.learning_rate:g}, {config.train.schedule}, seed {config.seed}",
         "speed": f"{speed:.0f} tokens/s, {outcome.supervised / max(outcome.seconds, 1e-9):.0f} supervised tokens/s",
         "time": f"{outcome.seconds:.0f} s of training, {seconds:.0f} s in all",
     }
-    return facts
 
 
 def _bundle(
@@ -433,79 +483,3 @@ def _bundle(
     }
     card = reports.model_card(task, manifest, summary)
     return bundles.write(run_dir / "bundle", exported, tensors, metadata, manifest, report, card)
-
-
-def evaluate(
-    *targets: str | Path,
-    config: RunConfig | None = None,
-    say: Say = _quiet,
-    **values: Any,
-) -> Comparison:
-    """Measure bundles on test rows: one alone, or each against the first (the base with few shots if one).
-
-    Without targets, the configured base is measured alone. The rows are those of `config` (or of the keyword
-    values), else those of the first bundle.
-
-    Raises BundleError for a bundle that does not load, RunError for bundles of different tasks.
-    """
-    specialists = [bundles.load(target) for target in targets[:1]]
-    if config is None:
-        given = dict(values)
-        if specialists and "task" not in given:
-            given = merge_over(specialists[0].manifest["config"], given)
-        config = build_run_config(given)
-    _set_threads(config.threads)
-    task = load_task(config.task.name)
-    splits = load_splits(task, config.task, config.data)
-    rows = subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test)
-    done: list[Evaluation] = []
-    for number, target in enumerate(targets):
-        one = specialists[0] if number == 0 else bundles.load(target)
-        if one.task.name != task.name:
-            raise RunError(f"{target} is a bundle of task {one.task.name!r}, the rows are of {task.name!r}")
-        if number == 0 and len(targets) == 1 and config.eval.baseline:
-            train_rows = [record.value for record in splits.train]
-            shots = few_shot_messages(task, config.task, train_rows, config.eval.few_shot)
-            with one.model.disable_adapter():
-                done.append(_evaluate_one(f"base, {config.eval.few_shot}-shot", one, rows, config, shots, say))
-        done.append(_evaluate_one(str(target), one, rows, config, (), say))
-    if not targets:
-        done.append(_evaluate_base(config, task, splits, rows, say))
-    compared: Mapping[str, stats.Comparison] = {}
-    summary = None
-    if len(done) > 1:
-        compared = reports.comparisons(done[0], done[-1], config.eval.resamples)
-        summary = reports.verdict(task, compared[task.primary], done[0].who, done[-1].who)
-    return Comparison(done, compared, summary)
-
-
-def _evaluate_one(
-    who: str, one: bundles.Specialist, rows: Sequence[Record], config: RunConfig, shots: Sequence[Any], say: Say
-) -> Evaluation:
-    done = evaluate_rows(
-        who, one.model, one.chat, one.task, one.config.task, rows, config.decoding, one.cap,
-        shots=shots, batch_rows=config.eval.batch_rows, resamples=config.eval.resamples,
-    )
-    say(f"{who}: {len(rows)} rows in {done.seconds:.0f} s")
-    return done
-
-
-def _evaluate_base(
-    config: RunConfig, task: Task, splits: Splits, rows: Sequence[Record], say: Say
-) -> Evaluation:
-    from appkit import attention
-    from appkit.models import load_base
-
-    base = load_base(config.model, config.quant)
-    attention.use(base.model)
-    chat = Chat.of(base)
-    train_rows = [record.value for record in splits.train]
-    shots = few_shot_messages(task, config.task, train_rows, config.eval.few_shot)
-    longest = max(
-        len(chat.ids(task.target(record.value, config.task).value)) for record in splits.train  # type: ignore[union-attr, arg-type]
-    )
-    return evaluate_rows(
-        f"base, {config.eval.few_shot}-shot", base.model, chat, task, config.task, rows, config.decoding,
-        token_cap(config.decoding, longest), shots=shots, batch_rows=config.eval.batch_rows,
-        resamples=config.eval.resamples,
-    )

@@ -95,7 +95,16 @@ def read_state(path: Path) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Of Python and of every package whose version can change a result, and the project's git commit."""
     found = {"python": sys.version.split()[0]}
-    for name in ("appkit", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "safetensors", "tokenizers"):
+    for name in (
+        "appkit",
+        "torch",
+        "transformers",
+        "peft",
+        "accelerate",
+        "bitsandbytes",
+        "safetensors",
+        "tokenizers",
+    ):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -141,7 +150,9 @@ def listed(root: Path = ROOT) -> list[RunInfo]:
     return sorted(found, key=lambda run: -run.changed)
 
 
-def prune(root: Path, *, whole: bool, older_than_days: float, unfinished: bool = False) -> list[tuple[Path, int]]:
+def prune(
+    root: Path, *, whole: bool, older_than_days: float, unfinished: bool = False
+) -> list[tuple[Path, int]]:
     """Free space: the checkpoints of finished runs, or whole runs; gives what went and its bytes.
 
     Unfinished runs keep their checkpoints unless told otherwise; a run in use is never touched.

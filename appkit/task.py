@@ -138,7 +138,9 @@ class Decoding(BaseModel):
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus; 1 is off")
     top_k: int = Field(0, ge=0, description="tokens kept; 0 is off")
     seed: int = Field(0, ge=0, description="of the sampler; unused when greedy")
-    stop: tuple[str, ...] = Field((), description="an answer ends before a token that holds one of these texts")
+    stop: tuple[str, ...] = Field(
+        (), description="an answer ends before a token that holds one of these texts"
+    )
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ class Task:
     metrics: in the order of the report; `primary` names the one that decides.
     input: the field of `row` that a bare line of text fills in `appkit predict`.
     output: the field of `row` that holds the target; empty when predicting.
+    examples: inputs that a newcomer can try; bundles record the model's answers to them.
     few_shot: rows shown to the base in its few-shot prompt, drawn from the training rows by the pack.
     strata: named functions that put a row into a group, for scores by group (depth, domain, ...).
     defaults: values the pack prefers for other parts of the config, below anything the user says.
@@ -184,9 +187,9 @@ class Task:
     primary: str
     input: str
     output: str
-    examples: tuple[str, ...] = ()
+    examples: tuple[str, ...]
     objective: Literal["supervised", "preference", "reward"] = "supervised"
-    decoding: Decoding = Decoding()
+    decoding: Decoding = field(default_factory=Decoding)
     few_shot: Callable[[Sequence[Any], Any], Sequence[Any]] = field(default=lambda rows, options: rows[:4])
     strata: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
     grammar: Callable[[], str] | None = None
@@ -195,9 +198,30 @@ class Task:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     version: str = "1"
 
+    def __post_init__(self) -> None:
+        names = [metric.name for metric in self.metrics]
+        fields = self.row.model_fields
+        if self.primary not in names:
+            raise ValueError(f"task {self.name!r}: primary is {self.primary!r}, its metrics are {names}")
+        if missing := [name for name in (self.input, self.output) if name not in fields]:
+            raise ValueError(
+                f"task {self.name!r}: {missing[0]!r} is no field of its row; fields: {list(fields)}"
+            )
+        if not self.examples:
+            raise ValueError(
+                f"task {self.name!r} has no examples; bundles record the model's answers to them"
+            )
+
     def metric(self, name: str) -> Metric:
         """The metric of that name; KeyError if the pack has none."""
         return {metric.name: metric for metric in self.metrics}[name]
+
+    def answer_text(self, row: Any, options: Any) -> str:
+        """The text to be learned for a row of a generative task; TypeError for other targets."""
+        target = self.target(row, options)
+        if not isinstance(target, Text):
+            raise TypeError(f"task {self.name!r} gives {type(target).__name__} targets, a text is needed")
+        return target.value
 
     def input_row(self, value: Any) -> Any:
         """A row to be answered: a bare text, a dict of the schema's input fields, or a row as it is.
@@ -207,5 +231,9 @@ class Task:
         if isinstance(value, self.row):
             return value
         asked = create_model(f"{self.row.__name__}Input", __base__=self.row, **{self.output: (Any, None)})  # type: ignore[call-overload]
-        given = {self.input: value} if isinstance(value, str) else {k: v for k, v in value.items() if k != self.output}
+        given = (
+            {self.input: value}
+            if isinstance(value, str)
+            else {k: v for k, v in value.items() if k != self.output}
+        )
         return asked.model_validate(given)

@@ -2,8 +2,8 @@
 
 Every contender trains the same adapter on the same base and the same token-identical rows, alone in its own
 process (contenders.py), one after the other, with the same threads, compute dtype, AdamW, constant learning
-rate and clipping. Timed is the optimizer step: forward, backward, clipping, update; not loading, nor the first
-steps. TRL's settings are swept first in short runs; the fastest then runs in full.
+rate and clipping. Timed is the optimizer step (forward, backward, clipping, update), without loading and the
+first steps. TRL's settings are swept first in short runs; the fastest then runs in full.
 
 A machine that does anything else meanwhile gives wrong figures. About 25 minutes on 2 cores, --quick about 6.
 """
@@ -96,7 +96,7 @@ def trl_layouts(job: Mapping[str, Any], quick: bool) -> dict[str, dict[str, Any]
 def sweep(
     job: Mapping[str, Any], runner: Runner, warmup: int, steps: int, quick: bool
 ) -> list[dict[str, Any]]:
-    """Every layout in a short run, then variants of the fastest; the same for NF4 with the fastest layouts."""
+    """Every layout in a short run, then variants of the fastest; the fastest of all again over NF4."""
 
     def short(name: str, settings: Mapping[str, Any], quant: str) -> dict[str, Any]:
         suffix = "-nf4" if quant == "nf4" else ""
@@ -115,10 +115,10 @@ def sweep(
         if job["dtype"] == "bfloat16":  # else there is no autocast to leave out
             pure = {"bf16": False, "factors": "bfloat16"}
             plain.append(short(f"{name}-no-autocast", best["settings"] | pure, "none"))
-    # A 4-bit layer is dequantized once a micro-batch and pass: the fastest with a single one is tried as well.
+    # 4-bit layers are dequantized once a micro-batch and pass: the fastest with a single one is tried as well.
     ranked = sorted((run for run in plain if usable(run)), key=lambda run: -run["supervised_per_s"])
     single = [run for run in ranked if run["settings"].get("gradient_accumulation_steps", 1) == 1]
-    # SFTTrainer rounds factors over a 4-bit base to bf16; where products are fp32 that costs speed and exactness.
+    # SFTTrainer rounds factors over a 4-bit base to bf16, which is slow where products are in fp32.
     factors = {"factors": "float32"} if job["dtype"] == "float32" else {}
     chosen = {run["name"]: run for run in [*ranked[: 1 if quick else 3], *single[:1]]}
     quantized = [
@@ -198,7 +198,7 @@ def prepare(options: argparse.Namespace, steps: int) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM
 
     from appkit.audit import encode
-    from appkit.batching import plan
+    from appkit.batching import collate, plan
     from appkit.chat import Chat
     from appkit.config import build_run_config
     from appkit.data import load_splits, subset
@@ -253,6 +253,10 @@ def prepare(options: argparse.Namespace, steps: int) -> dict[str, Any]:
         "plan": [step.batches for step in order],
         "step_tokens": sum(lengths) // steps,
         "step_supervised": sum(example.targets for example in train) // steps,
+        "computed_tokens": sum(
+            collate([train[r] for r in b]).tokens.numel() for s in order for b in s.batches
+        )
+        // steps,
         "longest": max(lengths),
         "body_parameters": sum(layer.weight.numel() for layer in linear),
         "vocabulary_parameters": output.weight.numel(),
@@ -367,17 +371,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def report(found: Mapping[str, Any]) -> str:
     job, runs = found["job"], found["runs"]
     parts = [
-        f"{job['device']}, {job['threads']} threads, {job['dtype']}; base {job['model']}, LoRA r {job['rank']} on all "
-        f"linear layers, AdamW, learning rate {job['learning_rate']:g}; {job['batch_rows']} rows a step: "
+        f"{job['device']}, {job['threads']} threads, {job['dtype']}; base {job['model']}, LoRA r {job['rank']} "
+        f"on all linear layers, AdamW, learning rate {job['learning_rate']:g}; {job['batch_rows']} rows a step: "
         f"{job['step_tokens']} tokens, {job['step_supervised']} supervised.\n"
-        f"Matrix products run at {found['machine_gflops']:.0f} GFLOP/s at best ({job['step_tokens']} x {job['width']} "
-        f"by {job['width']} x {job['inner']}); share: 4 x (body parameters x tokens + output layer x supervised tokens) "
-        "a second, of that rate.",
+        f"Matrix products ({job['step_tokens']} x {job['width']} by {job['width']} x {job['inner']}) run at "
+        f"{found['machine_gflops']:.0f} GFLOP/s at best. share: of that rate, for 4 x (body parameters x tokens + "
+        "output layer x supervised tokens) FLOP. Tokens are those of the rows: of the ones that all rows of a "
+        f"step begin with, appkit computes one copy ({job['computed_tokens']} tokens a step instead of "
+        f"{job['step_tokens']}).",
         full_table(found),
     ]
     if found["sweep"]:
         parts += [
-            "TRL's settings (short runs; the fastest exact one ran in full as trl-best):",
+            "TRL's settings, in short runs; trl-best is the fastest exact one, in full:",
             sweep_table(found),
         ]
     parts += [f"{run['name']} did not run: {run['refused']}" for run in runs if "refused" in run]
@@ -438,7 +444,7 @@ def same_start(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         line = f"{quant}: the factors at the start are bit for bit the same"
         if other:
             line += f", but for {', '.join(other)} (SFTTrainer rounds them to bf16 over a 4-bit base)"
-        line += f"; losses of step 1, where the rows are the same, differ by {max(losses) - min(losses):.1e} at most"
+        line += f"; on the same rows, losses of step 1 differ by {max(losses) - min(losses):.1e} at most"
         repacked = [run["name"] for run in group if run["supervised"] != first["supervised"]]
         if repacked:
             line += f"; {', '.join(repacked)}: the same rows in all, otherwise spread over the steps"

@@ -43,11 +43,14 @@ class _FrozenVocabularyLoss(torch.autograd.Function):
 
 def hidden_states(model: Any, batch: Batch) -> torch.Tensor:
     """Final hidden states at the label positions, (L, C)."""
-    decoder = model.get_base_model().get_decoder() if hasattr(model, "get_base_model") else model.get_decoder()
+    decoder = (
+        model.get_base_model().get_decoder() if hasattr(model, "get_base_model") else model.get_decoder()
+    )
     output = decoder(
         input_ids=batch.tokens, position_ids=batch.positions, segments=batch.segments, use_cache=False
     )
-    return output.last_hidden_state[0, batch.label_positions]  # (L, C)
+    hidden: torch.Tensor = output.last_hidden_state[0, batch.label_positions]  # (L, C)
+    return hidden
 
 
 def _output_layer(model: Any) -> Any:
@@ -58,10 +61,17 @@ def loss(model: Any, batch: Batch) -> torch.Tensor:
     """Sum over labelled tokens of weight x negative log-likelihood in nats (not yet divided by the units)."""
     hidden = hidden_states(model, batch)
     layer = _output_layer(model)
-    if type(layer) is torch.nn.Linear and layer.bias is None and not layer.weight.requires_grad and not _softcap(model):
+    if (
+        type(layer) is torch.nn.Linear
+        and layer.bias is None
+        and not layer.weight.requires_grad
+        and not _softcap(model)
+    ):
         summed: torch.Tensor = _FrozenVocabularyLoss.apply(hidden, layer.weight, batch.labels, batch.weights)
         return summed
-    losses = torch.nn.functional.cross_entropy(_cap(model, layer(hidden)).float(), batch.labels, reduction="none")
+    losses = torch.nn.functional.cross_entropy(
+        _cap(model, layer(hidden)).float(), batch.labels, reduction="none"
+    )
     return (losses * batch.weights).sum()
 
 

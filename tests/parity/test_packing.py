@@ -59,7 +59,8 @@ def test_a_leak_between_rows_would_be_seen():
     torch.testing.assert_close(
         lm.token_losses(model, collate(rows, share_prefix=False))[-own:],
         lm.token_losses(model, collate(changed, share_prefix=False))[-own:],
-        atol=1e-5, rtol=1e-5,
+        atol=1e-5,
+        rtol=1e-5,
     )
 
 
@@ -88,8 +89,12 @@ def test_decoding_equals_transformers_generate(architecture, prefix):
     prompts = [list(row.tokens) for row in examples(6, seed=11, prefix=prefix)]
     expected = [
         reference.generate(
-            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
-            max_new_tokens=12, do_sample=False, eos_token_id=5, pad_token_id=0,
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
+            max_new_tokens=12,
+            do_sample=False,
+            eos_token_id=5,
+            pad_token_id=0,
         )[0, len(prompt) :].tolist()
         for prompt in prompts
     ]
@@ -104,7 +109,14 @@ def test_sampling_does_not_depend_on_the_batch():
     model = tiny()
     attention.use(model)
     prompts = [list(row.tokens) for row in examples(5, seed=2)]
-    options = {"max_new_tokens": 8, "stop": frozenset({5}), "temperature": 1.0, "top_p": 0.9, "top_k": 20, "seed": 4}
+    options = {
+        "max_new_tokens": 8,
+        "stop": frozenset({5}),
+        "temperature": 1.0,
+        "top_p": 0.9,
+        "top_k": 20,
+        "seed": 4,
+    }
     together = generate(model, prompts, batch_rows=5, **options)
     apart = generate(model, prompts, batch_rows=2, **options)
     assert together == apart

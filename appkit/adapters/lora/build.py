@@ -29,12 +29,12 @@ def lora_model(base: Any, options: LoraOptions) -> Any:
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=options.rank,
-        lora_alpha=options.alpha,  # type: ignore[arg-type]
+        lora_alpha=options.alpha,
         lora_dropout=options.dropout,
         target_modules=targets,
         use_rslora=options.rslora,
         use_dora=options.dora,
-        init_lora_weights=init,  # type: ignore[arg-type]
+        init_lora_weights=init,
         bias="none",
     )
     if options.changes_base and getattr(base, "is_quantized", False):
@@ -56,7 +56,11 @@ def lora_model(base: Any, options: LoraOptions) -> Any:
 def _check_targets(base: Any, targets: str | list[str]) -> None:
     if targets == "all-linear":
         return
-    linear = {name.rsplit(".", 1)[-1] for name, module in base.named_modules() if isinstance(module, torch.nn.Linear)}
+    linear = {
+        name.rsplit(".", 1)[-1]
+        for name, module in base.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
     unknown = [target for target in targets if target not in linear]
     if unknown:
         raise ConfigError(
@@ -69,5 +73,9 @@ def _remember_start(model: Any) -> None:
     # ΔW = s (B A - B0 A0): the export needs the factors that were taken out of the base
     for module in model.modules():
         if hasattr(module, "lora_A") and "default" in getattr(module, "lora_A", {}):
-            module.register_buffer("lora_A_start", module.lora_A["default"].weight.detach().clone(), persistent=False)
-            module.register_buffer("lora_B_start", module.lora_B["default"].weight.detach().clone(), persistent=False)
+            module.register_buffer(
+                "lora_A_start", module.lora_A["default"].weight.detach().clone(), persistent=False
+            )
+            module.register_buffer(
+                "lora_B_start", module.lora_B["default"].weight.detach().clone(), persistent=False
+            )

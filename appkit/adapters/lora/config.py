@@ -22,13 +22,18 @@ class LoraOptions(BaseModel):
 
     name: Literal["lora"] = "lora"
     rank: int = Field(16, ge=1, le=512, description="r: rows of A")
-    alpha: float = Field(32, gt=0, description="the update is scaled by alpha / rank (alpha / sqrt(rank) with rslora)")
+    alpha: float = Field(
+        32, gt=0, description="the update is scaled by alpha / rank (alpha / sqrt(rank) with rslora)"
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="on the input of A; above 0 training is slower")
     targets: tuple[str, ...] | Literal["all-linear"] = Field(
-        "all-linear", description="names of linear layers, such as q_proj; all-linear is each but the output layer"
+        "all-linear",
+        description="names of linear layers, such as q_proj; all-linear is each but the output layer",
     )
     rslora: bool = Field(False, description="scale by alpha / sqrt(rank) (arXiv 2312.03732)")
-    dora: bool = Field(False, description="weight-decomposed LoRA (arXiv 2402.09353); no engine but transformers")
+    dora: bool = Field(
+        False, description="weight-decomposed LoRA (arXiv 2402.09353); no engine but transformers"
+    )
     init: str = Field(
         "default",
         description="default (Kaiming A, zero B), gaussian, orthogonal, pissa, pissa_niter_<n> or olora",
@@ -37,7 +42,9 @@ class LoraOptions(BaseModel):
     @field_validator("init")
     @classmethod
     def _known_init(cls, init: str) -> str:
-        if init in ("default", "gaussian", "orthogonal", "pissa", "olora") or re.fullmatch(r"pissa_niter_[1-9]\d*", init):
+        if init in ("default", "gaussian", "orthogonal", "pissa", "olora") or re.fullmatch(
+            r"pissa_niter_[1-9]\d*", init
+        ):
             return init
         raise ValueError(
             f"init must be default, gaussian, orthogonal, pissa, pissa_niter_<n> or olora, got {init!r}; "

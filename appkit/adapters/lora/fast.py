@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.nn.functional import linear
+
+from appkit.products import product
 
 __all__ = ["LowRank", "install"]
 
@@ -31,7 +32,7 @@ class LowRank(torch.autograd.Function):
         flat = x.reshape(-1, x.shape[-1])  # (T, I)
         A, B = A.to(x.dtype), B.to(x.dtype) * scale
         middle = flat @ A.T  # (T, r)
-        out = linear(flat, weight, bias).addmm_(middle, B.T)  # (T, O)
+        out = product(flat, weight, bias).addmm_(middle, B.T)  # (T, O)
         ctx.save_for_backward(flat, weight, A, B, middle)
         ctx.scale, ctx.shape = scale, x.shape
         return out.view(*x.shape[:-1], -1)
@@ -87,7 +88,9 @@ def _forward(layer: Any, adapter: str) -> Any:
             return result
         base = layer.base_layer
         A, B = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-        out: torch.Tensor = LowRank.apply(x, base.weight, base.bias, A, B, layer.scaling[adapter])
+        out: torch.Tensor = LowRank.apply(  # type: ignore[no-untyped-call]
+            x, base.weight, base.bias, A, B, layer.scaling[adapter]
+        )
         return out
 
     return forward

@@ -2,8 +2,8 @@
 
 `python generate.py --rows 2000 --seed 7 > generated.jsonl`
 
-Sentence and formula grow together. A noun phrase knows how it binds a variable, a predicate phrase what it says
-of one, and a template puts them into a frame; so the formula follows CONVENTIONS.md whatever was combined.
+Sentence and formula grow together. A noun phrase knows how it binds a variable, a predicate phrase what it
+says of one, and a template puts them into a frame; so any combination of them follows CONVENTIONS.md.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from random import Random
 from typing import TypeVar
 
@@ -131,6 +132,7 @@ class Phrase:
     says: Scope
     negative: bool = False
     heavy: bool = False  # ends in a relative clause or a conjunction: nothing may be joined on after it
+    simple: bool = False  # an adjective, participle or noun without an object
     joint: bool = False  # two phrases joined, which "not" in front would make ambiguous
 
     def holds(self, term: str) -> Formula:
@@ -146,11 +148,12 @@ class Phrase:
             return f"{'do' if plural else 'does'} not {self.bare}"
         return form
 
-    def modal(self, word: str) -> str:
+    def modal(self, word: str, plural: bool = False) -> str:
         """`must be tall`, `should not sleep`."""
         if self.aux not in ("be", "do"):
             raise Stuck("no bare form")
-        return f"{word} {'not ' if self.negative else ''}{'be ' if self.aux == 'be' else ''}{self.bare}"
+        form = f"be {self.plural if plural else self.singular}" if self.aux == "be" else self.bare
+        return f"{word} {'not ' if self.negative else ''}{form}"
 
     def negated(self) -> Phrase:
         if self.aux == "past" or self.joint:
@@ -202,14 +205,23 @@ def with_article(words: str) -> str:
     return f"{'an' if vowel else 'a'} {words}"
 
 
-def clause(subject: NounPhrase, phrase: Phrase) -> tuple[str, Formula]:
+def clause(subject: NounPhrase, phrase: Phrase, text: str = "") -> tuple[str, Formula]:
+    """Subject and phrase; `text` replaces the phrase's own words ("must be tall")."""
     if subject.generic and phrase.aux == "past":
         raise Stuck("a past event is not generic")
-    return f"{subject.text} {phrase.text(subject.plural)}", subject.bind(phrase.holds)
+    if subject.generic and phrase.aux == "be" and re.match(r"\w+ by ", phrase.singular) and not text:
+        raise Stuck("nor is what someone does to it")
+    if phrase.negative and subject.text.startswith(("all ", "any ", *(() if text else ("every ", "each ")))):
+        raise Stuck("all … not: scope unclear")
+    words = subject.text
+    if subject.generic and phrase.simple and not (text or subject.heavy or subject.plural):
+        # "a javelin is stolen" tells of one javelin; with a relative clause or a verb "a" is generic
+        words = re.sub("^an? ", "every ", words)
+    return f"{words} {text or phrase.text(subject.plural)}", subject.bind(phrase.holds)
 
 
 def linked(link: Link, object_: NounPhrase) -> Phrase:
-    forms = (f"{form} {object_.text}" for form in (link.singular, link.plural, link.bare))
+    forms = with_tail(link, object_.text)
     return Phrase(
         link.aux, *forms, lambda x: object_.bind(lambda y: atom(link.predicate, x, y)), heavy=object_.heavy
     )
@@ -257,6 +269,17 @@ STATIVE |= {
     "taste",
 }
 STATIVE |= {"resemble", "inherit", "dread", "lose", "forget", "misplace", "hit", "treasure", "depend"}
+
+
+def apart(pronoun: str) -> str:
+    """Where two people were mentioned, "they" could mean both: one of the other pronouns."""
+    return "she" if pronoun == "they" else pronoun
+
+
+def with_tail(link: Link, tail: str) -> tuple[str, str, str]:
+    """The three forms of the link with an object's words after them."""
+    return f"{link.singular} {tail}", f"{link.plural} {tail}", f"{link.bare} {tail}"
+
 
 Option = TypeVar("Option")
 COMMON = lexicon.common_predicates()
@@ -331,7 +354,9 @@ class Scene:
         constant = self.constant(sort)
         return NounPhrase(constant.text, False, lambda scope: scope(constant.name), constant.pronoun)
 
-    def nominal(self, sort: str, depth: int = 0, adjective: float = 0.25, relative: float = 0.35) -> Nominal:
+    def nominal(
+        self, sort: str, depth: int = 0, adjective: float = 0.25, relative: float = 0.35, joint: float = 0.12
+    ) -> Nominal:
         """A noun, perhaps with an adjective, perhaps (when `depth` allows) with a relative clause."""
         noun = self.noun(sort)
         pronoun = self.pronoun(noun)
@@ -346,7 +371,7 @@ class Scene:
                 sort,
             )
         if depth > 0 and self.chance(relative):
-            return self.relative(plain, depth - 1)
+            return self.relative(plain, depth - 1, joint=joint)
         return plain
 
     def pronoun(self, noun: Noun) -> str:
@@ -354,15 +379,15 @@ class Scene:
             return "it"
         if noun.singular in lexicon.FEMALE_NOUNS:
             return "she"
-        return "he" if noun.singular in lexicon.MALE_NOUNS else self.one("she", "he", "they")
+        return "he" if noun.singular in lexicon.MALE_NOUNS else self.one("she", "she", "he", "he", "they")
 
-    def relative(self, head: Nominal, depth: int, phrase: Phrase | None = None) -> Nominal:
+    def relative(self, head: Nominal, depth: int, phrase: Phrase | None = None, joint: float = 0) -> Nominal:
         """The head with "who …" / "that …", or with "that Maria owns"."""
         who = "who" if head.sort == "P" else "that"
         if phrase is None and self.chance(0.25):
             return self.object_relative(head)
         if phrase is None:
-            phrase = self.joined(head.sort, "and") if self.chance(0.12) else self.phrase(head.sort, depth)
+            phrase = self.joined(head.sort, "and") if self.chance(joint) else self.phrase(head.sort, depth)
             if not phrase.heavy and self.chance(0.12):
                 phrase = self.phrase(head.sort, depth, mode="not").negated()
         said = phrase
@@ -482,7 +507,8 @@ class Scene:
             return self.named(sort)
         if determiner == "name":
             determiner = "a"
-        return self.quantified(determiner, self.nominal(sort, depth))
+        # two phrases joined at the end of a relative clause could be joined to the main clause as well
+        return self.quantified(determiner, self.nominal(sort, depth, joint=0))
 
     # -- predicate phrases
 
@@ -507,7 +533,7 @@ class Scene:
         for relation in self.domain.relational:
             article = self.one("the ", "") if relation.object != "P" else ""
             one = f"{article or with_article(relation.noun).split()[0] + ' '}{relation.noun} of"
-            many = f"{lexicon.plural_of(relation.noun)} of"
+            many = f"{relation.nouns} of"
             links.append(Link("be", one, many, one, relation.predicate, relation.subject, relation.object))
         return links
 
@@ -530,7 +556,8 @@ class Scene:
         weights = {"any": weights | linked_weights, "simple": weights, "linked": linked_weights}[kind]
         for _ in range(6):
             try:
-                return getattr(self, f"{self.weighted(weights)}_phrase")(sort, depth, mode)
+                make: Callable[[str, int, str], Phrase] = getattr(self, f"{self.weighted(weights)}_phrase")
+                return make(sort, depth, mode)
             except Stuck:
                 continue
         raise Stuck(f"no phrase for sort {sort}")
@@ -544,13 +571,13 @@ class Scene:
 
     def quality_phrase(self, sort: str, depth: int, mode: str) -> Phrase:
         text, predicate = self.quality(sort)
-        return Phrase("be", text, text, text, lambda x: atom(predicate, x))
+        return Phrase("be", text, text, text, lambda x: atom(predicate, x), simple=True)
 
     def noun_phrase(self, sort: str, depth: int, mode: str) -> Phrase:
         kinds = [noun for noun in self.domain.kinds if noun.sort == sort]
         kind = kinds[self.take([noun.predicate for noun in kinds])]
         one = with_article(kind.singular)
-        return Phrase("be", one, kind.plural, one, lambda x: atom(kind.predicate, x))
+        return Phrase("be", one, kind.plural, one, lambda x: atom(kind.predicate, x), simple=True)
 
     def intransitive_phrase(self, sort: str, depth: int, mode: str) -> Phrase:
         verbs = [verb for verb in self.domain.intransitive if verb.subject == sort]
@@ -582,6 +609,7 @@ class Scene:
         """`gives a pill to Maria` or, where English allows it, `gives Maria a pill`; bound in that order."""
         verb = option.verb
         dative = option.preposition == "to" and verb.base in lexicon.DATIVE and option.other == "P"
+        dative = dative and object_.text[0].islower()
         if dative and self.chance(0.35):
             tail = f"{other.text} {object_.text}"
 
@@ -593,7 +621,7 @@ class Scene:
             def says(x: str) -> Formula:
                 return object_.bind(lambda y: other.bind(lambda z: atom(verb.predicate, x, y, z)))
 
-        return Phrase("do", *(f"{form} {tail}" for form in (verb.third, verb.base, verb.base)), says)
+        return Phrase("do", f"{verb.third} {tail}", f"{verb.base} {tail}", f"{verb.base} {tail}", says)
 
     def ditransitive(self) -> lexicon.Ditransitive:
         options = self.domain.ditransitive
@@ -607,6 +635,8 @@ class Scene:
             raise Stuck("cannot be joined")
         if how in ("xor", "or", "neither") and first.aux != second.aux:
             raise Stuck("reads badly")
+        if not first.simple and first.aux == "be" and second.singular.startswith(("a ", "an ", "the ")):
+            raise Stuck("the second noun would read as part of the first phrase's object")
         second = second.negated() if how == "but" else second
         a, b = first, second
         words = {"and": ("", "and"), "but": ("", "but"), "or": ("", "or"), "xor": ("either ", "or")}
@@ -748,6 +778,8 @@ def two_names(s: Scene) -> Built:
 def name_identity(s: Scene) -> Built:
     sort = s.one("P", "P", s.sort())
     first, second = s.constant(sort), s.constant(sort)
+    if first.pronoun != second.pronoun:
+        raise Stuck("not one person")
     thing = {"P": "person"}.get(sort, "thing")
     same = equal(first.name, second.name)
     b, g = clause(
@@ -903,7 +935,18 @@ def there_is(s: Scene) -> Built:
     return text, s.some(whole.holds)
 
 
-PLACED = {"in", "near", "under", "behind", "next to", "on", "inside", "close to", "at"}
+# prepositions after "there is", and those that hold in both directions
+PLACED = {"in", "near", "under", "behind", "next to", "on", "inside", "close to", "at", "above", "east of"}
+SYMMETRIC = {
+    "near",
+    "next to",
+    "close to",
+    "adjacent to",
+    "similar to",
+    "related to",
+    "married to",
+    "parallel to",
+}
 
 
 @simple
@@ -993,7 +1036,7 @@ def unless_it(s: Scene) -> Built:
     one = with_article(nominal.singular)
     texts = (
         f"{one} {a.text()} unless {it} {b.text(they(it))}",
-        f"every {nominal.singular} {a.text()} unless {it} {b.text(they(it))}",
+        f"{one if a.negative else f'every {nominal.singular}'} {a.text()} unless {it} {b.text(they(it))}",
         f"{nominal.plural} {a.text(True)} unless they {b.text(True)}",
         f"unless {it} {b.text(they(it))}, {one} {a.text()}",
     )
@@ -1024,8 +1067,8 @@ def must(s: Scene) -> Built:
     if word == "has to":
         word = "have to" if subject.plural else word
     else:
-        phrase = maybe_not(s, phrase, 0.3)
-    return f"{subject.text} {phrase.modal(word)}", subject.bind(phrase.holds)
+        phrase = phrase if word == "will" else maybe_not(s, phrase, 0.3)
+    return clause(subject, phrase, phrase.modal(word, subject.plural))
 
 
 @simple
@@ -1033,7 +1076,7 @@ def two_nouns(s: Scene) -> Built:
     """`All nurses and dentists are tired`: each of both kinds."""
     sort = s.sort()
     a, b = s.nominal(sort, adjective=0), s.nominal(sort, adjective=0)
-    phrase = maybe_not(s, s.simple(sort))
+    phrase = s.simple(sort)
     either = s.all(lambda x: implies(chain("or", a.holds(x), b.holds(x)), phrase.holds(x)))
     return (
         s.one(
@@ -1298,10 +1341,8 @@ def passive_by(s: Scene) -> Built:
     phrase = linked(link, s.object(link.object, 1))
     determined = s.one(s.universal, s.universal, s.existential)(subject)
     if s.chance(0.3) and determined.text.split()[0] not in ("some", "at"):
-        return f"{determined.text} {phrase.modal(s.one('must', 'should', 'will'))}", determined.bind(
-            phrase.holds
-        )
-    return f"{determined.text} {phrase.text(determined.plural)}", determined.bind(phrase.holds)
+        return clause(determined, phrase, phrase.modal(s.one("must", "should", "will"), determined.plural))
+    return clause(determined, phrase)
 
 
 @rich
@@ -1400,7 +1441,7 @@ def if_it_object(s: Scene) -> Built:
     a, b = s.phrase(nominal.sort, 0, kind="linked"), s.phrase(nominal.sort, 1)
     if a.aux == "past":
         raise Stuck("a past event is not generic")
-    it, one = nominal.pronoun, with_article(nominal.singular)
+    it, one = apart(nominal.pronoun), with_article(nominal.singular)
     texts = (
         f"if {one} {a.text()}, then {it} {b.text(they(it))}",
         f"if {one} {a.text()}, {it} {b.text(they(it))}",
@@ -1415,7 +1456,7 @@ def if_it_compound(s: Scene) -> Built:
     nominal = s.nominal(s.sort(), adjective=0.1)
     a = s.joined(nominal.sort, s.one("and", "or", "xor", "neither", "but"))
     b, c = s.light(nominal.sort), s.simple(nominal.sort)
-    it, one = nominal.pronoun, with_article(nominal.singular)
+    it, one = apart(nominal.pronoun), with_article(nominal.singular)
     if s.chance(0.5):
         text = s.one(f"if {one} {a.text()}, then {it}", f"whenever {one} {a.text()}, {it}")
         return f"{text} {b.text(they(it))}", s.all(
@@ -1447,7 +1488,7 @@ def donkey(s: Scene) -> Built:
         return no(atom(second.predicate, x, y)) if back.negative else atom(second.predicate, x, y)
 
     formula = s.all(lambda x: s.all(lambda y: implies(condition(x, y), says(x, y))))
-    it = subject.pronoun if object_.pronoun == "it" and subject.pronoun != "it" else ""
+    it = apart(subject.pronoun) if object_.pronoun == "it" and subject.pronoun != "it" else ""
     texts = [
         f"if {with_article(subject.singular)} {fore.text()}, then {the[0]} {back.text()}",
         f"whenever {with_article(subject.singular)} {fore.text()}, {the[0]} {back.text()}",
@@ -1488,7 +1529,7 @@ def donkey_object(s: Scene) -> Built:
 def iff_it_object(s: Scene) -> Built:
     nominal = s.nominal(s.sort(), adjective=0.2)
     a, b = s.simple(nominal.sort), s.phrase(nominal.sort, 1, kind="linked")
-    it, one = nominal.pronoun, with_article(nominal.singular)
+    it, one = apart(nominal.pronoun), with_article(nominal.singular)
     how = s.one("if and only if", "exactly when")
     text = s.one(
         f"{one} {a.text()}", f"every {nominal.singular} {a.text()}", f"each {nominal.singular} {a.text()}"
@@ -1503,7 +1544,7 @@ def unless_it_object(s: Scene) -> Built:
     a, b = s.phrase(nominal.sort, 0), s.phrase(nominal.sort, 0, mode="plain", kind="linked")
     if a.aux == "past":
         raise Stuck("a past event is not generic")
-    it = nominal.pronoun
+    it = apart(nominal.pronoun)
     if s.chance(0.4):
         a = s.phrase(nominal.sort, 0, mode="not")
         text = f"no {nominal.singular} {a.text()} unless {it} {b.text(they(it))}"
@@ -1585,9 +1626,7 @@ def another(s: Scene) -> Built:
         inner = s.simple(nominal.sort)
         nominal = s.relative(nominal, 0, inner)
     subject = s.quantified(every, nominal) if every != "some" else s.existential(nominal)
-    phrase = Phrase(
-        link.aux, *(f"{form} {text}" for form in (link.singular, link.plural, link.bare)), object_
-    )
+    phrase = Phrase(link.aux, *with_tail(link, text), object_)
     return clause(subject, phrase)
 
 
@@ -1651,7 +1690,7 @@ def compared(s: Scene) -> Built:
     if s.chance(0.3):
         phrase = linked(link, s.object(relation.object, 0, mode="not"))
         return clause(s.negative(a), phrase)
-    nominal = s.nominal(relation.object, 1)
+    nominal = s.nominal(relation.object, 1, joint=0)
     phrase = linked(link, s.quantified(s.one("every", "any", "all", "some", "at least one"), nominal))
     if " any " in f" {phrase.singular}":
         every = s.quantified("every", nominal)
@@ -1673,7 +1712,7 @@ def owner_of(s: Scene) -> Built:
     of = s.object(link.object, mode="plain")
     head = Nominal(
         f"{relation.noun} of {of.text}",
-        f"{lexicon.plural_of(relation.noun)} of {of.text}",
+        f"{relation.nouns} of {of.text}",
         lambda x: of.bind(lambda y: atom(link.predicate, x, y)),
         "they",
         link.subject,
@@ -1738,7 +1777,7 @@ def law_of_two(s: Scene) -> Built:
     links = [link for link in s.links() if link.subject == link.object != "L" and link.aux in ("do", "be")]
     link = links[s.take([link.predicate for link in links])]
     other = links[s.take([link.predicate for link in links])]
-    nominal = s.nominal(link.subject, adjective=0.2) if link.subject != "P" or s.chance(0.6) else None
+    nominal = s.nominal(link.subject, adjective=0) if link.subject != "P" or s.chance(0.6) else None
     noun = nominal.singular if nominal else "person"
     holds: Scope = nominal.holds if nominal else (lambda x: atom("Person", x))
 
@@ -1751,8 +1790,14 @@ def law_of_two(s: Scene) -> Built:
     def pair(x: str, y: str) -> Formula:
         return both(holds(x), holds(y), differ(x, y), atom(link.predicate, x, y))
 
-    ordered = link.predicate.endswith("Than")
-    kind = s.one("asymmetric", "transitive") if ordered else s.one("symmetric", "asymmetric", "implies")
+    kinds = ["symmetric", "asymmetric", "implies"]
+    if link.predicate.endswith("Than"):
+        kinds = ["asymmetric", "transitive"]
+    elif link.singular in SYMMETRIC:
+        kinds = ["symmetric", "implies"]
+    elif link.singular in PLACED:
+        kinds = ["asymmetric", "implies"]
+    kind = s.one(*kinds)
     if kind == "transitive":
         text = f"if one {noun} {say(link, f'a second {noun}')} and the second {noun}"
         text += f" {say(link, f'a third {noun}')}, then the first {noun} {say(link, f'the third {noun}')}"
@@ -1817,7 +1862,7 @@ def oneself(s: Scene) -> Built:
     self_ = {"she": "herself", "he": "himself"}.get(nominal.pronoun, "himself or herself")
     phrase = Phrase(
         "do",
-        *(f"{form} {self_}" for form in (link.singular, link.plural, link.bare)),
+        *with_tail(link, self_),
         lambda x: atom(link.predicate, x, x),
     )
     every = s.one("every", "each", "no", "some", "not every")
@@ -1877,9 +1922,7 @@ def two_objects(s: Scene) -> Built:
             return both(*(no(part) for part in parts))
         return chain({"or": "or", "either": "xor", "and": "and"}[how], *parts)
 
-    phrase = Phrase(
-        link.aux, *(f"{form} {words[how]}" for form in (link.singular, link.plural, link.bare)), says
-    )
+    phrase = Phrase(link.aux, *with_tail(link, words[how]), says)
     return clause(s.one(s.universal, s.universal, s.existential)(subject), phrase)
 
 
@@ -1891,11 +1934,11 @@ def must_object(s: Scene) -> Built:
     phrase = linked(link, s.object(link.object, 1, mode="not" if negative else "plain"))
     subject = s.universal(nominal)
     if negative:
-        return f"{subject.text} {phrase.negated().modal(s.one('must', 'should', 'will'))}", subject.bind(
-            phrase.negated().holds
+        return clause(
+            subject, phrase.negated(), phrase.negated().modal(s.one("must", "should"), subject.plural)
         )
     word = s.one("must", "should", "will", "have to" if subject.plural else "has to")
-    return f"{subject.text} {phrase.modal(word)}", subject.bind(phrase.holds)
+    return clause(subject, phrase, phrase.modal(word, subject.plural))
 
 
 @rich
@@ -1988,6 +2031,8 @@ def check(sentence: str, formula: Formula, is_simple: bool) -> None:
     words = len(sentence.split())
     if words not in WORDS:
         raise Stuck(f"{words} words")
+    if " at at " in sentence:
+        raise Stuck("at at least")
     quantifiers = sum(part.op in ("all", "some") for part in walk(formula))
     if (quantifiers <= 1) != is_simple:
         raise Stuck(f"{quantifiers} quantifiers")
@@ -1995,8 +2040,8 @@ def check(sentence: str, formula: Formula, is_simple: bool) -> None:
     if len(atoms) > MAX_ATOMS:
         raise Stuck(f"{len(atoms)} atoms")
     names = {part.name for part in atoms}
-    stems = {re.sub("^(Can|More)(?=[A-Z])", "", name)[:5] for name in names}
-    if len(stems) < len(names):
+    stems = sorted(re.sub("^(Can|More)(?=[A-Z])", "", name) for name in names)
+    if any(right.startswith(left[:5]) for left, right in pairwise(stems)):
         raise Stuck("words of one stem")
     arities = {(part.name, len(part.terms)) for part in atoms}
     if len(arities) != len(names):

@@ -2,8 +2,8 @@
 
 A domain is a text block, one word list a line: `kind sorts: words`. A sort is one capital letter, a class of
 things that share verbs and adjectives inside the domain; `P` is always people and `L` places. `AB` before a
-colon means "both sorts"; `P>O` means subject P, object O. In the lists, `wolf/wolves` gives an irregular plural,
-a trailing `!` a verb without a passive. `COMMON` is added to every domain.
+colon means "both sorts"; `P>O` means subject P, object O. In the lists, `wolf/wolves` gives an irregular
+plural, a trailing `!` a verb without a passive. `COMMON` is added to every domain.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 # base: (past, participle); what is not here is regular
 IRREGULAR = {
+    "beat": ("beat", "beaten"),
     "bend": ("bent", "bent"),
     "bite": ("bit", "bitten"),
     "break": ("broke", "broken"),
@@ -33,6 +34,7 @@ IRREGULAR = {
     "fight": ("fought", "fought"),
     "find": ("found", "found"),
     "fly": ("flew", "flown"),
+    "forget": ("forgot", "forgotten"),
     "forgive": ("forgave", "forgiven"),
     "freeze": ("froze", "frozen"),
     "give": ("gave", "given"),
@@ -41,7 +43,9 @@ IRREGULAR = {
     "have": ("had", "had"),
     "hear": ("heard", "heard"),
     "hide": ("hid", "hidden"),
+    "hit": ("hit", "hit"),
     "hold": ("held", "held"),
+    "keep": ("kept", "kept"),
     "know": ("knew", "known"),
     "lead": ("led", "led"),
     "lay": ("laid", "laid"),
@@ -58,6 +62,8 @@ IRREGULAR = {
     "put": ("put", "put"),
     "read": ("read", "read"),
     "rebuild": ("rebuilt", "rebuilt"),
+    "reset": ("reset", "reset"),
+    "retake": ("retook", "retaken"),
     "ride": ("rode", "ridden"),
     "run": ("ran", "run"),
     "see": ("saw", "seen"),
@@ -79,6 +85,7 @@ IRREGULAR = {
     "throw": ("threw", "thrown"),
     "understand": ("understood", "understood"),
     "wear": ("wore", "worn"),
+    "underwrite": ("underwrote", "underwritten"),
     "win": ("won", "won"),
     "withdraw": ("withdrew", "withdrawn"),
     "write": ("wrote", "written"),
@@ -120,33 +127,23 @@ DATIVE = {
     "pay",
 }
 
-FEMALE_NOUNS = {
-    "aunt",
-    "bride",
-    "daughter",
-    "grandmother",
-    "mother",
-    "niece",
-    "sister",
-    "stepmother",
-    "widow",
-    "wife",
-}
-MALE_NOUNS = {"brother", "father", "grandfather", "groom", "nephew", "son", "uncle", "stepfather", "husband"}
+FEMALE_NOUNS = {"aunt", "bride", "grandmother", "niece", "widow", "waitress"}
+MALE_NOUNS = {"bachelor", "fisherman", "foreman", "grandfather", "groom", "nephew", "uncle"}
 
 FEMALE_NAMES = """
-Ada,, Alice,, Amara,, Amina,, Anika,, Anna,, Beatrice,, Bianca,, Camila,, Carla,, Chiara,, Clara,, Dalia,,
-Diana,, Elena,, Elif,, Emma,, Esther,, Fatima,, Fiona,, Freya,, Gloria,, Greta,, Hana,, Helen,, Ingrid,,
-Irene,, Isabel,, Jana,, Joyce,, Julia,, Kavya,, Keiko,, Laila,, Lena,, Linda,, Lucia,, Maria,, Marta,,
-Mei,, Mina,, Nadia,, Naomi,, Nina,, Nora,, Olga,, Paula,, Petra,, Priya,, Rosa,, Ruth,, Sara,, Sofia,,
-Tamar,, Thandi,, Uma,, Vera,, Wanda,, Yara,, Zoe""", MALE_NAMES, =, """Abel, Ahmed, Akira, Albert, Andre,
-Anton, Ben, Boris, Bruno, Carlos, Cyrus, Daniel, David, Diego, Dmitri, Edgar, Emil, Erik, Farid, Felix,
-Finn, Gabriel, George, Hassan, Henry, Hugo, Igor, Ivan, Jack, Jamal, Jin, Jonas, Karim, Kenji, Kofi, Lars,
-Leo, Luis, Magnus, Marco, Max, Milan, Nikhil, Noah, Omar, Oscar, Pablo, Peter, Rafael, Ravi, Rohan, Samir,
-Sven, Tariq, Thomas, Tom, Victor, Walter, Yusuf, Zane"""
+Ada, Alice, Amara, Amina, Anika, Anna, Beatrice, Bianca, Camila, Carla, Chiara, Clara, Dalia, Diana,
+Elena, Elif, Emma, Esther, Fatima, Fiona, Freya, Gloria, Greta, Hana, Helen, Ingrid, Irene, Isabel, Jana,
+Joyce, Julia, Kavya, Keiko, Laila, Lena, Linda, Lucia, Maria, Marta, Mei, Mina, Nadia, Naomi, Nina, Nora,
+Olga, Paula, Petra, Priya, Rosa, Ruth, Sara, Sofia, Tamar, Thandi, Uma, Vera, Wanda, Yara, Zoe"""
+
+MALE_NAMES = """
+Abel, Ahmed, Akira, Albert, Andre, Anton, Ben, Boris, Bruno, Carlos, Cyrus, Daniel, David, Diego, Dmitri,
+Edgar, Emil, Erik, Farid, Felix, Finn, Gabriel, George, Hassan, Henry, Hugo, Igor, Ivan, Jack, Jamal, Jin,
+Jonas, Karim, Kenji, Kofi, Lars, Leo, Luis, Magnus, Marco, Max, Milan, Nikhil, Noah, Omar, Oscar, Pablo,
+Peter, Rafael, Ravi, Rohan, Samir, Sven, Tariq, Thomas, Tom, Victor, Walter, Yusuf, Zane"""
 
 COMMON = """
-nouns L: city/cities, village, town, country/countries, island, suburb, district, region
+nouns L: city/cities, village, town, country/countries, suburb, district, region
 kinds P: volunteer, expert, adult, beginner, veteran, specialist, vegetarian, optimist, leader, smoker
 kinds P: foreigner
 kinds P: professional, millionaire, perfectionist
@@ -239,6 +236,8 @@ constants S: Statute 17, Clause 8
 nouns A: wolf/wolves, fox/foxes, otter, badger, squirrel, hedgehog, leopard, elephant, giraffe, kangaroo
 nouns A: hyena, lynx/lynxes
 nouns B: sparrow, penguin, parrot, owl, swan, ostrich/ostriches, woodpecker, flamingo
+nouns Q: tail, claw, snout, whisker, thick coat
+adjectives Q: long, curved, striped, furry, narrow
 nouns H: forest, river, meadow, swamp, lake, savanna, reserve
 nouns P: ranger, biologist, veterinarian, poacher, wildlife photographer
 kinds A: mammal, predator, carnivore, herbivore
@@ -252,13 +251,14 @@ abilities A: swim, jump, smell smoke
 abilities B: fly, dive, imitate sounds
 transitive A>A: hunt, chase, fear, follow, sniff at, run from, growl at
 transitive AB>AB: attack, see, avoid, hear
+transitive AB>Q: have!
 transitive AB>H: live in, inhabit, drink from, hide in, cross
 transitive P>AB: photograph, feed, tag, protect, rescue, study, track
 transitive P>H: explore, patrol, guard
 participles AB: vaccinated, tagged, captured, released, tamed
 participles H: fenced, restored
 comparatives AB: faster, larger, heavier
-comparatives H: deeper, wetter
+comparatives H: greener, wetter
 relational AB>AB: ancestor, competitor
 prepositions AB>H: in, near, native to
 prepositions AB>AB: dependent on, close to
@@ -270,6 +270,9 @@ constants H: Lake Omo, Pine Forest
 nouns T: oak, maple, willow, cactus/cacti, fern, orchid, bamboo, birch/birches, rose, tulip, daisy/daisies
 nouns I: beetle, butterfly/butterflies, caterpillar, aphid, snail, moth, grasshopper, ladybug
 nouns P: gardener, botanist, florist, landscaper
+nouns Q: leaf/leaves, root, petal, seed, stem, bud
+adjectives Q: round, yellow, waxy, shriveled, heart-shaped
+comparatives Q: thicker, darker
 nouns G: greenhouse, flowerbed, park, hedge, orchard
 kinds T: shrub, perennial, evergreen
 kinds I: insect
@@ -279,6 +282,8 @@ adjectives G: sunny, shady, overgrown, fertile
 intransitive T: bloom, wither, photosynthesize, sprout
 intransitive I: crawl, mate, molt
 abilities I: fly, crawl, camouflage
+transitive T>Q: have!
+transitive I>Q: chew, nibble on, hide under
 transitive I>T: eat, damage, land on, feed on
 transitive I>I: eat, resemble!
 transitive P>T: plant, water, prune, grow, uproot, trim
@@ -368,7 +373,7 @@ constants D: Report 88
     "finance": """
 nouns P: banker, investor, broker, auditor, cashier, debtor, economist, stockholder, financial advisor
 nouns B: bank, hedge fund, credit union, insurer, brokerage, pension fund
-nouns A: savings account, credit card, mortgage, bond, insurance policy/policies, dividend, deposit
+nouns A: savings account, credit card, mortgage, bond, insurance policy, dividend, deposit
 nouns T: transaction, payment, transfer, withdrawal, refund
 kinds A: asset
 kinds B: lender
@@ -379,7 +384,7 @@ adjectives T: fraudulent, recurring, large, suspicious
 intransitive P: gamble, overspend
 intransitive B: collapse, prosper
 intransitive A: mature, depreciate
-transitive P>A: open, close, inherit, buy, own!, cancel
+transitive P>A: have!, open, close, inherit, buy, own!, cancel
 transitive P>T: authorize, dispute, record, initiate
 transitive P>B: trust, sue, bank with, advise
 transitive B>P: insure, defraud, compensate, notify
@@ -415,7 +420,7 @@ transitive P>X: grade, finish, submit, write, pass, fail, retake!
 transitive P>C: attend, teach, cancel, skip, enjoy, sign up for
 transitive P>P: tutor, praise, punish, encourage, sit next to, copy from
 transitive P>R: enter, leave!, clean, study in
-transitive C>X: include, end with
+transitive C>X: include!, end with
 participles P: enrolled, expelled, suspended, tutored
 participles X: graded, plagiarized, corrected
 participles C: accredited, cancelled, overbooked
@@ -449,7 +454,7 @@ intransitive P: recover, faint, sneeze, cough, bleed!
 intransitive I: spread, recur, worsen
 transitive P>P: examine, treat, diagnose, operate on, vaccinate, care for
 transitive P>D: prescribe, take, swallow, administer, tolerate, refuse
-transitive P>I: diagnose, treat, suffer from, survive
+transitive P>I: have!, diagnose, treat, suffer from, survive
 transitive D>I: cure, prevent, relieve, cause
 transitive P>H: work at, visit, run, trust
 transitive H>D: stock, order, lack!
@@ -505,11 +510,11 @@ constants T: Team Cobalt, Club Verona
 constants M: Match 14
 """,
     "family": """
-nouns P: aunt, uncle, nephew, niece, grandmother, grandfather, twin, toddler, teenager, orphan, bride
+nouns P: aunt, uncle, nephew, niece, grandmother, grandfather, twin, relative, teenager, orphan, bride
 nouns P: groom, widow
-nouns P: infant, godparent
+nouns P: newlywed, godparent
 nouns G: birthday gift, photo album, diary/diaries, heirloom, wedding ring, doll, toy truck
-nouns E: wedding, birthday party/parties, reunion, picnic, baptism, anniversary/anniversaries
+nouns E: wedding, birthday party/birthday parties, reunion, picnic, baptism, anniversary/anniversaries
 nouns H: house, cottage, farmhouse, mansion
 kinds P: parent, grandparent, vegetarian, descendant
 adjectives P: married, divorced, adopted, elderly, single, affectionate, spoiled
@@ -528,8 +533,8 @@ participles H: mortgaged, restored
 comparatives P: happier, more mature, calmer
 comparatives G: more precious, prettier
 comparatives H: roomier, older
-relational P>P: parent, sibling, cousin, grandchild, child, guardian, spouse, ancestor, descendant
-relational P>P: brother, sister
+relational P>P: parent, sibling, cousin, grandchild/grandchildren, child/children, guardian, spouse
+relational P>P: ancestor, descendant, godchild/godchildren
 relational P>H: heir, owner
 prepositions P>P: married to, close to, older than, younger than
 prepositions P>E: late for, absent from
@@ -548,12 +553,12 @@ adjectives P: hungry, picky, skilled
 adjectives D: spicy, delicious, vegan, crunchy, greasy, salty
 adjectives I: ripe, raw, organic, bitter, frozen, fresh
 adjectives U: sharp, clean, greasy, stainless
-intransitive P: cater, taste
+intransitive P: cater
 intransitive D: sizzle, simmer
 intransitive I: rot, ripen
 transitive P>D: cook, order, serve, taste, bake, eat, season
 transitive P>I: chop, peel, slice, wash, buy, fry
-transitive P>U: wash, heat, use, grab, clean
+transitive P>U: have!, wash, heat, use, grab, clean
 transitive D>I: contain!, include!, smell of, taste of
 participles D: overcooked, seasoned, reheated, garnished
 participles I: chopped, peeled, roasted, dried, pickled
@@ -564,7 +569,7 @@ comparatives U: hotter, cleaner
 relational P>P: apprentice, assistant
 relational I>D: ingredient
 prepositions P>I: allergic to, fond of
-prepositions D>I: rich in, full of
+prepositions D>I: topped with, made from
 prepositions I>U: in
 ditransitive P>D>P: serve to, offer to, recommend to, bring to
 ditransitive P>I>D: add to
@@ -576,7 +581,7 @@ nouns P: farmer, shepherd, rancher, tractor driver, farmhand, agronomist
 nouns A: cow, sheep/sheep, goat, pig, horse, donkey, turkey, duck, rooster, lamb
 nouns F: field, pasture, barn, stable, silo, paddock
 nouns C: pumpkin, potato/potatoes, cabbage, melon, corn cob, turnip, sunflower, lettuce
-nouns M: tractor, plow, harvester, wheelbarrow, sprinkler, pitchfork
+nouns M: tractor, plow, harvester, hay baler, sprinkler, seed drill
 kinds A: ruminant, farm animal
 kinds C: crop, root vegetable
 adjectives A: lame, fat, woolly, tame, spotted, muddy
@@ -612,6 +617,8 @@ constants F: Field 8, North Barn
     "travel": """
 nouns P: tourist, traveler, pilot, flight attendant, backpacker, hotel clerk, customs officer, tour operator
 nouns H: hotel, hostel, campsite, resort, guesthouse, airport, terminal
+nouns Q: swimming pool, lobby, sauna, rooftop bar, gift shop
+adjectives Q: heated, elegant, public, underground
 nouns B: suitcase, passport, backpack, visa, boarding pass/boarding passes, itinerary/itineraries
 nouns B: travel adapter
 nouns F: flight, excursion, road trip, bus tour, vacation, layover
@@ -627,6 +634,8 @@ transitive P>H: review, stay at, photograph, leave!, recommend, arrive at
 transitive P>B: pack, lose, carry, misplace, renew, forget
 transitive P>F: book, miss, enjoy, cancel, complain about
 transitive F>L: pass over, end in, start in
+transitive H>Q: have!, advertise, lack!
+transitive P>Q: enjoy, use, clean, look for
 transitive H>P: welcome, overcharge, refund
 participles P: detained, searched, deported
 participles H: booked, renovated, evacuated
@@ -696,7 +705,7 @@ intransitive E: begin!, last
 transitive P>P: invite, greet, ignore, insult, tease, kiss, forgive, date, gossip about, dance with
 transitive P>E: attend, host, leave!, enjoy, photograph, dress up for
 transitive P>S: tell, know, repeat, love, write, share, believe
-transitive P>C: wear, own!, buy, lose, borrow, carry
+transitive P>C: have!, wear, own!, buy, lose, borrow, carry
 transitive S>P: amuse, offend, inspire, bore
 participles P: invited, uninvited, embarrassed, flattered
 participles E: catered, crowded, cancelled
@@ -787,6 +796,8 @@ constants W: Plant Delta
 nouns P: carpenter, mason, welder, crane operator, surveyor, foreman/foremen, roofer, contractor
 nouns P: bricklayer, painter
 nouns B: bridge, tunnel, skyscraper, warehouse, dam, parking lot, stadium, chapel, tower
+nouns Q: entrance, elevator, chimney, staircase, fire exit, basement
+adjectives Q: hidden, steep, unsafe, sealed
 nouns T: hammer, drill, chainsaw, ladder, bulldozer, cement mixer, crane, wrench/wrenches, screwdriver
 nouns M: brick, beam, tile, plank, pipe, roof panel, steel bar
 kinds B: public building
@@ -802,6 +813,8 @@ transitive P>T: operate, lend, sharpen, drop, use, rent
 transitive P>M: cut, lay!, measure, carry, stack, glue
 transitive T>M: break, lift, bend, damage
 transitive B>M: contain!, require!
+transitive B>Q: have!
+transitive P>Q: block, use, build, lock
 transitive M>M: support, touch, rest on, lean against
 participles B: demolished, inspected, condemned, reinforced, insulated
 participles T: sharpened, leased, oiled, misplaced
@@ -833,7 +846,7 @@ adjectives B: controversial, progressive, unpopular, fair, costly
 adjectives N: nonprofit, partisan, influential, wealthy
 intransitive P: vote, abstain, campaign, protest
 intransitive GN: dissolve, convene
-transitive P>P: appoint, elect, bribe, assassinate, vote for, lobby, negotiate with
+transitive P>P: appoint, elect, bribe, endorse, vote for, lobby, negotiate with
 transitive P>B: oppose, support, propose, sign, vote against, block
 transitive P>G: lead, criticize, belong to, reform, betray
 transitive G>B: ratify, debate, reject, impose, veto
@@ -975,13 +988,14 @@ class Verb:
 
 @dataclass(frozen=True)
 class Relation:
-    """What follows "is" and takes an object: "taller than", "in", "the owner of" (then `noun` is "owner")."""
+    """What follows "is" and takes an object: "taller than", "in", "the owner of" (with `noun`, `nouns`)."""
 
     text: str
     predicate: str
     subject: str
     object: str
     noun: str = ""
+    nouns: str = ""
 
 
 @dataclass(frozen=True)
@@ -1092,8 +1106,9 @@ def items(text: str) -> list[str]:
 def names(sort: str) -> list[Constant]:
     """The constants that every domain shares: people and places."""
     if sort == "P":
-        people = [(name, "she") for name in items(FEMALE_NAMES)] + [(name, "he") for name in items(MALE_NAMES)]
-        return [Constant(name, constant_name(name), "P", pronoun) for name, pronoun in people]
+        people = [("she", name) for name in items(FEMALE_NAMES)]
+        people += [("he", name) for name in items(MALE_NAMES)]
+        return [Constant(name, constant_name(name), "P", pronoun) for pronoun, name in people]
     return [Constant(place, constant_name(place), "L", "it") for place in items(PLACES)]
 
 
@@ -1123,8 +1138,9 @@ def read_line(domain: Domain, line: str) -> None:
             elif kind == "prepositions":
                 domain.prepositions.append(Relation(entry, predicate_name(entry), subject, object_))
             elif kind == "relational":
-                name = predicate_name(f"{entry} of")
-                domain.relational.append(Relation(f"the {entry} of", name, subject, object_, noun=entry))
+                owner = noun(entry, subject)
+                name, of = predicate_name(f"{owner.singular} of"), f"the {owner.singular} of"
+                domain.relational.append(Relation(of, name, subject, object_, owner.singular, owner.plural))
             elif kind == "ditransitive":
                 base, _, preposition = entry.partition(" ")
                 domain.ditransitive.append(Ditransitive(verb(base, subject, object_), preposition, rest[1]))
@@ -1149,6 +1165,7 @@ def common_predicates() -> frozenset[str]:
     domain = Domain("common")
     for line in COMMON.strip().splitlines():
         read_line(domain, line)
-    nouns, verbs = domain.nouns + domain.kinds, domain.intransitive + domain.abilities + domain.transitive
-    relations = domain.comparatives + domain.prepositions + domain.relational
-    return frozenset(word.predicate for word in [*nouns, *verbs, *domain.adjectives, *relations])
+    words: list[Noun | Quality | Verb | Relation] = [*domain.nouns, *domain.kinds, *domain.adjectives]
+    words += [*domain.intransitive, *domain.abilities, *domain.transitive]
+    words += [*domain.comparatives, *domain.prepositions, *domain.relational]
+    return frozenset(word.predicate for word in words)

@@ -66,7 +66,12 @@ TASK = Task(
         Metric("LE", "truth-table agreement of LogicLLaMA (arXiv 2305.15541); ignores quantifiers", _le),
         Metric("exact", "same normal text as the reference", _exact),
         Metric("BLEU", "corpus BLEU-4 over formula tokens (sacrebleu)", _bleu, metrics.bleu_matrix),
-        Metric("undecided", "Z3 ran out of its limit; counted as wrong in strict", _undecided, higher_is_better=False),
+        Metric(
+            "undecided",
+            "Z3 ran out of its limit; counted as wrong in strict",
+            _undecided,
+            higher_is_better=False,
+        ),
     ),
     primary="strict",
     input="sentence",

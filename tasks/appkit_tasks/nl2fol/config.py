@@ -16,6 +16,10 @@ class Nl2FolConfig(BaseModel):
 
     name: Literal["nl2fol"] = "nl2fol"
     instruction: str = Field(
-        "Translate to first-order logic.", min_length=1, description="the system turn; short, since each row pays for it"
+        "Translate to first-order logic.",
+        min_length=1,
+        description="the system turn; short, since each row pays for it",
     )
-    normalize: bool = Field(True, description="learn the printer's normal form of each formula, not its spelling")
+    normalize: bool = Field(
+        True, description="learn the printer's normal form of each formula, not its spelling"
+    )

@@ -26,7 +26,9 @@ class FolRow(Row):
         except FormulaError as error:
             raise ValueError(f"not a formula: {error}") from None
         if loose:
-            raise ValueError(f"leaves {', '.join(loose)} free; a quantifier reaches only its atom or parenthesis")
+            raise ValueError(
+                f"leaves {', '.join(loose)} free; a quantifier reaches only its atom or parenthesis"
+            )
         return formula
 
 

@@ -1,0 +1,42 @@
+"""Matrix products in the orientation that the CPU's library runs fastest.
+
+With few rows (decoding), fp32 `weight @ x.T` is up to 2.6 times as fast as `x @ weight.T`, the form of
+`torch.nn.functional.linear`: the long side of the product is then the one that is split over threads.
+Measured by `benchmarks/products.py`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import linear
+
+__all__ = ["orient", "product"]
+
+FEW_ROWS = 256
+
+
+def product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """x (..., I), weight (O, I), bias (O,) -> (..., O): torch's linear, by the faster way round."""
+    rows = x.numel() // x.shape[-1]
+    if x.device.type != "cpu" or x.dtype != torch.float32 or not 1 < rows <= FEW_ROWS:
+        return linear(x, weight, bias)
+    out = (weight @ x.reshape(rows, -1).T).T.contiguous()
+    if bias is not None:
+        out += bias
+    return out.view(*x.shape[:-1], -1)
+
+
+def orient(model: torch.nn.Module) -> None:
+    """Let every plain linear layer of `model` use `product` when no gradient is wanted."""
+    for module in model.modules():
+        if type(module) is torch.nn.Linear:
+            module.forward = _forward(module)  # type: ignore[method-assign]
+
+
+def _forward(layer: torch.nn.Linear):  # type: ignore[no-untyped-def]
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() and x.requires_grad:
+            return linear(x, layer.weight, layer.bias)
+        return product(x, layer.weight, layer.bias)
+
+    return forward
