@@ -82,12 +82,16 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def save_tiny(path: Path, seed: int = 0) -> Path:
-    """Write a tiny random Llama with `byte_tokenizer` to `path`, as `model=<path>` takes it; gives `path`."""
+def save_tiny(path: Path, seed: int = 0, scale: float = 1.0) -> Path:
+    """Write a tiny random Llama with `byte_tokenizer` to `path`, as `model=<path>` takes it; gives `path`.
+
+    scale: of the embedding; with 1 all tokens stay about equally likely however it is trained.
+    """
     tokenizer = byte_tokenizer()
     shape = _SHAPE | {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(LlamaConfig(**shape, tie_word_embeddings=True)).float()
+    model.get_input_embeddings().weight.data.mul_(scale)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path

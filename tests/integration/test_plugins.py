@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,8 +23,10 @@ import appkit
 from appkit.bundle import reference
 from appkit.plugins import modules
 
-PACKAGE = Path(__file__).parents[1] / "plugin_package"
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "tests" / "plugin_package"
 WORDS = ("task=shout", "method=lora_plus")
+SHOWN = re.findall(r"^appkit (.+)$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +110,19 @@ def test_dry_run(site: Path, base: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert "29 rows to train on in 4 steps, 3 dev, 8 test" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+def test_commands_of_contributing_run(shown: str, site: Path, base: Path, tmp_path: Path) -> None:
+    words = shlex.split(shown)
+    words += [f"model={base}"] if "task=shout" in words else []
+    words += ["--print-config"] if words[0] == "train" else []  # other tests train
+    done = command(*words, sites=(site,), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_contributing_shows_commands() -> None:
+    assert len(SHOWN) >= 6
 
 
 def other_package(folder: Path, entry: str, files: dict[str, str]) -> Path:

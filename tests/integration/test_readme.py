@@ -1,0 +1,98 @@
+"""What the documents tell a user to type works: every command and Python block of every README is run."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    path
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("*/**/README.md")]
+    if not {".venv", "runs", "plugin_package", "build"} & set(path.relative_to(ROOT).parts)
+)
+BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.M | re.S)
+SMALL = ["train.max_rows=16", "eval.rows=4", "eval.quant_rows=2", "decoding.max_new_tokens=8", "train.trackers=[]"]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (str(path.relative_to(ROOT)), body)
+        for path in DOCUMENTS
+        for kind, body in BLOCK.findall(path.read_text(encoding="utf-8"))
+        if kind == language
+    ]
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every line that calls appkit, without its comment."""
+    return sorted(
+        {
+            (path, line.split("#")[0].strip())
+            for path, body in blocks("bash")
+            for line in body.splitlines()
+            if line.startswith("appkit ")
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory, tiny_bundle, tiny_base) -> Path:
+    """A directory with the files and runs that the documents speak of."""
+    place = tmp_path_factory.mktemp("readme")
+    rows = [("Every dog barks.", "∀x (Dog(x) → Barks(x))"), ("Tom sleeps.", "Sleeps(tom)")]
+    rows += [(f"Person {n} runs.", f"Runs(person{n})") for n in range(30)]
+    (place / "my.jsonl").write_text(
+        "".join(f'{{"sentence": "{s}", "formula": "{f}"}}\n' for s, f in rows), encoding="utf-8"
+    )
+    (place / "fol.csv").write_text("NL,FOL\n" + "".join(f'"{s}","{f}"\n' for s, f in rows), encoding="utf-8")
+    for name in ("A", "B", "20261123-104500"):
+        shutil.copytree(tiny_bundle.parent, place / "runs" / "nl2fol" / name)
+    return place
+
+
+def test_enough_documents_and_commands():
+    assert len(DOCUMENTS) >= 5
+    assert len(commands()) >= 10
+    assert len(blocks("python")) >= 2
+
+
+def run(words: list[str], place: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from appkit.cli import main; main()", *words],
+        cwd=place, capture_output=True, text=True, timeout=300, check=False,
+    )
+    # 2 is right where the document shows a check that finds something: doctor on a machine without the base
+    assert done.returncode in ((0, 2) if words[0] == "doctor" else (0,)), done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(("document", "line"), commands())
+def test_command(document, line, workplace, tiny_base):
+    words = shlex.split(line)[1:]
+    words = [
+        str(sorted(workplace.glob(word))[0].relative_to(workplace)) if "*" in word else word for word in words
+    ]
+    if words[0] == "train" and "--resume" not in words:
+        words += [f"model={tiny_base}", *([] if "--dry-run" in words or "--print-config" in words else SMALL)]
+    if words[0] == "eval":
+        words += ["eval.rows=4"]
+    if words[:2] == ["data", "check"]:
+        words += [f"model={tiny_base}"]
+    run(words, workplace)
+
+
+@pytest.mark.parametrize(("document", "body"), blocks("python"))
+def test_python_block(document, body, workplace, tiny_base, tiny_bundle):
+    body = body.replace('task="nl2fol",', f'task="nl2fol", model="{tiny_base}", eval={{"rows": 4, "quant_rows": 2}},')
+    body = re.sub(r'appkit\.load\("path/to/[^"]*"\)', f'appkit.load("{tiny_bundle}")', body)
+    done = subprocess.run(
+        [sys.executable, "-c", body], cwd=workplace, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for line in body.splitlines():
+        if "  # " in line and "print(" in line:
+            assert line.split("  # ")[1].split(".")[-1] in done.stdout
