@@ -20,7 +20,7 @@ from appkit.cache import write_text
 from appkit.chat import Chat
 from appkit.config import RunConfig, build_run_config, to_yaml
 from appkit.data import Record, Splits, fingerprint, load_splits, subset
-from appkit.errors import DataError, Interrupted, RunError
+from appkit.errors import ConfigError, DataError, Interrupted, RunError
 from appkit.evaluation import Evaluation, answer, evaluate_rows, few_shot_messages, score, token_cap
 from appkit.plugins import load_method, load_task
 from appkit.task import Task
@@ -190,6 +190,10 @@ def _train(config: RunConfig, run_dir: Path, say: Say) -> TrainResult:
 
     torch.manual_seed(config.seed)
     model = prepared.method.build(base.model, config.method)
+    if config.train.gradient_checkpointing == "on" or (
+        config.train.gradient_checkpointing == "auto" and base.device.type == "cuda"
+    ):
+        base.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if prepared.method.before_training:
         from appkit.batching import collate
 
@@ -280,6 +284,13 @@ def _load(prepared: Prepared, run_dir: Path, say: Say) -> Base:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     path = locate(config.model)
     architecture = load_config(path)
+    context = getattr(architecture.get_text_config(), "max_position_embeddings", None)
+    longest = max(len(example.tokens) for example in prepared.examples) + prepared.cap
+    if context and longest > context:
+        raise ConfigError(
+            f"rows and answers reach {longest} tokens, {config.model.name} was made for {context}; "
+            "lower data.max_length (with data.on_long=drop) or decoding.max_new_tokens, or choose another model"
+        )
     answered = len(prepared.test) * (1 + config.eval.baseline) + config.eval.quant_rows
     needed = forecasts.forecast(
         config,

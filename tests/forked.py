@@ -56,7 +56,11 @@ class Commands:
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ
-            | {"APPKIT_CACHE": str(cache), "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"},
+            | {
+                "APPKIT_CACHE": str(cache),
+                "OMP_NUM_THREADS": str(threads),
+                "TOKENIZERS_PARALLELISM": "false",
+            },
         )
 
     def run(self, *args: str, cwd: Path, **options: Any) -> Done:
@@ -214,10 +218,25 @@ def _command(request: dict[str, Any]) -> int:
 class _Watch:
     """An audit hook that acts at the n-th file operation of a kind."""
 
-    EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.listdir", "shutil.rmtree")
+    EVENTS = (
+        "open",
+        "os.rename",
+        "os.remove",
+        "os.rmdir",
+        "os.mkdir",
+        "os.chmod",
+        "os.listdir",
+        "shutil.rmtree",
+    )
 
     def __init__(self, path: str, nth: int, do: str, leave: int = 0, folder: str = ".") -> None:
-        self.path, self.left, self.do, self.leave, self.folder = re.compile(path), nth, do, leave, Path(folder)
+        self.path, self.left, self.do, self.leave, self.folder = (
+            re.compile(path),
+            nth,
+            do,
+            leave,
+            Path(folder),
+        )
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         if event not in self.EVENTS or not self.left:

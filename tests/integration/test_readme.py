@@ -16,7 +16,13 @@ DOCUMENTS = sorted(
     if not {".venv", "runs", "plugin_package", "build"} & set(path.relative_to(ROOT).parts)
 )
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.M | re.S)
-SMALL = ["train.max_rows=16", "eval.rows=4", "eval.quant_rows=2", "decoding.max_new_tokens=8", "train.trackers=[]"]
+SMALL = [
+    "train.max_rows=16",
+    "eval.rows=4",
+    "eval.quant_rows=2",
+    "decoding.max_new_tokens=8",
+    "train.trackers=[]",
+]
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -64,7 +70,11 @@ def test_enough_documents_and_commands():
 def run(words: list[str], place: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from appkit.cli import main; main()", *words],
-        cwd=place, capture_output=True, text=True, timeout=300, check=False,
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     # 2 is right where the document shows a check that finds something: doctor on a machine without the base
     assert done.returncode in ((0, 2) if words[0] == "doctor" else (0,)), done.stderr + done.stdout
@@ -87,7 +97,9 @@ def test_command(document, line, workplace, tiny_base):
 
 @pytest.mark.parametrize(("document", "body"), blocks("python"))
 def test_python_block(document, body, workplace, tiny_base, tiny_bundle):
-    body = body.replace('task="nl2fol",', f'task="nl2fol", model="{tiny_base}", eval={{"rows": 4, "quant_rows": 2}},')
+    body = body.replace(
+        'task="nl2fol",', f'task="nl2fol", model="{tiny_base}", eval={{"rows": 4, "quant_rows": 2}},'
+    )
     body = re.sub(r'appkit\.load\("path/to/[^"]*"\)', f'appkit.load("{tiny_bundle}")', body)
     done = subprocess.run(
         [sys.executable, "-c", body], cwd=workplace, capture_output=True, text=True, timeout=300, check=False

@@ -55,7 +55,9 @@ def test_plain_peft_gives_the_recorded_log_probabilities(result):
     from appkit.models import load_base
 
     manifest = read_manifest(result.bundle)
-    base = load_base(model_config("smollm2-135m").model_copy(update={"dtype": manifest["base"]["dtype"]}), QuantConfig())
+    base = load_base(
+        model_config("smollm2-135m").model_copy(update={"dtype": manifest["base"]["dtype"]}), QuantConfig()
+    )
     model = PeftModel.from_pretrained(base.model, str(result.bundle)).eval()
     recorded = load_file(result.bundle / "reference.safetensors")
     start, got = 0, []

@@ -16,14 +16,20 @@ def wheel(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)],
-        check=True, capture_output=True, text=True,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return next(out.glob("appkit-*.whl"))
 
 
 def test_files_are_inside(wheel):
     inside = set(zipfile.ZipFile(wheel).namelist())
-    packages = {"appkit": ROOT / "appkit", "appkit_tasks": ROOT / "tasks/appkit_tasks", "appkit_data": ROOT / "data/appkit_data"}
+    packages = {
+        "appkit": ROOT / "appkit",
+        "appkit_tasks": ROOT / "tasks/appkit_tasks",
+        "appkit_data": ROOT / "data/appkit_data",
+    }
     wanted = {
         f"{name}/{path.relative_to(folder)}"
         for name, folder in packages.items()
@@ -37,8 +43,20 @@ def test_files_are_inside(wheel):
 
 def test_it_runs_from_the_wheel_alone(wheel, tmp_path):
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path / "site"), str(wheel)],
-        check=True, capture_output=True, text=True,
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--target",
+            str(tmp_path / "site"),
+            str(wheel),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     code = (
         "import appkit, appkit_data, sys; from appkit.config import load_run_config, presets;"
@@ -48,7 +66,11 @@ def test_it_runs_from_the_wheel_alone(wheel, tmp_path):
         "print(appkit.__file__, len(splits.train), len(presets('model')), 'torch' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True,
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
         env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
     )
     path, rows, models, torch_loaded = done.stdout.split()

@@ -132,3 +132,17 @@ def test_plan_visits_each_row_once_an_epoch_and_is_pure():
     for epoch in (steps[:7], steps[7:]):
         assert sorted(row for step in epoch for batch in step.batches for row in batch) == list(range(53))
     assert all(sum(lengths[row] for row in batch) <= 120 for step in steps for batch in step.batches)
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    gradients = []
+    for checkpointed in (False, True):
+        model = tiny()
+        attention.use(model)
+        weight = model.model.layers[0].mlp.up_proj.weight.requires_grad_(True)
+        model.train()
+        if checkpointed:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        lm.loss(model, collate(examples(5, seed=3, prefix=5))).backward()
+        gradients.append(weight.grad)
+    torch.testing.assert_close(*gradients)
