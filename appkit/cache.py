@@ -171,8 +171,10 @@ def explained(path: Path, need: int = 0) -> Iterator[None]:
     except AppkitError:
         raise
     except Exception as error:
-        # safetensors reports a full disk in its own exception's text, without an errno.
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        # safetensors and torch.save report a full disk in their own exceptions' texts, without an errno.
+        texts = ("No space left", "inline_container", "PytorchStreamWriter")
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        full = full or any(text in str(error) for text in texts)
         if full:
             raise AppkitError(_no_space(path, need, shutil.disk_usage(_existing(path)).free)) from error
         if (

@@ -138,6 +138,7 @@ def train(
             raise AppkitError(
                 "--resume takes the run's own configuration; leave the other words and options out"
             )
+        _quiet_libraries()
         from appkit.run import train as run
 
         result = run(resume=resume, say=_say)
@@ -429,7 +430,7 @@ def runs_list(root: Annotated[Path, typer.Argument(help="Where to look.")] = Pat
         ]
         for run in listed(root)
     ]
-    _print_table(["run", "task", "phase", "size", "changed", "verdict"], rows) if rows else print(
+    _print_table(["run", "task", "phase", "size", "changed", "base → adapter"], rows) if rows else print(
         f"no runs below {root}"
     )
 

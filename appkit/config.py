@@ -238,10 +238,11 @@ def _named(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def merge_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Nested values with others laid over them; a bare word replaces a whole group (`model=...`)."""
-    replaced = {
-        key: value for key, value in below.items() if not (key in GROUPS and isinstance(above.get(key), str))
+    over = _named(above)
+    kept = {
+        key: value for key, value in below.items() if key not in GROUPS or "name" not in (over.get(key) or {})
     }
-    return _merge(_named(replaced), _named(above))
+    return _merge(_named(kept), over)
 
 
 def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,7 +259,7 @@ def load_run_config(words: Sequence[str] = (), file: Path | None = None) -> RunC
 
     Raises ConfigError with one line for the first key or value that does not fit.
     """
-    given = _merge(_named(_read_yaml(file)) if file else {}, _named(parse_overrides(words)))
+    given = merge_over(_read_yaml(file) if file else {}, parse_overrides(words))
     return build_run_config(given)
 
 

@@ -55,7 +55,7 @@ def _torch() -> Check:
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = str(compute_dtype(model_config("smollm2-135m"), place)).removeprefix("torch.")
     where = (
-        torch.cuda.get_device_name() if place.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+        torch.cuda.get_device_name() if place.type == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
     )
     if torch.version.cuda and place.type == "cpu":
         return Check(
@@ -146,7 +146,6 @@ def _base() -> Check:
 
 def _extras() -> Iterator[Check]:
     for name, package, use in (
-        ("tensorboard", "tensorboard", "training curves"),
         ("hub", "datasets", "data from the hub"),
         ("nl2fol", "z3", "the NL→FOL pack's prover"),
     ):

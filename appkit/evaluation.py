@@ -132,11 +132,13 @@ def answer(
     *,
     shots: Sequence[Message] = (),
     batch_rows: int = 64,
-    title: str = "",
+    title: str = "answering",
+    show: bool = True,
 ) -> list[Prediction]:
     """The model's answers to rows (values of the pack's schema; their target fields are not looked at).
 
-    Everything that answers goes through here: eval, predict and serving.
+    Everything that answers goes through here: eval, predict and serving. `show` draws a progress bar; a
+    terminal has room for one at a time.
     """
     from appkit.generate import generate
 
@@ -146,7 +148,7 @@ def answer(
         opening = 1 if messages[0].role == "system" else 0
         prompts.append(chat.prompt([*messages[:opening], *shots, *messages[opening:]]))
     model.eval()
-    with Progress(title or "answering", len(prompts), "rows") as bar:
+    with Progress(title, len(prompts), "rows", show=show) as bar:
         generated = generate(
             model,
             prompts,

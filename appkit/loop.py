@@ -11,6 +11,7 @@ import json
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traini
 from appkit import checkpoint
 from appkit.adapters import Method
 from appkit.batching import Example, Step, collate
+from appkit.cache import write_text
 from appkit.config import RunConfig, TrainConfig
 from appkit.errors import ConfigError, RunError
 from appkit.heads import lm
@@ -254,7 +256,8 @@ def fit(
         loop.train(resume_from_checkpoint=str(newest) if newest else None)
     steps = loop.state.global_step
     chosen = loop.state.best_global_step if train.select == "best" and loop.state.best_global_step else steps
-    if chosen != steps and not stopper.asked:
+    interrupted = stopper.asked and steps < len(plan)
+    if chosen != steps and not interrupted:
         load_trainable(model, checkpoint.of_step(folder, chosen))
         notes.append(f"the weights of step {chosen} are kept: best {primary.name} on the dev rows")
     if steps < len(plan) and not stopper.asked:
@@ -262,7 +265,7 @@ def fit(
     model.eval()
     return Outcome(
         steps,
-        stopper.asked and steps < len(plan),
+        interrupted,
         chosen,
         time.monotonic() - began,
         loop.fresh_tokens,
@@ -345,7 +348,7 @@ def _cut_curve(curve: Path, step: int) -> None:
             continue
         if entry["step"] <= step:
             kept.append(line)
-    curve.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    write_text(curve, "".join(line + "\n" for line in kept))
 
 
 class _Hooks(TrainerCallback):  # type: ignore[misc]
@@ -408,7 +411,8 @@ class _Stopper(TrainerCallback):  # type: ignore[misc]
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        print("\nstopping after this step; the state is saved (ctrl-C again to stop at once)", flush=True)
+        line = "stopping after this step; the state will be saved (ctrl-C again to stop at once)"
+        print(f"\n{line}", file=sys.stderr, flush=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         if self.asked:

@@ -15,13 +15,13 @@ QUIET_S = 15.0
 class Progress:
     """`with Progress("training", 80, "steps") as bar: bar.advance(1, "loss 0.41 · 180 tokens/s")`."""
 
-    def __init__(self, title: str, total: int, unit: str, done: int = 0) -> None:
-        self.title, self.total, self.unit, self.done = title, total, unit, done
+    def __init__(self, title: str, total: int, unit: str, done: int = 0, *, show: bool = True) -> None:
+        self.title, self.total, self.unit, self.done, self.show = title, total, unit, done, show
         self.first = done
         self.note = ""
         self.began = self.said = time.monotonic()
         self.bar = None
-        if sys.stderr.isatty():
+        if show and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import (
                 BarColumn,
@@ -55,7 +55,7 @@ class Progress:
     ) -> None:
         if self.bar:
             self.bar.stop()
-        elif self.done > self.first:
+        elif self.show and self.done > self.first:
             self._say()
 
     def advance(self, by: int, note: str = "") -> None:
@@ -64,7 +64,7 @@ class Progress:
         self.note = note or self.note
         if self.bar:
             self.bar.update(self.task, completed=self.done, note=self.note)
-        elif time.monotonic() - self.said >= QUIET_S and self.done < self.total:
+        elif self.show and time.monotonic() - self.said >= QUIET_S and self.done < self.total:
             self._say()
 
     def _say(self) -> None:

@@ -164,7 +164,6 @@ def _train(config: RunConfig, run_dir: Path, say: Say) -> TrainResult:
     values = json.loads(to_json(config))
     fresh = not (run_dir / runs.STATE).exists()
     if fresh:
-        write_text(run_dir / "config.yaml", to_yaml(config))
         runs.state(
             run_dir,
             task=task.name,
@@ -176,6 +175,8 @@ def _train(config: RunConfig, run_dir: Path, say: Say) -> TrainResult:
         )
     else:
         _check_same_data(run_dir, prepared)
+    # behind the state: a directory with a config but no state could be neither resumed nor started anew
+    write_text(run_dir / "config.yaml", to_yaml(config))
     write_text(run_dir / "audit.md", label_audit.render(prepared.chat, prepared.examples, prepared.records))
     base = _load(prepared, run_dir, say)
     runs.state(run_dir, phase="training", base=_base_facts(config, base))
@@ -226,6 +227,8 @@ def _train(config: RunConfig, run_dir: Path, say: Say) -> TrainResult:
         run_dir,
         phase="done",
         verdict=summary,
+        score=" → ".join(f"{one.scores[task.primary].interval.value:.3f}" for one in columns)
+        + f" {task.primary}",
         bundle=str(path),
         results={one.who: one.summary() for one in columns},
         quantization=cost,
@@ -343,7 +346,7 @@ def _fit(model: Any, prepared: Prepared, run_dir: Path, say: Say) -> Any:
             config.decoding,
             prepared.cap,
             batch_rows=config.eval.batch_rows,
-            title="measuring dev rows",
+            show=False,
         )
         scores = score(task, prepared.dev, predictions, 100)
         return {name: one.interval.value for name, one in scores.items()}

@@ -34,7 +34,7 @@ def create(run_dir: str | None, task: str) -> Path:
         path = Path(run_dir)
         if path.exists() and not path.is_dir():
             raise RunError(f"run_dir={path} is a file; give a directory")
-        if path.is_dir() and any(entry.name != ".lock" for entry in path.iterdir()):
+        if path.is_dir() and not all(entry.name.startswith(".") for entry in path.iterdir()):
             raise RunError(
                 f"run_dir={path} already holds files; give another directory, or go on with: "
                 f"appkit train --resume {path}"
@@ -142,7 +142,7 @@ def listed(root: Path = ROOT) -> list[RunInfo]:
                 path,
                 values.get("task", "?"),
                 values.get("phase", "?"),
-                values.get("verdict", ""),
+                values.get("score", ""),
                 size,
                 file.stat().st_mtime,
             )

@@ -192,10 +192,11 @@ def _on_disk(request: dict[str, Any]) -> int:
     libc.mount(None, b"/", None, 0x4000 | 0x40000, None)  # MS_REC | MS_PRIVATE: nobody else sees it
     if libc.mount(b"tmpfs", path, b"tmpfs", 0, f"size={disk['bytes']}".encode()):
         return NO_MOUNT
-    code = _command(request)
-    (Path(disk["path"]) / "filler").unlink(missing_ok=True)
-    shutil.copytree(disk["path"], disk["copy"], dirs_exist_ok=True)
-    return code
+    try:
+        return _command(request)
+    finally:
+        (Path(disk["path"]) / "filler").unlink(missing_ok=True)
+        shutil.copytree(disk["path"], disk["copy"], dirs_exist_ok=True)
 
 
 def _command(request: dict[str, Any]) -> int:

@@ -36,6 +36,7 @@ TASK = Task(
     primary="exact",
     input="sentence",
     output="formula",
+    examples=("Every dog barks.",),
 )
 
 TRAIN = [*[(f"{'w ' * number}end", "P") for number in range(1, 101)], ("w end", "P"), ("w end", "Q")]

@@ -54,6 +54,7 @@ def task(load: Callable[[Any], Shipped | None] = lambda options: None) -> Task:
         primary="exact",
         input="sentence",
         output="formula",
+        examples=("Every dog barks.",),
     )
 
 
