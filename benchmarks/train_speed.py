@@ -207,8 +207,6 @@ def prepare(options: argparse.Namespace, steps: int) -> dict[str, Any]:
 
     columns = dict(pair.split("=", 1) for pair in options.columns.split(",")) if options.columns else {}
     data = {"train": options.data, "columns": columns, "on_error": "drop", "on_long": "drop"}
-    if options.test:
-        data["test"] = options.test
     config = build_run_config({"task": "nl2fol", "model": options.model, "data": data})
     task = load_task("nl2fol")
     path = locate(config.model)
@@ -482,7 +480,6 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="constant (default 1e-3)")
     parser.add_argument("--model", default="smollm2-135m", help="preset, hub id or directory")
     parser.add_argument("--data", help="file with rows of nl2fol (default: the shipped ones)")
-    parser.add_argument("--test", help="file with test rows, where the shipped ones are not wanted")
     parser.add_argument("--columns", help="field=column,... of that file, such as sentence=NL,formula=FOL")
     parser.add_argument("--contenders", default=DEFAULT, help=f"in turn (default {DEFAULT})")
     parser.add_argument("--rounds", type=int, default=1, help="full runs of each, in turn; the median counts")
