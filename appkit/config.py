@@ -79,6 +79,9 @@ class TrainConfig(Section):
     name: str = Field("quick", description="the preset these values started from")
     epochs: float = Field(1.0, gt=0, le=1000, description="passes over the training rows")
     max_rows: int | None = Field(None, ge=1, description="use at most this many training rows (hash order)")
+    max_row_tokens: int | None = Field(
+        None, ge=8, description="train only on rows up to this length: many short rows teach a quick run more"
+    )
     batch_tokens: int = Field(1024, ge=16, description="tokens laid end to end in one micro-batch, at most")
     batch_rows: int = Field(8, ge=1, description="rows per optimizer step")
     optimizer: Literal["auto", "adamw", "adamw_8bit", "paged_adamw_8bit"] = Field(

@@ -1,11 +1,13 @@
 """The one decoding path: eval, predict and serving all answer through here.
 
-Prompts are decoded side by side. Tokens that all prompts begin with are computed once; rows that have ended
-leave the batch; nothing is padded in the linear layers.
+Prompts are decoded side by side in slots. Tokens that all prompts begin with are computed once; a row that has
+ended makes room for the next prompt, which is read in the same pass in which the others answer; nothing is padded
+in the linear layers.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,20 +33,26 @@ class Cache:
         self.prefix_length = 0
         self.capacity = 0
         self.lengths = torch.zeros(0, dtype=torch.int64)  # (B,) own tokens so far
-        self.longest = 0
 
     def begin(self, rows: int, capacity: int, device: torch.device) -> None:
         """Forget the rows (not the prefix) and make room for `rows` of at most `capacity` own tokens."""
         self.own = [None] * len(self.own)
-        self.capacity, self.longest = capacity, 0
+        self.capacity = capacity
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
 
     def advance(self, segments: Segments) -> None:
         """Count the tokens of a finished forward pass."""
         if segments.rows != len(self.lengths):
             raise ValueError(f"the pass had {segments.rows} rows, the cache has {len(self.lengths)}")
-        self.lengths = self.lengths + torch.bincount(segments.row, minlength=segments.rows)
-        self.longest = int(self.lengths.max())
+        self.lengths = self.after(segments)
+
+    def after(self, segments: Segments) -> torch.Tensor:
+        """(B,) own tokens of each row once this pass is done."""
+        return self.lengths + torch.bincount(segments.row, minlength=segments.rows)
+
+    def reset(self, rows: list[int]) -> None:
+        """Forget what these rows hold: the causal rule hides it until it is overwritten."""
+        self.lengths[rows] = 0
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drop all rows but these (row numbers, in their new order)."""
@@ -71,7 +79,7 @@ class Cache:
         place = self.lengths[segments.row] + segments.column  # (R,)
         keys[segments.row, :, place] = key[0].transpose(0, 1)
         values[segments.row, :, place] = value[0].transpose(0, 1)
-        N = self.longest + segments.longest
+        N = int(self.after(segments).max())
         keys, values = keys[:, :, :N], values[:, :, :N]
 
         L, P, G = segments.longest, self.prefix_length, H // K
@@ -100,11 +108,9 @@ class Cache:
 
     def freeze_prefix(self) -> None:
         """Turn the single row computed so far into the prefix of all rows to come."""
-        self.prefix_length = self.longest
+        self.prefix_length = P = int(self.lengths.max())
         self.prefix = [
-            None
-            if pair is None
-            else (pair[0][:, :, : self.longest].clone(), pair[1][:, :, : self.longest].clone())
+            None if pair is None else (pair[0][:, :, :P].clone(), pair[1][:, :, :P].clone())
             for pair in self.own
         ]
         self.begin(0, 0, self.lengths.device)
@@ -153,63 +159,63 @@ def generate(
         _forward(model, [list(prompts[0][:prefix])], cache)
         cache.freeze_prefix()
     sample = _sampler(temperature, top_p, top_k, seed, device)
-    results: list[Generated | None] = [None] * len(prompts)
-    # rows of like length side by side: the longest prompt of a batch sets the cache's width
-    order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
-    for start in range(0, len(order), batch_rows):
-        rows = order[start : start + batch_rows]
-        own = [list(prompts[row][prefix:]) for row in rows]
-        cache.begin(len(rows), max(map(len, own)) + max_new_tokens, device)
-        _decode(model, rows, own, cache, sample, max_new_tokens, stop, results, progress)
-    return [result for result in results if result is not None]
-
-
-def _decode(
-    model: Any,
-    rows: list[int],
-    own: list[list[int]],
-    cache: Cache,
-    sample: Callable[[torch.Tensor, list[int]], torch.Tensor],
-    max_new_tokens: int,
-    stop: frozenset[int],
-    results: list[Generated | None],
-    progress: Callable[[int], None] | None,
-) -> None:
-    answers: dict[int, list[int]] = {row: [] for row in rows}
-    logits = _forward(model, own, cache)  # (B, V)
-    live = list(rows)  # rows in the batch, ended ones included until they are dropped
-    while True:
-        tokens = sample(logits, live).tolist()
+    own = [list(prompt[prefix:]) for prompt in prompts]
+    cache.begin(min(batch_rows, len(own)), max(map(len, own)) + max_new_tokens, device)
+    # the longest first: rows that are read in one pass are then of like length
+    waiting = deque(sorted(range(len(own)), key=lambda row: -len(own[row])))
+    answers: list[list[int]] = [[] for _ in own]
+    results: dict[int, Generated] = {}
+    slots: list[int | None] = [None] * len(cache.lengths)  # the row that a slot answers
+    feed: list[list[int]] = [[] for _ in slots]  # the tokens that a slot reads next
+    while len(results) < len(own):
+        _refill(slots, feed, waiting, own, cache)
+        logits = _forward(model, feed, cache)  # (live, V)
+        live = [(slot, row) for slot, row in enumerate(slots) if row is not None]
         ended = 0
-        for row, token in zip(live, tokens, strict=True):
-            if results[row] is not None:
-                continue
+        for (slot, row), token in zip(live, sample(logits, [row for _, row in live]).tolist(), strict=True):
+            feed[slot] = [token]
             if token not in stop:
                 answers[row].append(token)
             if token in stop or len(answers[row]) == max_new_tokens:
                 results[row] = Generated(tuple(answers[row]), truncated=token not in stop)
+                slots[slot], feed[slot] = None, []
                 ended += 1
         if ended and progress:
             progress(ended)
-        running = [place for place, row in enumerate(live) if results[row] is None]
-        if not running:
-            return
-        # dropping rows copies the cache: worth it once a quarter has ended
-        if len(running) <= 0.75 * len(live):
-            cache.keep(torch.tensor(running, device=logits.device))
-            live, tokens = [live[place] for place in running], [tokens[place] for place in running]
-        logits = _forward(model, [[token] for token in tokens], cache)
+    return [results[row] for row in range(len(own))]
 
 
-def _forward(model: Any, rows: list[list[int]], cache: Cache) -> torch.Tensor:
-    """Feed each row's new tokens; logits behind each row's last one, (B, V) fp32."""
+def _refill(
+    slots: list[int | None], feed: list[list[int]], waiting: deque[int], own: list[list[int]], cache: Cache
+) -> None:
+    """Give free slots to waiting rows; without waiting rows, drop free slots. Both once a quarter is free.
+
+    Reading prompts makes a pass dearer and dropping slots copies the cache, so neither is done for each row.
+    """
+    free = [slot for slot, row in enumerate(slots) if row is None]
+    if len(free) < max(1, len(slots) // 4):
+        return
+    if waiting:
+        taken = free[: len(waiting)]
+        cache.reset(taken)
+        for slot in taken:
+            slots[slot] = row = waiting.popleft()
+            feed[slot] = own[row]
+        return
+    kept = [slot for slot, row in enumerate(slots) if row is not None]
+    cache.keep(torch.tensor(kept, device=cache.lengths.device))
+    slots[:], feed[:] = [slots[slot] for slot in kept], [feed[slot] for slot in kept]
+
+
+def _forward(model: Any, feed: list[list[int]], cache: Cache) -> torch.Tensor:
+    """Feed each slot's new tokens; fp32 logits behind the last token of every slot that had one, (live, V)."""
     device = cache.lengths.device
-    lengths = [len(row) for row in rows]
+    lengths = [len(tokens) for tokens in feed]
     segments = Segments.of(lengths, device, cache=cache)
     positions = cache.prefix_length + cache.lengths[segments.row] + segments.column
-    last = torch.cumsum(torch.tensor(lengths, device=device), 0) - 1
+    last = torch.cumsum(torch.tensor([length for length in lengths if length], device=device), 0) - 1
     output = model(
-        input_ids=torch.tensor([[token for row in rows for token in row]], device=device),
+        input_ids=torch.tensor([[token for tokens in feed for token in tokens]], device=device),
         position_ids=positions[None],
         segments=segments,
         use_cache=False,

@@ -15,6 +15,7 @@ from appkit import bundle as bundles
 from appkit import forecast as forecasts
 from appkit import report as reports
 from appkit import runs, stats
+from appkit.batching import Example
 from appkit.batching import plan as batch_plan
 from appkit.cache import write_text
 from appkit.chat import Chat
@@ -86,12 +87,11 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
         )
     splits = load_splits(task, config.task, config.data)
     chat = Chat.at(locate_tokenizer(config.model))
-    train = subset(splits.train, config.train.max_rows) if config.train.max_rows else list(splits.train)
-    examples, records, dropped = label_audit.encode(
-        task, config.task, chat, train, config.data.max_length, config.data.on_long
-    )
+    examples, records, notes = _training_rows(config, task, chat, splits)
     if not examples:
-        raise DataError("no training row is left; raise data.max_length or check data.train")
+        raise DataError(
+            "no training row is left; raise data.max_length or train.max_row_tokens, or check data.train"
+        )
     label_audit.audit(task, config.task, chat, examples, records)
     longest = max(example.targets for example in examples)
     plan = batch_plan(
@@ -104,7 +104,7 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
     test = subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test)
     dev = subset(splits.dev, config.train.eval_rows)
     servable = method.servable(config.method)
-    notes = [*splits.notes, *dropped, *([servable.reason] if servable.reason else [])]
+    notes = [*splits.notes, *notes, *([servable.reason] if servable.reason else [])]
     for fault in splits.faults:
         notes.append(f"dropped: {fault}")
     say(
@@ -130,6 +130,27 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
     )
 
 
+def _training_rows(
+    config: RunConfig, task: Task, chat: Chat, splits: Splits
+) -> tuple[list[Example], list[Record], list[str]]:
+    """The rows to train on as tokens, in hash order, and what was left out."""
+    ordered = subset(splits.train, len(splits.train))
+    examples, records, notes = label_audit.encode(
+        task, config.task, chat, ordered, config.data.max_length, config.data.on_long
+    )
+    pairs = list(zip(examples, records, strict=True))
+    if (limit := config.train.max_row_tokens) is not None:
+        short = [pair for pair in pairs if len(pair[0].tokens) <= limit]
+        if len(short) < len(pairs):
+            left = len(pairs) - len(short)
+            notes.append(
+                f"train: {left} rows have more than train.max_row_tokens={limit} tokens and are left out"
+            )
+        pairs = short
+    pairs = pairs[: config.train.max_rows]
+    return [example for example, _ in pairs], [record for _, record in pairs], notes
+
+
 def train(
     config: RunConfig | None = None,
     *,
@@ -144,23 +165,23 @@ def train(
 
     Raises AppkitError for everything a user can cause; Interrupted after ctrl-C, with the state saved.
     """
+    _one_process()
     if resume is not None:
         run_dir = Path(resume)
-        saved = runs.read_state(run_dir)
-        config = build_run_config(saved["config"])
+        config = build_run_config(runs.read_state(run_dir)["config"])
+        prepared = prepare(config, say)
     else:
         config = config or build_run_config(values)
+        prepared = prepare(config, say)  # before the directory is made: bad data leaves none behind
         run_dir = runs.create(config.run_dir, config.task.name)
     with runs.locked_run(run_dir):
-        return _train(config, run_dir, say)
+        return _train(prepared, run_dir, say)
 
 
-def _train(config: RunConfig, run_dir: Path, say: Say) -> TrainResult:
-    _one_process()
-    set_threads(config.threads)
+def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     began = time.monotonic()
-    prepared = prepare(config, say)
-    task = prepared.task
+    config, task = prepared.config, prepared.task
+    set_threads(config.threads)
     values = json.loads(to_json(config))
     fresh = not (run_dir / runs.STATE).exists()
     if fresh:

@@ -24,9 +24,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-DEFAULT = (
-    "appkit,appkit-none,plain,plain-nf4,trl-default,trl-default-nf4,trl-best,trl-best-nf4"  # in this order
-)
+from tables import report
+
+DEFAULT = "appkit,appkit-none,plain,plain-nf4,trl-default,trl-default-nf4,trl-best,trl-best-nf4"
 HELD_OUT = 32
 TAIL = 4  # steps whose mean is the final training loss
 
@@ -172,10 +172,12 @@ class Runner:
         """Measure it; what a run is called, what it was told and what it did, in one record."""
         began = time.monotonic()
         result = asdict(contender) | {"stage": stage} | self.child(contender.name, asdict(contender))
+        first = contender.warmup
+        timed = len(result.get("seconds", ())) - first
+        if "refused" not in result and timed < 1:
+            result["refused"] = f"packed all rows into {timed + first} steps, of which {first} are warm-up"
         if "refused" not in result:
-            first = contender.warmup
             spent = sum(result["seconds"][first:])
-            timed = len(result["seconds"]) - first
             result["supervised_per_s"] = sum(result["supervised"][first:]) / spent
             result["tokens_per_s"] = sum(result["tokens"][first:]) / spent
             result["step_s"] = spent / timed
@@ -319,7 +321,8 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for name in names:
             if chosen := contender(name, job, steps, warmup, best):
                 full.append(runner.run(chosen, f"round {turn + 1}"))
-    runs = [median([run for run in full if run["name"] == name]) for name in names if full]
+    done = dict.fromkeys(run["name"] for run in full)
+    runs = [median([run for run in full if run["name"] == name]) for name in done]
     adapters: dict[str, dict[str, str]] = {}
     for run in runs:
         if "refused" not in run:
@@ -331,6 +334,7 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {
         "job": {key: value for key, value in job.items() if key not in ("rows", "held_out", "plan")},
         "held_out_rows": len(job["held_out"]),
+        "tail": TAIL,
         "machine_gflops": max(
             (run["matrix_gflops"] for run in [*swept, *full] if "refused" not in run), default=0.0
         ),
@@ -346,128 +350,6 @@ def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Of the rounds, the one in the middle by speed; a refusal if there was one."""
     refused = [run for run in runs if "refused" in run]
     return refused[0] if refused else sorted(runs, key=lambda run: run["supervised_per_s"])[len(runs) // 2]
-
-
-# --- the report ------------------------------------------------------------------------------------------
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown; all columns but the first are right-aligned."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.rjust(width) if at else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * width if not at else "-" * (width - 1) + ":" for at, width in enumerate(widths)]
-    return "\n".join([line(header), line(rule), *map(line, rows)])
-
-
-def report(found: Mapping[str, Any]) -> str:
-    job, runs = found["job"], found["runs"]
-    parts = [
-        f"{job['device']}, {job['threads']} threads, {job['dtype']}; base {job['model']}, LoRA r {job['rank']} "
-        f"on all linear layers, AdamW, learning rate {job['learning_rate']:g}; {job['batch_rows']} rows a step: "
-        f"{job['step_tokens']} tokens, {job['step_supervised']} supervised.\n"
-        f"Matrix products ({job['step_tokens']} x {job['width']} by {job['width']} x {job['inner']}) run at "
-        f"{found['machine_gflops']:.0f} GFLOP/s at best. share: of that rate, for 4 x (body parameters x tokens + "
-        "output layer x supervised tokens) FLOP. Tokens are those of the rows: of the ones that all rows of a "
-        f"step begin with, appkit computes one copy ({job['computed_tokens']} tokens a step instead of "
-        f"{job['step_tokens']}).",
-        full_table(found),
-    ]
-    if found["sweep"]:
-        parts += [
-            "TRL's settings, in short runs; trl-best is the fastest exact one, in full:",
-            sweep_table(found),
-        ]
-    parts += [f"{run['name']} did not run: {run['refused']}" for run in runs if "refused" in run]
-    parts += [*same_start(runs), *ratios(found)]
-    return "\n\n".join(parts)
-
-
-def full_table(found: Mapping[str, Any]) -> str:
-    header = [
-        "contender", "base", "supervised tok/s", "tok/s", "s/step", "peak MB", "after load MB", "share",
-        f"loss, last {TAIL} steps", f"loss, {found['held_out_rows']} held-out rows",
-    ]  # fmt: skip
-    rows = []
-    for run in found["runs"]:
-        if "refused" in run:
-            continue
-        held = found["held_out"].get(run["name"])
-        memory = run["gpu_peak"] or run["rss_peak"]
-        rows.append(
-            [
-                run["name"], run["quant"], f"{run['supervised_per_s']:.1f}", f"{run['tokens_per_s']:.1f}",
-                f"{run['step_s']:.2f}", f"{memory / 1e6:.0f}", f"{run['rss_loaded'] / 1e6:.0f}",
-                f"{run['gflops'] / found['machine_gflops']:.0%}", f"{run['final_loss']:.4f}",
-                "-" if held is None else f"{held:.4f}",
-            ]
-        )  # fmt: skip
-    for name, loss in found["held_out"].items():
-        if name.startswith("base-"):
-            rows.append(["(untrained)", name.removeprefix("base-"), *["-"] * 7, f"{loss:.4f}"])
-    return table(header, rows)
-
-
-def sweep_table(found: Mapping[str, Any]) -> str:
-    rows = []
-    for run in sorted(found["sweep"], key=lambda run: (run["quant"], -run.get("supervised_per_s", 0.0))):
-        speed = "refused" if "refused" in run else f"{run['supervised_per_s']:.1f}"
-        notes = ", ".join(f"{key}={value}" for key, value in run["settings"].items())
-        if run["inexact"]:
-            notes += "; cuts rows and lets them see each other"
-        if "refused" in run:
-            notes += f"; {run['refused'][:150]}"
-        chosen = " (best)" if run["name"] in found["best"].values() else ""
-        rows.append([run["name"] + chosen, run["quant"], speed, notes])
-    return table(["setting", "base", "supervised tok/s", "of SFTConfig"], rows)
-
-
-def same_start(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Whether all began with the same factors, and computed the same loss before the first update."""
-    lines = []
-    for quant in ("none", "nf4"):
-        group = [run for run in runs if run["quant"] == quant and "refused" not in run]
-        if len(group) < 2:
-            continue
-        first = group[0]
-        other = [run["name"] for run in group if run["start"] != first["start"]]
-        rows = [run for run in group if run["supervised"] == first["supervised"]]
-        losses = [run["losses"][0] for run in rows]
-        line = f"{quant}: the factors at the start are bit for bit the same"
-        if other:
-            line += f", but for {', '.join(other)} (SFTTrainer rounds them to bf16 over a 4-bit base)"
-        line += f"; on the same rows, losses of step 1 differ by {max(losses) - min(losses):.1e} at most"
-        repacked = [run["name"] for run in group if run["supervised"] != first["supervised"]]
-        if repacked:
-            line += f"; {', '.join(repacked)}: the same rows in all, otherwise spread over the steps"
-        lines.append(line + ".")
-    return lines
-
-
-def ratios(found: Mapping[str, Any]) -> list[str]:
-    runs = {run["name"]: run for run in found["runs"] if "refused" not in run}
-    lines = []
-    for ours, suffix in (("appkit", "-nf4"), ("appkit-none", "")):
-        for theirs, goal in ((f"trl-best{suffix}", 2), (f"trl-default{suffix}", 3), (f"plain{suffix}", None)):
-            if ours not in runs or theirs not in runs:
-                continue
-            ratio = runs[ours]["supervised_per_s"] / runs[theirs]["supervised_per_s"]
-            line = f"{ours} / {theirs}: {ratio:.2f}x supervised tokens/s"
-            if goal:
-                line += f" (goal {goal}x: {'met' if ratio >= goal else 'missed'})"
-            memory = runs[ours]["rss_peak"] / runs[theirs]["rss_peak"]
-            line += f"; {memory:.2f}x peak memory"
-            held = found["held_out"]
-            if ours in held and theirs in held:
-                line += f"; held-out loss {held[ours] - held[theirs]:+.4f}"
-            lines.append(line)
-    return ["\n".join(lines)] if lines else []
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:

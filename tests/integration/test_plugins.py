@@ -25,7 +25,7 @@ from appkit.plugins import modules
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tests" / "plugin_package"
-WORDS = ("task=shout", "method=lora_plus")
+WORDS = ("task=shout", "method=lora_plus", "train.batch_rows=8", "train.epochs=1")
 SHOWN = re.findall(r"^appkit (.+)$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 
@@ -214,7 +214,8 @@ def run(site: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """Two steps of training, the evaluations and the bundle, through the command line."""
     folder = tmp_path_factory.mktemp("run")
     words = [*WORDS, f"model={base}", f"run_dir={folder / 'run'}", "quant=none", "threads=1"]
-    words += ["method.rank=4", "method.clip=0.01", "train.max_rows=16", "train.trackers=[]"]
+    words += ["method.rank=4", "method.clip=0.01"]
+    words += ["train.max_rows=16", "train.learning_rate=2e-3", "train.warmup=1", "train.trackers=[]"]
     words += ["eval.rows=4", "eval.resamples=100", "decoding.max_new_tokens=8"]
     done = command("train", *words, sites=(site,), cwd=folder)
     assert done.returncode == 0, done.stderr

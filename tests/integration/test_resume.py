@@ -143,7 +143,7 @@ def test_killed_at_every_kind_of_instant(run: Run, trained: Path) -> None:
         killed_at(r"os.rename .*metrics\.jsonl"),  # the curve is about to be cut back
         killed_at(r"open .*predictions\.adapter"),
         killed_at(r"os.rename .*bundle"),
-        killed_at(r"os.rename .*run\.json", 3),  # done, but for saying so
+        killed_at(r"os.rename .*run\.json", 2),  # done, but for saying so
     ]
     for disturbance in disturbances:
         done = run.attempt(**disturbance)
