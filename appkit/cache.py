@@ -180,6 +180,7 @@ def explained(path: Path, need: int = 0) -> Iterator[None]:
         if (
             isinstance(error, PermissionError | NotADirectoryError)
             or getattr(error, "errno", 0) == errno.EROFS
+            or (isinstance(error, FileExistsError) and Path(error.filename).is_file())
         ):
             raise AppkitError(
                 f"cannot use {path}: {error}; give the directory to this user, "

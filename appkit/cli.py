@@ -170,7 +170,7 @@ def _show_result(result: Any) -> None:
     shown = result.adapter
     task_input = _task(manifest["task"]["name"]).input
     for record, prediction in list(zip(shown.records, shown.predictions, strict=True))[:3]:
-        print(f"  {getattr(record.value, task_input)}\n    {prediction.text}")
+        print(f"  {getattr(record.value, task_input)}\n    {prediction.answer}")
     print(
         f"\nbundle  {result.bundle}  ({manifest['name']}@{manifest['sha'][:12]})\n"
         f"report  {result.run_dir / 'report.md'}\n"
@@ -284,7 +284,7 @@ def predict(
             }
             print(json.dumps(entry, ensure_ascii=False))
         else:
-            print(prediction.text)
+            print(prediction.answer)
 
 
 def _inputs(sentences: list[str] | None, file: Path | None) -> list[str | dict[str, Any]]:

@@ -362,10 +362,10 @@ def _source(name: str, read: Read) -> Source:
 
 
 def _refusal(faults: Sequence[Fault], task: Task) -> str:
-    shown = "".join(f"\n  {fault}" for fault in faults[:SHOWN])
-    more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+    shown = "; ".join(map(str, faults[:SHOWN]))
+    more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     return (
-        f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the data:{shown}{more}\n"
+        f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in the data: {shown}{more}; "
         f"fix them (`appkit data check task={task.name} ...` shows all), or leave those rows out: "
         "data.on_error=drop"
     )

@@ -103,7 +103,7 @@ def _worst(evaluation: Evaluation, task: Task) -> str:
         lines.append(
             f"- {getattr(record.value, task.input)}\n"
             f"  - expected `{getattr(record.value, task.output)}`\n"
-            f"  - answered `{prediction.text or '(nothing)'}`{error}\n"
+            f"  - answered `{prediction.answer or '(nothing)'}`{error}\n"
         )
     return "".join(lines)
 

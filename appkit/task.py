@@ -110,6 +110,11 @@ class Prediction:
     tokens: int
     truncated: bool
 
+    @property
+    def answer(self) -> str:
+        """What to show: the pack's reading if there is one, else the raw text."""
+        return self.text if self.parsed.error is not None else str(self.parsed.value)
+
 
 @dataclass(frozen=True)
 class Metric:

@@ -44,7 +44,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "dev": [{"sentence": f"No {sentence}", "formula": "P(a)"} for sentence in both[:4]],
         "test": [{"sentence": f"All {both[n]}", "formula": "P(a)" if n % 2 else "Q(b)"} for n in range(4)],
     }
-    words = ["train", "task=nl2fol", f"model={folder / 'base'}"]
+    words = ["train", "task=nl2fol", f"model={folder / 'base'}", "model.dtype=float32"]
     for name, rows in files.items():
         words.append(f"data.{name}={write_rows(folder / f'{name}.jsonl', rows)}")
     words += ["task.instruction=Go.", "method.rank=4", "method.dropout=0.1", "threads=1"]

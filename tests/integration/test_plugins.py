@@ -25,7 +25,13 @@ from appkit.plugins import modules
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tests" / "plugin_package"
-WORDS = ("task=shout", "method=lora_plus", "train.batch_rows=8", "train.epochs=1")
+WORDS = (
+    "task=shout",
+    "method=lora_plus",
+    "train.batch_rows=8",
+    "train.epochs=1",
+    "train.max_row_tokens=null",
+)
 SHOWN = re.findall(r"^appkit (.+)$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 

@@ -76,7 +76,10 @@ def test_command(document, line, workplace, project, commands):
         str(sorted(workplace.glob(word))[0].relative_to(workplace)) if "*" in word else word for word in words
     ]
     if words[0] == "train" and "--resume" not in words:
-        words += [f"model={project.folder / 'base'}", *([] if "--dry-run" in words or "--print-config" in words else SMALL)]
+        words += [
+            f"model={project.folder / 'base'}",
+            *([] if "--dry-run" in words or "--print-config" in words else SMALL),
+        ]
     if words[0] == "eval":
         words += ["eval.rows=2"]
     if words[:2] == ["data", "check"]:

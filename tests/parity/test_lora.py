@@ -73,7 +73,9 @@ def outputs(model: torch.nn.Module) -> tuple[torch.Tensor, dict[str, torch.Tenso
     return logits.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
 
-def assert_equals_peft(options: LoraOptions, architecture: str = "llama", training: bool = False) -> torch.nn.Module:
+def assert_equals_peft(
+    options: LoraOptions, architecture: str = "llama", training: bool = False
+) -> torch.nn.Module:
     ours = adapted(options, architecture).train(training)
     reference = by_peft(ours, options, architecture).train(training)
     (got, gradients), (expected, expected_gradients) = outputs(ours), outputs(reference)
@@ -89,7 +91,11 @@ def assert_equals_peft(options: LoraOptions, architecture: str = "llama", traini
 @pytest.mark.parametrize("architecture", CONFIGS)
 @pytest.mark.parametrize(
     "options",
-    [{"rank": 4, "alpha": 8}, {"rank": 3, "alpha": 5, "rslora": True}, {"rank": 9, "targets": ("q_proj", "down_proj")}],
+    [
+        {"rank": 4, "alpha": 8},
+        {"rank": 3, "alpha": 5, "rslora": True},
+        {"rank": 9, "targets": ("q_proj", "down_proj")},
+    ],
     ids=["plain", "rslora", "targets"],
 )
 def test_logits_and_gradients_equal_peft(options: dict[str, Any], architecture: str) -> None:
@@ -126,7 +132,9 @@ def test_scaling_is_alpha_over_rank_or_its_root() -> None:
 
 def test_targets_by_name() -> None:
     model = lora_model(tiny(), LoraOptions(rank=2, targets=("q_proj", "v_proj")))
-    trained = {name.split(".lora_")[0].rsplit(".", 1)[-1] for name, p in model.named_parameters() if p.requires_grad}
+    trained = {
+        name.split(".lora_")[0].rsplit(".", 1)[-1] for name, p in model.named_parameters() if p.requires_grad
+    }
     assert trained == {"q_proj", "v_proj"}
     assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
 
@@ -210,7 +218,11 @@ def test_the_loss_is_that_of_transformers(architecture: str) -> None:
     units = sum(row.targets for row in rows)
     theirs = adapted(LoraOptions(rank=4), architecture)
     expected = theirs(
-        input_ids=ids, attention_mask=mask, labels=labels, num_items_in_batch=torch.tensor(units), use_cache=False
+        input_ids=ids,
+        attention_mask=mask,
+        labels=labels,
+        num_items_in_batch=torch.tensor(units),
+        use_cache=False,
     ).loss
     expected.backward()
     ours = packed(architecture)
@@ -226,7 +238,9 @@ def test_the_loss_is_that_of_transformers(architecture: str) -> None:
 class Fitted:
     """What `appkit.loop.fit` did: its outcome, its losses, and the gradients of every step before they were used."""
 
-    def __init__(self, model: Any, rows: Sequence[Example], steps: Sequence[Step], path: Path, **train: Any) -> None:
+    def __init__(
+        self, model: Any, rows: Sequence[Example], steps: Sequence[Step], path: Path, **train: Any
+    ) -> None:
         values = {"trackers": [], "schedule": "constant", "warmup": 0, "max_grad_norm": 1e6, **train}
         config = build_run_config({"task": "nl2fol", "model": "smollm2-135m", "train": values})
         self.gradients: list[dict[str, torch.Tensor]] = []
@@ -265,7 +279,9 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
     rows = examples(5)
     steps = plan([len(row.tokens) for row in rows], 5, 40, 1, seed=0)
     model = packed()
-    model.get_base_model().gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.get_base_model().gradient_checkpointing_enable(
+        gradient_checkpointing_kwargs={"use_reentrant": False}
+    )
     checkpointed = Fitted(model, rows, steps, tmp_path / "on")
     plain = Fitted(packed(), rows, steps, tmp_path / "off")
     assert checkpointed.losses == pytest.approx(plain.losses, abs=1e-6)

@@ -20,23 +20,23 @@ def _parses(row: FolRow, prediction: Prediction) -> tuple[float]:
 
 
 def _strict(row: FolRow, prediction: Prediction) -> tuple[float]:
-    return (float(metrics.strict_equivalence(prediction.text, row.formula) is Verdict.EQUIVALENT),)
+    return (float(metrics.strict_equivalence(prediction.answer, row.formula) is Verdict.EQUIVALENT),)
 
 
 def _undecided(row: FolRow, prediction: Prediction) -> tuple[float]:
-    return (float(metrics.strict_equivalence(prediction.text, row.formula) is Verdict.UNDECIDED),)
+    return (float(metrics.strict_equivalence(prediction.answer, row.formula) is Verdict.UNDECIDED),)
 
 
 def _exact(row: FolRow, prediction: Prediction) -> tuple[float]:
-    return (float(metrics.exact_match(prediction.text, row.formula)),)
+    return (float(metrics.exact_match(prediction.answer, row.formula)),)
 
 
 def _le(row: FolRow, prediction: Prediction) -> tuple[float]:
-    return (metrics.logical_equivalence(prediction.text, row.formula),)
+    return (metrics.logical_equivalence(prediction.answer, row.formula),)
 
 
 def _bleu(row: FolRow, prediction: Prediction) -> tuple[float, ...]:
-    return tuple(map(float, metrics.bleu_statistics(prediction.text, row.formula)))
+    return tuple(map(float, metrics.bleu_statistics(prediction.answer, row.formula)))
 
 
 def _complexity(row: FolRow) -> str:

@@ -20,6 +20,9 @@ class Nl2FolConfig(BaseModel):
         min_length=1,
         description="the system turn; short, since each row pays for it",
     )
+    notation: Literal["words", "symbols"] = Field(
+        "words", description="how the model writes names: `lives in(x, New York)` or `LivesIn(x, newYork)`"
+    )
     normalize: bool = Field(
         True, description="learn the printer's normal form of each formula, not its spelling"
     )

@@ -9,6 +9,7 @@ from appkit_tasks.nl2fol.config import Nl2FolConfig
 from appkit_tasks.nl2fol.load import FolRow
 from appkit_tasks.nl2fol.parser import FormulaError, parse
 from appkit_tasks.nl2fol.syntax import connectives, quantifiers, to_text
+from appkit_tasks.nl2fol.wording import from_words, to_words
 
 __all__ = ["answer", "few_shot", "prompt", "target"]
 
@@ -18,29 +19,33 @@ def prompt(row: FolRow, options: Nl2FolConfig) -> list[Message]:
 
 
 def target(row: FolRow, options: Nl2FolConfig) -> Text:
-    return Text(to_text(parse(row.formula)) if options.normalize else row.formula)
+    formula = parse(row.formula)
+    if options.notation == "words":
+        return Text(to_words(formula, row.sentence))
+    return Text(to_text(formula) if options.normalize else row.formula)
 
 
 def answer(text: str) -> Parsed:
-    """The model's text -> the formula in normal form, or where and why it does not parse."""
+    """The model's text, in either notation -> the formula in normal form, or where and why it does not parse."""
     try:
-        return Parsed(to_text(parse(text)))
+        return Parsed(to_text(parse(from_words(text))))
     except FormulaError as error:
         return Parsed(None, str(error))
 
 
 def few_shot(rows: Sequence[FolRow], options: Nl2FolConfig) -> list[FolRow]:
-    """Training rows in the order in which they help a prompt: short ones first, each of another shape.
+    """Eight training rows for a prompt, each of another shape, from plain to nested; any first few are spread too.
 
-    Shapes are told apart by their quantifiers and connectives; ties go by the sentence.
+    A shape is its number of quantifiers and of connectives; of each the shortest formula is taken (ties go by
+    the sentence), up to 90 characters: the base has to read them all.
     """
     seen: set[tuple[int, int]] = set()
     chosen = []
     for row in sorted(rows, key=lambda row: (len(row.formula), row.sentence)):
         formula = parse(row.formula)
         shape = (quantifiers(formula), connectives(formula))
-        if shape not in seen and 5 <= len(row.sentence.split()) <= 16:
+        if shape not in seen and len(row.formula) <= 90:
             seen.add(shape)
             chosen.append(row)
-    # from plain to nested: spread over the range instead of taking only the shortest
-    return chosen[1::2] or chosen
+    spread = [chosen[place * len(chosen) // 8] for place in range(8)] if len(chosen) >= 8 else chosen
+    return spread[::2] + spread[1::2]

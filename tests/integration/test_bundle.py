@@ -1,0 +1,306 @@
+"""A bundle of a real run: plain PEFT reads it, it answers as the trained model did, and damage is told."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Project
+from forked import Commands, Done
+from safetensors.torch import load_file
+
+import appkit
+from appkit.bundle import read_manifest
+from appkit.errors import BundleError, DataError
+
+
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained / "bundle", tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def load(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Any]:
+    monkeypatch.setenv("APPKIT_CACHE", str(cache))
+    return appkit.load
+
+
+def answered(trained: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (trained / "predictions.adapter.jsonl").read_text().splitlines()]
+
+
+# --- what it is -------------------------------------------------------------------------------------------
+
+
+def test_what_is_in_it(trained: Path) -> None:
+    assert sorted(path.name for path in (trained / "bundle").iterdir()) == [
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "appkit.json",
+        "reference.safetensors",
+        "report.md",
+    ]
+    manifest = read_manifest(trained / "bundle")
+    assert manifest["schema"] == 1
+    assert set(manifest["files"]) == {path.name for path in (trained / "bundle").iterdir()} - {"appkit.json"}
+    assert (manifest["task"]["name"], manifest["exported"]["rank"], manifest["seed"]) == ("nl2fol", 4, 0)
+    assert manifest["data"]["rows"] == {"train": 30, "dev": 4, "test": 4}
+    assert set(manifest["metrics"]) == {"base, 1-shot", "adapter"}
+    assert manifest["metrics"]["adapter"]["metrics"]["strict"]["n"] == 4
+    assert manifest["metrics"]["adapter"]["metrics"]["strict"]["value"] == 0.5
+
+
+def test_no_row_of_the_user_is_in_it(trained: Path, project: Project) -> None:
+    sentences = [
+        json.loads(line)["sentence"].encode()
+        for name in ("train", "dev", "test")
+        for line in (project.folder / f"{name}.jsonl").read_text().splitlines()
+    ]
+    assert len(sentences) == 38
+    assert any(sentence in (trained / "report.md").read_bytes() for sentence in sentences)
+    for path in (trained / "bundle").rglob("*"):
+        content = path.read_bytes()
+        assert [sentence for sentence in sentences if sentence in content] == [], path.name
+
+
+def rounded_base(path: Path) -> torch.nn.Module:
+    """The base as the run saw it: bf16 weights through NF4, in fp32. By transformers and bitsandbytes alone."""
+    from bitsandbytes import functional
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16).eval()
+    for name, module in base.named_modules():
+        if isinstance(module, torch.nn.Linear) and name != "lm_head":
+            packed, state = functional.quantize_4bit(
+                module.weight.data, quant_type="nf4", compress_statistics=True
+            )
+            module.weight.data = functional.dequantize_4bit(packed, state)
+    return base.float()
+
+
+def log_probabilities(model: torch.nn.Module, reference: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Of every answered token of every canary, one canary at a time."""
+    found = []
+    for tokens, start in zip(
+        reference["tokens"].split(reference["lengths"].tolist()),
+        reference["supervised"].tolist(),
+        strict=True,
+    ):
+        logits = model(tokens[None]).logits[0].log_softmax(-1)
+        found.append(logits[start - 1 : -1].gather(1, tokens[start:, None])[:, 0])
+    return torch.cat(found).detach()
+
+
+def test_plain_peft_gives_the_recorded_log_probabilities(trained: Path, project: Project) -> None:
+    from peft import PeftModel
+
+    reference = load_file(trained / "bundle" / "reference.safetensors")
+    assert len(reference["lengths"]) == 3
+    model = PeftModel.from_pretrained(rounded_base(project.folder / "base"), str(trained / "bundle")).eval()
+    adapter = log_probabilities(model, reference)
+    torch.testing.assert_close(adapter, reference["adapter"], atol=1e-4, rtol=0)
+    with model.disable_adapter():
+        base = log_probabilities(model, reference)
+    torch.testing.assert_close(base, reference["base"], atol=1e-4, rtol=0)
+    assert (adapter - base).abs().mean() > 0.5
+    # the recorded noise of bf16 is noise: not nothing, and little beside what the adapter does
+    noise = (reference["adapter_bf16"] - reference["adapter"]).abs().mean()
+    assert 1e-4 < noise < 0.1 * (adapter - base).abs().mean()
+
+
+# --- answers ----------------------------------------------------------------------------------------------
+
+
+def test_it_answers_as_the_trained_model_did(trained: Path, load: Callable[[Path], Any]) -> None:
+    rows = answered(trained)
+    specialist = load(trained / "bundle")
+    predictions = specialist.predict([row["input"] for row in rows])
+    assert [(p.text, p.parsed.value, p.parsed.error, p.tokens, p.truncated) for p in predictions] == [
+        (row["text"], row["parsed"], row["error"], row["tokens"], row["truncated"]) for row in rows
+    ]
+    assert {row["text"] for row in rows} == {"P(a)"}
+    # other ways to ask the same: the run's directory, a dict, a row
+    again = load(trained)
+    asked = rows[0]["input"]
+    row = specialist.task.input_row(asked)
+    assert again.predict([{"sentence": asked}, row, asked]) == [predictions[0]] * 3
+    assert again.predict([]) == []
+
+
+def test_an_input_that_does_not_fit_is_one_line(trained: Path, load: Callable[[Path], Any]) -> None:
+    specialist = load(trained)
+    for value, line in (
+        ({"text": "x"}, "sentence: Field required"),
+        ("", "sentence: String should have at least"),
+    ):
+        with pytest.raises(DataError, match=line) as caught:
+            specialist.predict([value])
+        assert "\n" not in str(caught.value)
+
+
+# --- damage -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["adapter_config.json", "adapter_model.safetensors", "reference.safetensors", "report.md", "README.md"],
+)
+def test_a_flipped_bit_in_any_file_is_seen(name: str, copied: Path) -> None:
+    content = bytearray((copied / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / name).write_bytes(content)
+    with pytest.raises(
+        BundleError, match=rf"{name} was changed after it was written .* copy the bundle again"
+    ):
+        appkit.load(copied)
+
+
+def test_a_missing_file_is_named(copied: Path) -> None:
+    (copied / "adapter_model.safetensors").unlink()
+    with pytest.raises(BundleError, match=r"is incomplete: adapter_model.safetensors is missing"):
+        appkit.load(copied)
+
+
+def edited(path: Path, **values: Any) -> None:
+    manifest = json.loads((path / "appkit.json").read_text())
+    for key, value in values.items():
+        if isinstance(value, dict):
+            manifest[key] |= value
+        else:
+            manifest[key] = value
+    (path / "appkit.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"schema": 2}, r"has schema version 2, this appkit reads 1; install the appkit that wrote it"),
+        ({"schema": None}, r"has schema version None"),
+        ({"sha": "0" * 64}, r"its sha does not fit its files"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_told(values: dict[str, Any], reason: str, copied: Path) -> None:
+    edited(copied, **values)
+    with pytest.raises(BundleError, match=reason):
+        appkit.load(copied)
+
+
+def test_what_is_no_bundle_is_told(copied: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"is no bundle \(no appkit.json\); a run's is in <run>/bundle"):
+        appkit.load(tmp_path / "nothing")
+    with pytest.raises(BundleError, match="is no bundle"):
+        appkit.load(copied / "report.md")
+    (copied / "appkit.json").write_text('{"schema": 1, "fi')
+    with pytest.raises(BundleError, match=r"appkit.json cannot be read"):
+        appkit.load(copied)
+
+
+def test_another_base_is_refused(copied: Path, project: Project, load: Callable[[Path], Any]) -> None:
+    from tiny import save_tiny
+
+    other = save_tiny(project.folder / "other-base", seed=9, scale=8.0)
+    model = json.loads((copied / "appkit.json").read_text())["config"]
+    model["model"] |= {"id": str(other)}
+    edited(copied, config=model)
+    with pytest.raises(
+        BundleError, match=r"was trained on .*/base with fingerprint sha256:\w+…, this machine's"
+    ):
+        load(copied)
+
+
+def test_another_template_is_refused(copied: Path, load: Callable[[Path], Any]) -> None:
+    edited(copied, template="sha256:0")
+    with pytest.raises(BundleError, match="trained with another chat template"):
+        load(copied)
+
+
+# --- commands ---------------------------------------------------------------------------------------------
+
+
+def ok(done: Done) -> str:
+    assert done.code == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def test_predict_takes_arguments_stdin_and_files(trained: Path, project: Project, commands: Commands) -> None:
+    rows = answered(trained)
+    sentences, texts = [row["input"] for row in rows], [row["text"] for row in rows]
+    expected = "".join(f"{text}\n" for text in texts)
+
+    def predict(*words: str, **options: Any) -> str:
+        return ok(commands.run("predict", str(trained / "bundle"), *words, cwd=project.folder, **options))
+
+    assert predict(*sentences) == expected
+    assert predict(stdin="\n\n".join(sentences)) == expected
+    lines = project.folder / "lines.txt"
+    lines.write_text("\ufeff" + "\r\n".join(sentences), encoding="utf-8")
+    assert predict("--file", str(lines)) == expected
+    # rows of the test file: their formulas are not looked at
+    answers = predict("-f", "test.jsonl", "--jsonl").splitlines()
+    by_input = {row["input"]: row for row in rows}
+    for line, row in zip(answers, (project.folder / "test.jsonl").read_text().splitlines(), strict=True):
+        got, asked = json.loads(line), json.loads(row)
+        assert got["sentence"] == asked["sentence"]
+        assert got["text"] == by_input[asked["sentence"]]["text"]
+        assert (got["parsed"], got["error"], got["truncated"]) == ("P(a)", None, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "line"),
+    [
+        ((), "", "error: nothing to answer; give sentences, --file, or lines on stdin"),
+        (("--file", "none.txt"), "", "error: cannot read none.txt: No such file or directory"),
+        (("a", "--file", "test.jsonl"), "", "error: give sentences or --file, not both"),
+        ((), '{"sentence": "a"}\n{"sentence": \n', "error: stdin:2: broken JSON"),
+    ],
+)
+def test_predict_refuses_in_one_line(
+    words: tuple[str, ...], stdin: str, line: str, trained: Path, project: Project, commands: Commands
+) -> None:
+    done = commands.run("predict", str(trained), *words, cwd=project.folder, stdin=stdin)
+    assert (done.code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(line)
+
+
+def test_eval_of_a_bundle_gives_the_figures_of_its_run(
+    trained: Path, project: Project, commands: Commands
+) -> None:
+    out = ok(commands.run("eval", str(trained / "bundle"), "--to", "scores", cwd=project.folder))
+    base, adapter = json.loads((project.folder / "scores" / "scores.json").read_text())
+    state = json.loads((trained / "run.json").read_text())
+    assert adapter["metrics"] == state["results"]["adapter"]["metrics"]
+    assert adapter["strata"] == state["results"]["adapter"]["strata"]
+    assert base["who"] == "base, 1-shot"
+    assert state["verdict"].split(":")[1].split(", p =")[0] in out  # the same difference, the same interval
+    written = (project.folder / "scores" / "predictions.1.jsonl").read_text()
+    assert written == (trained / "predictions.adapter.jsonl").read_text()
+    assert (project.folder / "scores" / "scores.png").stat().st_size > 1000
+
+
+def test_eval_of_two_bundles_compares_them(trained: Path, project: Project, commands: Commands) -> None:
+    words = [*project.words, "run_dir=barely", "train.epochs=0.2", "eval.baseline=false", "eval.quant_rows=0"]
+    ok(commands.run(*words, cwd=project.folder))
+    out = ok(commands.run("eval", "barely", "unbroken", "eval.rows=3", cwd=project.folder))
+    header = next(line for line in out.splitlines() if line.strip().startswith("metric"))
+    assert header.split() == ["metric", "barely", "(n", "=", "3)", "unbroken", "(n", "=", "3)"]
+    last = out.splitlines()[-1]
+    assert "unbroken" in last
+    assert "barely" in last
+    assert "strict +" in last
+    assert "n = 3" in last
+
+
+def test_eval_without_a_bundle_measures_the_base(project: Project, commands: Commands) -> None:
+    words = [word for word in project.words if not word.startswith(("train", "method"))]
+    out = ok(commands.run("eval", *words, "eval.rows=2", cwd=project.folder))
+    assert "base, 1-shot (n = 2)" in out
