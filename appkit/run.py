@@ -506,7 +506,7 @@ def _bundle(
         "labels": None,
         "template": prepared.chat.fingerprint(),
         "decoding": config.decoding.model_dump() | {"cap": prepared.cap},
-        "grammar": task.grammar() if task.grammar else None,
+        "grammar": task.grammar(config.task) if task.grammar else None,
         "metrics": {one.who: one.summary() for one in columns},
         "verdict": summary,
         "quantization": cost,

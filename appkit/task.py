@@ -175,6 +175,7 @@ class Task:
     output: the field of `row` that holds the target; empty when predicting.
     examples: inputs that a newcomer can try; bundles record the model's answers to them.
     few_shot: rows shown to the base in its few-shot prompt, drawn from the training rows by the pack.
+    grammar: options -> EBNF of what the model may answer, for constrained decoding.
     strata: named functions that put a row into a group, for scores by group (depth, domain, ...).
     defaults: values the pack prefers for other parts of the config, below anything the user says.
     """
@@ -197,7 +198,7 @@ class Task:
     decoding: Decoding = field(default_factory=Decoding)
     few_shot: Callable[[Sequence[Any], Any], Sequence[Any]] = field(default=lambda rows, options: rows[:4])
     strata: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
-    grammar: Callable[[], str] | None = None
+    grammar: Callable[[Any], str] | None = None
     reward: Callable[[Any, Prediction], float] | None = None
     tools: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)

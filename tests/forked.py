@@ -94,7 +94,7 @@ def _warm_up() -> None:
     matplotlib.use("Agg")
     import appkit_tasks.nl2fol  # noqa: F401
     import bitsandbytes  # noqa: F401
-    import matplotlib.pyplot  # noqa: F401
+    import matplotlib.pyplot
     import peft  # noqa: F401
     import z3  # noqa: F401
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, Trainer  # noqa: F401

@@ -121,7 +121,7 @@ def test_a_write_that_fails_leaves_nothing(error: Exception, folder: Path) -> No
         raise error
 
     checkpoint.save(folder, 1, write, {})
-    with pytest.raises(AppkitError, match="no space for .*step-000002"):
+    with pytest.raises(AppkitError, match=r"no space for .*step-000002"):
         checkpoint.save(folder, 2, fail, {})
     assert [path.name for path in folder.iterdir()] == ["step-000001"]
     assert checkpoint.latest(folder) == (folder / "step-000001", [])

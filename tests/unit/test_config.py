@@ -233,7 +233,7 @@ def test_a_faulty_file_is_one_line(text: str, line: str, tmp_path: Path) -> None
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot read .*none.yaml: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot read .*none.yaml: No such file"):
         load_run_config([], tmp_path / "none.yaml")
 
 

@@ -85,5 +85,5 @@ TASK = Task(
     decoding=Decoding(stop=("\n",)),
     few_shot=few_shot,
     strata={"complexity": _complexity, "depth": _depth},
-    grammar=ebnf,
+    grammar=lambda options: ebnf(options.notation),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 __all__ = ["ebnf"]
 
 # Bounds on repetition keep a constrained model from running on for ever inside one name or one chain.
@@ -23,18 +25,30 @@ bare ::= atom | negation | quantified
 atom ::= predicate "(" term (", " term){0,2} ")"
 equality ::= term " = " term
 difference ::= term " ≠ " term
-predicate ::= [A-Z] [A-Za-z0-9]{0,39}
-term ::= [a-z] [A-Za-z0-9]{0,39}
 variable ::= [u-z] [0-9]?
 """
+_NAMES = {
+    "symbols": """\
+predicate ::= [A-Z] [A-Za-z0-9]{0,39}
+term ::= [a-z] [A-Za-z0-9]{0,39}
+""",
+    "words": """\
+predicate ::= " "? word (" " word){0,7}
+term ::= variable | " "? word (" " word){0,7}
+word ::= [A-Za-z0-9] [A-Za-z0-9'-]{0,29}
+""",
+}
 
 
-def ebnf() -> str:
+def ebnf(notation: Literal["symbols", "words"] = "symbols") -> str:
     """The normal form in GBNF, as vLLM's `structured_outputs.grammar` (xgrammar) and llama.cpp read it.
 
     Every string of it parses, and `to_text(parse(string)) == string`. It is what `CONVENTIONS.md` lays out:
     predicates of one to three places, names of up to 40 ASCII letters and digits, chains of up to 16 parts.
     That a variable is bound, that a name keeps one arity and the depth limit are beyond a context-free
     grammar.
+
+    With notation "words" names are written as `wording.to_words` writes them, and every string parses once
+    `wording.from_words` has read it.
     """
-    return _EBNF
+    return _EBNF + _NAMES[notation]

@@ -16,18 +16,18 @@ from lark import Lark
 from lark.exceptions import LarkError
 
 
-@lru_cache(maxsize=1)
-def recogniser() -> Lark:
+@lru_cache(maxsize=2)
+def recogniser(notation: str) -> Lark:
     """The EBNF rewritten line by line into lark's notation; Earley, scanning single characters."""
-    text = ebnf().replace("::=", ":")
+    text = ebnf(notation).replace("::=", ":")
     text = re.sub(r"(\[[^\]]*\])", r"/\1/", text)
     text = re.sub(r"\{(\d+),(\d+)\}", r"~\1..\2", text)
     return Lark(text, start="root", parser="earley", lexer="dynamic_complete", ambiguity="resolve")
 
 
-def accepts(text: str) -> bool:
+def accepts(text: str, notation: str = "symbols") -> bool:
     try:
-        recogniser().parse(text)
+        recogniser(notation).parse(text)
     except LarkError:
         return False
     return True
