@@ -44,7 +44,7 @@ Manifest = dict[str, Any]
 
 
 def reference(
-    model: Any, chat: Chat, task: Task, options: Any, rows: Sequence[Any], cap: int
+    model: Any, chat: Chat, task: Task, options: Any, rows: Sequence[Any], stop: frozenset[int], cap: int
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """What the live trained model gives for fixed inputs of the pack; tensors and metadata.
 
@@ -61,7 +61,6 @@ def reference(
     from appkit.heads import lm
 
     prompts = [chat.prompt(task.prompt(row, options)) for row in rows]
-    stop = chat.stops(task.decoding.stop)
     answers = generate(model, prompts, max_new_tokens=cap, stop=stop)
     end = min(chat.stop)
     examples = [
@@ -261,6 +260,10 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
     from appkit.chat import Chat
     from appkit.models import load_base
 
+    if config.threads:
+        import torch
+
+        torch.set_num_threads(config.threads)
     # the recorded dtype, not this machine's favourite: the same numbers as in training
     trained_on = ModelConfig.model_validate(config.model.model_dump() | {"dtype": manifest["base"]["dtype"]})
     base = load_base(trained_on, config.quant, device=device)

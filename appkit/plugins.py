@@ -43,7 +43,10 @@ def modules(group: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for entry in entry_points(group=group):
-        spec = find_spec(entry.value)
+        try:
+            spec = find_spec(entry.value)
+        except ModuleNotFoundError:  # the package around it is gone too
+            spec = None
         if spec is None or spec.submodule_search_locations is None:
             raise ConfigError(
                 f"entry point {entry.name!r} of {group} names {entry.value!r}, which is not an importable "
@@ -68,9 +71,14 @@ def _load(group: str, name: str) -> Any:
     try:
         record = getattr(importlib.import_module(known[name]), RECORD[group], None)
     except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == known[name].partition(".")[0]:
+            raise ConfigError(
+                f"{known[name]} imports {error.name!r}, which does not exist; "
+                "correct the import or reinstall its package"
+            ) from error
         raise ConfigError(
-            f"{KIND[group]} {name!r} needs the package {error.name!r}; pip install 'appkit[{name}]' "
-            f"or pip install {error.name}"
+            f"{KIND[group]} {name!r} needs the package {error.name!r}; "
+            f"{_extra(known[name], name)}pip install {error.name}"
         ) from error
     if record is None:
         raise ConfigError(f"{known[name]} defines no {RECORD[group]}; see CONTRIBUTING.md")
@@ -79,6 +87,11 @@ def _load(group: str, name: str) -> Any:
             f"{known[name]} calls its {KIND[group]} {record.name!r}, its folder says {name!r}; use one name"
         )
     return record
+
+
+def _extra(module: str, name: str) -> str:
+    """Our own packs have an extra of their name; other packages' extras are theirs to tell."""
+    return f"pip install 'appkit[{name}]' or " if module.startswith("appkit_tasks.") else ""
 
 
 def load_task(name: str) -> Task:

@@ -135,7 +135,8 @@ def report(
             )
             + "\n"
         )
-    parts.append(f"\n## By group\n{_strata(columns, task)}")
+    if task.strata:
+        parts.append(f"\n## By group\n{_strata(columns, task)}")
     if rows_shown:
         parts.append(f"\n## Worst examples\n\n{_worst(columns[-1], task)}")
         parts.append("\n## Plots\n\n![scores](scores.png)\n\n![loss](loss.png)\n")

@@ -493,7 +493,10 @@ def _bundle(
 ) -> Path:
     config, task = prepared.config, prepared.task
     canaries = [task.input_row(text) for text in task.examples]
-    tensors, metadata = bundles.reference(model, prepared.chat, task, config.task, canaries, prepared.cap)
+    stop = prepared.chat.stops(config.decoding.stop)
+    tensors, metadata = bundles.reference(
+        model, prepared.chat, task, config.task, canaries, stop, prepared.cap
+    )
     exported = prepared.method.export(model, config.method)
     servable = prepared.method.servable(config.method)
     manifest = {

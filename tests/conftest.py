@@ -47,7 +47,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     words = ["train", "task=nl2fol", f"model={folder / 'base'}", "model.dtype=float32"]
     for name, rows in files.items():
         words.append(f"data.{name}={write_rows(folder / f'{name}.jsonl', rows)}")
-    words += ["task.instruction=Go.", "method.rank=4", "method.dropout=0.1", "threads=1"]
+    words += [
+        "task.instruction=Go.",
+        "task.notation=symbols",
+        "method.rank=4",
+        "method.dropout=0.1",
+        "threads=1",
+    ]
     # 15 steps of 2 micro-batches; the dev metric is 0 at steps 4 and 8 and best at 12, which is not the last
     words += ["train.epochs=3", "train.batch_rows=6", "train.batch_tokens=200", "train.learning_rate=1e-2"]
     words += ["train.warmup=1", "train.eval_steps=4", "train.save_steps=3", "train.select=best"]

@@ -43,7 +43,8 @@ class Done:
 class Commands:
     """The client. Options of `run` (all but cwd may be absent):
 
-    stdin: text. env: more variables. after: seconds until SIGKILL. at: {"path": regex, "nth": from 1, "do": ...}, what to do at the
+    stdin: text. env: more variables. after: seconds until SIGKILL. at: {"path": regex, "nth": from 1, "do": ...},
+    what to do at the
     n-th file operation (`open x`, `os.rename x y`, ...) that the regex finds: kill, interrupt, stop, or
     fill (the disk of `folder`, but for `leave` bytes). file_bytes: the process dies in the write that passes this size.
     disk: {"path": mount a small file system there, "bytes": its size, "copy": where its files go at the end}.

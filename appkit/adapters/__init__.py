@@ -43,7 +43,7 @@ class Method:
 
     build: (base model, config) -> PEFT model whose trainable parameters are fp32.
     servable: config -> engines and exported rank.
-    export: (PEFT model, config, state made by build) -> Exported.
+    export: (PEFT model, config) -> Exported.
     before_training: (model, batches) -> None, where batches is an iterable of training batches, for methods
     that look at data first. param_groups: (model, config, learning rate) -> optimizer groups. before_step
     runs with gradients live, after_step after the update, both with the step's number; extra_loss is added

@@ -278,7 +278,8 @@ def test_the_bundle_is_the_trained_model(run: Path) -> None:
         (row["text"], row["tokens"], row["error"]) for row in asked
     ]
     canaries = [loaded.task.input_row(text) for text in loaded.task.examples]
-    now, _ = reference(loaded.model, loaded.chat, loaded.task, loaded.config.task, canaries, loaded.cap)
+    stop = loaded.chat.stops(loaded.config.decoding.stop)
+    now, _ = reference(loaded.model, loaded.chat, loaded.task, loaded.config.task, canaries, stop, loaded.cap)
     trained = load_file(run / "bundle" / "reference.safetensors")
     assert torch.equal(now["tokens"], trained["tokens"])
     torch.testing.assert_close(now["adapter"], trained["adapter"], rtol=0, atol=1e-5)
