@@ -34,6 +34,7 @@ __all__ = [
     "model_config",
     "parse_overrides",
     "presets",
+    "to_values",
     "to_yaml",
 ]
 
@@ -173,7 +174,7 @@ def _read_yaml(path: Any) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     try:
-        loaded = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")), resolve=True)
+        loaded = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")), resolve=False)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except Exception as error:  # the YAML library raises many kinds
@@ -217,6 +218,8 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
             plain: Any = OmegaConf.to_container(OmegaConf.create(f"v: {value}"), resolve=False)["v"]  # type: ignore[call-overload, index]
         except Exception:  # not YAML: a bare string such as "a: b"
             plain = value
+        if isinstance(plain, str) and " #" in value:
+            plain = value  # YAML would cut a comment off; on a command line it is text
         node = merged
         *parents, leaf = key.split(".")
         for parent in parents:
@@ -249,12 +252,17 @@ def merge_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
 
 
 def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    from omegaconf import OmegaConf
+    """Later layers win; nested values are merged key by key, everything else is replaced.
 
-    merged = OmegaConf.merge(
-        *(OmegaConf.create(dict(layer), flags={"allow_objects": True}) for layer in layers)
-    )
-    return OmegaConf.to_container(merged, resolve=False)  # type: ignore[return-value]
+    Not by OmegaConf: it would take "${" in a user's text for an interpolation.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = merged.get(key)
+            both = isinstance(below, Mapping) and isinstance(value, Mapping)
+            merged[key] = _merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged
 
 
 def load_run_config(words: Sequence[str] = (), file: Path | None = None) -> RunConfig:
@@ -331,9 +339,14 @@ def _explain(error: ValidationError, schema: type[BaseModel], where: str) -> str
 
 def to_yaml(config: RunConfig) -> str:
     """The whole configuration; `--config` reads it back to the same value."""
-    from omegaconf import OmegaConf
+    import yaml
 
-    values = json.loads(config.model_dump_json())
+    return str(yaml.safe_dump(to_values(config), sort_keys=False, allow_unicode=True))
+
+
+def to_values(config: RunConfig) -> dict[str, Any]:
+    """Plain values of the whole configuration, the pack's and the method's options included."""
+    values: dict[str, Any] = json.loads(config.model_dump_json())
     values["task"] = json.loads(config.task.model_dump_json())
     values["method"] = json.loads(config.method.model_dump_json())
-    return OmegaConf.to_yaml(OmegaConf.create(values))
+    return values

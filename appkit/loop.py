@@ -34,7 +34,7 @@ from appkit.heads import lm
 from appkit.progress import Progress
 from appkit.task import Metric
 
-__all__ = ["Outcome", "fit"]
+__all__ = ["Outcome", "check_choices", "fit"]
 
 WEIGHTS = "trainable.safetensors"
 
@@ -302,6 +302,13 @@ def _arguments(config: RunConfig, steps: int, primary: Metric, run_dir: Path) ->
     )
 
 
+def check_choices(train: TrainConfig) -> None:
+    """Raise ConfigError for trackers and optimizers that this machine cannot give, before any work is done."""
+    _trackers(train.trackers)
+    if "8bit" in train.optimizer and not torch.cuda.is_available():
+        raise ConfigError(f"train.optimizer={train.optimizer} needs a GPU, this machine has none; use adamw")
+
+
 def _trackers(names: Sequence[str]) -> list[str]:
     from importlib.util import find_spec
 
@@ -324,8 +331,6 @@ def _optimizer(
         name = "paged_adamw_8bit" if device.type == "cuda" else "adamw"
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay)
-    if device.type != "cuda":
-        raise ConfigError(f"train.optimizer={name} needs a GPU, this machine trains on the CPU; use adamw")
     import bitsandbytes
 
     kinds = {

@@ -7,6 +7,8 @@ Measured by `benchmarks/products.py`.
 
 from __future__ import annotations
 
+from types import MethodType
+
 import torch
 from torch.nn.functional import linear
 
@@ -30,13 +32,10 @@ def orient(model: torch.nn.Module) -> None:
     """Let every plain linear layer of `model` use `product` when no gradient is wanted."""
     for module in model.modules():
         if type(module) is torch.nn.Linear:
-            module.forward = _forward(module)  # type: ignore[method-assign]
+            module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
 
 
-def _forward(layer: torch.nn.Linear):  # type: ignore[no-untyped-def]
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        if torch.is_grad_enabled() and x.requires_grad:
-            return linear(x, layer.weight, layer.bias)
-        return product(x, layer.weight, layer.bias)
-
-    return forward
+def _forward(layer: torch.nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    if torch.is_grad_enabled() and x.requires_grad:
+        return linear(x, layer.weight, layer.bias)
+    return product(x, layer.weight, layer.bias)

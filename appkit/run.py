@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from appkit.batching import Example
 from appkit.batching import plan as batch_plan
 from appkit.cache import write_text
 from appkit.chat import Chat
-from appkit.config import RunConfig, build_run_config, to_yaml
+from appkit.config import RunConfig, build_run_config, to_values, to_yaml
 from appkit.data import Record, Splits, fingerprint, load_splits, subset
 from appkit.errors import ConfigError, DataError, Interrupted, RunError
 from appkit.evaluation import Evaluation, answer, evaluate_rows, few_shot_messages, score, token_cap
@@ -78,6 +77,7 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
 
     Raises DataError, ConfigError or ModelError for whatever would make the run fail later.
     """
+    from appkit.loop import check_choices
     from appkit.models import locate_tokenizer
 
     task, method = load_task(config.task.name), load_method(config.method.name)
@@ -85,6 +85,7 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
         raise RunError(
             f"task {task.name!r} is of kind {task.kind}/{task.objective}, which cannot be trained yet"
         )
+    check_choices(config.train)
     splits = load_splits(task, config.task, config.data)
     chat = Chat.at(locate_tokenizer(config.model))
     examples, records, notes = _training_rows(config, task, chat, splits)
@@ -182,7 +183,7 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     began = time.monotonic()
     config, task = prepared.config, prepared.task
     set_threads(config.threads)
-    values = json.loads(to_json(config))
+    values = to_values(config)
     fresh = not (run_dir / runs.STATE).exists()
     if fresh:
         runs.state(
@@ -255,13 +256,6 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
         quantization=cost,
     )
     return TrainResult(run_dir, path, baseline, adapter, compared, summary)
-
-
-def to_json(config: RunConfig) -> str:
-    values = json.loads(config.model_dump_json())
-    values["task"] = json.loads(config.task.model_dump_json())
-    values["method"] = json.loads(config.method.model_dump_json())
-    return json.dumps(values)
 
 
 def _one_process() -> None:
@@ -517,7 +511,7 @@ def _bundle(
         "seed": config.seed,
         "versions": runs.versions(),
         "servable_by": list(servable.engines),
-        "config": json.loads(to_json(config)),
+        "config": to_values(config),
     }
     card = reports.model_card(task, manifest, summary)
     return bundles.write(run_dir / "bundle", exported, tensors, metadata, manifest, report, card)

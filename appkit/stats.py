@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from appkit.task import row_mean
+
 __all__ = ["Comparison", "Interval", "bootstrap", "compare"]
 
 Aggregate = Callable[[np.ndarray], float]
@@ -46,13 +48,8 @@ def _resamples(rows: int, count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, rows, (count, rows))
 
 
-def _plain_mean(aggregate: Aggregate, matrix: np.ndarray) -> bool:
-    """Whether the aggregate is the mean of the only column, so that all resamples can be taken at once."""
-    return matrix.shape[1] == 1 and bool(aggregate(matrix) == matrix[:, 0].mean())
-
-
 def _over(matrix: np.ndarray, aggregate: Aggregate, picks: np.ndarray) -> np.ndarray:
-    if _plain_mean(aggregate, matrix):
+    if aggregate is row_mean:  # all resamples at once
         return np.asarray(matrix[:, 0][picks].mean(1))
     return np.array([aggregate(matrix[pick]) for pick in picks])
 
@@ -83,7 +80,7 @@ def compare(
     # no row differs: a share of 1 - 0.2^(1/n) of differing rows would have shown one four times in five
     detectable = POWER_Z * spread if spread else 1 - 0.2 ** (1 / rows)
     swaps = np.random.default_rng([seed, 1]).random((resamples, rows)) < 0.5
-    if _plain_mean(aggregate, a) and _plain_mean(aggregate, b):
+    if aggregate is row_mean:
         each = (b - a)[:, 0]
         shuffled = np.where(swaps, -each, each).mean(1)
     else:

@@ -116,6 +116,11 @@ class Prediction:
         return self.text if self.parsed.error is not None else str(self.parsed.value)
 
 
+def row_mean(matrix: np.ndarray) -> float:
+    """(N, K) -> mean of the first column: the aggregate of most metrics."""
+    return float(matrix[:, 0].mean())
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric as statistics of single rows and an aggregator over rows.
@@ -127,7 +132,7 @@ class Metric:
     name: str
     description: str
     statistics: Callable[[Any, Prediction], Sequence[float]]
-    aggregate: Callable[[np.ndarray], float] = field(default=lambda matrix: float(matrix[:, 0].mean()))
+    aggregate: Callable[[np.ndarray], float] = row_mean
     higher_is_better: bool = True
 
 

@@ -43,10 +43,11 @@ class Done:
 class Commands:
     """The client. Options of `run` (all but cwd may be absent):
 
-    stdin: text. env: more variables. after: seconds until SIGKILL. at: {"path": regex, "nth": from 1, "do": ...},
-    what to do at the
-    n-th file operation (`open x`, `os.rename x y`, ...) that the regex finds: kill, interrupt, stop, or
-    fill (the disk of `folder`, but for `leave` bytes). file_bytes: the process dies in the write that passes this size.
+    stdin: text. env: more variables. after: seconds until SIGKILL.
+    at: {"path": regex, "nth": from 1, "do": ...}, what to do at the n-th file operation (`open x`,
+    `os.rename x y`, ...) that the regex finds: kill, interrupt, stop, or fill (the disk of `folder`, but for
+    `leave` bytes).
+    file_bytes: the process dies in the write that passes this size.
     disk: {"path": mount a small file system there, "bytes": its size, "copy": where its files go at the end}.
     """
 
@@ -77,7 +78,8 @@ class Commands:
         self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
         answer = self.server.stdout.readline()
-        assert answer, "the server of forked commands died"
+        if not answer:
+            raise RuntimeError("the server of forked commands died")
         return Done(**json.loads(answer))
 
     def close(self) -> None:
@@ -129,6 +131,9 @@ def _serve() -> None:
             else:
                 place, began = folder / str(number), time.monotonic()
                 place.mkdir()
+                (place / "stdin").write_text(request.get("stdin") or "")
+                for name in ("stdout", "stderr"):
+                    (place / name).touch()
                 pid = os.fork()
                 if not pid:
                     _child(request, place)
@@ -165,9 +170,8 @@ def _code(status: int) -> int:
 def _child(request: dict[str, Any], place: Path) -> None:
     code = 1
     try:
-        (place / "stdin").write_text(request.get("stdin") or "")
         for number, name in enumerate(("stdin", "stdout", "stderr")):
-            flags = os.O_RDONLY if name == "stdin" else os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            flags = os.O_RDONLY if name == "stdin" else os.O_WRONLY | os.O_APPEND
             os.dup2(os.open(place / name, flags), number)
         sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, mode) for n, mode in ((0, "r"), (1, "w"), (2, "w")))
         signal.signal(signal.SIGINT, signal.default_int_handler)

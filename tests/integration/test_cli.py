@@ -212,9 +212,6 @@ def test_a_faulty_word_is_one_line_in_a_process_of_its_own(tmp_path: Path) -> No
     assert done.stderr.startswith("error: method.rank:")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="trackers and optimizer are looked at behind the evaluation of the base"
-)
 @pytest.mark.parametrize("word", ["train.trackers=[wandbb]", "train.optimizer=adamw_8bit"])
 def test_what_is_known_beforehand_is_refused_beforehand(
     word: str, project: Project, commands: Commands, tmp_path: Path

@@ -337,7 +337,6 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
         Fitted(model, rows, plan([len(row.tokens) for row in rows], 3, 50, 1, seed=0), tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="the closures of fast.install and products.orient survive a deep copy")
 def test_a_copy_of_the_model_keeps_its_own_factors() -> None:
     """`install` puts a closure on each layer; a deep copy must not compute with the original's factors."""
     model = adapted(LoraOptions(rank=4))

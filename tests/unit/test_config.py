@@ -131,14 +131,10 @@ def test_words_follow_yaml(word: str, value: object) -> None:
     assert parse_overrides([word]) == value
 
 
-@pytest.mark.xfail(
-    strict=True, reason="YAML takes what follows ' #' for a comment: the text is cut in silence"
-)
 def test_a_hash_in_a_text_is_part_of_it() -> None:
     assert load("task.instruction=Rank #1 first").task.instruction == "Rank #1 first"
 
 
-@pytest.mark.xfail(strict=True, reason="OmegaConf.create raises GrammarParseError, a traceback for the user")
 def test_half_an_interpolation_is_text() -> None:
     assert load("task.instruction=It costs ${5").task.instruction == "It costs ${5"
 
@@ -200,9 +196,6 @@ def test_a_wrong_value_is_one_line_with_key_and_value(word: str, line: str) -> N
     assert refusal(word).startswith(line)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="OmegaConf refuses to merge a text into the pack's list, with a traceback"
-)
 def test_a_text_where_a_list_belongs_is_one_line() -> None:
     assert refusal("decoding.stop=x").startswith("decoding.stop: ")
 
@@ -280,9 +273,6 @@ def test_yaml_is_read_back_to_the_same_value(words: tuple[str, ...], tmp_path: P
     assert to_yaml(second) == to_yaml(first)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_read_yaml resolves interpolations: the environment leaks into the text"
-)
 def test_interpolations_in_a_file_are_text_too(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     first = load("task.instruction=${oc.env:HOME}")

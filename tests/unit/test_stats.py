@@ -61,9 +61,6 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.91 <= covered / 400 <= 0.98
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_plain_mean looks at one matrix: here its median happens to be its mean"
-)
 def test_an_aggregate_that_equals_the_mean_by_chance_is_still_itself() -> None:
     def median(matrix: np.ndarray) -> float:
         return float(np.median(matrix[:, 0]))

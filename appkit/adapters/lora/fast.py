@@ -7,6 +7,7 @@ scale rides on the thin side, and the fp32 factors are cast (they are small), no
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
 import torch
@@ -62,7 +63,8 @@ def install(model: torch.nn.Module, adapter: str = "default") -> int:
     count = 0
     for module in model.modules():
         if type(module) is Linear and _is_plain(module, adapter):
-            module.forward = _forward(module, adapter)
+            # a bound method, not a closure: a deep copy of the model computes with its own factors
+            module.forward = MethodType(_forward, module)
             count += 1
     return count
 
@@ -79,18 +81,14 @@ def _is_plain(layer: Any, adapter: str) -> bool:
     )
 
 
-def _forward(layer: Any, adapter: str) -> Any:
-    peft_forward = type(layer).forward.__get__(layer)
-
-    def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        if layer.merged or layer.disable_adapters or layer.active_adapters != [adapter] or args or kwargs:
-            result: torch.Tensor = peft_forward(x, *args, **kwargs)
-            return result
-        base = layer.base_layer
-        A, B = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-        out: torch.Tensor = LowRank.apply(  # type: ignore[no-untyped-call]
-            x, base.weight, base.bias, A, B, layer.scaling[adapter]
-        )
-        return out
-
-    return forward
+def _forward(layer: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    active = layer.active_adapters
+    if layer.merged or layer.disable_adapters or len(active) != 1 or args or kwargs:
+        result: torch.Tensor = type(layer).forward(layer, x, *args, **kwargs)
+        return result
+    base, adapter = layer.base_layer, active[0]
+    A, B = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+    out: torch.Tensor = LowRank.apply(  # type: ignore[no-untyped-call]
+        x, base.weight, base.bias, A, B, layer.scaling[adapter]
+    )
+    return out
