@@ -541,15 +541,19 @@ def fingerprint(path: Path, dtype: str) -> Fingerprint:
     Tensors are hashed once: hashes are cached by path, size, time and inode. The tokenizer is probed each
     time, since it also depends on the installed libraries.
     """
-    tensors = _tensor_hashes(_weight_files(path))
     config = json.loads((path / "config.json").read_text())
     architecture = {key: value for key, value in config.items() if key not in VOLATILE}
     return Fingerprint(
-        weights=_digest(sorted(tensors.items())),
+        weights=weights_hash(path),
         architecture=_digest(architecture),
         tokenizer=_digest(_tokenizer_probes(load_tokenizer(path))),
         dtype=dtype,
     )
+
+
+def weights_hash(path: Path) -> str:
+    """Hex hash of the tensors of a model's directory, independent of how they are spread over files."""
+    return _digest(sorted(_tensor_hashes(_weight_files(path)).items()))
 
 
 def _check_fingerprint(model: ModelConfig, path: Path, got: Fingerprint) -> None:

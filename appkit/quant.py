@@ -67,12 +67,11 @@ def _round_all(model: Any, path: Path, quant: QuantConfig, version: str) -> None
     from safetensors.torch import load_file, save_file
 
     from appkit.cache import cache_dir, locked, mark_used, staged
-    from appkit.models import fingerprint
+    from appkit.models import weights_hash
 
     layers = quantizable(model)
-    weights = fingerprint(path, "").weights
     kind = f"nf4{'-double' if quant.double_quant else ''}"
-    target = cache_dir() / "dequantized" / f"{path.name}-{kind}-bnb{version}-{weights[:16]}"
+    target = cache_dir() / "dequantized" / f"{path.name}-{kind}-bnb{version}-{weights_hash(path)[:16]}"
     kept = target / "weights.safetensors"
     if not kept.is_file():
         for linear in layers.values():
