@@ -32,10 +32,14 @@ class Run:
     def resume(self, **disturbance: Any) -> Done:
         return self.commands.run("train", "--resume", self.path.name, cwd=self.project.folder, **disturbance)
 
+    @property
+    def phase(self) -> str:
+        state = self.path / "run.json"
+        return json.loads(state.read_text())["phase"] if state.exists() else ""
+
     def attempt(self, **disturbance: Any) -> Done:
         """Start it, or go on if there is something to go on with."""
-        begun = (self.path / "run.json").exists()
-        return self.resume(**disturbance) if begun else self.start(**disturbance)
+        return self.resume(**disturbance) if self.phase else self.start(**disturbance)
 
     def finish(self) -> None:
         done = self.attempt()
@@ -108,19 +112,14 @@ def test_killed_at_random_instants(new: Callable[[str], Run], trained: Path) -> 
     while kills < 20:
         run = new(f"random-{number}")
         number += 1
-        for attempt in range(40):
-            # the last attempts of a run are left in peace, so that every run ends
-            where = f"{run.path.name}/"
-            disturbance = (
-                {"after": draw.uniform(0, 2.5)}
-                if draw.random() < 0.5
-                else killed_at(where, draw.randrange(1, 150))
-            )
+        while run.phase != "done":
+            disturbance = {"after": draw.uniform(0, 2.5)}
+            if draw.random() < 0.5:
+                disturbance = killed_at(f"{run.path.name}/", draw.randrange(1, 150))
+            # once there were enough, the last run is left in peace
             done = run.attempt(**(disturbance if kills < 20 else {}))
             kills += done.code == -signal.SIGKILL
-            assert done.code in (0, -signal.SIGKILL), (attempt, disturbance, done.stderr)
-            if done.code == 0:
-                break
+            assert done.code in (0, -signal.SIGKILL), (disturbance, done.stderr)
         assert_same(run, trained)
 
 
