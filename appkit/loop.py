@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from appkit import checkpoint
 from appkit.adapters import Method
@@ -252,8 +252,13 @@ def fit(
         if isinstance(callback, _Bar):
             callback.loop = loop
     began = time.monotonic()
-    with stopper, bar:
-        loop.train(resume_from_checkpoint=str(newest) if newest else None)
+    if newest and _patience_used_up(newest, train.patience):
+        # the trainer's control forgets on loading that early stopping had ended the run
+        load_trainable(model, newest)
+        loop.state = TrainerState.load_from_json(str(newest / "trainer_state.json"))
+    else:
+        with stopper, bar:
+            loop.train(resume_from_checkpoint=str(newest) if newest else None)
     steps = loop.state.global_step
     chosen = loop.state.best_global_step if train.select == "best" and loop.state.best_global_step else steps
     interrupted = stopper.asked and steps < len(plan)
@@ -272,6 +277,14 @@ def fit(
         loop.fresh_supervised,
         tuple(notes),
     )
+
+
+def _patience_used_up(newest: Path, patience: int | None) -> bool:
+    if patience is None:
+        return False
+    state = json.loads((newest / "trainer_state.json").read_text(encoding="utf-8"))
+    stopping = state["stateful_callbacks"].get("EarlyStoppingCallback")
+    return bool(stopping and stopping["attributes"]["early_stopping_patience_counter"] >= patience)
 
 
 def _arguments(config: RunConfig, steps: int, primary: Metric, run_dir: Path) -> TrainingArguments:

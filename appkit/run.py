@@ -21,7 +21,15 @@ from appkit.chat import Chat
 from appkit.config import RunConfig, build_run_config, to_values, to_yaml
 from appkit.data import Record, Splits, fingerprint, load_splits, subset
 from appkit.errors import ConfigError, DataError, Interrupted, RunError
-from appkit.evaluation import Evaluation, answer, evaluate_rows, few_shot_messages, score, token_cap
+from appkit.evaluation import (
+    Evaluation,
+    answer,
+    evaluate_rows,
+    few_shot_messages,
+    read_evaluation,
+    score,
+    token_cap,
+)
 from appkit.plugins import load_method, load_task
 from appkit.task import Task
 
@@ -176,7 +184,29 @@ def train(
         prepared = prepare(config, say)  # before the directory is made: bad data leaves none behind
         run_dir = runs.create(config.run_dir, config.task.name)
     with runs.locked_run(run_dir):
-        return _train(prepared, run_dir, say)
+        if resume is not None and runs.read_state(run_dir).get("phase") == "done":
+            return _finished(prepared, run_dir, say)
+        try:
+            return _train(prepared, run_dir, say)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"stopped; what was finished is kept, go on with: appkit train --resume {run_dir}"
+            ) from None
+
+
+def _finished(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
+    """The result of a run that is done, read back; its files stay as they are."""
+    say(f"{run_dir} is finished already")
+    options = prepared.config.eval
+    base, adapter = (
+        _kept(run_dir, who, prepared) if (run_dir / f"predictions.{who}.jsonl").exists() else None
+        for who in ("base", "adapter")
+    )
+    if adapter is None:
+        raise RunError(f"{run_dir} is damaged: predictions.adapter.jsonl is missing; start a new run")
+    compared = reports.comparisons(base, adapter, options.resamples) if base else {}
+    verdict = str(runs.read_state(run_dir)["verdict"])
+    return TrainResult(run_dir, run_dir / "bundle", base, adapter, compared, verdict)
 
 
 def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
@@ -201,6 +231,12 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     write_text(run_dir / "config.yaml", to_yaml(config))
     write_text(run_dir / "audit.md", label_audit.render(prepared.chat, prepared.examples, prepared.records))
     base = _load(prepared, run_dir, say)
+    recorded = runs.read_state(run_dir).get("base", {}).get("fingerprint_with_dtype", base.fingerprint.id)
+    if recorded != base.fingerprint.id:
+        raise RunError(
+            f"the base is not the one {run_dir} was started with (fingerprint {recorded[:19]}… then, "
+            f"{base.fingerprint.id[:19]}… now); restore it, or start a new run"
+        )
     runs.state(run_dir, phase="training", base=_base_facts(config, base))
     options = config.eval
 
@@ -377,17 +413,25 @@ def _fit(model: Any, prepared: Prepared, run_dir: Path, say: Say) -> Any:
     return outcome
 
 
+def _label(who: str, config: RunConfig) -> str:
+    return f"base, {config.eval.few_shot}-shot" if who == "base" else who
+
+
+def _kept(run_dir: Path, who: str, prepared: Prepared) -> Evaluation:
+    path = run_dir / f"predictions.{who}.jsonl"
+    resamples = prepared.config.eval.resamples
+    return read_evaluation(path, _label(who, prepared.config), prepared.task, prepared.test, resamples)
+
+
 def _measured(
     run_dir: Path, who: str, model: Any, prepared: Prepared, say: Say, shots: Sequence[Any] = ()
 ) -> Evaluation:
     """Evaluate on the test rows and keep the answers; a finished evaluation of a resumed run is read back."""
-    from appkit.evaluation import read_evaluation
-
     config = prepared.config
     path = run_dir / f"predictions.{who}.jsonl"
-    label = f"base, {config.eval.few_shot}-shot" if who == "base" else who
+    label = _label(who, config)
     if path.exists():
-        return read_evaluation(path, label, prepared.task, prepared.test, config.eval.resamples)
+        return _kept(run_dir, who, prepared)
     done = evaluate_rows(
         label,
         model,
