@@ -18,6 +18,7 @@ DOCUMENTS = sorted(
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.M | re.S)
 SMALL = [
     "train.max_rows=16",
+    "train.max_row_tokens=null",
     "eval.rows=4",
     "eval.quant_rows=2",
     "decoding.max_new_tokens=8",
@@ -78,7 +79,7 @@ def test_command(document, line, workplace, project, commands):
     if words[0] == "train" and "--resume" not in words:
         words += [
             f"model={project.folder / 'base'}",
-            *([] if "--dry-run" in words or "--print-config" in words else SMALL),
+            *SMALL,
         ]
     if words[0] == "eval":
         words += ["eval.rows=2"]
