@@ -8,18 +8,18 @@ from typing import Any
 __all__ = ["report"]
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown; all columns but the first are right-aligned."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[int] = (0,)) -> str:
+    """Markdown; columns are right-aligned but for those of `text`, and as wide as their longest cell."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.rjust(width) if at else cell.ljust(width)
+        aligned = [
+            cell.ljust(width) if at in text else cell.rjust(width)
             for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
-        return f"| {' | '.join(padded)} |"
+        return f"| {' | '.join(aligned)} |"
 
-    rule = ["-" * width if not at else "-" * (width - 1) + ":" for at, width in enumerate(widths)]
+    rule = ["-" * width if at in text else "-" * (width - 1) + ":" for at, width in enumerate(widths)]
     return "\n".join([line(header), line(rule), *map(line, rows)])
 
 
@@ -79,14 +79,13 @@ def sweep_table(found: Mapping[str, Any]) -> str:
     rows = []
     for run in sorted(found["sweep"], key=lambda run: (run["quant"], -run.get("supervised_per_s", 0.0))):
         speed = "refused" if "refused" in run else f"{run['supervised_per_s']:.1f}"
-        notes = ", ".join(f"{key}={value}" for key, value in run["settings"].items())
-        if run["inexact"]:
-            notes += "; cuts rows and lets them see each other"
-        if "refused" in run:
-            notes += f"; {run['refused'][:150]}"
-        chosen = " (best)" if run["name"] in found["best"].values() else ""
-        rows.append([run["name"] + chosen, run["quant"], speed, notes])
-    return table(["setting", "base", "supervised tok/s", "of SFTConfig"], rows)
+        name = run["name"] + (" (best)" if run["name"] in found["best"].values() else "")
+        name += " (inexact: cuts rows, and they see each other)" if run["inexact"] else ""
+        settings = ", ".join(f"{key}={value}" for key, value in run["settings"].items())
+        rows.append([name, run["quant"], speed, settings])
+    lines = [table(["setting", "base", "supervised tok/s", "SFTConfig"], rows, text=(0, 3))]
+    lines += [f"{run['name']} refused: {run['refused'][:300]}" for run in found["sweep"] if "refused" in run]
+    return "\n\n".join(lines)
 
 
 def same_start(runs: Sequence[Mapping[str, Any]]) -> list[str]:

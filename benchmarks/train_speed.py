@@ -61,22 +61,16 @@ def trl_layouts(job: Mapping[str, Any], quick: bool) -> dict[str, dict[str, Any]
     """How TRL can lay out a step's rows; gradient checkpointing off."""
     rows, tokens, longest = job["batch_rows"], job["step_tokens"], job["longest"]
 
-    def batches(size: int) -> dict[str, Any]:
+    def batches(size: int, accumulated: int | None = None) -> dict[str, Any]:
         return {
             "gradient_checkpointing": False,
             "per_device_train_batch_size": size,
-            "gradient_accumulation_steps": rows // size,
+            "gradient_accumulation_steps": accumulated or rows // size,
         }
 
     def packs(strategy: str, share: int) -> dict[str, Any]:
-        return {
-            "gradient_checkpointing": False,
-            "packing": True,
-            "packing_strategy": strategy,
-            "max_length": max(-(-tokens // share), longest),
-            "per_device_train_batch_size": 1,
-            "gradient_accumulation_steps": share,
-        }
+        length = max(-(-tokens // share), longest)
+        return batches(1, share) | {"packing": True, "packing_strategy": strategy, "max_length": length}
 
     free = {"padding_free": True, "max_length": None}
     sizes = [size for size in (rows, rows // 2, rows // 4, 1) if size and rows % size == 0]
@@ -91,6 +85,11 @@ def trl_layouts(job: Mapping[str, Any], quick: bool) -> dict[str, dict[str, Any]
     found["packing-wrapped"] = packs("wrapped", 1)
     found["packing-bfd-fa2"] = packs("bfd", 1) | {"attn_implementation": "flash_attention_2"}
     return found
+
+
+def over_nf4(job: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """SFTTrainer rounds factors over a 4-bit base to bf16, which is slow where products are in fp32."""
+    return {**settings, **({"factors": "float32"} if job["dtype"] == "float32" else {})}
 
 
 def sweep(
@@ -118,11 +117,10 @@ def sweep(
     # 4-bit layers are dequantized once a micro-batch and pass: the fastest with a single one is tried as well.
     ranked = sorted((run for run in plain if usable(run)), key=lambda run: -run["supervised_per_s"])
     single = [run for run in ranked if run["settings"].get("gradient_accumulation_steps", 1) == 1]
-    # SFTTrainer rounds factors over a 4-bit base to bf16, which is slow where products are in fp32.
-    factors = {"factors": "float32"} if job["dtype"] == "float32" else {}
     chosen = {run["name"]: run for run in [*ranked[: 1 if quick else 3], *single[:1]]}
     quantized = [
-        short(name.removeprefix("trl-"), run["settings"] | factors, "nf4") for name, run in chosen.items()
+        short(name.removeprefix("trl-"), over_nf4(job, run["settings"]), "nf4")
+        for name, run in chosen.items()
     ]
     return [*plain, *quantized]
 
@@ -291,6 +289,7 @@ def contender(
         settings = trl_default(job) | {"bf16": None}  # what TRL chooses by itself
     elif kind == "trl" and setting in trl_layouts(job, quick=False):
         settings = trl_layouts(job, quick=False)[setting]
+        settings = over_nf4(job, settings) if quant == "nf4" else settings
     else:
         known = [
             *DEFAULT.split(","),
