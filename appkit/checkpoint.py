@@ -47,8 +47,8 @@ def save(folder: Path, step: int, write: Callable[[Path], None], info: dict[str,
 def verify(path: Path) -> str | None:
     """None for a complete checkpoint, else what is wrong with it."""
     try:
-        files = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError) as error:
+        files = dict(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return f"its {MANIFEST} cannot be read ({type(error).__name__})"
     for name, recorded in files.items():
         file = path / name
