@@ -94,9 +94,7 @@ class TrainConfig(Section):
     weight_decay: float = Field(0.0, ge=0, le=1)
     max_grad_norm: float = Field(1.0, gt=0, description="gradients above it are scaled down")
     gradient_checkpointing: Literal["auto", "on", "off"] = Field("auto", description="auto is on on a GPU")
-    eval_steps: int | None = Field(
-        None, ge=1, description="measure the dev rows this often; none: never"
-    )
+    eval_steps: int | None = Field(None, ge=1, description="measure the dev rows this often; none: never")
     eval_rows: int = Field(64, ge=1, description="dev rows measured during training, at most")
     save_steps: int | None = Field(
         None, ge=1, description="checkpoint this often; none: with each evaluation"
