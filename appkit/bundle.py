@@ -114,7 +114,10 @@ def write(
     report: str,
     card: str,
 ) -> Path:
-    """Write the bundle; `manifest` gets the schema version, the files' hashes and the payload's sha."""
+    """Write the bundle; `manifest` gets the schema version, the files' hashes and the payload's sha.
+
+    `metadata` goes into the reference's header, as one JSON object under the key `appkit`.
+    """
     from safetensors.torch import save_file
 
     with staged(target) as stage:
@@ -124,7 +127,9 @@ def write(
             json.dumps(config, indent=1, sort_keys=True, default=_plain) + "\n", encoding="utf-8"
         )
         save_file(dict(exported.tensors), stage / "adapter_model.safetensors", metadata={"format": "pt"})
-        save_file(tensors, stage / "reference.safetensors", metadata=metadata)
+        # one key: safetensors writes several in a random order, and equal runs must give equal bytes
+        facts = {"appkit": json.dumps(metadata, sort_keys=True)}
+        save_file(tensors, stage / "reference.safetensors", metadata=facts)
         (stage / "report.md").write_text(report, encoding="utf-8")
         (stage / "README.md").write_text(card, encoding="utf-8")
         files = {name: file_sha256(stage / name) for name in PAYLOAD}

@@ -10,10 +10,12 @@ import pytest
 import torch
 from conftest import Project
 from forked import Commands, Done
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 import appkit
-from appkit.bundle import read_manifest
+from appkit.adapters import Exported
+from appkit.bundle import PAYLOAD, read_manifest, write
 from appkit.errors import BundleError, DataError
 
 
@@ -115,6 +117,19 @@ def test_plain_peft_gives_the_recorded_log_probabilities(trained: Path, project:
     # the recorded noise of bf16 is noise: not nothing, and little beside what the adapter does
     noise = (reference["adapter_bf16"] - reference["adapter"]).abs().mean()
     assert 1e-4 < noise < 0.1 * (adapter - base).abs().mean()
+
+
+def test_equal_contents_are_equal_bytes(tmp_path: Path) -> None:
+    exported = Exported("lora", {}, {"a": torch.zeros(2)}, error=0.0)
+    tensors = {"tokens": torch.zeros(3), "lengths": torch.ones(1)}
+    facts = {"rows": "3", "dtype": "torch.float32", "more": "x"}
+    found = set()
+    for number in range(8):
+        path = write(tmp_path / str(number), exported, tensors, facts, {"base": {"id": "tiny"}}, "", "")
+        found.add(tuple((path / name).read_bytes() for name in PAYLOAD))
+    assert len(found) == 1
+    with safe_open(path / "reference.safetensors", "pt") as file:
+        assert {name: json.loads(text) for name, text in file.metadata().items()} == {"appkit": facts}
 
 
 # --- answers ----------------------------------------------------------------------------------------------
