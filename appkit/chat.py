@@ -20,7 +20,8 @@ class Chat:
 
     prompt: messages -> token ids up to where the answer begins. example: the same ids, then the answer and
     the token that ends the turn, which is learned too. Training and answering share the prompt's ids by
-    construction. A tokenizer without a template gets the plain one: the texts, a line each.
+    construction. A tokenizer without a template gets the plain one: the texts, a line each; it needs an
+    end-of-text token (ModelError).
     """
 
     def __init__(self, tokenizer: Any, extra_stop: Sequence[int | None] = ()) -> None:
@@ -54,11 +55,21 @@ class Chat:
         """The template's text: up to the answer, or the answer and the end of the turn included."""
         if not self.has_template:
             text = (self.tokenizer.bos_token or "") + "".join(message.text + "\n" for message in messages)
-            return text if answer is None else text + answer + self.tokenizer.eos_token
+            return text if answer is None else text + answer + self._end_of_text()
         turns = [{"role": message.role, "content": message.text} for message in messages]
         if answer is not None:
             turns.append({"role": "assistant", "content": answer})
         return self._apply(turns, generation=answer is None)
+
+    def _end_of_text(self) -> str:
+        end = self.tokenizer.eos_token
+        if end is None:
+            raise ModelError(
+                f"the tokenizer of {self.tokenizer.name_or_path or 'the base'} has neither a chat template nor an "
+                "end-of-text token, so that no answer could end; set eos_token in its tokenizer_config.json, "
+                "or choose a base with a chat template"
+            )
+        return str(end)
 
     def _apply(self, turns: list[dict[str, str]], generation: bool) -> str:
         from jinja2.exceptions import TemplateError

@@ -156,6 +156,15 @@ def test_a_tokenizer_without_an_end_is_refused() -> None:
     assert Chat(tokenizer, [2, None]).stop == {2}
 
 
+def test_without_template_and_end_of_text_the_tokenizer_is_named(tmp_path: Path) -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.eos_token = tokenizer.chat_template = None
+    tokenizer.name_or_path = str(tmp_path)
+    one = Chat(tokenizer, [2])  # the generation config names an end, which has no text of its own
+    with pytest.raises(ModelError, match=rf"tokenizer of {tmp_path} has neither .*; set eos_token in"):
+        one.example(TALK, "P")
+
+
 def test_the_generation_config_may_name_more_ends(tmp_path: Path) -> None:
     from transformers import GenerationConfig
 
