@@ -31,6 +31,7 @@ __all__ = [
     "mark_used",
     "prune",
     "staged",
+    "sync",
     "write_text",
 ]
 
@@ -93,7 +94,7 @@ def staged(target: Path, *, need: int = 0) -> Iterator[Path]:
                 # A directory cannot replace a full one in one step; who reads the old files keeps them open.
                 os.rename(target, stage.with_suffix(".old.tmp"))
             os.rename(stage, target)
-            _sync(target.parent)
+            sync(target.parent)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
         shutil.rmtree(stage.with_suffix(".old.tmp"), ignore_errors=True)
@@ -229,12 +230,13 @@ def _open_and_sync(directory: Path, mode: int) -> None:
     for root, _, names in os.walk(directory):
         for name in names:
             Path(root, name).chmod(mode & 0o666)
-            _sync(Path(root, name))
+            sync(Path(root, name))
         Path(root).chmod(mode)
-        _sync(Path(root))
+        sync(Path(root))
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring a file's content, or a directory's names, to the disk: a power cut leaves them as they are."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -27,7 +27,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traine
 from appkit import checkpoint
 from appkit.adapters import Method
 from appkit.batching import Example, Step, collate
-from appkit.cache import write_text
+from appkit.cache import explained, sync, write_text
 from appkit.config import RunConfig, TrainConfig
 from appkit.errors import ConfigError, RunError
 from appkit.heads import lm
@@ -167,6 +167,10 @@ class Loop(Trainer):  # type: ignore[misc]
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         step = self.state.global_step
         if checkpoint.of(self.folder, step) is None:
+            # a checkpoint stands for every line up to its step: after a power cut they must be there
+            with explained(self.curve):
+                sync(self.curve)
+                sync(self.curve.parent)
             checkpoint.save(self.folder, step, self._write, {"config": self.config.train.name})
         checkpoint.prune(self.folder, self.config.train.keep_checkpoints, self.state.best_global_step)
 

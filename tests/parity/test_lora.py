@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import math
+import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 from tiny import CONFIGS, VOCABULARY, tiny
 
-from appkit import attention, bundle
+from appkit import attention, bundle, checkpoint
 from appkit.adapters.lora import METHOD
 from appkit.adapters.lora.build import lora_model
 from appkit.adapters.lora.config import LoraOptions
@@ -335,6 +336,32 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     next(p for p in model.parameters() if p.requires_grad).data.fill_(math.nan)
     with pytest.raises(RunError, match=r"loss became nan at step 1; lower train.learning_rate"):
         Fitted(model, rows, plan([len(row.tokens) for row in rows], 3, 50, 1, seed=0), tmp_path)
+
+
+def test_the_curve_is_on_the_disk_before_a_checkpoint_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut a checkpoint must not stand without the lines that lead to it."""
+    synced: dict[int, int] = {}  # inode -> bytes that are on the disk
+    fsync, save, saved = os.fsync, checkpoint.save, []
+
+    def look(descriptor: int) -> None:
+        fsync(descriptor)
+        synced[os.fstat(descriptor).st_ino] = os.fstat(descriptor).st_size
+
+    def save_then(*arguments: Any) -> Path:
+        curve = (tmp_path / "metrics.jsonl").stat()
+        assert synced.get(curve.st_ino) == curve.st_size
+        assert tmp_path.stat().st_ino in synced
+        saved.append(arguments[1])
+        return save(*arguments)
+
+    monkeypatch.setattr(os, "fsync", look)
+    monkeypatch.setattr(checkpoint, "save", save_then)
+    rows = examples(6)
+    steps = plan([len(row.tokens) for row in rows], 3, 50, 2, seed=0)
+    Fitted(packed(), rows, steps, tmp_path, save_steps=1)
+    assert saved == [1, 2, 3, 4]
 
 
 def test_a_copy_of_the_model_keeps_its_own_factors() -> None:
