@@ -230,16 +230,25 @@ def fit(
     measure: Callable[[Any], dict[str, float]],
     primary: Metric,
     run_dir: Path,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Train `model` over `plan`, going on from the newest complete checkpoint of `run_dir` if there is one.
 
-    measure: model in eval mode -> the task's dev metrics by name. On return the model has the weights that
-    `train.select` asks for. Raises RunError when the loss is not finite.
+    measure: model in eval mode -> the task's dev metrics by name. `say` receives where it starts and every
+    damaged checkpoint. On return the model has the weights that `train.select` asks for. Raises RunError when
+    the loss is not finite.
     """
     train = config.train
     folder = run_dir / "checkpoints"
     newest, notes = checkpoint.latest(folder)
     done = int(newest.name.removeprefix("step-")) if newest else 0
+    for note in notes:
+        say(note)
+    say(
+        f"training: going on from step {done} of {len(plan)}"
+        if done
+        else f"training: from the start, {len(plan)} steps"
+    )
     _cut_curve(run_dir / "metrics.jsonl", done)
     for damaged in checkpoint.checkpoints(folder):
         if newest is None or damaged.name > newest.name:

@@ -403,7 +403,9 @@ def _fit(model: Any, prepared: Prepared, run_dir: Path, say: Say) -> Any:
         return {name: one.interval.value for name, one in scores.items()}
 
     primary = task.metric(task.primary)
-    outcome = fit(model, config, prepared.method, prepared.examples, prepared.plan, measure, primary, run_dir)
+    outcome = fit(
+        model, config, prepared.method, prepared.examples, prepared.plan, measure, primary, run_dir, say
+    )
     if outcome.interrupted:
         runs.state(run_dir, phase="interrupted")
         raise Interrupted(

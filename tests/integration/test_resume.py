@@ -183,19 +183,23 @@ def test_a_damaged_checkpoint_is_passed_over(
 ) -> None:
     shutil.copytree(killed, run.path)
     damage(run.path / "checkpoints" / "step-000008" / name)
-    run.finish()
+    done = run.resume()
+    assert done.code == 0, done.stderr
     assert_same(run, trained)
-    assert (
-        f"- checkpoint step-000008 is damaged and was passed over: {reason}"
-        in (run.path / "report.md").read_text()
-    )
+    note = f"checkpoint step-000008 is damaged and was passed over: {reason}"
+    assert f"- {note}" in (run.path / "report.md").read_text()
+    said = done.stderr.splitlines()
+    (told,) = [number for number, line in enumerate(said) if line.startswith(note)]
+    assert said[told + 1] == "training: going on from step 6 of 15"
 
 
 def test_with_all_checkpoints_damaged_it_starts_over(run: Run, killed: Path, trained: Path) -> None:
     shutil.copytree(killed, run.path)
     for path in (run.path / "checkpoints").glob("*/manifest.json"):
         _cut(path)
-    run.finish()
+    done = run.resume()
+    assert done.code == 0, done.stderr
+    assert "training: from the start, 15 steps" in done.stderr.splitlines()
     assert_same(run, trained)
     assert (run.path / "report.md").read_text().count("is damaged and was passed over") == 3
 
