@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,20 +179,26 @@ def train(
     if resume is not None:
         run_dir = Path(resume)
         config = build_run_config(runs.read_state(run_dir)["config"])
-        prepared = prepare(config, say)
-    else:
-        config = config or build_run_config(values)
-        prepared = prepare(config, say)  # before the directory is made: bad data leaves none behind
-        run_dir = runs.create(config.run_dir, config.task.name)
-    with runs.locked_run(run_dir):
-        if resume is not None and runs.read_state(run_dir).get("phase") == "done":
-            return _finished(prepared, run_dir, say)
-        try:
+        with runs.locked_run(run_dir), _resumable(run_dir):
+            prepared = prepare(config, say)
+            if runs.read_state(run_dir).get("phase") == "done":
+                return _finished(prepared, run_dir, say)
             return _train(prepared, run_dir, say)
-        except KeyboardInterrupt:
-            raise Interrupted(
-                f"stopped; what was finished is kept, go on with: appkit train --resume {run_dir}"
-            ) from None
+    config = config or build_run_config(values)
+    prepared = prepare(config, say)  # before the directory is made: bad data leaves none behind
+    run_dir = runs.create(config.run_dir, config.task.name)
+    with runs.locked_run(run_dir), _resumable(run_dir):
+        return _train(prepared, run_dir, say)
+
+
+@contextmanager
+def _resumable(run_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"stopped; what was finished is kept, go on with: appkit train --resume {run_dir}"
+        ) from None
 
 
 def _finished(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:

@@ -302,6 +302,7 @@ def test_of_two_in_one_directory_the_second_is_told(run: Run, trained: Path) -> 
     again, another = run.resume(), run.start()
     assert run.commands.go_on(first.pid).code == 0
     assert (again.code, another.code) == (2, 2)
+    assert again.stderr.count("\n") == 1  # at once: not a word about the data, which may take minutes to read
     assert last_line(again) == (
         f"error: {run.path.name} is in use by process {first.pid}; wait for it, or give another run_dir="
     )
