@@ -11,12 +11,25 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from appkit.errors import AppkitError, Interrupted
 
 __all__ = ["app", "main"]
 
+
+class _Commands(typer.core.TyperGroup):
+    """Ctrl-C passes through as an error of ours: Typer would end with an empty line, or none."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("stopped") from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -31,4 +31,4 @@ class RunError(AppkitError):
 
 
 class Interrupted(AppkitError):
-    """The user stopped the run; its state is saved and the message says how to go on."""
+    """The user stopped the command; what a run had done is saved, and the message says how to go on."""

@@ -173,7 +173,7 @@ def train(
     Give a RunConfig, or its values by keyword (`task="nl2fol", method={"rank": 8}`), or the run directory to
     resume. `say` receives progress lines.
 
-    Raises AppkitError for everything a user can cause; Interrupted after ctrl-C, with the state saved.
+    Raises AppkitError for everything a user can cause; Interrupted after ctrl-C, with whatever there was saved.
     """
     _one_process()
     if resume is not None:
@@ -185,7 +185,10 @@ def train(
                 return _finished(prepared, run_dir, say)
             return _train(prepared, run_dir, say)
     config = config or build_run_config(values)
-    prepared = prepare(config, say)  # before the directory is made: bad data leaves none behind
+    try:
+        prepared = prepare(config, say)  # before the directory is made: bad data leaves none behind
+    except KeyboardInterrupt:
+        raise Interrupted("stopped while reading the data; nothing was written, start it again") from None
     run_dir = runs.create(config.run_dir, config.task.name)
     with runs.locked_run(run_dir), _resumable(run_dir):
         return _train(prepared, run_dir, say)

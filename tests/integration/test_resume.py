@@ -236,6 +236,21 @@ def test_ctrl_c_outside_of_training_says_so_too(where: str, run: Run, trained: P
     assert_same(run, trained)
 
 
+def test_ctrl_c_while_the_data_is_read_says_so(run: Run, killed: Path, trained: Path) -> None:
+    reading = killed_at(r"open .*/train\.jsonl", 1, "interrupt")
+    done = run.start(**reading)
+    line = "stopped while reading the data; nothing was written, start it again\n"
+    assert (done.code, done.stdout, done.stderr) == (130, "", line)
+    assert not run.path.exists()
+    shutil.copytree(killed, run.path)
+    done = run.resume(**reading)
+    assert (done.code, done.stderr.count("\n")) == (130, 1)
+    assert last_line(done).endswith(f"go on with: appkit train --resume {run.path.name}")
+    words = [word for word in run.project.words if word.startswith(("task", "model", "data"))]
+    done = run.commands.run("data", "check", *words, cwd=run.project.folder, **reading)
+    assert (done.code, done.stdout, done.stderr) == (130, "", "stopped\n")
+
+
 def test_ctrl_c_in_the_last_step_changes_no_weights(run: Run, trained: Path) -> None:
     run.start(**killed_at(r"open .*metrics\.jsonl a", 18, "interrupt"))
     if not (run.path / "bundle").exists():
