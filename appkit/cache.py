@@ -184,18 +184,25 @@ def explained(path: Path, need: int = 0) -> Iterator[None]:
             or (isinstance(error, FileExistsError) and Path(error.filename).is_file())
         ):
             raise AppkitError(
-                f"cannot use {path}: {error}; give the directory to this user, "
-                "or set APPKIT_CACHE to one that can be written"
+                f"cannot use {path}: {error}; give the directory to this user, or "
+                + ("set APPKIT_CACHE to" if _in_cache(path) else "choose")
+                + " one that can be written"
             ) from error
         raise
 
 
 def _no_space(path: Path, need: int, free: int) -> str:
     needed = f"{need:,} bytes needed" if need else "more needed"
-    return (
-        f"no space for {path}: {needed}, {free:,} bytes free; "
+    remedy = (
         "free some, run `appkit cache prune`, or set APPKIT_CACHE to another disk"
+        if _in_cache(path)
+        else "free some there, run `appkit runs prune`, or choose a directory on another disk (run_dir=)"
     )
+    return f"no space for {path}: {needed}, {free:,} bytes free; {remedy}"
+
+
+def _in_cache(path: Path) -> bool:
+    return path.resolve().is_relative_to(cache_dir().resolve())
 
 
 def _existing(path: Path) -> Path:

@@ -299,6 +299,7 @@ def test_a_full_disk_is_one_line_and_costs_nothing(path: str, leave: int, run: R
     assert done.code == 2, done.stderr
     line = last_line(done)
     assert line.startswith(("error: no space for ", "error: cannot write"))
+    assert "cache" not in line  # which is on another disk
     run.path = run.path / "run"
     newest = {"step-000003"} if "step" in path else {"step-000012", "step-000015"}
     assert newest <= set(run.checkpoints)

@@ -117,6 +117,26 @@ def test_a_disk_that_fills_up_is_one_clear_line(root: Path, error: Exception) ->
     assert hidden(root / "models") == []
 
 
+@pytest.mark.parametrize(
+    ("error", "here", "elsewhere"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "`appkit cache prune`", "`appkit runs prune`"),
+        (PermissionError(errno.EACCES, "denied"), "set APPKIT_CACHE to one", "this user, or choose one"),
+    ],
+)
+def test_the_remedy_fits_the_place(
+    root: Path, tmp_path: Path, error: Exception, here: str, elsewhere: str
+) -> None:
+    for path, remedy, other in (
+        (root / "models" / "a", here, elsewhere),
+        (tmp_path / "runs" / "a", elsewhere, here),
+    ):
+        with pytest.raises(AppkitError) as caught, cache.explained(path):
+            raise error
+        assert remedy in str(caught.value)
+        assert other not in str(caught.value)
+
+
 def test_other_errors_pass_unchanged(root: Path) -> None:
     with pytest.raises(ZeroDivisionError), cache.staged(root / "models" / "a"):
         raise ZeroDivisionError
