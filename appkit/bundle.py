@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appkit.cache import staged
 from appkit.checkpoint import file_sha256
-from appkit.errors import BundleError
+from appkit.errors import BundleError, ConfigError
 
 if TYPE_CHECKING:
     from appkit.adapters import Exported
@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     from appkit.config import RunConfig
     from appkit.task import Prediction, Task
 
-__all__ = ["Manifest", "Specialist", "find", "input_row", "load", "read_manifest", "reference", "write"]
+__all__ = [
+    "Manifest",
+    "Specialist",
+    "eval_config",
+    "find",
+    "input_row",
+    "load",
+    "read_manifest",
+    "reference",
+    "write",
+]
 
 SCHEMA = 1
 MANIFEST = "appkit.json"
@@ -181,6 +191,38 @@ def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
                 f"{path / MANIFEST} was changed: its sha does not fit its files; copy the bundle again"
             )
     return manifest
+
+
+MEASURED_WITH = ("data", "eval", "decoding", "threads", "task.name")
+WITHOUT_EFFECT = ("data.max_length", "data.on_long", "eval.quant_rows")
+
+
+def eval_config(manifest: Manifest, given: Mapping[str, Any]) -> RunConfig:
+    """The bundle's own configuration with nested values over it, to measure it with.
+
+    Raises ConfigError for a key that changes nothing, since a bundle is measured as it was trained.
+    """
+    from appkit.config import build_run_config, merge_over
+
+    own = manifest["config"]
+    if given.get("task") == own["task"]["name"]:  # a bare word would replace the bundle's own options
+        given = {key: value for key, value in given.items() if key != "task"}
+    config = build_run_config(merge_over(own, given))
+    for key, value in _dotted(given):
+        if not f"{key}.".startswith(tuple(f"{group}." for group in MEASURED_WITH)) or key in WITHOUT_EFFECT:
+            raise ConfigError(
+                f"{key} has no effect on a bundle, which is measured as it was trained, got {value!r}; "
+                f"leave it out (what counts: {', '.join(MEASURED_WITH[:-1])})"
+            )
+    return config
+
+
+def _dotted(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 @dataclass

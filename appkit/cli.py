@@ -225,18 +225,19 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a bundle against its base, bundles against each other, or the base alone."""
-    from appkit.config import build_run_config, parse_overrides, to_yaml
+    from appkit.config import parse_overrides, to_yaml
 
     targets = [word for word in words or [] if "=" not in word]
     pairs = [word for word in words or [] if "=" in word]
     resolved: Any = None
     if targets:
-        from appkit.bundle import find, read_manifest
+        from appkit.bundle import eval_config, find, read_manifest
 
-        saved = read_manifest(find(Path(targets[0])))["config"]
-        from appkit.config import merge_over
-
-        resolved = build_run_config(merge_over(saved, parse_overrides(pairs)))
+        if config:
+            raise AppkitError(
+                f"--config {config} is not read beside a bundle, which has its own; give the keys as words"
+            )
+        resolved = eval_config(read_manifest(find(Path(targets[0]))), parse_overrides(pairs))
     else:
         resolved = _config(pairs, config)
     if print_config:

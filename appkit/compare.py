@@ -11,7 +11,7 @@ from appkit import bundle as bundles
 from appkit import report as reports
 from appkit import stats
 from appkit.chat import Chat
-from appkit.config import RunConfig, build_run_config, merge_over
+from appkit.config import RunConfig, build_run_config
 from appkit.data import Record, Splits, load_splits, subset
 from appkit.errors import RunError
 from appkit.evaluation import Evaluation, evaluate_rows, few_shot_messages, token_cap
@@ -42,14 +42,16 @@ def evaluate(
     Without targets, the configured base is measured alone. The rows are those of `config` (or of the keyword
     values), else those of the first bundle.
 
-    Raises BundleError for a bundle that does not load, RunError for bundles of different tasks.
+    A bundle's answers may have as many tokens as it was trained to give, unless decoding.max_new_tokens says
+    otherwise.
+
+    Raises BundleError for a bundle that does not load, RunError for bundles of different tasks, ConfigError
+    for a keyword that would change nothing.
     """
     specialists = [bundles.load(target) for target in targets[:1]]
     if config is None:
-        given = dict(values)
-        if specialists and "task" not in given:
-            given = merge_over(specialists[0].manifest["config"], given)
-        config = build_run_config(given)
+        own = [one.manifest for one in specialists]
+        config = bundles.eval_config(own[0], values) if own else build_run_config(values)
     set_threads(config.threads)
     task = load_task(config.task.name)
     splits = load_splits(task, config.task, config.data)
@@ -59,14 +61,16 @@ def evaluate(
         one = specialists[0] if number == 0 else bundles.load(target)
         if one.task.name != task.name:
             raise RunError(f"{target} is a bundle of task {one.task.name!r}, the rows are of {task.name!r}")
+        same = config.decoding.max_new_tokens == one.config.decoding.max_new_tokens
+        cap = one.cap if same else _cap(config, task, one.chat, splits)
         if number == 0 and len(targets) == 1 and config.eval.baseline:
             train_rows = [record.value for record in splits.train]
             shots = few_shot_messages(task, config.task, train_rows, config.eval.few_shot)
             with one.model.disable_adapter():
                 done.append(
-                    _evaluate_one(f"base, {config.eval.few_shot}-shot", one, rows, config, shots, say)
+                    _evaluate_one(f"base, {config.eval.few_shot}-shot", one, rows, config, cap, shots, say)
                 )
-        done.append(_evaluate_one(str(target), one, rows, config, (), say))
+        done.append(_evaluate_one(str(target), one, rows, config, cap, (), say))
     if not targets:
         done.append(_evaluate_base(config, task, splits, rows, say))
     compared: Mapping[str, stats.Comparison] = {}
@@ -82,6 +86,7 @@ def _evaluate_one(
     one: bundles.Specialist,
     rows: Sequence[Record],
     config: RunConfig,
+    cap: int,
     shots: Sequence[Any],
     say: Say,
 ) -> Evaluation:
@@ -93,7 +98,7 @@ def _evaluate_one(
         one.config.task,
         rows,
         config.decoding,
-        one.cap,
+        cap,
         shots=shots,
         batch_rows=config.eval.batch_rows,
         resamples=config.eval.resamples,
@@ -113,7 +118,6 @@ def _evaluate_base(
     chat = Chat.of(base)
     train_rows = [record.value for record in splits.train]
     shots = few_shot_messages(task, config.task, train_rows, config.eval.few_shot)
-    longest = max(len(chat.ids(task.answer_text(record.value, config.task))) for record in splits.train)
     return evaluate_rows(
         f"base, {config.eval.few_shot}-shot",
         base.model,
@@ -122,8 +126,14 @@ def _evaluate_base(
         config.task,
         rows,
         config.decoding,
-        token_cap(config.decoding, longest),
+        _cap(config, task, chat, splits),
         shots=shots,
         batch_rows=config.eval.batch_rows,
         resamples=config.eval.resamples,
     )
+
+
+def _cap(config: RunConfig, task: Task, chat: Chat, splits: Splits) -> int:
+    """The most tokens of an answer, by the configuration and the rows to train on."""
+    longest = max(len(chat.ids(task.answer_text(record.value, config.task))) for record in splits.train)
+    return token_cap(config.decoding, longest)

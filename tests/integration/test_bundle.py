@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import appkit
 from appkit.adapters import Exported
 from appkit.bundle import PAYLOAD, read_manifest, write
-from appkit.errors import BundleError, DataError
+from appkit.errors import BundleError, ConfigError, DataError
 
 
 @pytest.fixture
@@ -313,6 +313,48 @@ def test_eval_of_two_bundles_compares_them(trained: Path, project: Project, comm
     assert "barely" in last
     assert "strict +" in last
     assert "n = 3" in last
+
+
+@pytest.mark.parametrize(("word", "tokens"), [("2", 2), ("auto", 16)])
+def test_eval_decodes_as_it_is_told(
+    word: str, tokens: int, trained: Path, project: Project, commands: Commands
+) -> None:
+    """The bundle's own cap is 4; auto is 16 at least, and the end of a turn is not learned in so few steps."""
+    words = [f"decoding.max_new_tokens={word}", "task=nl2fol", "--to", f"cap-{word}"]
+    ok(commands.run("eval", str(trained), *words, cwd=project.folder))
+    lines = (project.folder / f"cap-{word}" / "predictions.1.jsonl").read_text().splitlines()
+    assert {json.loads(line)["tokens"] for line in lines} == {tokens}
+
+
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("model=smollm2-135m", "model has no effect on a bundle, which is measured as it was trained, got"),
+        (
+            "quant=none",
+            "quant has no effect on a bundle, which is measured as it was trained, got 'none'; leave",
+        ),
+        ("model.dtype=bfloat16", "model.dtype has no effect"),
+        ("seed=3", "seed has no effect"),
+        ("task.instruction=Go on.", "task.instruction has no effect"),
+        ("eval.quant_rows=3", "eval.quant_rows has no effect"),
+        ("evall.rows=3", "unknown key 'evall'; did you mean eval?"),
+        ("--config=run.yaml", "--config run.yaml is not read beside a bundle"),
+    ],
+)
+def test_eval_refuses_what_has_no_effect(
+    word: str, line: str, trained: Path, project: Project, commands: Commands
+) -> None:
+    done = commands.run("eval", str(trained), word, cwd=project.folder)
+    assert (done.code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"error: {line}")
+
+
+def test_evaluate_takes_the_same_keys(trained: Path, load: Callable[[Path], Any]) -> None:
+    found = appkit.evaluate(trained, task="nl2fol", decoding={"max_new_tokens": 2}, eval={"baseline": False})
+    assert {prediction.tokens for prediction in found.evaluations[0].predictions} == {2}
+    with pytest.raises(ConfigError, match=r"quant\.name has no effect on a bundle, .*, got 'none'"):
+        appkit.evaluate(trained, quant={"name": "none"})
 
 
 def test_eval_without_a_bundle_measures_the_base(project: Project, commands: Commands) -> None:
