@@ -13,13 +13,16 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appkit.errors import ConfigError
 from appkit.plugins import did_you_mean, load_method, load_task
 from appkit.task import Decoding
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 __all__ = [
     "DataConfig",
@@ -42,9 +45,9 @@ GROUPS = ("task", "model", "method", "quant", "train")
 
 
 class Section(BaseModel):
-    """Base of every part of the configuration: frozen, and an unknown key is an error."""
+    """Base of every part of the configuration: frozen, and an unknown key is an error; 2024 can be a text."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
 
 class ModelConfig(Section):
@@ -218,6 +221,8 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
             plain = value
         if isinstance(plain, str) and " #" in value:
             plain = value  # YAML would cut a comment off; on a command line it is text
+        if type(plain) in (int, float) and str(plain) != value:
+            plain = _as_written(plain, value)
         node = merged
         *parents, leaf = key.split(".")
         for parent in parents:
@@ -230,6 +235,12 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
         else:
             node[leaf] = plain
     return merged
+
+
+def _as_written(number: float, text: str) -> Any:
+    """The number, which a field of text takes as it was written: revision 0.10 is not 0.1."""
+    kind = type(number)
+    return type(kind.__name__, (kind,), {"__str__": lambda self: text})(number)
 
 
 def _named(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -308,13 +319,13 @@ def _validate(schema: type[BaseModel], values: Mapping[str, Any], where: str) ->
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error, schema, where)) from None
+        raise ConfigError(_explain(error, schema, values, where)) from None
 
 
-def _explain(error: ValidationError, schema: type[BaseModel], where: str) -> str:
+def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[str, Any], where: str) -> str:
     """The first fault as one line: key, value, what was expected."""
-    fault = error.errors()[0]
-    path = [str(part) for part in fault["loc"] if not (isinstance(part, str) and part.startswith("literal["))]
+    fault, *others = error.errors()
+    path = _user_path(fault, values)
     key = ".".join(([where] if where else []) + path)
     if fault["type"] == "extra_forbidden":
         owner = schema
@@ -330,9 +341,36 @@ def _explain(error: ValidationError, schema: type[BaseModel], where: str) -> str
             else f"known: {', '.join(fields)}"
         )
         return f"unknown key {key!r}; {hint}"
-    message = fault["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    return f"{key}: {message}, got {fault['input']!r}"
+    # of a value that may be one thing or another, each refusal is a fault of its own
+    expected = [_expected(fault)]
+    if len(path) < len(fault["loc"]):
+        expected += [
+            _expected(other).removeprefix("input should be ")
+            for other in others
+            if _user_path(other, values) == path
+        ]
+    return f"{key}: {' or '.join(expected)}, got {fault['input']!r}"
+
+
+def _user_path(fault: ErrorDetails, values: Mapping[str, Any]) -> list[str]:
+    """Where the fault is by the user's keys: pydantic's own names for what a value may be are left out."""
+    path: list[str] = []
+    at: Any = values
+    *parents, last = fault["loc"]
+    for part in parents:
+        if isinstance(part, int) or (isinstance(at, Mapping) and part in at):
+            path.append(str(part))
+            at = at[part]
+    if isinstance(last, int) or (isinstance(at, Mapping) and (last in at or fault["type"] == "missing")):
+        path.append(str(last))
+    return path
+
+
+def _expected(fault: ErrorDetails) -> str:
+    if fault["type"] == "tuple_type":
+        return "input should be a list"
+    message = fault["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
+    return message[0].lower() + message[1:]
 
 
 def to_yaml(config: RunConfig) -> str:

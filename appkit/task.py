@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -139,9 +139,9 @@ class Metric:
 class Decoding(BaseModel):
     """How answers are decoded. Temperature 0 is greedy."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
-    max_new_tokens: int | Literal["auto"] = Field(
+    max_new_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="tokens; auto caps at 1.5 x the longest target of the training data"
     )
     temperature: float = Field(0.0, ge=0, le=5, description="0 is greedy")

@@ -135,6 +135,18 @@ def test_a_hash_in_a_text_is_part_of_it() -> None:
     assert load("task.instruction=Rank #1 first").task.instruction == "Rank #1 first"
 
 
+@pytest.mark.parametrize("text", ["2024", "0.10", "007", "1e3", "1_000", "-3.0"])
+def test_a_number_can_be_a_text_and_is_kept_as_written(text: str) -> None:
+    loaded = load(
+        f"name={text}", f"model.revision={text}", f"task.instruction={text}", f"decoding.stop=['{text}']"
+    )
+    assert [loaded.name, loaded.model.revision, loaded.task.instruction, *loaded.decoding.stop] == [text] * 4
+    assert config.build_run_config({"task": "nl2fol", "name": 2024}).name == "2024"
+    number = load("train.learning_rate=1e-3").train.learning_rate
+    assert (number, str(number), type(number)) == (0.001, "0.001", float)
+    assert load("decoding.stop=[1]", "method.targets=[2]").method.targets == ("2",)
+
+
 def test_half_an_interpolation_is_text() -> None:
     assert load("task.instruction=It costs ${5").task.instruction == "It costs ${5"
 
@@ -196,8 +208,27 @@ def test_a_wrong_value_is_one_line_with_key_and_value(word: str, line: str) -> N
     assert refusal(word).startswith(line)
 
 
-def test_a_text_where_a_list_belongs_is_one_line() -> None:
-    assert refusal("decoding.stop=x").startswith("decoding.stop: ")
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("decoding.stop=x", "decoding.stop: input should be a list, got 'x'"),
+        ("method.targets=3", "method.targets: input should be a list or 'all-linear', got 3"),
+        ("method.targets={a: 1}", "method.targets: input should be a list or 'all-linear', got {'a': 1}"),
+        ("method.targets=[true]", "method.targets.0: input should be a valid string, got True"),
+        (
+            "decoding.max_new_tokens=many",
+            "decoding.max_new_tokens: input should be a valid integer or 'auto', got 'many'",
+        ),
+        (
+            "decoding.max_new_tokens=0",
+            "decoding.max_new_tokens: input should be greater than or equal to 1 or 'auto', got 0",
+        ),
+        ("name=true", "name: input should be a valid string, got True"),
+        ("data.columns.sentence=[a]", "data.columns.sentence: input should be a valid string, got ['a']"),
+    ],
+)
+def test_what_a_value_may_be_is_told_by_the_users_key(word: str, line: str) -> None:
+    assert refusal(word) == line
 
 
 def test_without_a_task_the_tasks_are_listed() -> None:

@@ -18,7 +18,7 @@ ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 class LoraOptions(BaseModel):
     """`method.<key>=` for method=lora."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     name: Literal["lora"] = "lora"
     rank: int = Field(16, ge=1, le=512, description="r: rows of A")

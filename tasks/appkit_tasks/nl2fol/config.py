@@ -12,7 +12,7 @@ __all__ = ["Nl2FolConfig"]
 class Nl2FolConfig(BaseModel):
     """`task.<key>=` for task=nl2fol."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     name: Literal["nl2fol"] = "nl2fol"
     instruction: str = Field(
