@@ -42,13 +42,14 @@ def lora_model(base: Any, options: LoraOptions) -> Any:
             f"method.init={options.init} changes the base's weights, which stay quantized here; "
             "use quant=none, quant.dequantize=always, or method.init=default"
         )
+    weights = _matrices(base) if options.changes_base else {}
     model = get_peft_model(base, config, autocast_adapter_dtype=True)
     for parameter in model.parameters():
         if parameter.requires_grad:
             # the truth is fp32: bf16 updates below 2^-8 of a weight would vanish
             parameter.data = parameter.data.float()
     if options.changes_base:
-        _remember_start(model)
+        _remember_start(model, weights)
     install(model)
     return model
 
@@ -69,8 +70,18 @@ def _check_targets(base: Any, targets: str | list[str]) -> None:
         )
 
 
-def _remember_start(model: Any) -> None:
-    # ΔW = s (B A - B0 A0): the export needs the factors that were taken out of the base
+def _matrices(base: Any) -> dict[torch.nn.Module, torch.Tensor]:
+    """A copy of every weight that an initialization may change, off the accelerator."""
+    return {
+        module: module.weight.detach().to("cpu", copy=True)
+        for module in base.modules()
+        if isinstance(getattr(module, "weight", None), torch.Tensor) and module.weight.ndim == 2
+    }
+
+
+def _remember_start(model: Any, weights: dict[torch.nn.Module, torch.Tensor]) -> None:
+    # ΔW = s (B A - B0 A0): the export needs the factors that were taken out of the base, and how far what is
+    # left of it, rounded to the base's dtype, is from W - s B0 A0
     for module in model.modules():
         if hasattr(module, "lora_A") and "default" in getattr(module, "lora_A", {}):
             module.register_buffer(
@@ -79,3 +90,7 @@ def _remember_start(model: Any) -> None:
             module.register_buffer(
                 "lora_B_start", module.lora_B["default"].weight.detach().clone(), persistent=False
             )
+            layer = module.get_base_layer()
+            left = (layer.weight.detach().float() + module.get_delta_weight("default").detach()).cpu()
+            rounded = (left - weights[layer].float()).norm()
+            module.register_buffer("base_rounding", rounded, persistent=False)
