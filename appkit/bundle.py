@@ -50,6 +50,9 @@ PAYLOAD = (
     "README.md",
 )
 
+NEEDED = ("files", "sha", "config", "base", "decoding", "template")
+"""keys of the manifest without which a bundle cannot be loaded"""
+
 Manifest = dict[str, Any]
 
 
@@ -171,11 +174,15 @@ def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
         raise BundleError(f"{path} is no bundle (no {MANIFEST}); a run's is in <run>/bundle") from None
     except (OSError, ValueError) as error:
         raise BundleError(f"{path / MANIFEST} cannot be read: {error}") from None
+    if not isinstance(manifest, dict):
+        raise BundleError(f"{path / MANIFEST} is damaged: it holds no object; copy the bundle again")
     if manifest.get("schema") != SCHEMA:
         raise BundleError(
             f"{path} has schema version {manifest.get('schema')}, this appkit reads {SCHEMA}; "
             "install the appkit that wrote it, or train it anew"
         )
+    if missing := [key for key in NEEDED if key not in manifest]:
+        raise BundleError(f"{path / MANIFEST} is damaged: it has no {missing[0]!r}; copy the bundle again")
     if verify:
         for name, recorded in manifest["files"].items():
             file = path / name

@@ -214,6 +214,10 @@ def test_what_is_no_bundle_is_told(copied: Path, tmp_path: Path) -> None:
         appkit.load(tmp_path / "nothing")
     with pytest.raises(BundleError, match="is no bundle"):
         appkit.load(copied / "report.md")
+    for text, reason in (("[1]", "it holds no object"), ('{"schema": 1, "sha": ""}', "it has no 'files'")):
+        (copied / "appkit.json").write_text(text)
+        with pytest.raises(BundleError, match=f"appkit.json is damaged: {reason}; copy the bundle again"):
+            appkit.load(copied)
     (copied / "appkit.json").write_text('{"schema": 1, "fi')
     with pytest.raises(BundleError, match=r"appkit.json cannot be read"):
         appkit.load(copied)
@@ -315,15 +319,15 @@ def test_eval_of_two_bundles_compares_them(trained: Path, project: Project, comm
     assert "n = 3" in last
 
 
-@pytest.mark.parametrize(("word", "tokens"), [("2", 2), ("auto", 16)])
+@pytest.mark.parametrize(("word", "tokens"), [("2", range(2, 3)), ("auto", range(5, 17))], ids=["2", "auto"])
 def test_eval_decodes_as_it_is_told(
-    word: str, tokens: int, trained: Path, project: Project, commands: Commands
+    word: str, tokens: range, trained: Path, project: Project, commands: Commands
 ) -> None:
-    """The bundle's own cap is 4; auto is 16 at least, and the end of a turn is not learned in so few steps."""
+    """The bundle's own cap is 4, of answers that have 4 tokens and the end of the turn; auto is 16 here."""
     words = [f"decoding.max_new_tokens={word}", "task=nl2fol", "--to", f"cap-{word}"]
     ok(commands.run("eval", str(trained), *words, cwd=project.folder))
     lines = (project.folder / f"cap-{word}" / "predictions.1.jsonl").read_text().splitlines()
-    assert {json.loads(line)["tokens"] for line in lines} == {tokens}
+    assert {json.loads(line)["tokens"] for line in lines} <= set(tokens)
 
 
 @pytest.mark.parametrize(
