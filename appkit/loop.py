@@ -356,7 +356,7 @@ def _optimizer(
     if name == "auto":
         name = "paged_adamw_8bit" if device.type == "cuda" else "adamw"
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay)
+        return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
     import bitsandbytes
 
     kinds = {

@@ -21,7 +21,9 @@ class Nl2FolConfig(BaseModel):
         description="the system turn; short, since each row pays for it",
     )
     notation: Literal["words", "symbols"] = Field(
-        "words", description="how the model writes names: `lives in(x, New York)` or `LivesIn(x, newYork)`"
+        "words",
+        description="how the model writes: `all x: dog(x) implies lives in(x, New York)`, "
+        "or `∀x (Dog(x) → LivesIn(x, newYork))`",
     )
     normalize: bool = Field(
         True, description="learn the printer's normal form of each formula, not its spelling"

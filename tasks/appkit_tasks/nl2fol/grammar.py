@@ -1,4 +1,4 @@
-"""The normal form as a grammar for constrained decoding."""
+"""The normal form, and the same in words, as a grammar for constrained decoding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 __all__ = ["ebnf"]
 
 # Bounds on repetition keep a constrained model from running on for ever inside one name or one chain.
-_EBNF = """\
+_SYMBOLS = """\
 root ::= unit | chain | arrow
 arrow ::= side (" → " | " ↔ ") side
 side ::= unit | chain | "(" arrow ")"
@@ -26,18 +26,29 @@ atom ::= predicate "(" term (", " term){0,2} ")"
 equality ::= term " = " term
 difference ::= term " ≠ " term
 variable ::= [u-z] [0-9]?
-"""
-_NAMES = {
-    "symbols": """\
 predicate ::= [A-Z] [A-Za-z0-9]{0,39}
 term ::= [a-z] [A-Za-z0-9]{0,39}
-""",
-    "words": """\
-predicate ::= " "? word (" " word){0,7}
-term ::= variable | " "? word (" " word){0,7}
+"""
+# An `open` formula ends in a quantifier, which takes in whatever follows: it stands last, or in parentheses.
+_WORDS = """\
+root ::= body
+body ::= closed | open | ands | ors | xors | left (" implies " | " iff ") right
+left ::= closed | closed (" and " closed){1,15} | closed (" or " closed){1,15} | closed (" xor " closed){1,15}
+right ::= closed | open | ands | ors | xors
+ands ::= closed (" and " closed){0,14} " and " (closed | open)
+ors ::= closed (" or " closed){0,14} " or " (closed | open)
+xors ::= closed (" xor " closed){0,14} " xor " (closed | open)
+closed ::= atom | equality | "not " bare | "( " body ")"
+bare ::= atom | "not " bare | "( " body ")"
+open ::= ("all" | "some") " " variable ": " body | "not " open
+atom ::= name "(" first (", " other){0,2} ")"
+equality ::= other (" = " | " != ") other
+first ::= variable | " " name
+other ::= variable | name
+name ::= word (" " word){0,7}
 word ::= [A-Za-z0-9] [A-Za-z0-9'-]{0,29}
-""",
-}
+variable ::= [u-z] [0-9]?
+"""
 
 
 def ebnf(notation: Literal["symbols", "words"] = "symbols") -> str:
@@ -48,7 +59,7 @@ def ebnf(notation: Literal["symbols", "words"] = "symbols") -> str:
     That a variable is bound, that a name keeps one arity and the depth limit are beyond a context-free
     grammar.
 
-    With notation "words" names are written as `wording.to_words` writes them, and every string parses once
-    `wording.from_words` has read it.
+    With notation "words" it is what `wording.to_words` writes, and every string parses once `wording.from_words`
+    has read it, but for names that hold a word like `and`.
     """
-    return _EBNF + _NAMES[notation]
+    return _WORDS if notation == "words" else _SYMBOLS

@@ -1,24 +1,50 @@
 """Formulas in the words of their sentence, the form in which a small model learns to write them.
 
 `∀x (Falcon(x) ∧ Perches(x, mountKarst) → ¬CanSoar(x))` is written as
-`∀x ( falcon(x) ∧ perches(x, Mount Karst) → ¬ can soar(x))`. For a tokenizer ` falcon` in the formula is then the
-same token as in the sentence and can be copied; `Falcon` is spelt from other pieces, which a small model has to
-learn word by word. Reading joins the words again; text in the usual notation is read unchanged.
+`all x: falcon(x) and perches(x, Mount Karst) implies not can soar(x)`. For a tokenizer ` falcon` in the formula is
+then the same token as in the sentence and can be copied; `Falcon` is spelt from other pieces, which a small model
+has to learn word by word, and `∀` from two bytes that mean nothing to it. A quantifier with a colon reaches to the
+end of the text or of the parenthesis around it, so that hardly a formula needs nested parentheses. Reading joins the
+words again; text in the usual notation is read unchanged.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from appkit_tasks.nl2fol.parser import FormulaError, parse
-from appkit_tasks.nl2fol.syntax import Formula, to_text
+from appkit_tasks.nl2fol.syntax import (
+    And,
+    Atom,
+    Constant,
+    Equals,
+    Exists,
+    ForAll,
+    Formula,
+    Iff,
+    Implies,
+    Not,
+    Or,
+    Term,
+    Xor,
+    to_text,
+)
 
 __all__ = ["from_words", "to_words"]
 
-_NAME = re.compile(r"(?<![\w∀∃])([^\W\d_][\w'’-]*)(\()?")
+_SIGNS = {And: " and ", Or: " or ", Xor: " xor ", Implies: " implies ", Iff: " iff "}
+_KEYWORDS = "and|or|xor|implies|iff|not"
 _PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^A-Za-z\d]+")
-_VARIABLE = re.compile(r"[u-z]\d?")
-_READ = re.compile(r"[∀∃]\s*\w+|[\w'’-]+(?: +[\w'’-]+)*(\s*\()?")
+_TOKEN = re.compile(
+    rf"""(?P<quantifier>\b(?:all|some)\ +(?P<variable>\w+)\ *:)
+    | (?P<prefix>[∀∃]\s*\w+)
+    | (?P<keyword>\b(?:{_KEYWORDS})\b)
+    | (?P<name>(?!(?:{_KEYWORDS})\b|(?:all|some)\ +\w+\ *:)[\w'’-]+
+        (?:\ +(?!(?:{_KEYWORDS})\b|(?:all|some)\ +\w+\ *:)[\w'’-]+)*)(?P<opens>\s*\()?
+    | (?P<open>\() | (?P<close>\)) | (?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
 
 
 def to_words(formula: Formula, sentence: str) -> str:
@@ -27,21 +53,7 @@ def to_words(formula: Formula, sentence: str) -> str:
     Where the words would not be read back as the same formula (case aside), its normal text is given instead.
     """
     text = to_text(formula)
-
-    def words(match: re.Match[str]) -> str:
-        name, opens = match.group(1), match.group(2) or ""
-        if not opens and _VARIABLE.fullmatch(name):
-            return name
-        pieces = _PIECE.findall(name)
-        if opens:  # a predicate: common words, acronyms kept
-            written = " ".join(piece if piece.isupper() else piece.lower() for piece in pieces)
-        else:  # a constant: a proper name, unless the sentence says otherwise
-            written = " ".join(piece[0].upper() + piece[1:] for piece in pieces)
-            written = written.lower() if written not in sentence and written.lower() in sentence else written
-        spaced = match.start() and text[match.start() - 1] == " "
-        return ("" if spaced else " ") + written + opens
-
-    written = _NAME.sub(words, text)
+    written = _write(formula, sentence)
     try:
         same = to_text(parse(from_words(written))).casefold() == text.casefold()
     except FormulaError:
@@ -49,16 +61,90 @@ def to_words(formula: Formula, sentence: str) -> str:
     return written if same else text
 
 
+def _write(formula: Formula, sentence: str) -> str:
+    def below(part: Formula, closed: bool) -> str:
+        text = _write(part, sentence)
+        return f"( {text})" if closed else text
+
+    match formula:
+        case Atom(predicate, terms):
+            return f"{_predicate(predicate)}({_terms(terms, sentence)})"
+        case Equals(left, right):
+            return f"{_spaced(left, sentence).lstrip()} ={_spaced(right, sentence)}"
+        case Not(Equals(left, right)):
+            return f"{_spaced(left, sentence).lstrip()} !={_spaced(right, sentence)}"
+        case Not(body):
+            return f"not {below(body, not isinstance(body, Atom | Not | ForAll | Exists))}"
+        case ForAll(variable, body):
+            return f"all {variable.name}: {below(body, False)}"
+        case Exists(variable, body):
+            return f"some {variable.name}: {below(body, False)}"
+        case And(parts) | Or(parts) | Xor(parts):
+            inside: tuple[type, ...] = (And, Or, Xor, Implies, Iff)
+        case Implies(left_side, right_side) | Iff(left_side, right_side):
+            parts, inside = (left_side, right_side), (Implies, Iff)
+    last = len(parts) - 1
+    return _SIGNS[type(formula)].join(
+        below(part, isinstance(part, inside) or (place < last and _reaches_on(part)))
+        for place, part in enumerate(parts)
+    )
+
+
+def _reaches_on(formula: Formula) -> bool:
+    """Whether a quantifier at the formula's end would take in what is written behind it."""
+    match formula:
+        case ForAll() | Exists():
+            return True
+        case Not(body):
+            return isinstance(body, Not | ForAll | Exists) and _reaches_on(body)
+        case And(parts) | Or(parts) | Xor(parts):
+            return _reaches_on(parts[-1])
+        case Implies(_, right) | Iff(_, right):
+            return _reaches_on(right)
+        case _:
+            return False
+
+
+def _predicate(name: str) -> str:
+    """Common words, acronyms kept."""
+    return " ".join(piece if piece.isupper() else piece.lower() for piece in _PIECE.findall(name))
+
+
+def _terms(terms: Sequence[Term], sentence: str) -> str:
+    """A constant has a space before it, as in the sentence; so has what follows a comma."""
+    text = ",".join(_spaced(term, sentence) for term in terms)
+    return text if isinstance(terms[0], Constant) else text.lstrip()
+
+
+def _spaced(term: Term, sentence: str) -> str:
+    """The term behind a space; a constant is a proper name unless the sentence says otherwise."""
+    if not isinstance(term, Constant):
+        return f" {term.name}"
+    written = " ".join(piece[0].upper() + piece[1:] for piece in _PIECE.findall(term.name))
+    return f" {written.lower() if written not in sentence and written.lower() in sentence else written}"
+
+
 def from_words(text: str) -> str:
-    """The usual notation of a formula written in words: `can soar(` is `CanSoar(`, `Mount Karst` is `mountKarst`."""
-
-    def join(match: re.Match[str]) -> str:
+    """The usual notation of a formula written in words: `can soar(` is `CanSoar(`, `Mount Karst` is `mountKarst`,
+    and `all x: …` is `∀x (…)` up to the end of the text or of the parenthesis around it."""
+    out: list[str] = []
+    waiting = [0]  # for each open parenthesis, and the whole text: how many quantifiers end with it
+    for match in _TOKEN.finditer(text):
         found = match.group()
-        if found[0] in "∀∃":
-            return found
-        opens = match.group(1) or ""
-        pieces = found[: len(found) - len(opens)].split()
-        joined = "".join(piece[0].upper() + piece[1:] for piece in pieces)
-        return joined + "(" if opens else joined[0].lower() + joined[1:]
-
-    return _READ.sub(join, text)
+        if match["quantifier"]:
+            out.append(f"{'∀' if found[0] == 'a' else '∃'}{match['variable']} (")
+            waiting[-1] += 1
+        elif match["name"]:
+            opens = match["opens"] or ""
+            joined = "".join(piece[0].upper() + piece[1:] for piece in match["name"].split())
+            out.append(joined + "(" if opens else joined[0].lower() + joined[1:])
+            if opens:
+                waiting.append(0)
+        elif match["open"]:
+            out.append(found)
+            waiting.append(0)
+        elif match["close"]:
+            out.append(")" * waiting.pop() + found if len(waiting) > 1 else found)
+        else:
+            out.append(found)
+    return "".join(out) + (")" * waiting[0] if len(waiting) == 1 else "")

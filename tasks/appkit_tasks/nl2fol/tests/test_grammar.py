@@ -11,6 +11,7 @@ from appkit_tasks.nl2fol.grammar import ebnf
 from appkit_tasks.nl2fol.parser import parse
 from appkit_tasks.nl2fol.syntax import Formula, to_text
 from appkit_tasks.nl2fol.tests.formulas import PLAIN, formulas
+from appkit_tasks.nl2fol.wording import from_words
 from hypothesis import given, settings
 from lark import Lark
 from lark.exceptions import LarkError
@@ -91,9 +92,9 @@ def test_refuses_what_is_not_normal(text: str) -> None:
     assert not accepts(text)
 
 
-def _generate(random_: random.Random) -> str:
+def _generate(random_: random.Random, notation: str = "symbols") -> str:
     """A string of the grammar, by expanding rules at random; deep down always the first, shortest choice."""
-    rules = dict(line.split(" ::= ", 1) for line in ebnf().strip().splitlines())
+    rules = dict(line.split(" ::= ", 1) for line in ebnf(notation).strip().splitlines())
 
     def tokens(text: str) -> list[str]:
         return re.findall(r'"[^"]*"|\[[^\]]*\]|\{\d+,\d+\}|[a-z]+|[()|?]', text)
@@ -151,6 +152,15 @@ def test_every_string_of_the_grammar_is_in_normal_form() -> None:
     assert len(usual) > 200
     for text in usual:
         assert to_text(parse(text)) == text
+
+
+def test_every_string_of_the_grammar_of_words_parses() -> None:
+    random_ = random.Random(0)
+    texts = [_generate(random_, "words") for _ in range(400)]
+    usual = [text for text in texts if len(text) < 1000]
+    assert len(usual) > 200
+    for text in usual:
+        parse(from_words(text))
 
 
 def test_xgrammar_reads_it() -> None:
