@@ -11,6 +11,7 @@ Nothing heavy is imported until one of them is used.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "Specialist", "TrainResult", "evaluate", "load", "train"]
 __version__ = "0.1.0"
+
+# On import it warns that a kernel for 4-bit products is missing; on CPU nothing here multiplies in 4 bits.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 _HOME = {
     "train": "appkit.run",

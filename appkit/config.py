@@ -83,8 +83,8 @@ class TrainConfig(Section):
     name: str = Field("quick", description="the preset these values started from")
     epochs: float = Field(1.0, gt=0, le=1000, description="passes over the training rows")
     max_rows: int | None = Field(None, ge=1, description="use at most this many training rows (hash order)")
-    max_row_tokens: int | None = Field(
-        None, ge=8, description="train only on rows up to this length: many short rows teach a quick run more"
+    max_tokens: int | None = Field(
+        None, ge=16, description="use as many training rows as have this many tokens (hash order)"
     )
     batch_tokens: int = Field(1024, ge=16, description="tokens laid end to end in one micro-batch, at most")
     batch_rows: int = Field(8, ge=1, description="rows per optimizer step")
@@ -130,7 +130,7 @@ class EvalConfig(Section):
     """The final measurement."""
 
     rows: int | None = Field(None, ge=1, description="test rows, at most (hash order); none: all")
-    batch_rows: int = Field(64, ge=1, description="rows decoded side by side, at most")
+    batch_rows: int = Field(128, ge=1, description="rows decoded side by side, at most")
     few_shot: int = Field(4, ge=0, description="examples in the base's prompt")
     quant_rows: int = Field(
         64, ge=0, description="rows on which the cost of quantization is measured; 0: off"

@@ -131,7 +131,7 @@ def answer(
     max_new_tokens: int,
     *,
     shots: Sequence[Message] = (),
-    batch_rows: int = 64,
+    batch_rows: int = 128,
     title: str = "answering",
     show: bool = True,
 ) -> list[Prediction]:
@@ -159,6 +159,7 @@ def answer(
             top_p=decoding.top_p,
             top_k=decoding.top_k,
             seed=decoding.seed,
+            loop=decoding.loop,
             progress=bar.advance,
         )
     predictions = []
@@ -195,7 +196,7 @@ def evaluate_rows(
     max_new_tokens: int,
     *,
     shots: Sequence[Message] = (),
-    batch_rows: int = 64,
+    batch_rows: int = 128,
     resamples: int = 2000,
 ) -> Evaluation:
     """Answer the records and score the answers."""

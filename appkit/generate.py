@@ -17,7 +17,7 @@ import torch
 from appkit.attention import Segments, visible
 from appkit.batching import shared_prefix
 
-__all__ = ["Cache", "Generated", "generate"]
+__all__ = ["Cache", "Generated", "generate", "loops"]
 
 
 class Cache:
@@ -118,7 +118,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class Generated:
-    """tokens: without the token that ended it. truncated: the length cap was reached before one came."""
+    """tokens: without the token that ended it. truncated: it was cut (length cap, loop) before one came."""
 
     tokens: tuple[int, ...]
     truncated: bool
@@ -136,13 +136,15 @@ def generate(
     top_p: float = 1.0,
     top_k: int = 0,
     seed: int = 0,
+    loop: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Generated]:
     """Continue each prompt until a token of `stop` or `max_new_tokens`, in the order given.
 
     model attends through `attention.use`; prompts are token ids. Temperature 0 takes the likeliest token.
     Otherwise each row draws from its own generator, seeded by (seed, row): what a row answers does not
-    depend on which rows it is batched with. `progress` is told how many rows have just ended.
+    depend on which rows it is batched with. A row whose last `loop` tokens only repeat a phrase ends, truncated.
+    `progress` is told how many rows have just ended.
 
     Raises ValueError for an empty prompt.
     """
@@ -176,13 +178,21 @@ def generate(
             feed[slot] = [token]
             if token not in stop:
                 answers[row].append(token)
-            if token in stop or len(answers[row]) == max_new_tokens:
+            if token in stop or len(answers[row]) == max_new_tokens or (loop and loops(answers[row], loop)):
                 results[row] = Generated(tuple(answers[row]), truncated=token not in stop)
                 slots[slot], feed[slot] = None, []
                 ended += 1
         if ended and progress:
             progress(ended)
     return [results[row] for row in range(len(own))]
+
+
+def loops(tokens: Sequence[int], length: int) -> bool:
+    """Whether the last `length` tokens are one phrase of at most half of them, over and over."""
+    tail = tokens[-length:]
+    return len(tail) == length and any(
+        tail[period:] == tail[:-period] for period in range(1, length // 2 + 1)
+    )
 
 
 def _refill(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,9 +100,7 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
     chat = Chat.at(locate_tokenizer(config.model))
     examples, records, notes = _training_rows(config, task, chat, splits)
     if not examples:
-        raise DataError(
-            "no training row is left; raise data.max_length or train.max_row_tokens, or check data.train"
-        )
+        raise DataError("no training row is left; raise data.max_length, or check data.train")
     label_audit.audit(task, config.task, chat, examples, records)
     longest = max(example.targets for example in examples)
     plan = batch_plan(
@@ -148,16 +147,13 @@ def _training_rows(
     examples, records, notes = label_audit.encode(
         task, config.task, chat, ordered, config.data.max_length, config.data.on_long
     )
-    pairs = list(zip(examples, records, strict=True))
-    if (limit := config.train.max_row_tokens) is not None:
-        short = [pair for pair in pairs if len(pair[0].tokens) <= limit]
-        if len(short) < len(pairs):
-            left = len(pairs) - len(short)
-            notes.append(
-                f"train: {left} rows have more than train.max_row_tokens={limit} tokens and are left out"
-            )
-        pairs = short
-    pairs = pairs[: config.train.max_rows]
+    pairs = list(zip(examples, records, strict=True))[: config.train.max_rows]
+    if (limit := config.train.max_tokens) is not None:
+        so_far = accumulate(len(example.tokens) for example, _ in pairs)
+        count = max(1, sum(tokens <= limit for tokens in so_far))
+        if count < len(pairs):
+            notes.append(f"train: {count} of {len(pairs)} rows are used, train.max_tokens={limit}")
+        pairs = pairs[:count]
     return [example for example, _ in pairs], [record for _, record in pairs], notes
 
 

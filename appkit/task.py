@@ -151,6 +151,12 @@ class Decoding(BaseModel):
     stop: tuple[str, ...] = Field(
         (), description="an answer ends before a token that holds one of these texts"
     )
+    loop: int | None = Field(
+        None,
+        ge=8,
+        description="end an answer, as truncated, whose last tokens, this many, only repeat a phrase: it would run "
+        "to the cap; none: never",
+    )
 
 
 @dataclass(frozen=True)

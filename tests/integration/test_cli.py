@@ -113,6 +113,18 @@ def test_a_dry_run_trains_nothing(project: Project, commands: Commands) -> None:
     assert not (project.folder / "dry").exists()
 
 
+def test_a_budget_of_tokens_takes_rows_until_it_is_used(project: Project, commands: Commands) -> None:
+    words = [*project.words, "run_dir=dry", "--dry-run"]
+    said = commands.run(*words, "train.max_tokens=300", cwd=project.folder).stderr
+    rows = int(re.search(r"data: (\d+) rows to train on", said)[1])
+    assert 1 < rows < 30
+    assert f"note: train: {rows} of 30 rows are used, train.max_tokens=300" in said
+    assert "30 rows to train on" in commands.run(*words, "train.max_tokens=99999", cwd=project.folder).stderr
+    assert (
+        "data: 1 rows to train on" in commands.run(*words, "train.max_tokens=16", cwd=project.folder).stderr
+    )
+
+
 # --- faults -----------------------------------------------------------------------------------------------
 
 

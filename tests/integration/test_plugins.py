@@ -30,7 +30,6 @@ WORDS = (
     "method=lora_plus",
     "train.batch_rows=8",
     "train.epochs=1",
-    "train.max_row_tokens=null",
 )
 SHOWN = re.findall(r"^appkit (.+)$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
 

@@ -18,7 +18,6 @@ DOCUMENTS = sorted(
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.M | re.S)
 SMALL = [
     "train.max_rows=16",
-    "train.max_row_tokens=null",
     "eval.rows=4",
     "eval.quant_rows=2",
     "decoding.max_new_tokens=8",
@@ -96,7 +95,7 @@ def test_python_block(document, body, workplace, project, trained):
     small = f'task="nl2fol", model="{base}", eval={{"rows": 4, "quant_rows": 2}},'
     body = body.replace('task="nl2fol",', small)
     # the tiny base spells every byte: its rows are far longer than a real tokenizer's
-    body = body.replace('"max_rows": 200', '"max_rows": 16, "max_row_tokens": None')
+    body = body.replace('"max_rows": 200', '"max_rows": 16')
     body = re.sub(r'appkit\.load\("path/to/[^"]*"\)', f'appkit.load("{bundle}")', body)
     done = subprocess.run(
         [sys.executable, "-c", body], cwd=workplace, capture_output=True, text=True, timeout=300, check=False

@@ -9,7 +9,7 @@ from tiny import CONFIGS, VOCABULARY, tiny
 
 from appkit import attention
 from appkit.batching import Example, collate, plan
-from appkit.generate import generate
+from appkit.generate import generate, loops
 from appkit.heads import lm
 
 
@@ -103,6 +103,38 @@ def test_decoding_equals_transformers_generate(architecture, prefix):
         end = tokens.index(5) if 5 in tokens else len(tokens)
         assert list(answer.tokens) == tokens[:end]
         assert answer.truncated == (5 not in tokens)
+
+
+def test_an_answer_that_loops_is_cut_and_nothing_else_changes():
+    model = tiny()
+    attention.use(model)
+    prompts = [list(row.tokens) for row in examples(6, seed=11)]
+    options = {"max_new_tokens": 40, "stop": frozenset({5})}
+    whole = generate(model, prompts, **options)
+    cut = generate(model, prompts, loop=8, **options)
+    assert any(len(short.tokens) < len(long.tokens) for short, long in zip(cut, whole, strict=True))
+    for short, long in zip(cut, whole, strict=True):
+        assert short.tokens == long.tokens[: len(short.tokens)]
+        if short != long:
+            assert short.truncated
+            assert loops(short.tokens, 8)
+            assert not loops(short.tokens[:-1], 8)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "loop"),
+    [
+        ((1, 2) * 4, True),
+        ((9, 9, 9, *(1, 2, 3, 4) * 2), True),
+        ((1,) * 8, True),
+        ((1, 2, 3) * 3, True),  # the last eight are two phrases and two thirds
+        ((1, 2) * 3, False),  # fewer than eight
+        ((1, 2, 3, 4, 5, 1, 2, 3), False),  # not even twice
+        ((1, 2, 1, 2, 1, 2, 1, 3), False),
+    ],
+)
+def test_a_loop_is_a_phrase_at_least_twice(tokens, loop):
+    assert loops(tokens, 8) is loop
 
 
 def test_sampling_does_not_depend_on_the_batch():

@@ -81,8 +81,8 @@ TASK = Task(
         "No student who studies fails every exam.",
         "Either Maria or Tom is a doctor, but not both.",
     ),
-    # a formula is one line: whatever follows is chatter
-    decoding=Decoding(stop=("\n",)),
+    # a formula is one line: whatever follows is chatter; nor does it say the same twice on end, as the base does
+    decoding=Decoding(stop=("\n",), loop=32),
     few_shot=few_shot,
     strata={"complexity": _complexity, "depth": _depth},
     grammar=lambda options: ebnf(options.notation),

@@ -83,7 +83,9 @@ def test_a_name_that_holds_a_keyword_keeps_the_usual_notation():
     assert to_text(parse(from_words(to_text(formula)))) == to_text(formula)
 
 
-@pytest.mark.parametrize("text", ["all x: dog(x", "all x: dog(x))", "some: dog(x)", "all x: ", ")", "not", ""])
+@pytest.mark.parametrize(
+    "text", ["all x: dog(x", "all x: dog(x))", "some: dog(x)", "all x: ", ")", "not", ""]
+)
 def test_what_is_broken_is_an_error(text):
     assert answer(text).error is not None
 
