@@ -15,14 +15,20 @@ __all__ = ["answer", "few_shot", "prompt", "target"]
 
 
 def prompt(row: FolRow, options: Nl2FolConfig) -> list[Message]:
-    return [Message.of("system", options.instruction), Message.of("user", row.sentence)]
+    return [Message.of("system", options.instruction), Message.of("user", _opened(row.sentence, options))]
 
 
 def target(row: FolRow, options: Nl2FolConfig) -> Text:
     formula = parse(row.formula)
     if options.notation == "words":
-        return Text(to_words(formula, row.sentence))
+        return Text(_opened(to_words(formula, row.sentence), options))
     return Text(to_text(formula) if options.normalize else row.formula)
+
+
+def _opened(text: str, options: Nl2FolConfig) -> str:
+    """In words, with a space before the first one: to a tokenizer `Ana` at the start of a line and ` Ana` after a
+    word are different tokens, and only equal ones can be copied. Templates that trim their messages lose no more."""
+    return f" {text}" if options.notation == "words" else text
 
 
 def answer(text: str) -> Parsed:
