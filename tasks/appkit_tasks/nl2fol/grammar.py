@@ -31,7 +31,7 @@ term ::= [a-z] [A-Za-z0-9]{0,39}
 """
 # An `open` formula ends in a quantifier, which takes in whatever follows: it stands last, or in parentheses.
 _WORDS = """\
-root ::= body
+root ::= " "? body
 body ::= closed | open | ands | ors | xors | left (" implies " | " iff ") right
 left ::= closed | closed (" and " closed){1,15} | closed (" or " closed){1,15} | closed (" xor " closed){1,15}
 right ::= closed | open | ands | ors | xors
@@ -59,7 +59,7 @@ def ebnf(notation: Literal["symbols", "words"] = "symbols") -> str:
     That a variable is bound, that a name keeps one arity and the depth limit are beyond a context-free
     grammar.
 
-    With notation "words" it is what `wording.to_words` writes, and every string parses once `wording.from_words`
+    With notation "words" it is what `wording.to_words` writes, a space before it or not, and every string parses once `wording.from_words`
     has read it, but for names that hold a word like `and`.
     """
     return _WORDS if notation == "words" else _SYMBOLS

@@ -80,5 +80,5 @@ def test_the_generator_makes_the_generated_rows():
         )
     made = {(row["id"], row["sentence"], row["formula"]) for row in map(json.loads, done.stdout.splitlines())}
     shipped = {(row["id"], row["sentence"], row["formula"]) for row in TRAIN if "template" in row}
-    assert len(shipped) > 1000
+    assert len(shipped) >= 400
     assert shipped <= made
