@@ -29,10 +29,11 @@ variable ::= [u-z] [0-9]?
 predicate ::= [A-Z] [A-Za-z0-9]{0,39}
 term ::= [a-z] [A-Za-z0-9]{0,39}
 """
-# An `open` formula ends in a quantifier, which takes in whatever follows: it stands last, or in parentheses.
+# An `open` formula ends in a quantifier, which takes in whatever follows, as `implies` does: it stands last, or in
+# parentheses.
 _WORDS = """\
 root ::= " "? body
-body ::= closed | open | ands | ors | xors | left (" implies " | " iff ") right
+body ::= closed | open | ands | ors | xors | left " iff " right | left " implies " body
 left ::= closed | closed (" and " closed){1,15} | closed (" or " closed){1,15} | closed (" xor " closed){1,15}
 right ::= closed | open | ands | ors | xors
 ands ::= closed (" and " closed){0,14} " and " (closed | open)

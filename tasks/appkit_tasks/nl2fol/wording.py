@@ -3,9 +3,9 @@
 `∀x (Falcon(x) ∧ Perches(x, mountKarst) → ¬CanSoar(x))` is written as
 `all x: falcon(x) and perches(x, Mount Karst) implies not can soar(x)`. For a tokenizer ` falcon` in the formula is
 then the same token as in the sentence and can be copied; `Falcon` is spelt from other pieces, which a small model
-has to learn word by word, and `∀` from two bytes that mean nothing to it. A quantifier with a colon reaches to the
-end of the text or of the parenthesis around it, so that hardly a formula needs nested parentheses. Reading joins the
-words again; text in the usual notation is read unchanged.
+has to learn word by word, and `∀` from two bytes that mean nothing to it. A quantifier with a colon and `implies` reach to
+the end of the text or of the parenthesis around them, so that hardly a formula needs nested parentheses. Reading joins
+the words again; text in the usual notation is read unchanged.
 """
 
 from __future__ import annotations
@@ -81,7 +81,10 @@ def _write(formula: Formula, sentence: str) -> str:
             return f"some {variable.name}: {below(body, False)}"
         case And(parts) | Or(parts) | Xor(parts):
             inside: tuple[type, ...] = (And, Or, Xor, Implies, Iff)
-        case Implies(left_side, right_side) | Iff(left_side, right_side):
+        case Implies(premise, conclusion):
+            closed = isinstance(premise, Implies | Iff) or _reaches_on(premise)
+            return f"{below(premise, closed)}{_SIGNS[Implies]}{below(conclusion, False)}"
+        case Iff(left_side, right_side):
             parts, inside = (left_side, right_side), (Implies, Iff)
     last = len(parts) - 1
     return _SIGNS[type(formula)].join(
@@ -91,15 +94,15 @@ def _write(formula: Formula, sentence: str) -> str:
 
 
 def _reaches_on(formula: Formula) -> bool:
-    """Whether a quantifier at the formula's end would take in what is written behind it."""
+    """Whether a quantifier or an implication at the formula's end would take in what is written behind it."""
     match formula:
-        case ForAll() | Exists():
+        case ForAll() | Exists() | Implies():
             return True
         case Not(body):
             return isinstance(body, Not | ForAll | Exists) and _reaches_on(body)
         case And(parts) | Or(parts) | Xor(parts):
             return _reaches_on(parts[-1])
-        case Implies(_, right) | Iff(_, right):
+        case Iff(_, right):
             return _reaches_on(right)
         case _:
             return False
@@ -126,13 +129,16 @@ def _spaced(term: Term, sentence: str) -> str:
 
 def from_words(text: str) -> str:
     """The usual notation of a formula written in words: `can soar(` is `CanSoar(`, `Mount Karst` is `mountKarst`,
-    and `all x: …` is `∀x (…)` up to the end of the text or of the parenthesis around it."""
+    `all x: …` is `∀x (…)` and `A implies …` is `A → (…)`, up to the end of the text or of the parenthesis around it."""
     out: list[str] = []
-    waiting = [0]  # for each open parenthesis, and the whole text: how many quantifiers end with it
+    waiting = [0]  # for each open parenthesis, and the whole text: how many that reach on end with it
     for match in _TOKEN.finditer(text):
         found = match.group()
         if match["quantifier"]:
             out.append(f"{'∀' if found[0] == 'a' else '∃'}{match['variable']} (")
+            waiting[-1] += 1
+        elif found == "implies":
+            out.append("→ (")
             waiting[-1] += 1
         elif match["name"]:
             opens = match["opens"] or ""

@@ -40,6 +40,26 @@ PAIRS = [
         "( not some x: cat(x) and feeds( Tom, x)) implies not ( kind( Tom) and rich( Tom))",
     ),
     (
+        "A seed sprouts only if it is wet.",
+        "∀x (Seed(x) → (Sprouts(x) → Wet(x)))",
+        "all x: seed(x) implies sprouts(x) implies wet(x)",
+    ),
+    (
+        "A lamp is on if and only if it is hot.",
+        "∀x (Lamp(x) → (On(x) ↔ Hot(x)))",
+        "all x: lamp(x) implies on(x) iff hot(x)",
+    ),
+    (
+        "If it is so that Rex barks if he is wet, he barks.",
+        "(Wet(rex) → Barks(rex)) → Barks(rex)",
+        "( wet( Rex) implies barks( Rex)) implies barks( Rex)",
+    ),
+    (
+        "Rex barks just when he barks if he is wet.",
+        "Barks(rex) ↔ (Wet(rex) → Barks(rex))",
+        "barks( Rex) iff ( wet( Rex) implies barks( Rex))",
+    ),
+    (
         "It runs just when every door is shut or locked.",
         "∀x (Door(x) → Shut(x) ∨ Locked(x)) ↔ Runs(it)",
         "( all x: door(x) implies shut(x) or locked(x)) iff runs( It)",
