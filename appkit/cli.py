@@ -329,6 +329,32 @@ def _inputs(sentences: list[str] | None, file: Path | None) -> list[str | dict[s
 
 
 @app.command()
+def certify(
+    bundle: Annotated[Path, typer.Argument(help="Bundle or run directory.")],
+    engine: Annotated[
+        str, typer.Option(help="vllm, transformers, or auto: vllm if it is installed.")
+    ] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="float32, bfloat16, or auto: what the bundle was computed in.")
+    ] = "auto",
+    rows: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Test rows for the task's metric; none: all, which alone counts as a check."
+        ),
+    ] = None,
+) -> None:
+    """Check that an engine gives what training gave, and keep the certificate in the bundle."""
+    from appkit.certify import certify as run
+
+    _quiet_libraries()
+    certificate = run(bundle, engine=engine, dtype=dtype, rows=rows, say=print)
+    print(
+        f"certified for {certificate.engine} {certificate.version}, {certificate.dtype}: {certificate.file}"
+    )
+
+
+@app.command()
 def methods() -> None:
     """Adapter methods and what they are."""
     from appkit.plugins import load_method

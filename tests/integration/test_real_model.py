@@ -12,41 +12,30 @@ from appkit.bundle import read_manifest
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def result(tmp_path_factory):
-    return appkit.train(
-        task="nl2fol",
-        train={"name": "quick", "max_rows": 96, "trackers": []},
-        eval={"rows": 12, "quant_rows": 6, "few_shot": 2},
-        method={"rank": 8},
-        run_dir=str(tmp_path_factory.mktemp("real") / "run"),
-    )
-
-
 def curve(run_dir: Path) -> list[float]:
     entries = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     return [entry["loss"] for entry in entries if "loss" in entry]
 
 
-def test_the_loss_falls_far_below_the_base(result):
-    losses = curve(result.run_dir)
+def test_the_loss_falls_far_below_the_base(real):
+    losses = curve(real.run_dir)
     assert losses[0] > 1.5
     assert sum(losses[-3:]) / 3 < 0.9
 
 
-def test_answers_look_like_formulas(result):
-    assert sum("(" in prediction.text for prediction in result.adapter.predictions) >= 10
-    assert result.adapter.scores["BLEU"].interval.value > result.base.scores["BLEU"].interval.value
+def test_answers_look_like_formulas(real):
+    assert sum("(" in prediction.text for prediction in real.adapter.predictions) >= 10
+    assert real.adapter.scores["BLEU"].interval.value > real.base.scores["BLEU"].interval.value
 
 
-def test_the_bundle_answers_as_in_the_run(result):
-    specialist = appkit.load(result.bundle)
-    inputs = [record.value.sentence for record in result.adapter.records[:4]]
+def test_the_bundle_answers_as_in_the_run(real):
+    specialist = appkit.load(real.bundle)
+    inputs = [record.value.sentence for record in real.adapter.records[:4]]
     again = specialist.predict(inputs)
-    assert [one.text for one in again] == [one.text for one in result.adapter.predictions[:4]]
+    assert [one.text for one in again] == [one.text for one in real.adapter.predictions[:4]]
 
 
-def test_plain_peft_gives_the_recorded_log_probabilities(result):
+def test_plain_peft_gives_the_recorded_log_probabilities(real):
     """The bundle in PEFT's own hands, on the same NF4-rounded base, against the live model's record."""
     from peft import PeftModel
     from safetensors.torch import load_file
@@ -54,12 +43,12 @@ def test_plain_peft_gives_the_recorded_log_probabilities(result):
     from appkit.config import QuantConfig, model_config
     from appkit.models import load_base
 
-    manifest = read_manifest(result.bundle)
+    manifest = read_manifest(real.bundle)
     base = load_base(
         model_config("smollm2-135m").model_copy(update={"dtype": manifest["base"]["dtype"]}), QuantConfig()
     )
-    model = PeftModel.from_pretrained(base.model, str(result.bundle)).eval()
-    recorded = load_file(result.bundle / "reference.safetensors")
+    model = PeftModel.from_pretrained(base.model, str(real.bundle)).eval()
+    recorded = load_file(real.bundle / "reference.safetensors")
     start, got = 0, []
     for length, supervised in zip(recorded["lengths"].tolist(), recorded["supervised"].tolist(), strict=True):
         tokens = recorded["tokens"][start : start + length]

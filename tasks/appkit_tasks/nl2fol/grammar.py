@@ -60,7 +60,7 @@ def ebnf(notation: Literal["symbols", "words"] = "symbols") -> str:
     That a variable is bound, that a name keeps one arity and the depth limit are beyond a context-free
     grammar.
 
-    With notation "words" it is what `wording.to_words` writes, a space before it or not, and every string parses once `wording.from_words`
-    has read it, but for names that hold a word like `and`.
+    With notation "words" it is what `wording.to_words` writes, a space before it or not, and every string parses
+    once `wording.from_words` has read it, but for names that hold a word like `and`.
     """
     return _WORDS if notation == "words" else _SYMBOLS

@@ -3,9 +3,9 @@
 `∀x (Falcon(x) ∧ Perches(x, mountKarst) → ¬CanSoar(x))` is written as
 `all x: falcon(x) and perches(x, Mount Karst) implies not can soar(x)`. For a tokenizer ` falcon` in the formula is
 then the same token as in the sentence and can be copied; `Falcon` is spelt from other pieces, which a small model
-has to learn word by word, and `∀` from two bytes that mean nothing to it. A quantifier with a colon and `implies` reach to
-the end of the text or of the parenthesis around them, so that hardly a formula needs nested parentheses. Reading joins
-the words again; text in the usual notation is read unchanged.
+has to learn word by word, and `∀` from two bytes that mean nothing to it. A quantifier with a colon and `implies`
+reach to the end of the text or of the parenthesis around them, so that hardly a formula needs nested parentheses.
+Reading joins the words again; text in the usual notation is read unchanged.
 """
 
 from __future__ import annotations

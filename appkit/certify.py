@@ -1,0 +1,293 @@
+"""`appkit certify`: the engine gives what training gave.
+
+The engine is compared with `reference.safetensors`, which the live trained model wrote, never with a reload of the same
+files. A certificate is kept in `certificates/`, outside of the payload's sha, and is keyed by payload, base, engine and
+dtype.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+from appkit import bundle as bundles
+from appkit.cache import cache_dir, write_text
+from appkit.errors import AppkitError, BundleError, ConfigError
+from appkit.serving.engine import NULL, Canary, Engine
+
+__all__ = ["Certificate", "Check", "certify"]
+
+FP32_LIMIT = 1e-4
+"""nats, the largest difference of a log-probability that two fp32 computations may have"""
+NOISE = 2.0
+"""bf16: mean |engine - reference| in multiples of the training side's own bf16 noise"""
+SHARE = 0.1
+"""bf16: mean |engine - reference| as a share of mean |adapter - base|"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison; figure: what was found, in words. passed None: it could not be made, and figure says why."""
+
+    name: str
+    passed: bool | None
+    figure: str
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What an engine was shown to do with a bundle."""
+
+    bundle: str
+    base: str
+    engine: str
+    version: str
+    dtype: str
+    checks: tuple[Check, ...]
+    made_at: str
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed is not False for check in self.checks)
+
+    @property
+    def file(self) -> str:
+        """Where it is kept, below the bundle."""
+        return f"certificates/{self.engine}-{self.version}-{self.dtype}.json"
+
+
+def certify(
+    path: str | Path,
+    *,
+    engine: str = "auto",
+    dtype: str = "auto",
+    rows: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Certificate:
+    """Check a bundle (or a run's) in an engine; the certificate is kept in the bundle if every check passes.
+
+    engine: "vllm", "transformers", or "auto": vLLM if it is installed. dtype: "float32", "bfloat16", or "auto": the one
+    the bundle was computed in. rows: how many test rows the task's metric is measured on; None: all, the only number
+    that counts as a check; 0 leaves it out. `say` receives each check with its figure.
+
+    Raises BundleError for a bundle that is damaged or fails a check, with the reason; RunError when the engine does
+    not run; ModelError when the base cannot be had; ConfigError for an unknown engine or dtype.
+    """
+    from appkit.serving.vllm import installed_version
+
+    for name, value, known in (
+        ("engine", engine, ("auto", "vllm", "transformers")),
+        ("dtype", dtype, ("auto", "float32", "bfloat16")),
+    ):
+        if value not in known:
+            raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    subject = _Subject(bundles.find(Path(path)))
+    chosen = ("vllm" if installed_version() else "transformers") if engine == "auto" else engine
+    checks = list(_told(subject.on_disk(chosen), say))
+    with subject.started(chosen, subject.manifest["base"]["dtype"] if dtype == "auto" else dtype) as running:
+        checks += _told(_behaviour(subject, running, rows), say)
+    certificate = Certificate(
+        subject.manifest["sha"],
+        subject.manifest["base"]["fingerprint"],
+        running.name,
+        running.version,
+        running.dtype,
+        tuple(checks),
+        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    if not certificate.passed:
+        failed = next(check for check in checks if check.passed is False)
+        raise BundleError(
+            f"{subject.path} does not give in {running.name} {running.version} ({running.dtype}) what training gave: "
+            f"{failed.name}: {failed.figure}; copy the bundle again, or train it anew"
+        )
+    text = json.dumps(asdict(certificate), indent=1, ensure_ascii=False) + "\n"
+    write_text(subject.path / certificate.file, text)
+    return certificate
+
+
+def _told(checks: Iterator[Check], say: Callable[[str], None]) -> Iterator[Check]:
+    for check in checks:
+        mark = "n/a " if check.passed is None else "ok  " if check.passed else "FAIL"
+        say(f"{mark} {check.name}: {check.figure}")
+        yield check
+
+
+class _Subject:
+    """A bundle, its base and what the trained model recorded."""
+
+    def __init__(self, path: Path) -> None:
+        from safetensors.torch import load_file
+
+        from appkit.chat import Chat
+        from appkit.config import build_run_config
+        from appkit.models import load_config, locate
+        from appkit.plugins import load_task
+        from appkit.serving.structure import linear_shapes, read_adapter
+
+        self.path = path
+        self.manifest = bundles.read_manifest(path)
+        self.config = build_run_config(self.manifest["config"])
+        self.task = load_task(self.config.task.name)
+        self.adapter = read_adapter(path)
+        self.base = locate(self.config.model)
+        self.linear = linear_shapes(load_config(self.base))
+        self.chat = Chat.at(self.base)
+        self.recorded = load_file(path / "reference.safetensors")
+
+    def on_disk(self, engine: str) -> Iterator[Check]:
+        """What is known before any engine starts. Raises BundleError where starting one would tell nothing."""
+        from appkit.models import fingerprint
+        from appkit.serving.structure import faults
+
+        yield Check("files", True, f"{len(self.manifest['files'])} have their sha256")  # read_manifest looked
+        wanted = self.manifest["base"]
+        if (found := fingerprint(self.base, wanted["dtype"]).base) != wanted["fingerprint"]:
+            raise BundleError(
+                f"{self.path} was trained on {wanted['id']} with fingerprint {wanted['fingerprint'][:19]}…, this "
+                f"machine's has {found[:19]}…; pull the base that the bundle names, or train it anew"
+            )
+        yield Check("base", True, f"{wanted['name']}, {found[:19]}…")
+        if wrong := list(faults(self.adapter, self.linear, engine)):
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            raise BundleError(
+                f"{self.path} does not fit its base in {engine}: {wrong[0]}{more}; train it anew"
+            )
+        yield Check(
+            "structure", True, f"{len(self.adapter.modules)} modules of rank {self.adapter.rank} fit the base"
+        )
+        yield self._tokens()
+
+    def _tokens(self) -> Check:
+        """The pack's examples through this base's template, against the recorded ids."""
+        for text, canary in zip(self.task.examples, self.canaries, strict=True):
+            prompt = self.chat.prompt(self.task.prompt(self.task.input_row(text), self.config.task))
+            if tuple(prompt) != canary.tokens[: canary.supervised]:
+                return Check("token ids", False, f"the prompt of {text!r} has other tokens than in training")
+        if (found := self.chat.fingerprint()) != self.manifest["template"]:
+            return Check("token ids", False, f"the chat template is another one ({found[:19]}…)")
+        return Check("token ids", True, f"equal in {len(self.canaries)} prompts")
+
+    @cached_property
+    def canaries(self) -> list[Canary]:
+        """Prompts, and the answers that the trained model gave."""
+        tokens, start, found = self.recorded["tokens"].tolist(), 0, []
+        lengths, places = self.recorded["lengths"].tolist(), self.recorded["supervised"].tolist()
+        for length, supervised in zip(lengths, places, strict=True):
+            found.append(Canary(tuple(tokens[start : start + length]), supervised))
+            start += length
+        return found
+
+    @contextmanager
+    def started(self, engine: str, dtype: str) -> Iterator[Engine]:
+        """The engine, running over the weights that the adapter was trained on."""
+        from appkit.serving.engine import served_base
+
+        base = served_base(self.config.model, self.config.quant, self.base)
+        if engine == "transformers":
+            from appkit.serving.local import TransformersEngine
+
+            yield TransformersEngine(base, {"subject": self.path}, dtype=dtype)
+            return
+        from appkit.serving.vllm import VllmEngine, null_adapter
+
+        module = min(self.adapter.modules)
+        with tempfile.TemporaryDirectory(prefix="appkit-null-") as folder:
+            zeros = null_adapter(Path(folder), module, self.linear[module])
+            with VllmEngine(
+                base,
+                {"subject": self.path.resolve(), NULL: zeros},
+                dtype=dtype,
+                rank=self.adapter.rank,
+                targets=sorted({name.rpartition(".")[2] for name in self.adapter.modules}),
+                log=cache_dir() / "logs" / f"certify-{self.manifest['sha'][:12]}.log",
+            ) as running:
+                yield running
+
+
+def _behaviour(subject: _Subject, engine: Engine, rows: int | None) -> Iterator[Check]:
+    """What the engine computes, against what the trained model recorded."""
+    import torch
+
+    canaries = subject.canaries
+    recorded = {name: values.double() for name, values in subject.recorded.items()}
+    found = {
+        name: torch.tensor(engine.log_probabilities(adapter, canaries), dtype=torch.float64)
+        for name, adapter in (("base", NULL), ("adapter", "subject"))
+    }
+    exact = engine.dtype == subject.manifest["base"]["dtype"] == "float32"
+    effect = (recorded["adapter"] - recorded["base"]).abs().mean()
+    noise = (recorded["adapter_bf16"] - recorded.get("adapter_fp32", recorded["base"])).abs().mean()
+    for name in ("base", "adapter"):
+        apart = (found[name] - recorded[name]).abs()
+        if exact:
+            kind, off, limit = "largest", float(apart.max()), FP32_LIMIT
+        else:
+            kind, off, limit = (
+                "mean",
+                float(apart.mean()),
+                float(torch.minimum(NOISE * noise, SHARE * effect)),
+            )
+        figure = f"{kind} difference {off:.1e} nats over {len(apart)} tokens, limit {limit:.1e}"
+        yield Check(f"log-probabilities, {name}", off <= limit, figure)
+    moved = (found["adapter"] - found["base"]).abs().mean()
+    share = float(moved / effect)
+    yield Check(
+        "the adapter acts",
+        0.5 < share < 2,
+        f"it moves log-probabilities by {share:.2f} of what it did in training",
+    )
+    prompts = [canary.tokens[: canary.supervised] for canary in canaries]
+    stop = subject.chat.stops(subject.config.decoding.stop)
+    cap = int(subject.manifest["decoding"]["cap"])
+    answers = engine.continuations("subject", prompts, stop, cap)
+    same = sum(
+        answer == tuple(token for token in canary.tokens[canary.supervised :] if token not in stop)
+        for answer, canary in zip(answers, canaries, strict=True)
+    )
+    figure = f"{same} of {len(canaries)} greedy ones equal{'' if exact else ', which is not asked of bf16'}"
+    yield Check("answers", same == len(canaries) if exact else None, figure)
+    yield _metric(subject, engine, stop, cap, rows)
+
+
+def _metric(subject: _Subject, engine: Engine, stop: frozenset[int], cap: int, rows: int | None) -> Check:
+    """The task's own metric through the engine: what was recorded must lie in its interval.
+
+    Of fewer rows than were recorded it is told only: other rows have other scores.
+    """
+    from appkit.data import fingerprint, load_splits, subset
+    from appkit.evaluation import score
+    from appkit.generate import cut_loop
+    from appkit.task import Prediction
+
+    task, config = subject.task, subject.config
+    name = f"metric {task.primary}"
+    if rows == 0:
+        return Check(name, None, "left out (rows=0)")
+    try:
+        test = load_splits(task, config.task, config.data).test
+    except AppkitError as error:
+        return Check(name, None, f"not measured, the test rows are not here: {error}")
+    records = subset(test, config.eval.rows) if config.eval.rows else list(test)
+    if fingerprint(records) != subject.manifest["data"]["test"]:
+        return Check(name, None, "not measured, the test rows are not those of the bundle")
+    chosen = subset(records, rows) if rows else records
+    prompts = [subject.chat.prompt(task.prompt(record.value, config.task)) for record in chosen]
+    predictions = []
+    for tokens in engine.continuations("subject", prompts, stop, cap):
+        kept = cut_loop(tokens, config.decoding.loop)
+        text = subject.chat.decode(kept).strip()
+        predictions.append(
+            Prediction(text, task.parse(text), len(kept), len(kept) >= cap or len(kept) < len(tokens))
+        )
+    found = score(task, chosen, predictions, 1000)[task.primary].interval
+    recorded = subject.manifest["metrics"]["adapter"]["metrics"][task.primary]["value"]
+    fits = found.low - 1e-9 <= recorded <= found.high + 1e-9 if len(chosen) == len(records) else None
+    figure = f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}] on {len(chosen)} rows, recorded {recorded:.3f}"
+    return Check(name, fits, figure)

@@ -1,0 +1,150 @@
+"""What an engine would not tell: whether an adapter's tensors belong to the base, and all of them.
+
+vLLM answers 200 and computes something else for an adapter with other shapes or with layers that the base does not
+have, and an adapter that lacks a layer simply does less. Names, shapes, layer count, rank and PEFT's options are
+therefore compared with the base's configuration first; it takes milliseconds and no weights.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from appkit.adapters.lora.config import ENGINE_RANKS
+
+__all__ = ["Adapter", "faults", "linear_shapes", "read_adapter"]
+
+_TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A PEFT adapter on disk: its configuration, and the shape of each tensor by name."""
+
+    config: Mapping[str, Any]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @property
+    def rank(self) -> int:
+        """The largest rank of a module."""
+        return max([int(self.config["r"]), *map(int, (self.config.get("rank_pattern") or {}).values())])
+
+    @property
+    def modules(self) -> set[str]:
+        """The base's modules that it changes."""
+        return {match["module"] for name in self.shapes if (match := _TENSOR.fullmatch(name))}
+
+
+def read_adapter(path: Path) -> Adapter:
+    """Read a directory in PEFT's form, without its weights.
+
+    Raises BundleError when a file is missing, cut short, or not what its name says.
+    """
+    from appkit.errors import BundleError
+
+    try:
+        config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+        with (path / "adapter_model.safetensors").open("rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            header = json.loads(handle.read(length)) if length < 100_000_000 else None
+        if not isinstance(config, dict) or not isinstance(header, dict):
+            raise ValueError("not an object")
+        header.pop("__metadata__", None)
+        return Adapter(config, {name: tuple(tensor["shape"]) for name, tensor in header.items()})
+    except FileNotFoundError as error:
+        raise BundleError(f"{error.filename} is missing; copy the bundle again") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"the adapter in {path} cannot be read: {error}; copy the bundle again") from None
+
+
+def linear_shapes(architecture: Any) -> dict[str, tuple[int, int]]:
+    """Every linear layer of the causal LM that a transformers configuration describes: name -> (out, in)."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(architecture)
+    return {
+        name: (module.out_features, module.in_features)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+
+
+def faults(adapter: Adapter, linear: Mapping[str, tuple[int, int]], engine: str = "vllm") -> Iterator[str]:
+    """Each reason why `engine` would refuse the adapter or compute something else; none: it fits the base."""
+    if engine == "vllm":
+        yield from _features(adapter)
+    pairs: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, shape in adapter.shapes.items():
+        if match := _TENSOR.fullmatch(name):
+            pairs.setdefault(match["module"], {})[match["side"]] = shape
+        elif engine == "vllm" or "lora_" not in name:
+            yield f"tensor {name} is none of a plain LoRA's (…lora_A.weight, …lora_B.weight)"
+    for module, pair in sorted(pairs.items()):
+        yield from _pair(module, pair, linear.get(module), adapter)
+    wanted = {name for name in linear if _targeted(name, adapter.config)}
+    for module in sorted(wanted - pairs.keys()):
+        yield f"{module} is a target of adapter_config.json, but no tensor is there for it"
+    for module in sorted((pairs.keys() & linear.keys()) - wanted):
+        yield f"{module} has tensors, but adapter_config.json does not name it as a target"
+
+
+def _pair(
+    module: str, pair: Mapping[str, tuple[int, ...]], base: tuple[int, int] | None, adapter: Adapter
+) -> Iterator[str]:
+    if base is None:
+        yield f"the base has no linear layer {module}: an adapter of another base, or of one with more layers"
+        return
+    if missing := {"A", "B"} - pair.keys():
+        yield f"{module} lacks lora_{missing.pop()}"
+        return
+    rank = _rank(module, adapter.config)
+    for side, shape, expected in (("A", pair["A"], (rank, base[1])), ("B", pair["B"], (base[0], rank))):
+        if shape != expected:
+            yield f"{module}.lora_{side} has shape {shape}, base and rank ask for {expected}"
+
+
+def _features(adapter: Adapter) -> Iterator[str]:
+    """PEFT's options that vLLM 0.32 refuses, or ignores."""
+    config = adapter.config
+    refused = {
+        "use_dora": "DoRA",
+        "lora_bias": "biases in the factors",
+        "layer_replication": "replicated layers",
+        "modules_to_save": "whole modules beside the factors",
+        "trainable_token_indices": "trained tokens",
+        "fan_in_fan_out": "transposed weights",
+        "alora_invocation_tokens": "activated LoRA",
+    }
+    for key, what in refused.items():
+        if config.get(key):
+            yield f"{key}={config[key]!r}: vLLM loads no adapter with {what}"
+    if config.get("bias", "none") != "none":
+        yield f"bias={config['bias']!r}: vLLM loads no adapter with trained biases"
+    if adapter.rank > ENGINE_RANKS[-1]:
+        yield f"rank {adapter.rank} is above vLLM's limit, {ENGINE_RANKS[-1]}"
+
+
+def _rank(module: str, config: Mapping[str, Any]) -> int:
+    for pattern, rank in (config.get("rank_pattern") or {}).items():
+        if re.fullmatch(rf"(.*\.)?{pattern}", module):
+            return int(rank)
+    return int(config["r"])
+
+
+def _targeted(module: str, config: Mapping[str, Any]) -> bool:
+    """Whether PEFT puts factors on the module: a name's end, or a regular expression, minus what is excluded."""
+    targets, layers = config.get("target_modules") or (), config.get("layers_to_transform")
+    if isinstance(targets, str):
+        return re.fullmatch(targets, module) is not None
+    if not any(module == target or module.endswith(f".{target}") for target in targets):
+        return False
+    if layers is None:
+        return True
+    found = re.search(r"\.(\d+)\.", module)
+    return found is not None and int(found[1]) in ([layers] if isinstance(layers, int) else layers)

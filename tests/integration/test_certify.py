@@ -1,0 +1,170 @@
+"""Certification lets a sound bundle pass and catches planted faults whose hashes were made again."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Project
+from forked import Commands
+from safetensors.torch import load_file, save_file
+
+from appkit import bundle as bundles
+from appkit.certify import certify
+from appkit.checkpoint import file_sha256
+from appkit.errors import BundleError, ModelError
+
+Tensors = dict[str, torch.Tensor]
+Q = "base_model.model.model.layers.1.self_attn.q_proj"
+
+
+@pytest.fixture
+def bundle(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: Commands) -> Path:
+    monkeypatch.setenv("APPKIT_CACHE", str(tmp_path / "cache"))
+    return Path(shutil.copytree(trained / "bundle", tmp_path / "bundle"))
+
+
+def remake(bundle: Path) -> None:
+    """Let the hashes tell nothing: what was planted must betray itself."""
+    manifest = json.loads((bundle / "appkit.json").read_text())
+    manifest["files"] = {name: file_sha256(bundle / name) for name in manifest["files"]}
+    manifest["sha"] = bundles.payload_sha(manifest["files"])
+    (bundle / "appkit.json").write_text(json.dumps(manifest))
+
+
+def with_tensors(change: Callable[[Tensors], Tensors]) -> Callable[[Path], None]:
+    def plant(bundle: Path) -> None:
+        file = bundle / "adapter_model.safetensors"
+        save_file(change(load_file(file)), file, metadata={"format": "pt"})
+
+    return plant
+
+
+def with_config(**values: Any) -> Callable[[Path], None]:
+    def plant(bundle: Path) -> None:
+        file = bundle / "adapter_config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+    return plant
+
+
+def doubled_alpha(bundle: Path) -> None:
+    alpha = json.loads((bundle / "adapter_config.json").read_text())["lora_alpha"]
+    with_config(lora_alpha=2 * alpha)(bundle)
+
+
+def swapped(tensors: Tensors) -> Tensors:
+    """q_proj is square, so that only the numbers betray it."""
+    A, B = tensors[f"{Q}.lora_A.weight"], tensors[f"{Q}.lora_B.weight"]
+    return tensors | {f"{Q}.lora_A.weight": B.T.contiguous(), f"{Q}.lora_B.weight": A.T.contiguous()}
+
+
+def other_numbers(tensors: Tensors) -> Tensors:
+    """What an adapter of another base of the same shape looks like."""
+    torch.manual_seed(0)
+    return {name: torch.randn_like(tensor) * tensor.std() for name, tensor in tensors.items()}
+
+
+def unconverted(tensors: Tensors) -> Tensors:
+    """As PiSSA leaves it: factors that hold a part of the base, which the plain base still has."""
+    return {name: tensor + 0.3 for name, tensor in tensors.items()}
+
+
+FAULTS = {
+    "renamed tensors": (
+        with_tensors(lambda t: {name.replace("layers.", "blocks."): v for name, v in t.items()}),
+        "the base has no linear layer model.blocks",
+    ),
+    "another base's shape": (
+        with_tensors(lambda t: {name: v.repeat(1, 2) if "lora_A" in name else v for name, v in t.items()}),
+        "base and rank ask for",
+    ),
+    "more layers": (
+        with_tensors(lambda t: t | {n.replace("layers.1.", "layers.9."): v.clone() for n, v in t.items()}),
+        "the base has no linear layer model.layers.9",
+    ),
+    "a missing layer": (
+        with_tensors(lambda t: {name: v for name, v in t.items() if "layers.1." not in name}),
+        "no tensor is there for it",
+    ),
+    "half a pair": (
+        with_tensors(lambda t: {name: v for name, v in t.items() if name != f"{Q}.lora_B.weight"}),
+        "lacks lora_B",
+    ),
+    "swapped A and B": (with_tensors(swapped), "log-probabilities, adapter"),
+    "another base's numbers": (with_tensors(other_numbers), "log-probabilities, adapter"),
+    "doubled alpha": (doubled_alpha, "log-probabilities, adapter"),
+    "an adapter of zeros": (
+        with_tensors(lambda t: {name: torch.zeros_like(v) for name, v in t.items()}),
+        "log-probabilities, adapter",
+    ),
+    "unconverted PiSSA": (with_tensors(unconverted), "log-probabilities, adapter"),
+}
+
+
+def test_a_sound_bundle_passes_and_gets_its_certificate(bundle: Path) -> None:
+    said: list[str] = []
+    certificate = certify(bundle, engine="transformers", say=said.append)
+    assert certificate.passed
+    (file,) = (bundle / "certificates").iterdir()
+    kept = json.loads(file.read_text())
+    assert (kept["engine"], kept["dtype"]) == ("transformers", "float32")
+    assert kept["bundle"] == bundles.read_manifest(bundle)["sha"]  # outside of the payload: still whole
+    checks = {check["name"]: check for check in kept["checks"]}
+    assert checks["log-probabilities, adapter"]["passed"]
+    assert checks["answers"]["figure"] == "3 of 3 greedy answers equal"
+    assert checks["metric strict"]["passed"]
+    assert sum(line.startswith("ok") for line in said) == len(checks)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_caught(bundle: Path, fault: str) -> None:
+    plant, reason = FAULTS[fault]
+    plant(bundle)
+    remake(bundle)
+    with pytest.raises(BundleError, match=reason):
+        certify(bundle, engine="transformers", rows=0)
+    assert not (bundle / "certificates").exists()
+
+
+def test_another_chat_template_is_caught(bundle: Path, project: Project, tmp_path: Path) -> None:
+    """The base's weights are the same, its template is not; the fingerprint is made to fit."""
+    base = Path(shutil.copytree(project.folder / "base", tmp_path / "base"))
+    template = base / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<|im_end|>", "<|im_end|> "))
+    from appkit.models import fingerprint
+
+    manifest = json.loads((bundle / "appkit.json").read_text())
+    manifest["config"]["model"] |= {"id": str(base), "name": str(base), "fingerprint": None}
+    manifest["base"]["fingerprint"] = fingerprint(base, "float32").base
+    (bundle / "appkit.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="token ids"):
+        certify(bundle, engine="transformers", rows=0)
+
+
+def test_another_base_is_refused(bundle: Path) -> None:
+    manifest = json.loads((bundle / "appkit.json").read_text())
+    manifest["base"]["fingerprint"] = "sha256:" + "0" * 64
+    (bundle / "appkit.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="pull the base"):
+        certify(bundle, engine="transformers", rows=0)
+
+
+def test_a_base_in_8_bits_is_refused_with_the_remedy(bundle: Path) -> None:
+    manifest = json.loads((bundle / "appkit.json").read_text())
+    manifest["config"]["quant"]["name"] = "int8"
+    (bundle / "appkit.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match="quant=nf4"):
+        certify(bundle, engine="transformers", rows=0)
+
+
+def test_a_cut_file_and_a_changed_byte_are_caught_by_the_hashes(bundle: Path) -> None:
+    file = bundle / "adapter_model.safetensors"
+    whole = file.read_bytes()
+    for broken in (whole[:-7], whole[:-7] + bytes([whole[-7] ^ 1]) + whole[-6:]):
+        file.write_bytes(broken)
+        with pytest.raises(BundleError, match="was changed after it was written"):
+            certify(bundle, engine="transformers", rows=0)

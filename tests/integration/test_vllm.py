@@ -1,0 +1,53 @@
+"""The real base in the real vLLM: a sound bundle passes, one that behaves otherwise does not."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_certify import doubled_alpha, remake
+
+from appkit import bundle as bundles
+from appkit.certify import certify
+from appkit.errors import BundleError, RunError
+from appkit.serving.vllm import VllmEngine, installed_version
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        installed_version() is None and not os.environ.get("CI"), reason="vLLM is not here; make serve-setup"
+    ),
+]
+
+
+def test_what_vllm_gives_is_what_training_gave(real: Any) -> None:
+    certificate = certify(real.bundle, engine="vllm", dtype="float32")
+    assert (certificate.engine, certificate.version) == ("vllm", installed_version())
+    checks = {check.name: check for check in certificate.checks}
+    assert checks["log-probabilities, adapter"].passed
+    assert checks["metric strict"].passed
+    kept = json.loads((real.bundle / certificate.file).read_text())
+    assert kept["bundle"] == bundles.read_manifest(real.bundle)["sha"]
+
+
+def test_a_planted_fault_betrays_itself_in_vllm(real: Any, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(real.bundle, tmp_path / "bundle"))
+    shutil.rmtree(bundle / "certificates", ignore_errors=True)
+    doubled_alpha(bundle)
+    remake(bundle)
+    with pytest.raises(BundleError, match="log-probabilities, adapter"):
+        certify(bundle, engine="vllm", dtype="float32", rows=0)
+    assert not (bundle / "certificates").exists()
+
+
+def test_an_engine_that_does_not_start_says_why_and_leaves_no_process(tmp_path: Path) -> None:
+    engine = VllmEngine(
+        tmp_path / "no-model", {}, dtype="float32", rank=8, targets=["q_proj"], log=tmp_path / "log"
+    )
+    with pytest.raises(RunError, match=r"vLLM ended with code \d+ before it answered: .*no-model"), engine:
+        pass
+    assert engine.process is not None
+    with pytest.raises(ProcessLookupError):
+        os.killpg(engine.process.pid, 0)
