@@ -49,17 +49,17 @@ def verdict(task: Task, compared: stats.Comparison, a: str, b: str) -> str:
     gain = compared.difference if task.metric(task.primary).higher_is_better else -compared.difference
     spread = f"{task.primary} {compared.difference:+.3f}, 95 % interval {compared.low:+.3f} to {compared.high:+.3f}"
     if compared.p < 0.05 and gain > 0:
-        return f"{b} is better than {a}: {spread}, p = {_p(compared.p)}, n = {compared.n}."
+        return f"{b} is better than {a}: {spread}, p {_p(compared.p)}, n = {compared.n}."
     if compared.p < 0.05:
-        return f"{b} is WORSE than {a}: {spread}, p = {_p(compared.p)}, n = {compared.n}."
+        return f"{b} is WORSE than {a}: {spread}, p {_p(compared.p)}, n = {compared.n}."
     return (
-        f"A difference between {b} and {a} is not shown: {spread}, p = {_p(compared.p)}; "
+        f"A difference between {b} and {a} is not shown: {spread}, p {_p(compared.p)}; "
         f"with n = {compared.n} a true difference of {compared.detectable:.3f} would be found four times in five."
     )
 
 
 def _p(p: float) -> str:
-    return f"{p:.4f}" if p >= 0.001 else "< 0.001"
+    return f"= {p:.4f}" if p >= 0.001 else "< 0.001"
 
 
 def table(columns: Sequence[Evaluation]) -> tuple[list[str], list[list[str]]]:
@@ -129,7 +129,12 @@ def report(
             markdown_table(
                 ["metric", "difference", "95 % interval", "p"],
                 [
-                    [name, f"{c.difference:+.3f}", f"{c.low:+.3f} to {c.high:+.3f}", _p(c.p)]
+                    [
+                        name,
+                        f"{c.difference:+.3f}",
+                        f"{c.low:+.3f} to {c.high:+.3f}",
+                        _p(c.p).removeprefix("= "),
+                    ]
                     for name, c in compared.items()
                 ],
             )
