@@ -106,15 +106,8 @@ class VllmEngine:
         words = [
             *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(self.base)),
             *("--served-model-name", "base", "--host", "127.0.0.1", "--port", str(self.port)),
-            *(
-                "--dtype",
-                self.dtype,
-                "--enable-lora",
-                "--max-loras",
-                str(slots),
-                "--max-cpu-loras",
-                str(slots),
-            ),
+            *("--dtype", self.dtype, "--enable-lora"),
+            *("--max-loras", str(slots), "--max-cpu-loras", str(slots)),
             *("--max-lora-rank", str(next(rank for rank in ENGINE_RANKS if rank >= self.rank))),
             *("--lora-target-modules", *self.targets, "--max-logprobs", "1", "--enforce-eager"),
             *("--lora-modules", *(f"{name}={path}" for name, path in self.adapters.items())),
@@ -126,7 +119,9 @@ class VllmEngine:
             "HF_HUB_OFFLINE": "1",
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0",
         }
-        environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"0-{len(os.sched_getaffinity(0)) - 1}")
+        # by default it keeps a core back
+        cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+        environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", cores)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as output:
             # a session of its own: ctrl-C reaches us first, and its children can be ended with it

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_certify import doubled_alpha, remake
+from planted import doubled_alpha, remake
 
 from appkit import bundle as bundles
 from appkit.certify import certify
