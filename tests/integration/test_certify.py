@@ -63,7 +63,7 @@ def test_a_sound_bundle_passes_and_gets_its_certificate(bundle: Path) -> None:
     assert kept["bundle"] == bundles.read_manifest(bundle)["sha"]  # outside of the payload: still whole
     checks = {check["name"]: check for check in kept["checks"]}
     assert checks["log-probabilities, adapter"]["passed"]
-    assert checks["answers"]["figure"] == "3 of 3 greedy answers equal"
+    assert checks["answers"]["figure"] == "3 of 3 greedy ones equal"
     assert checks["metric strict"]["passed"]
     assert sum(line.startswith("ok") for line in said) == len(checks)
 
