@@ -110,9 +110,10 @@ class VllmEngine:
             *("--max-loras", str(slots), "--max-cpu-loras", str(slots)),
             *("--max-lora-rank", str(next(rank for rank in ENGINE_RANKS if rank >= self.rank))),
             *("--lora-target-modules", *self.targets, "--max-logprobs", "1", "--enforce-eager"),
-            *("--lora-modules", *(f"{name}={path}" for name, path in self.adapters.items())),
             "--no-enable-log-requests",
         ]
+        if self.adapters:
+            words += ["--lora-modules", *(f"{name}={path}" for name, path in self.adapters.items())]
         environment = os.environ | {
             "VLLM_CPU_KVCACHE_SPACE": str(self.cache_gib),
             "VLLM_NO_USAGE_STATS": "1",
