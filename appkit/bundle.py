@@ -25,6 +25,7 @@ from appkit.errors import BundleError, ConfigError
 
 if TYPE_CHECKING:
     from appkit.adapters import Exported
+    from appkit.batching import Example
     from appkit.chat import Chat
     from appkit.config import RunConfig
     from appkit.task import Prediction, Task
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Manifest",
     "Specialist",
+    "canaries",
     "eval_config",
     "find",
     "input_row",
@@ -106,6 +108,17 @@ def reference(
     if torch.equal(tensors["adapter"], tensors["base"]):
         raise BundleError("the adapter changes nothing: its log-probabilities equal the base's; train longer")
     return tensors, {"dtype": str(next(model.parameters()).dtype), "rows": str(len(rows))}
+
+
+def canaries(tensors: Mapping[str, Any]) -> list[Example]:
+    """The prompts of a `reference`, each with the answer that the trained model gave."""
+    from appkit.batching import Example
+
+    tokens, start, found = tensors["tokens"].tolist(), 0, []
+    for length, supervised in zip(tensors["lengths"].tolist(), tensors["supervised"].tolist(), strict=True):
+        found.append(Example(tuple(tokens[start : start + length]), supervised))
+        start += length
+    return found
 
 
 @contextmanager

@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 
 from appkit import bundle as bundles
 from appkit.cache import cache_dir, write_text
 from appkit.errors import AppkitError, BundleError, ConfigError
-from appkit.serving.engine import NULL, Canary, Engine
+from appkit.serving.engine import NULL, Engine
 
 __all__ = ["Certificate", "Check", "certify"]
 
@@ -140,6 +139,7 @@ class _Subject:
         self.linear = linear_shapes(load_config(self.base))
         self.chat = Chat.at(self.base)
         self.recorded = load_file(path / "reference.safetensors")
+        self.canaries = bundles.canaries(self.recorded)
 
     def on_disk(self, engine: str) -> Iterator[Check]:
         """What is known before any engine starts. Raises BundleError where starting one would tell nothing."""
@@ -173,16 +173,6 @@ class _Subject:
         if (found := self.chat.fingerprint()) != self.manifest["template"]:
             return Check("token ids", False, f"the chat template is another one ({found[:19]}…)")
         return Check("token ids", True, f"equal in {len(self.canaries)} prompts")
-
-    @cached_property
-    def canaries(self) -> list[Canary]:
-        """Prompts, and the answers that the trained model gave."""
-        tokens, start, found = self.recorded["tokens"].tolist(), 0, []
-        lengths, places = self.recorded["lengths"].tolist(), self.recorded["supervised"].tolist()
-        for length, supervised in zip(lengths, places, strict=True):
-            found.append(Canary(tuple(tokens[start : start + length]), supervised))
-            start += length
-        return found
 
     @contextmanager
     def started(self, engine: str, dtype: str) -> Iterator[Engine]:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from appkit.config import ModelConfig, QuantConfig
 from appkit.errors import ModelError
 
-__all__ = ["NULL", "Canary", "Engine", "served_base"]
+if TYPE_CHECKING:
+    from appkit.batching import Example
+
+__all__ = ["NULL", "Engine", "served_base"]
 
 NULL = "null"
 """The adapter that changes nothing: base traffic goes through it, see `vllm.null_adapter`."""
-
-
-@dataclass(frozen=True)
-class Canary:
-    """Token ids of a prompt and the trained model's answer; `supervised` is the place of the first answered one."""
-
-    tokens: tuple[int, ...]
-    supervised: int
 
 
 class Engine(Protocol):
@@ -32,7 +26,7 @@ class Engine(Protocol):
     version: str
     dtype: str
 
-    def log_probabilities(self, adapter: str, sequences: Sequence[Canary]) -> list[float]:
+    def log_probabilities(self, adapter: str, sequences: Sequence[Example]) -> list[float]:
         """Of each answered token, in nats, sequence after sequence."""
 
     def continuations(

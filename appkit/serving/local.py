@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from appkit.serving.engine import NULL, Canary
+from appkit.serving.engine import NULL
+
+if TYPE_CHECKING:
+    from appkit.batching import Example
 
 __all__ = ["TransformersEngine"]
 
@@ -43,11 +46,11 @@ class TransformersEngine:
         attention.use(plain)
         self.model.eval()
 
-    def log_probabilities(self, adapter: str, sequences: Sequence[Canary]) -> list[float]:
-        from appkit.batching import Example, collate
+    def log_probabilities(self, adapter: str, sequences: Sequence[Example]) -> list[float]:
+        from appkit.batching import collate
         from appkit.heads import lm
 
-        batch = collate([Example(one.tokens, one.supervised) for one in sequences], self.device)
+        batch = collate(sequences, self.device)
         with self._using(adapter):
             return [float(value) for value in -lm.token_losses(self.model, batch)]
 

@@ -21,11 +21,13 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from appkit.adapters.lora.config import ENGINE_RANKS
 from appkit.errors import RunError
-from appkit.serving.engine import Canary
+
+if TYPE_CHECKING:
+    from appkit.batching import Example
 
 __all__ = ["VllmEngine", "installed_version", "null_adapter"]
 
@@ -191,7 +193,7 @@ class VllmEngine:
         except OSError as error:
             raise RunError(f"vLLM went away: {error}{self._tail()}") from None
 
-    def log_probabilities(self, adapter: str, sequences: Sequence[Canary]) -> list[float]:
+    def log_probabilities(self, adapter: str, sequences: Sequence[Example]) -> list[float]:
         found: list[float] = []
         for one in sequences:
             body = {"prompt": list(one.tokens), "max_tokens": 1, "prompt_logprobs": 0}
