@@ -100,14 +100,15 @@ def certify(
         tuple(checks),
         time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
+    kept = subject.path / certificate.file
     if not certificate.passed:
+        kept.unlink(missing_ok=True)  # an earlier one says what is no longer so
         failed = next(check for check in checks if check.passed is False)
         raise BundleError(
             f"{subject.path} does not give in {running.name} {running.version} ({running.dtype}) what training gave: "
             f"{failed.name}: {failed.figure}; copy the bundle again, or train it anew"
         )
-    text = json.dumps(asdict(certificate), indent=1, ensure_ascii=False) + "\n"
-    write_text(subject.path / certificate.file, text)
+    write_text(kept, json.dumps(asdict(certificate), indent=1, ensure_ascii=False) + "\n")
     return certificate
 
 

@@ -78,6 +78,16 @@ def test_a_planted_fault_is_caught(bundle: Path, fault: str) -> None:
     assert not (bundle / "certificates").exists()
 
 
+def test_a_certificate_that_no_longer_holds_is_taken_back(bundle: Path) -> None:
+    certificate = certify(bundle, engine="transformers", rows=0)
+    assert (bundle / certificate.file).exists()
+    doubled_alpha(bundle)
+    remake(bundle)
+    with pytest.raises(BundleError, match="log-probabilities, adapter"):
+        certify(bundle, engine="transformers", rows=0)
+    assert not (bundle / certificate.file).exists()
+
+
 def test_another_chat_template_is_caught(bundle: Path, project: Project, tmp_path: Path) -> None:
     """The base's weights are the same, its template is not; the fingerprint is made to fit."""
     base = Path(shutil.copytree(project.folder / "base", tmp_path / "base"))
