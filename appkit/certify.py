@@ -86,6 +86,8 @@ def certify(
     ):
         if value not in known:
             raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    if rows is not None and rows < 0:
+        raise ConfigError(f"rows must be 0 or more, got {rows}; leave it out to measure all")
     subject = _Subject(bundles.find(Path(path)))
     chosen = ("vllm" if installed_version() else "transformers") if engine == "auto" else engine
     checks = list(_told(subject.on_disk(chosen), say))

@@ -339,9 +339,7 @@ def certify(
     ] = "auto",
     rows: Annotated[
         int | None,
-        typer.Option(
-            min=0, help="Test rows for the task's metric; none: all, which alone counts as a check."
-        ),
+        typer.Option(help="Test rows for the task's metric; none: all, which alone counts as a check."),
     ] = None,
 ) -> None:
     """Check that an engine gives what training gave, and keep the certificate in the bundle."""

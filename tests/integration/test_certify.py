@@ -12,7 +12,7 @@ from planted import Q, doubled_alpha, other_numbers, remake, swapped, unconverte
 
 from appkit import bundle as bundles
 from appkit.certify import certify
-from appkit.errors import BundleError, ModelError
+from appkit.errors import BundleError, ConfigError, ModelError
 
 
 @pytest.fixture
@@ -101,6 +101,20 @@ def test_another_chat_template_is_caught(bundle: Path, project: Project, tmp_pat
     (bundle / "appkit.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match="token ids"):
         certify(bundle, engine="transformers", rows=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"engine": "tgi"}, "engine must be one of auto, vllm, transformers, got 'tgi'"),
+        ({"dtype": "fp16"}, "dtype must be one of auto, float32, bfloat16, got 'fp16'"),
+        ({"rows": -1}, "rows must be 0 or more, got -1; leave it out to measure all"),
+    ],
+)
+def test_a_wrong_option_is_one_line(bundle: Path, options: dict, line: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        certify(bundle, **options)
+    assert str(told.value) == line
 
 
 def test_another_base_is_refused(bundle: Path) -> None:
