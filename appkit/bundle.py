@@ -67,8 +67,9 @@ def reference(
     The rows are the pack's own examples, never the user's data. For N canaries laid end to end:
     `tokens` (T,) int64 prompt and greedy answer; `lengths`, `supervised` (N,) int64, the tokens of each and
     the place of its first answered one; `adapter`, `base` (L,) fp32, log-probability in nats of each answered
-    token with the adapter on and off; `adapter_bf16` and, unless the base is quantized in memory, `adapter_fp32` (L,)
-    fp32, the same with everything computed in that dtype: they are as far apart as rounding to bf16 makes them.
+    token with the adapter on and off; `adapter_bf16`, `base_bf16` and, unless the base is quantized in memory,
+    `adapter_fp32`, `base_fp32` (L,) fp32, the same with everything computed in that dtype: they are as far apart as
+    rounding to bf16 makes them.
     """
     import torch
 
@@ -84,27 +85,24 @@ def reference(
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
     batch = collate(examples, next(model.parameters()).device)
-    on = -lm.token_losses(model, batch)
-    with model.disable_adapter():
-        off = -lm.token_losses(model, batch)
-    base_dtype = model.get_base_model().get_input_embeddings().weight.dtype
-    in_dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    if getattr(model.get_base_model(), "is_quantized", False):
-        del in_dtype["fp32"]  # what is packed cannot be widened
-    other = {}
-    for name, dtype in in_dtype.items():
-        if dtype == base_dtype:
-            other[name] = on
-            continue
-        with _computed_in(model, dtype):
-            other[name] = -lm.token_losses(model, batch)
+
+    def answered() -> dict[str, torch.Tensor]:
+        on = -lm.token_losses(model, batch)
+        with model.disable_adapter():
+            off = -lm.token_losses(model, batch)
+        return {"adapter": on.float().cpu(), "base": off.float().cpu()}
+
     tensors = {
         "tokens": torch.tensor([token for example in examples for token in example.tokens]),
         "lengths": torch.tensor([len(example.tokens) for example in examples]),
         "supervised": torch.tensor([example.supervised for example in examples]),
-        "adapter": on.float().cpu(),
-        "base": off.float().cpu(),
-    } | {f"adapter_{name}": values.float().cpu().clone() for name, values in other.items()}
+        **answered(),
+    }
+    for suffix, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        if dtype == torch.float32 and getattr(model.get_base_model(), "is_quantized", False):
+            continue  # what is packed cannot be widened
+        with _computed_in(model, dtype):
+            tensors |= {f"{name}_{suffix}": values for name, values in answered().items()}
     if torch.equal(tensors["adapter"], tensors["base"]):
         raise BundleError("the adapter changes nothing: its log-probabilities equal the base's; train longer")
     return tensors, {"dtype": str(next(model.parameters()).dtype), "rows": str(len(rows))}

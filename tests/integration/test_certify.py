@@ -78,6 +78,14 @@ def test_a_planted_fault_is_caught(bundle: Path, fault: str) -> None:
     assert not (bundle / "certificates").exists()
 
 
+def test_bf16_is_held_against_its_own_rounding(bundle: Path) -> None:
+    assert certify(bundle, engine="transformers", dtype="bfloat16", rows=0).passed
+    doubled_alpha(bundle)
+    remake(bundle)
+    with pytest.raises(BundleError, match="log-probabilities, adapter: mean difference"):
+        certify(bundle, engine="transformers", dtype="bfloat16", rows=0)
+
+
 def test_a_certificate_that_no_longer_holds_is_taken_back(bundle: Path) -> None:
     certificate = certify(bundle, engine="transformers", rows=0)
     assert (bundle / certificate.file).exists()
