@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from appkit.adapters import Exported
     from appkit.batching import Example
     from appkit.chat import Chat
+    from appkit.confidence import Calibration
     from appkit.config import RunConfig
     from appkit.task import Prediction, Task
 
@@ -263,6 +264,22 @@ class Specialist:
         """The most tokens of an answer."""
         return int(self.manifest["decoding"]["cap"])
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """What `confidence` goes by; None if the bundle has none."""
+        from appkit.confidence import of_manifest
+
+        return of_manifest(self.manifest)
+
+    def confidence(self, prediction: Prediction) -> float | None:
+        """The probability that an answer of `predict` is right by the task's primary metric; None uncalibrated."""
+        from appkit.confidence import confidence
+
+        calibration = self.calibration
+        if calibration is None:
+            return None
+        return confidence(calibration, prediction.log_probabilities, prediction.whole)
+
     def predict(
         self, inputs: Sequence[str | dict[str, Any] | Any], *, batch_rows: int = 64
     ) -> list[Prediction]:
@@ -282,6 +299,7 @@ class Specialist:
             self.config.decoding,
             self.cap,
             batch_rows=batch_rows,
+            log_probabilities=self.calibration is not None,
         )
 
 

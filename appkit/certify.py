@@ -7,20 +7,21 @@ dtype.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from appkit import bundle as bundles
 from appkit.cache import cache_dir, write_text
 from appkit.errors import AppkitError, BundleError, ConfigError
-from appkit.serving.engine import NULL, Engine
+from appkit.serving.engine import NULL, Engine, Job
 
-__all__ = ["Certificate", "Check", "certify"]
+__all__ = ["Certificate", "Check", "Subject", "certify", "engine_name"]
 
 FP32_LIMIT = 1e-4
 """nats, the largest difference of a log-probability that two fp32 computations may have"""
@@ -78,8 +79,6 @@ def certify(
     Raises BundleError for a bundle that is damaged or fails a check, with the reason; RunError when the engine does
     not run; ModelError when the base cannot be had; ConfigError for an unknown engine or dtype.
     """
-    from appkit.serving.vllm import installed_version
-
     for name, value, known in (
         ("engine", engine, ("auto", "vllm", "transformers")),
         ("dtype", dtype, ("auto", "float32", "bfloat16")),
@@ -88,11 +87,33 @@ def certify(
             raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
     if rows is not None and rows < 0:
         raise ConfigError(f"rows must be 0 or more, got {rows}; leave it out to measure all")
-    subject = _Subject(bundles.find(Path(path)))
-    chosen = ("vllm" if installed_version() else "transformers") if engine == "auto" else engine
-    checks = list(_told(subject.on_disk(chosen), say))
-    with subject.started(chosen, subject.manifest["base"]["dtype"] if dtype == "auto" else dtype) as running:
-        checks += _told(_behaviour(subject, running, rows), say)
+    return asyncio.run(_certify(Path(path), engine_name(engine), dtype, rows, say))
+
+
+def engine_name(engine: str) -> str:
+    """ "auto" is vLLM if it is installed."""
+    from appkit.serving.vllm import installed_version
+
+    return ("vllm" if installed_version() else "transformers") if engine == "auto" else engine
+
+
+async def _certify(
+    path: Path, engine: str, dtype: str, rows: int | None, say: Callable[[str], None]
+) -> Certificate:
+    subject = Subject(bundles.find(path))
+    checks: list[Check] = []
+
+    def told(check: Check) -> None:
+        mark = "n/a " if check.passed is None else "ok  " if check.passed else "FAIL"
+        say(f"{mark} {check.name}: {check.figure}")
+        checks.append(check)
+
+    for check in subject.on_disk(engine):
+        told(check)
+    chosen = subject.manifest["base"]["dtype"] if dtype == "auto" else dtype
+    async with subject.started(engine, chosen) as running:
+        async for check in _behaviour(subject, running, rows):
+            told(check)
     certificate = Certificate(
         subject.manifest["sha"],
         subject.manifest["base"]["fingerprint"],
@@ -114,14 +135,7 @@ def certify(
     return certificate
 
 
-def _told(checks: Iterator[Check], say: Callable[[str], None]) -> Iterator[Check]:
-    for check in checks:
-        mark = "n/a " if check.passed is None else "ok  " if check.passed else "FAIL"
-        say(f"{mark} {check.name}: {check.figure}")
-        yield check
-
-
-class _Subject:
+class Subject:
     """A bundle, its base and what the trained model recorded."""
 
     def __init__(self, path: Path) -> None:
@@ -177,43 +191,61 @@ class _Subject:
             return Check("token ids", False, f"the chat template is another one ({found[:19]}…)")
         return Check("token ids", True, f"equal in {len(self.canaries)} prompts")
 
-    @contextmanager
-    def started(self, engine: str, dtype: str) -> Iterator[Engine]:
-        """The engine, running over the weights that the adapter was trained on."""
+    def base_to_serve(self) -> Path:
+        """The weights that the adapter was trained on, as an engine loads them."""
         from appkit.serving.engine import served_base
 
-        base = served_base(self.config.model, self.config.quant, self.base)
+        return served_base(self.config.model, self.config.quant, self.base)
+
+    @asynccontextmanager
+    async def started(self, engine: str, dtype: str) -> AsyncIterator[Engine]:
+        """The engine, running with the adapter under the name "subject"."""
+        with tempfile.TemporaryDirectory(prefix="appkit-certify-") as folder:
+            running = self._engine(engine, dtype, Path(folder))
+            await running.start()
+            try:
+                await running.add("subject", self.path.resolve())
+                yield running
+            finally:
+                await running.close()
+
+    def _engine(self, engine: str, dtype: str, folder: Path) -> Engine:
+        base = self.base_to_serve()
         if engine == "transformers":
             from appkit.serving.local import TransformersEngine
 
-            yield TransformersEngine(base, {"subject": self.path}, dtype=dtype)
-            return
-        from appkit.serving.vllm import VllmEngine, null_adapter
+            return TransformersEngine(base, dtype=dtype)
+        from appkit.serving.vllm import Room, VllmEngine, null_adapter
 
         module = min(self.adapter.modules)
-        with tempfile.TemporaryDirectory(prefix="appkit-null-") as folder:
-            zeros = null_adapter(Path(folder), module, self.linear[module])
-            with VllmEngine(
-                base,
-                {"subject": self.path.resolve(), NULL: zeros},
-                dtype=dtype,
-                rank=self.adapter.rank,
-                targets=sorted({name.rpartition(".")[2] for name in self.adapter.modules}),
-                log=cache_dir() / "logs" / f"certify-{self.manifest['sha'][:12]}.log",
-            ) as running:
-                yield running
+        targets = sorted({name.rpartition(".")[2] for name in self.adapter.modules})
+        return VllmEngine(
+            base,
+            dtype=dtype,
+            null=null_adapter(folder, module, self.linear[module]),
+            room=Room(rank=self.adapter.rank, targets=targets),
+            log=cache_dir() / "logs" / f"certify-{self.manifest['sha'][:12]}.log",
+        )
 
 
-def _behaviour(subject: _Subject, engine: Engine, rows: int | None) -> Iterator[Check]:
+async def _continuations(
+    engine: Engine, prompts: Sequence[Sequence[int]], stop: frozenset[int], cap: int
+) -> list[tuple[int, ...]]:
+    """Greedy answers of the subject, without the token that ended them."""
+    jobs = [Job("subject", tuple(prompt), cap, stop) for prompt in prompts]
+    return [piece.tokens for piece in await asyncio.gather(*map(engine.complete, jobs))]
+
+
+async def _behaviour(subject: Subject, engine: Engine, rows: int | None) -> AsyncIterator[Check]:
     """What the engine computes, against what the trained model recorded."""
     import torch
 
     canaries = subject.canaries
     recorded = {name: values.double() for name, values in subject.recorded.items()}
-    found = {
-        name: torch.tensor(engine.log_probabilities(adapter, canaries), dtype=torch.float64)
-        for name, adapter in (("base", NULL), ("adapter", "subject"))
-    }
+    found = {}
+    for name, adapter in (("base", NULL), ("adapter", "subject")):
+        scores = [value for one in canaries for value in await engine.score(adapter, one)]
+        found[name] = torch.tensor(scores, dtype=torch.float64)
     exact = engine.dtype == subject.manifest["base"]["dtype"] == "float32"
     effect = (recorded["adapter"] - recorded["base"]).abs().mean()
     for name in ("base", "adapter"):
@@ -236,17 +268,19 @@ def _behaviour(subject: _Subject, engine: Engine, rows: int | None) -> Iterator[
     prompts = [canary.tokens[: canary.supervised] for canary in canaries]
     stop = subject.chat.stops(subject.config.decoding.stop)
     cap = int(subject.manifest["decoding"]["cap"])
-    answers = engine.continuations("subject", prompts, stop, cap)
+    answers = await _continuations(engine, prompts, stop, cap)
     same = sum(
         answer == tuple(token for token in canary.tokens[canary.supervised :] if token not in stop)
         for answer, canary in zip(answers, canaries, strict=True)
     )
     figure = f"{same} of {len(canaries)} greedy ones equal{'' if exact else ', which is not asked of bf16'}"
     yield Check("answers", same == len(canaries) if exact else None, figure)
-    yield _metric(subject, engine, stop, cap, rows)
+    yield await _metric(subject, engine, stop, cap, rows)
 
 
-def _metric(subject: _Subject, engine: Engine, stop: frozenset[int], cap: int, rows: int | None) -> Check:
+async def _metric(
+    subject: Subject, engine: Engine, stop: frozenset[int], cap: int, rows: int | None
+) -> Check:
     """The task's own metric through the engine: what was recorded must lie in its interval.
 
     Of fewer rows than were recorded it is told only: other rows have other scores.
@@ -270,7 +304,7 @@ def _metric(subject: _Subject, engine: Engine, stop: frozenset[int], cap: int, r
     chosen = subset(records, rows) if rows else records
     prompts = [subject.chat.prompt(task.prompt(record.value, config.task)) for record in chosen]
     predictions = []
-    for tokens in engine.continuations("subject", prompts, stop, cap):
+    for tokens in await _continuations(engine, prompts, stop, cap):
         kept = cut_loop(tokens, config.decoding.loop)
         text = subject.chat.decode(kept).strip()
         predictions.append(

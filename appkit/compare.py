@@ -101,6 +101,7 @@ def _evaluate_one(
         cap,
         shots=shots,
         batch_rows=config.eval.batch_rows,
+        log_probabilities=not shots,  # of bundles, as in their runs
         resamples=config.eval.resamples,
     )
     say(f"{who}: {len(rows)} rows in {done.seconds:.0f} s")

@@ -3,7 +3,16 @@
 The command line prints such an error as one line and exits with code 2; anything else is a bug.
 """
 
-__all__ = ["AppkitError", "BundleError", "ConfigError", "DataError", "Interrupted", "ModelError", "RunError"]
+__all__ = [
+    "AppkitError",
+    "BundleError",
+    "ConfigError",
+    "DataError",
+    "GatewayError",
+    "Interrupted",
+    "ModelError",
+    "RunError",
+]
 
 
 class AppkitError(Exception):
@@ -28,6 +37,14 @@ class BundleError(AppkitError):
 
 class RunError(AppkitError):
     """A run directory that is busy, unfinished or damaged."""
+
+
+class GatewayError(AppkitError):
+    """What a gateway answered instead, or that it could not be reached (`status` None)."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Interrupted(AppkitError):

@@ -85,6 +85,7 @@ class Evaluation:
                 "error": prediction.parsed.error,
                 "tokens": prediction.tokens,
                 "truncated": prediction.truncated,
+                "log_probabilities": prediction.log_probabilities,
                 "statistics": {name: score.matrix[place].tolist() for name, score in self.scores.items()},
             }
             lines.append(json.dumps(entry, ensure_ascii=False) + "\n")
@@ -97,7 +98,13 @@ def read_evaluation(
     """The evaluation that `Evaluation.write` kept, scored again."""
     entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     predictions = [
-        Prediction(entry["text"], task.parse(entry["text"]), entry["tokens"], entry["truncated"])
+        Prediction(
+            entry["text"],
+            task.parse(entry["text"]),
+            entry["tokens"],
+            entry["truncated"],
+            tuple(entry.get("log_probabilities", ())),  # runs of older versions kept none
+        )
         for entry in entries
     ]
     return _scored(who, task, records, predictions, 0.0, resamples)
@@ -132,6 +139,7 @@ def answer(
     *,
     shots: Sequence[Message] = (),
     batch_rows: int = 128,
+    log_probabilities: bool = False,
     title: str = "answering",
     show: bool = True,
 ) -> list[Prediction]:
@@ -160,14 +168,14 @@ def answer(
             top_k=decoding.top_k,
             seed=decoding.seed,
             loop=decoding.loop,
+            log_probabilities=log_probabilities,
             progress=bar.advance,
         )
     predictions = []
     for one in generated:
         text = chat.decode(one.tokens).strip()
-        predictions.append(
-            Prediction(text, task.parse(text), len(one.tokens) + (not one.truncated), one.truncated)
-        )
+        tokens = len(one.tokens) + (not one.truncated)
+        predictions.append(Prediction(text, task.parse(text), tokens, one.truncated, one.log_probabilities))
     return predictions
 
 
@@ -197,6 +205,7 @@ def evaluate_rows(
     *,
     shots: Sequence[Message] = (),
     batch_rows: int = 128,
+    log_probabilities: bool = False,
     resamples: int = 2000,
 ) -> Evaluation:
     """Answer the records and score the answers."""
@@ -211,6 +220,7 @@ def evaluate_rows(
         max_new_tokens,
         shots=shots,
         batch_rows=batch_rows,
+        log_probabilities=log_probabilities,
         title=f"evaluating {who}",
     )
     return _scored(who, task, records, predictions, time.monotonic() - began, resamples)

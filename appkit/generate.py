@@ -118,10 +118,14 @@ class Cache:
 
 @dataclass(frozen=True)
 class Generated:
-    """tokens: without the token that ended it. truncated: it was cut (length cap, loop) before one came."""
+    """tokens: without the token that ended it. truncated: it was cut (length cap, loop) before one came.
+
+    log_probabilities: in nats, of each token and of the one that ended it; empty unless asked for.
+    """
 
     tokens: tuple[int, ...]
     truncated: bool
+    log_probabilities: tuple[float, ...] = ()
 
 
 @torch.inference_mode()
@@ -129,7 +133,7 @@ def generate(
     model: Any,
     prompts: Sequence[Sequence[int]],
     *,
-    max_new_tokens: int,
+    max_new_tokens: int | Sequence[int],
     stop: frozenset[int],
     batch_rows: int = 64,
     temperature: float = 0.0,
@@ -137,6 +141,9 @@ def generate(
     top_k: int = 0,
     seed: int = 0,
     loop: int | None = None,
+    log_probabilities: bool = False,
+    constrain: Callable[[torch.Tensor, list[int]], None] | None = None,
+    watch: Callable[[int, int, float | None], bool] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Generated]:
     """Continue each prompt until a token of `stop` or `max_new_tokens`, in the order given.
@@ -144,7 +151,10 @@ def generate(
     model attends through `attention.use`; prompts are token ids. Temperature 0 takes the likeliest token.
     Otherwise each row draws from its own generator, seeded by (seed, row): what a row answers does not
     depend on which rows it is batched with. A row whose last `loop` tokens only repeat a phrase ends, truncated.
-    `progress` is told how many rows have just ended.
+    `log_probabilities` also keeps those of the tokens taken, by the model itself whatever the temperature and the cuts
+    of sampling. `max_new_tokens` may differ by row. `constrain` changes the logits (B, V) of these rows in place before
+    a token is taken; `watch` is told each row, token and log-probability as it comes, and ends the row, truncated, by
+    returning True. `progress` is told how many rows have just ended.
 
     Raises ValueError for an empty prompt.
     """
@@ -162,10 +172,13 @@ def generate(
         cache.freeze_prefix()
     sample = _sampler(temperature, top_p, top_k, seed, device)
     own = [list(prompt[prefix:]) for prompt in prompts]
-    cache.begin(min(batch_rows, len(own)), max(map(len, own)) + max_new_tokens, device)
+    caps = [max_new_tokens] * len(own) if isinstance(max_new_tokens, int) else list(max_new_tokens)
+    longest = max(len(tokens) + cap for tokens, cap in zip(own, caps, strict=True))
+    cache.begin(min(batch_rows, len(own)), longest, device)
     # the longest first: rows that are read in one pass are then of like length
     waiting = deque(sorted(range(len(own)), key=lambda row: -len(own[row])))
     answers: list[list[int]] = [[] for _ in own]
+    likely: list[list[float]] = [[] for _ in own]
     results: dict[int, Generated] = {}
     slots: list[int | None] = [None] * len(cache.lengths)  # the row that a slot answers
     feed: list[list[int]] = [[] for _ in slots]  # the tokens that a slot reads next
@@ -173,13 +186,23 @@ def generate(
         _refill(slots, feed, waiting, own, cache)
         logits = _forward(model, feed, cache)  # (live, V)
         live = [(slot, row) for slot, row in enumerate(slots) if row is not None]
+        model_says = logits.log_softmax(-1) if log_probabilities else None
+        if constrain:
+            constrain(logits, [row for _, row in live])
+        tokens = sample(logits, [row for _, row in live])  # (live,)
+        if model_says is not None:
+            taken = model_says.gather(1, tokens[:, None])[:, 0].tolist()
+            for (_, row), value in zip(live, taken, strict=True):
+                likely[row].append(value)
         ended = 0
-        for (slot, row), token in zip(live, sample(logits, [row for _, row in live]).tolist(), strict=True):
+        for (slot, row), token in zip(live, tokens.tolist(), strict=True):
             feed[slot] = [token]
             if token not in stop:
                 answers[row].append(token)
-            if token in stop or len(answers[row]) == max_new_tokens or (loop and loops(answers[row], loop)):
-                results[row] = Generated(tuple(answers[row]), truncated=token not in stop)
+            cut = watch is not None and watch(row, token, likely[row][-1] if likely[row] else None)
+            cut = cut or len(answers[row]) == caps[row] or (loop is not None and loops(answers[row], loop))
+            if token in stop or cut:
+                results[row] = Generated(tuple(answers[row]), token not in stop, tuple(likely[row]))
                 slots[slot], feed[slot] = None, []
                 ended += 1
         if ended and progress:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from appkit import stats
+from appkit.confidence import Calibration, Uncalibrated
 from appkit.evaluation import Evaluation
 from appkit.task import Task
 
@@ -15,6 +16,7 @@ __all__ = [
     "comparisons",
     "markdown_table",
     "model_card",
+    "plot_confidence",
     "plot_curve",
     "plot_scores",
     "report",
@@ -113,6 +115,7 @@ def report(
     columns: Sequence[Evaluation],
     compared: Mapping[str, stats.Comparison],
     summary: str,
+    calibrated: Calibration | Uncalibrated,
     facts: Mapping[str, str],
     notes: Sequence[str],
     *,
@@ -142,6 +145,9 @@ def report(
         )
     if task.strata:
         parts.append(f"\n## By group\n{_strata(columns, task)}")
+    parts.append(f"\n## Confidence\n\n{_confidence(calibrated)}\n")
+    if rows_shown and isinstance(calibrated, Calibration):
+        parts.append("\n![confidence](confidence.png)\n")
     if rows_shown:
         parts.append(f"\n## Worst examples\n\n{_worst(columns[-1], task)}")
         parts.append("\n## Plots\n\n![scores](scores.png)\n\n![loss](loss.png)\n")
@@ -151,6 +157,25 @@ def report(
     if notes:
         parts.append("\n## Notes\n\n" + "".join(f"- {note}\n" for note in notes))
     return "".join(parts)
+
+
+def _confidence(calibrated: Calibration | Uncalibrated) -> str:
+    if isinstance(calibrated, Uncalibrated):
+        return f"Answers carry no confidence: {calibrated}."
+    measures = [
+        ["AUROC", _number(calibrated.auroc), "right above wrong; 0.5 is chance"],
+        [
+            "Brier",
+            _number(calibrated.brier),
+            f"{_number(calibrated.right * (1 - calibrated.right))} for a constant",
+        ],
+        ["ECE", _number(calibrated.ece), f"{_number(calibrated.ece_noise)} by chance alone, were it perfect"],
+    ]
+    return (
+        "How likely an answer is right, from the log-probabilities of its tokens. Measured on the test rows, each "
+        f"judged by a fit on the others (right: {calibrated.metric}). Rows unlike these may be judged less well.\n\n"
+        + markdown_table(["", f"n = {calibrated.n}", "for comparison"], measures)
+    )
 
 
 def model_card(task: Task, manifest: Mapping[str, Any], summary: str) -> str:
@@ -215,6 +240,23 @@ def plot_scores(columns: Sequence[Evaluation], task: Task, path: Path) -> None:
     axes.set_xticks(range(len(names)), [name + (" / 100" if name == "BLEU" else "") for name in names])
     axes.set_ylim(0, 1.12)
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=len(columns))
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def plot_confidence(calibration: Calibration, path: Path) -> None:
+    """Reliability diagram: how often answers of like confidence are right; on the diagonal it is what it says."""
+    from matplotlib import pyplot
+
+    figure, axes = _axes(3.8, 3.6)
+    axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1)
+    at, right = zip(*((one.confidence, one.right) for one in calibration.bins), strict=True)
+    axes.plot(at, right, "o-", color=OURS, linewidth=2)
+    axes.set_xlabel("confidence", color=INK)
+    axes.set_ylabel("share right", color=INK)
+    axes.set_title(f"ECE {calibration.ece:.3f}, n = {calibration.n}", fontsize=9, color=INK)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
     figure.savefig(path)
     pyplot.close(figure)
 

@@ -20,6 +20,7 @@ from appkit.batching import Example
 from appkit.batching import plan as batch_plan
 from appkit.cache import write_text
 from appkit.chat import Chat
+from appkit.confidence import Calibration, Uncalibrated, fit_score
 from appkit.config import RunConfig, build_run_config, to_values, to_yaml
 from appkit.data import Record, Splits, fingerprint, load_splits, subset
 from appkit.errors import ConfigError, DataError, Interrupted, RunError
@@ -269,6 +270,7 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     outcome = _fit(model, prepared, run_dir, say)
     adapter = _measured(run_dir, "adapter", model, prepared, say)
     cost = _cost_of_quantization(model, base, prepared, adapter, say)
+    calibrated = _calibrated(task, adapter, say)
 
     columns = [*([baseline] if baseline else []), adapter]
     compared = reports.comparisons(baseline, adapter, options.resamples) if baseline else {}
@@ -282,11 +284,14 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     notes = [*prepared.notes, *outcome.notes]
     reports.plot_curve(run_dir / "metrics.jsonl", run_dir / "loss.png", task.primary)
     reports.plot_scores(columns, task, run_dir / "scores.png")
-    write_text(
-        run_dir / "report.md", reports.report(task, columns, compared, summary, facts, notes, rows_shown=True)
+    if isinstance(calibrated, Calibration):
+        reports.plot_confidence(calibrated, run_dir / "confidence.png")
+    report, public = (
+        reports.report(task, columns, compared, summary, calibrated, facts, shown, rows_shown=rows)
+        for shown, rows in ((notes, True), ([], False))
     )
-    public = reports.report(task, columns, compared, summary, facts, [], rows_shown=False)
-    path = _bundle(run_dir, model, prepared, base, columns, cost, public, summary)
+    write_text(run_dir / "report.md", report)
+    path = _bundle(run_dir, model, prepared, base, columns, cost, calibrated, public, summary)
     runs.state(
         run_dir,
         phase="done",
@@ -451,6 +456,7 @@ def _measured(
         prepared.cap,
         shots=shots,
         batch_rows=config.eval.batch_rows,
+        log_probabilities=who == "adapter",  # its confidence is calibrated, the base's is not
         resamples=config.eval.resamples,
     )
     done.write(path, prepared.task)
@@ -503,6 +509,17 @@ def _cost_of_quantization(
     }
 
 
+def _calibrated(task: Task, adapter: Evaluation, say: Say) -> Calibration | Uncalibrated:
+    """The calibration of the adapter's confidence, or why there is none."""
+    try:
+        found = fit_score(adapter.scores[task.primary], adapter.predictions)
+    except Uncalibrated as reason:
+        say(f"confidence: not calibrated, {reason}")
+        return reason
+    say(f"confidence: AUROC {found.auroc:.3f}, ECE {found.ece:.3f}, cross-fitted on {found.n} test rows")
+    return found
+
+
 def _facts(
     prepared: Prepared, base: Base, outcome: Any, cost: Mapping[str, Any] | None, seconds: float
 ) -> dict[str, str]:
@@ -534,6 +551,7 @@ def _bundle(
     base: Base,
     columns: Sequence[Evaluation],
     cost: Mapping[str, Any] | None,
+    calibrated: Calibration | Uncalibrated,
     report: str,
     summary: str,
 ) -> Path:
@@ -559,6 +577,8 @@ def _bundle(
         "metrics": {one.who: one.summary() for one in columns},
         "verdict": summary,
         "quantization": cost,
+        "confidence": calibrated.model_dump(mode="json") if isinstance(calibrated, Calibration) else None,
+        "no_confidence": str(calibrated) if isinstance(calibrated, Uncalibrated) else None,
         "data": {"sources": prepared.splits.sources, **_data_fingerprints(prepared)},
         "seed": config.seed,
         "versions": runs.versions(),

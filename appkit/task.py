@@ -103,12 +103,19 @@ class Prediction:
 
     text: decoded, without the end-of-turn token. parsed: the pack's reading of it.
     tokens: how many were generated, the end of turn included. truncated: the length cap was reached.
+    log_probabilities: of each of these tokens, in nats; empty where nobody asked for them.
     """
 
     text: str
     parsed: Parsed
     tokens: int
     truncated: bool
+    log_probabilities: tuple[float, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether it was read and not cut off."""
+        return self.parsed.error is None and not self.truncated
 
     @property
     def answer(self) -> str:

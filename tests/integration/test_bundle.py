@@ -1,8 +1,10 @@
 """A bundle of a real run: plain PEFT reads it, it answers as the trained model did, and damage is told."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from safetensors.torch import load_file
 import appkit
 from appkit.adapters import Exported
 from appkit.bundle import PAYLOAD, read_manifest, write
+from appkit.confidence import Calibration
 from appkit.errors import BundleError, ConfigError, DataError
 
 
@@ -59,6 +62,9 @@ def test_what_is_in_it(trained: Path) -> None:
     assert set(manifest["metrics"]) == {"base, 1-shot", "adapter"}
     assert manifest["metrics"]["adapter"]["metrics"]["strict"]["n"] == 4
     assert manifest["metrics"]["adapter"]["metrics"]["strict"]["value"] == 0.5
+    assert manifest["confidence"] is None
+    assert manifest["no_confidence"] == "0 of 4 answers parse and were not cut off, 20 are needed"
+    assert f"Answers carry no confidence: {manifest['no_confidence']}." in (trained / "report.md").read_text()
 
 
 def test_no_row_of_the_user_is_in_it(trained: Path, project: Project) -> None:
@@ -151,6 +157,29 @@ def test_it_answers_as_the_trained_model_did(trained: Path, load: Callable[[Path
     assert again.predict([]) == []
 
 
+def test_answers_carry_their_confidence(
+    copied: Path, trained: Path, project: Project, commands: Commands, load: Callable[[Path], Any]
+) -> None:
+    # the tiny base never learns to stop, so its run calibrates nothing: cut-off answers have a rate of their own
+    calibration = Calibration(
+        intercept=1.5, slope=0.5, not_whole=0.25, metric="strict", n=40, right=0.5,
+        auroc=0.9, brier=0.1, ece=0.05, ece_noise=0.05, bins=(),
+    )  # fmt: skip
+    edited(copied, confidence=None)
+    assert load(copied).calibration is None
+    edited(copied, confidence=calibration.model_dump(mode="json"))
+    specialist = load(copied)
+    rows = answered(trained)
+    predictions = specialist.predict([row["input"] for row in rows])
+    assert [list(one.log_probabilities) for one in predictions] == [row["log_probabilities"] for row in rows]
+    assert [specialist.confidence(one) for one in predictions] == [0.25] * len(rows)
+    for one in predictions:
+        chance = 1 / (1 + math.exp(-(1.5 + 0.5 * sum(one.log_probabilities))))
+        assert specialist.confidence(replace(one, truncated=False)) == pytest.approx(chance)
+    out = ok(commands.run("predict", str(copied), "-f", "test.jsonl", "--jsonl", cwd=project.folder))
+    assert [json.loads(line)["confidence"] for line in out.splitlines()] == [0.25] * len(rows)
+
+
 def test_an_input_that_does_not_fit_is_one_line(trained: Path, load: Callable[[Path], Any]) -> None:
     specialist = load(trained)
     for value, line in (
@@ -189,7 +218,7 @@ def edited(path: Path, **values: Any) -> None:
     manifest = json.loads((path / "appkit.json").read_text())
     for key, value in values.items():
         if isinstance(value, dict):
-            manifest[key] |= value
+            manifest[key] = (manifest[key] or {}) | value
         else:
             manifest[key] = value
     (path / "appkit.json").write_text(json.dumps(manifest))
@@ -272,6 +301,7 @@ def test_predict_takes_arguments_stdin_and_files(trained: Path, project: Project
         assert got["sentence"] == asked["sentence"]
         assert got["text"] == by_input[asked["sentence"]]["text"]
         assert (got["parsed"], got["error"], got["truncated"]) == ("P(a)", None, True)
+        assert "confidence" not in got
 
 
 @pytest.mark.parametrize(

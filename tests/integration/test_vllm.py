@@ -1,18 +1,20 @@
 """The real base in the real vLLM: a sound bundle passes, one that behaves otherwise does not."""
 
+import asyncio
 import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from planted import doubled_alpha, remake
 
 from appkit import bundle as bundles
 from appkit.certify import certify
 from appkit.errors import BundleError, RunError
-from appkit.serving.vllm import VllmEngine, installed_version
+from appkit.serving.vllm import Room, VllmEngine, installed_version, null_adapter
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,12 +45,16 @@ def test_a_planted_fault_betrays_itself_in_vllm(real: Any, tmp_path: Path) -> No
 
 
 def test_an_engine_that_does_not_start_says_why_and_leaves_no_process(tmp_path: Path) -> None:
+    null = null_adapter(tmp_path / "null", "model.layers.0.self_attn.q_proj", (8, 8))
     engine = VllmEngine(
-        tmp_path / "no-model", {}, dtype="float32", rank=8, targets=["q_proj"], log=tmp_path / "log"
+        tmp_path / "no-model",
+        dtype="float32",
+        null=null,
+        room=Room(rank=8, targets=["q_proj"]),
+        log=tmp_path / "log",
     )
-    with pytest.raises(RunError, match=r"vLLM ended with code \d+ before it answered: .*Error"), engine:
-        pass
+    before = set(psutil.Process().children(recursive=True))
+    with pytest.raises(RunError, match=r"vLLM ended with code \d+ before it answered: .*Error"):
+        asyncio.run(engine.start())
     assert "no-model" in (tmp_path / "log").read_text()
-    assert engine.process is not None
-    with pytest.raises(ProcessLookupError):
-        os.killpg(engine.process.pid, 0)
+    assert set(psutil.Process().children(recursive=True)) == before

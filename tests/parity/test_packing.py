@@ -105,6 +105,30 @@ def test_decoding_equals_transformers_generate(architecture, prefix):
         assert answer.truncated == (5 not in tokens)
 
 
+@pytest.mark.parametrize(
+    "sampling",
+    [{}, {"loop": 8}, {"temperature": 1.5, "top_p": 0.9, "top_k": 20, "seed": 4}],
+    ids=["greedy", "cut", "sampled"],
+)
+def test_log_probabilities_are_those_of_the_teacher_forced_pass(sampling):
+    """Under the model itself: neither the temperature nor what sampling leaves out counts."""
+    reference = tiny()
+    ours = copy.deepcopy(reference)
+    attention.use(ours)
+    prompts = [list(row.tokens) for row in examples(9, seed=11, prefix=6)]
+    options = {"max_new_tokens": 12, "batch_rows": 4, **sampling}
+    end = generate(ours, prompts, stop=frozenset(), **options)[0].tokens[6]
+    without = generate(ours, prompts, stop=frozenset({end}), **options)
+    answers = generate(ours, prompts, stop=frozenset({end}), log_probabilities=True, **options)
+    assert {answer.truncated for answer in answers} == {True, False}
+    for prompt, answer, bare in zip(prompts, answers, without, strict=True):
+        assert (answer.tokens, answer.truncated, ()) == (bare.tokens, bare.truncated, bare.log_probabilities)
+        tokens = answer.tokens + (() if answer.truncated else (end,))
+        row = Example((*prompt, *tokens), len(prompt))
+        expected = -separate_losses(reference, [row])[0]
+        torch.testing.assert_close(torch.tensor(answer.log_probabilities), expected, atol=1e-5, rtol=0)
+
+
 def test_an_answer_that_loops_is_cut_and_nothing_else_changes():
     model = tiny()
     attention.use(model)

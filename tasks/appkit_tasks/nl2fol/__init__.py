@@ -11,6 +11,7 @@ from appkit_tasks.nl2fol.load import FolRow, load
 from appkit_tasks.nl2fol.parser import parse
 from appkit_tasks.nl2fol.prompt import answer, few_shot, prompt, target
 from appkit_tasks.nl2fol.syntax import connectives, depth, quantifiers
+from appkit_tasks.nl2fol.tools import TOOLS
 
 __all__ = ["TASK"]
 
@@ -86,4 +87,5 @@ TASK = Task(
     few_shot=few_shot,
     strata={"complexity": _complexity, "depth": _depth},
     grammar=lambda options: ebnf(options.notation),
+    tools=TOOLS,
 )

@@ -1,38 +1,19 @@
 """Do two formulas mean the same? Names are aligned first, from the names alone; then Z3 decides.
 
-Z3 reads formulas over one uninterpreted, non-empty domain, as first-order logic does. Constants may denote
-the same thing (no unique-names assumption); free variables are treated as constants of their own.
+`prover` says how formulas are read.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache, reduce
-from itertools import count
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Literal
 
-from appkit_tasks.nl2fol.syntax import (
-    And,
-    Atom,
-    Constant,
-    Equals,
-    Exists,
-    ForAll,
-    Formula,
-    Iff,
-    Implies,
-    Not,
-    Or,
-    Term,
-    Xor,
-    chain,
-    free_variables,
-    rename,
-    symbols,
-)
+from appkit_tasks.nl2fol.prover import satisfiable
+from appkit_tasks.nl2fol.syntax import And, Formula, Not, chain, free_variables, rename, symbols
 
 __all__ = [
     "ALIGN_THRESHOLD",
@@ -47,10 +28,6 @@ __all__ = [
 
 ALIGN_THRESHOLD = 0.5
 """Least share of letters two names must have in common to be aligned."""
-
-RLIMIT = 500_000
-"""Z3's own count of work per check; unlike a time limit it stops at the same point on any machine. FOLIO and
-MALLS formulas need under 1,000; this many take about half a second."""
 
 Status = Literal["valid", "unsatisfiable", "contingent", "undecided"]
 
@@ -141,6 +118,7 @@ def name_similarity(left: str, right: str) -> float:
     return len("".join(short)) / len("".join(long))
 
 
+@lru_cache(maxsize=65536)  # each name is compared with every other
 def _words(name: str) -> tuple[str, ...]:
     """The stems of the words of a camelCase, snake_case or hyphenated name."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)|(?<=\d)(?=\D)", " ", name)
@@ -171,7 +149,7 @@ def equivalent(predicted: Formula, reference: Formula, timeout_ms: int = 2000) -
 
     Formulas that are equal up to names of bound variables need no prover. Otherwise Z3 looks for a structure
     in which just one of them is true. Reaching the time limit (milliseconds per check, two checks at most) or
-    RLIMIT gives UNDECIDED.
+    `prover.RLIMIT` gives UNDECIDED.
     """
     names = align(predicted, reference)
     predicted = rename(predicted, names.predicates, names.constants)
@@ -180,7 +158,7 @@ def equivalent(predicted: Formula, reference: Formula, timeout_ms: int = 2000) -
     # Two one-way checks keep each quantifier in one polarity, which Z3 decides more often than one `xor`.
     answers = []
     for premise, conclusion in ((predicted, reference), (reference, predicted)):
-        answers.append(_satisfiable(chain(And, (premise, Not(conclusion))), timeout_ms))
+        answers.append(satisfiable(chain(And, (premise, Not(conclusion))), timeout_ms))
         if answers[-1] is True:
             return Verdict.DIFFERENT
     return Verdict.UNDECIDED if None in answers else Verdict.EQUIVALENT
@@ -188,7 +166,7 @@ def equivalent(predicted: Formula, reference: Formula, timeout_ms: int = 2000) -
 
 def status(formula: Formula, timeout_ms: int = 2000) -> Status:
     """Whether `formula` holds in every structure, in none, or in some; "undecided" if Z3 gives up."""
-    holds, fails = _satisfiable(formula, timeout_ms), _satisfiable(Not(formula), timeout_ms)
+    holds, fails = satisfiable(formula, timeout_ms), satisfiable(Not(formula), timeout_ms)
     if holds is False:
         return "unsatisfiable"
     if fails is False:
@@ -200,58 +178,3 @@ def _same_text(left: Formula, right: Formula) -> bool:
     """Equal up to the names of bound variables."""
     same_shape = rename(left, {}, {}, variables=True) == rename(right, {}, {}, variables=True)
     return same_shape and free_variables(left) == free_variables(right)
-
-
-def _satisfiable(formula: Formula, timeout_ms: int) -> bool | None:
-    """Whether some structure makes `formula` true; None if Z3 reaches a limit or cannot tell."""
-    import z3  # type: ignore[import-untyped]
-
-    # A context of its own: Z3's default one is shared by all threads and keeps every symbol ever made.
-    context = z3.Context()
-    solver = z3.SimpleSolver(ctx=context)
-    solver.set("timeout", timeout_ms)
-    solver.set("rlimit", RLIMIT)
-    solver.add(_to_z3(formula, context))
-    answer = solver.check()
-    return None if answer == z3.unknown else bool(answer == z3.sat)
-
-
-def _to_z3(formula: Formula, context: Any) -> Any:
-    """The formula as a Z3 expression of `context`; symbols of one name and arity become one Z3 symbol."""
-    import z3
-
-    thing = z3.DeclareSort("Thing", context)
-    truth = z3.BoolSort(context)
-    fresh = count()
-
-    def term(item: Term, bound: Mapping[str, Any]) -> Any:
-        # The prefixes keep the constant x, the free variable x and bound variables apart.
-        if isinstance(item, Constant):
-            return z3.Const(f"constant {item.name}", thing)
-        return bound[item.name] if item.name in bound else z3.Const(f"free {item.name}", thing)
-
-    def visit(part: Formula, bound: Mapping[str, Any]) -> Any:
-        match part:
-            case Atom(predicate, terms):
-                symbol = z3.Function(f"{predicate}/{len(terms)}", *[thing] * len(terms), truth)
-                return symbol(*(term(item, bound) for item in terms))
-            case Equals(left, right):
-                return term(left, bound) == term(right, bound)
-            case Not(body):
-                return z3.Not(visit(body, bound))
-            case And(parts):
-                return z3.And([visit(item, bound) for item in parts])
-            case Or(parts):
-                return z3.Or([visit(item, bound) for item in parts])
-            case Xor(parts):
-                return reduce(z3.Xor, [visit(item, bound) for item in parts])
-            case Implies(left_side, right_side):
-                return z3.Implies(visit(left_side, bound), visit(right_side, bound))
-            case Iff(left_side, right_side):
-                return visit(left_side, bound) == visit(right_side, bound)
-            case ForAll(variable, body) | Exists(variable, body):
-                own = z3.Const(f"bound {next(fresh)}", thing)
-                inner = visit(body, {**bound, variable.name: own})
-                return z3.ForAll([own], inner) if isinstance(part, ForAll) else z3.Exists([own], inner)
-
-    return visit(formula, {})

@@ -1,0 +1,255 @@
+"""A typed client of a gateway: httpx and nothing heavier.
+
+    with Client("http://127.0.0.1:8000", key="ak-...") as client:
+        (answer,) = client.task("nl2fol", ["Every dog barks."])
+        print(answer.parsed)
+
+OpenAI's own client works with the gateway too; this one knows tasks, rows and bundles.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from appkit.errors import GatewayError
+
+__all__ = ["Answer", "Client", "Delta"]
+
+AGAIN = (429, 502, 503)
+"""Nothing was done, or nothing that another try would do twice."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answered row. text: what the model wrote. parsed: the pack's reading, None with the reason in `error`.
+
+    confidence: 0 to 1, if it was asked for. abstained: it was below the threshold. model: the version that answered.
+    """
+
+    text: str
+    parsed: Any
+    error: str | None
+    truncated: bool
+    tokens: int
+    model: str
+    confidence: float | None = None
+    abstained: bool = False
+
+
+@dataclass(frozen=True)
+class Delta:
+    """New text of a streamed row; `answer` is there with the last one."""
+
+    row: int
+    text: str = ""
+    answer: Answer | None = None
+
+
+class Client:
+    """A connection to a gateway.
+
+    key: None takes `$APPKIT_KEY`. timeout: seconds without a byte. retries: further tries after a refusal or a lost
+    connection, with growing pauses, or those that the gateway asks for.
+
+    Every method raises GatewayError with the gateway's own message; its `status` is None when it was not reached.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        key: str | None = None,
+        timeout: float = 120.0,
+        retries: int = 3,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        key = key or os.environ.get("APPKIT_KEY")
+        self.url, self.retries = url.rstrip("/"), retries
+        try:
+            self._http = httpx.Client(
+                base_url=self.url,
+                headers={"Authorization": f"Bearer {key}"} if key else {},
+                timeout=httpx.Timeout(timeout, connect=10),
+                transport=transport,
+            )
+        except (httpx.InvalidURL, ValueError) as error:
+            raise GatewayError(f"cannot use the gateway address or key: {error}") from None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    # -- tasks ---------------------------------------------------------------------------------------------------
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """Aliases that this key may use: alias, task, summary."""
+        found: list[dict[str, Any]] = self._call("GET", "/v1/tasks")["tasks"]
+        return found
+
+    def describe(self, alias: str) -> dict[str, Any]:
+        """A task's fields, examples, tools, metrics and certificate."""
+        return self._call("GET", f"/v1/tasks/{_part(alias)}")
+
+    def task(
+        self,
+        alias: str,
+        rows: Sequence[str | Mapping[str, Any]],
+        *,
+        constrain: bool = False,
+        confidence: bool = False,
+        threshold: float | None = None,
+        batch: int = 32,
+    ) -> list[Answer]:
+        """Answer rows, in order: bare texts, or the pack's input fields. `batch` go in one request."""
+        if isinstance(rows, str):
+            raise TypeError("rows is a sequence of rows, got one text; put it into a list")
+        answers: list[Answer] = []
+        for start in range(0, len(rows), batch):
+            body = _asked(rows[start : start + batch], constrain, confidence, threshold)
+            found = self._call("POST", f"/v1/tasks/{_part(alias)}", body)
+            answers += [Answer(**result, model=found["model"]) for result in found["results"]]
+        return answers
+
+    def stream(
+        self,
+        alias: str,
+        rows: Sequence[str | Mapping[str, Any]],
+        *,
+        constrain: bool = False,
+        confidence: bool = False,
+        threshold: float | None = None,
+    ) -> Iterator[Delta]:
+        """The same in one request, as the answers come. A connection that is lost on the way is not tried again."""
+        body = _asked(rows, constrain, confidence, threshold) | {"stream": True}
+        with closing(self._sent("POST", f"/v1/tasks/{_part(alias)}", body, stream=True)) as answer:
+            try:
+                for line in answer.iter_lines():
+                    if line == "data: [DONE]":
+                        return
+                    if line.startswith("data: "):
+                        yield _delta(json.loads(line[6:]))
+            except httpx.TransportError as error:
+                raise GatewayError(f"the connection to {self.url} was lost on the way: {error}") from error
+        raise GatewayError(f"the answer of {self.url} ended before it was complete; ask again")
+
+    def tool(self, alias: str, name: str, **arguments: Any) -> Any:
+        """A function of the pack, such as nl2fol's prover."""
+        return self._call("POST", f"/v1/tasks/{_part(alias)}/tools/{_part(name)}", arguments)
+
+    # -- bundles, for admin keys ---------------------------------------------------------------------------------
+
+    def models(self) -> list[str]:
+        """Every name that can be asked."""
+        return [model["id"] for model in self._call("GET", "/v1/models")["data"]]
+
+    def bundles(self) -> dict[str, Any]:
+        """Versions, aliases, what is loading and what was refused."""
+        return self._call("GET", "/v1/bundles")
+
+    def add(self, path: str, alias: str | None = None) -> dict[str, Any]:
+        """Serve the bundle in a directory below the gateway's bundle root."""
+        return self._call("POST", "/v1/bundles", {"path": path, "alias": alias})
+
+    def remove(self, ref: str) -> dict[str, Any]:
+        """Stop serving a version, once nobody uses it any more."""
+        return self._call("DELETE", f"/v1/bundles/{_part(ref)}")
+
+    def point(self, alias: str, ref: str, share: float = 1.0) -> dict[str, Any]:
+        """Move an alias to a version; a share below 1 makes the version its canary."""
+        return self._call("PUT", f"/v1/aliases/{_part(alias)}", {"bundle": ref, "share": share})
+
+    def rollback(self, alias: str) -> dict[str, Any]:
+        """Withdraw the canary; without one, back to the version before."""
+        return self._call("POST", f"/v1/aliases/{_part(alias)}/rollback")
+
+    def unpoint(self, alias: str) -> dict[str, Any]:
+        """Delete an alias."""
+        return self._call("DELETE", f"/v1/aliases/{_part(alias)}")
+
+    def ready(self) -> bool:
+        """Whether every engine answers. False too while the gateway itself cannot be reached."""
+        try:
+            return self._http.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    # -- the wire ------------------------------------------------------------------------------------------------
+
+    def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self._sent(method, path, body).json()
+            return found
+        except ValueError:
+            raise GatewayError(f"{self.url} answered with no JSON; is it an appkit gateway?") from None
+
+    def _sent(self, method: str, path: str, body: Any = None, *, stream: bool = False) -> httpx.Response:
+        """The response, once its status is good."""
+        request = self._http.build_request(method, path, json=body)
+        for left in range(self.retries, -1, -1):
+            try:
+                answer = self._http.send(request, stream=stream)
+            except httpx.TransportError as error:
+                # a request that was on its way may have been done: only what changes nothing is sent again
+                safe = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) or "/tasks" in path
+                if not (left and safe):
+                    raise GatewayError(
+                        f"no answer from {self.url}: {error or type(error).__name__}; is the gateway running "
+                        "(appkit serve), and is this its address?"
+                    ) from error
+                self._pause(left, None)
+                continue
+            if answer.is_success:
+                return answer
+            answer.read()
+            answer.close()
+            if not left or answer.status_code not in AGAIN:
+                raise _refused(self.url, answer)
+            self._pause(left, answer.headers.get("Retry-After"))
+        raise AssertionError
+
+    def _pause(self, left: int, asked: str | None) -> None:
+        growing = 0.5 * 2 ** (self.retries - left) * random.uniform(0.75, 1.25)
+        time.sleep(min(60.0, max(growing, float(asked) if asked and asked.isdigit() else 0.0)))
+
+
+def _asked(
+    rows: Sequence[str | Mapping[str, Any]], constrain: bool, confidence: bool, threshold: float | None
+) -> dict[str, Any]:
+    return {"rows": list(rows), "constrain": constrain, "confidence": confidence, "threshold": threshold}
+
+
+def _delta(event: dict[str, Any]) -> Delta:
+    if "error" in event:
+        raise GatewayError(event["error"]["message"])
+    answer = Answer(**event["result"], model=event["model"]) if "result" in event else None
+    return Delta(event["row"], event.get("delta", ""), answer)
+
+
+def _refused(url: str, answer: httpx.Response) -> GatewayError:
+    try:
+        message = answer.json()["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        message = f"{url} answered {answer.status_code}; is it an appkit gateway?"
+    return GatewayError(message, status=answer.status_code)
+
+
+def _part(name: str) -> str:
+    return quote(name, safe="")

@@ -1,0 +1,398 @@
+"""`appkit export`: a bundle in the form that others read.
+
+Three forms: a plain PEFT directory, a merged model, the layout from which Ray Serve LLM loads adapters. Three places: a
+new directory, a repository on the Hugging Face hub, a prefix in object storage. Only merging needs torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from appkit import bundle as bundles
+from appkit.bundle import Manifest
+from appkit.cache import cache_dir, explained, staged
+from appkit.errors import BundleError, ConfigError
+from appkit.upload import Store, to_hub
+
+if TYPE_CHECKING:
+    from appkit.batching import Example
+    from appkit.certify import Check, Subject
+    from appkit.serving.engine import Engine, Job, Piece
+    from appkit.serving.local import TransformersEngine
+
+__all__ = ["export"]
+
+Say = Callable[[str], None]
+
+ADAPTERS = 16
+"""Adapters that one Ray replica holds: Ray asks that its own limit and vLLM's max_loras be equal."""
+
+SERVE_CONFIG = "serve_config.yaml"
+
+BASE_LINE = "Base:"
+
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".index.json")
+
+SAYS_NOTHING = {"unknown", "other", "custom", "none"}
+FORBIDS = {"proprietary", "internal", "confidential", "unlicensed", "nd", "noderivatives", "noderivs"}
+"""Words of a licence's name. Trained weights are taken for adapted material, which no-derivatives forbids to share;
+non-commercial forbids selling, not sharing, and the card names it."""
+
+
+def export(
+    bundle: str | Path,
+    to: str | Path,
+    *,
+    merge: bool = False,
+    ray: bool = False,
+    public: bool = False,
+    licence: str | None = None,
+    say: Say = lambda line: None,
+) -> str:
+    """Write a bundle (or a run's) to a directory, `hub:OWNER/NAME` or an object store; gives where it is.
+
+    merge: the base that the adapter was trained on with the adapter in its weights, in the bundle's dtype, checked
+    against what the live trained model recorded. ray: the adapter in a directory named by its id, beside a
+    configuration for `serve run`. public: who may read the repository on the hub; by default its owner alone.
+    licence: of rows and base whose licence the bundle does not know. Nothing is overwritten, and what fails leaves
+    nothing behind.
+
+    Raises BundleError for a damaged bundle, one that must not be published, one that Ray cannot serve, and a merged
+    model that is not what was trained; ConfigError for options that do not fit and a place that is taken; ModelError
+    when the base cannot be had; AppkitError when the place cannot be written.
+    """
+    path, target = bundles.find(Path(bundle)), str(to)
+    repository = _repository(target)
+    if merge and ray:
+        raise ConfigError("--merge and --ray do not go together: Ray loads bare adapters; leave one out")
+    if ray and repository:
+        raise ConfigError(
+            f"Ray loads adapters from object storage, got --to {target}; use s3://, gs:// or abfss://"
+        )
+    if (public or licence) and not repository:
+        raise ConfigError(
+            f"--public and --licence are for --to hub:OWNER/NAME, got {target!r}; leave them out"
+        )
+    manifest = bundles.read_manifest(path)
+
+    def write(folder: Path) -> None:
+        inside = folder
+        if ray:
+            text = _serve_config(path, manifest, target if "://" in target else "s3://BUCKET/PREFIX")
+            (folder / SERVE_CONFIG).write_text(text, encoding="utf-8")
+            inside = folder / _adapter_id(manifest)
+            inside.mkdir()
+        if merge:
+            _write_merged(path, inside, say)
+        else:
+            for name in ("adapter_config.json", "adapter_model.safetensors"):
+                shutil.copyfile(path / name, inside / name)
+        (inside / "README.md").write_text(_card(manifest, merge, licence), encoding="utf-8")
+
+    if repository:
+        _check_licences(path, manifest, licence)
+        with _workplace() as folder:
+            write(folder)
+            version = f"{manifest['name']}@{manifest['sha'][:12]}"
+            return to_hub(folder, repository, public=public, message=version)
+    if "://" in target:
+        address = _to_store(Store(target), _adapter_id(manifest) if ray else "", write)
+        if ray:
+            say(f"fetch {address}/{SERVE_CONFIG} to start it: serve run {SERVE_CONFIG}")
+        return address
+    place = Path(target).expanduser()
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise ConfigError(
+            f"{place} is there, and nothing is overwritten; remove it, or choose another directory"
+        )
+    with staged(place) as stage:
+        write(stage)
+    if ray:
+        say(f"Ray reads object storage only: copy {place} there, and correct the addresses in {SERVE_CONFIG}")
+    return str(place)
+
+
+@contextmanager
+def _workplace() -> Iterator[Path]:
+    """A directory for what is uploaded."""
+    with tempfile.TemporaryDirectory(prefix="appkit-export-") as folder, explained(Path(folder)):
+        yield Path(folder)
+
+
+def _to_store(store: Store, adapter: str, write: Callable[[Path], None]) -> str:
+    """Upload what `write` makes; `adapter` is the directory in it that must be new, none: all must."""
+    store.check_free(adapter)
+    with _workplace() as folder:
+        write(folder)
+        if adapter and (there := store.read(SERVE_CONFIG)) is not None:
+            ours = folder / SERVE_CONFIG
+            _check_beside(there, ours.read_text(encoding="utf-8"), f"{store.address}/{SERVE_CONFIG}")
+            ours.unlink()
+        store.upload(folder)
+    return store.address
+
+
+def _repository(target: str) -> str | None:
+    """OWNER/NAME of `hub:OWNER/NAME`; None for any other place."""
+    if target != "hub" and not target.startswith("hub:"):
+        return None
+    name = target.removeprefix("hub").removeprefix(":")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise ConfigError(
+            f"the hub needs a repository, got --to {target}; write hub:OWNER/NAME, or ./hub for a directory"
+        )
+    return name
+
+
+def _adapter_id(manifest: Manifest) -> str:
+    """Never the same for other weights: an engine keeps what it computed under a name."""
+    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', manifest['name'])}-{manifest['sha'][:12]}"
+
+
+# --- licences and card ------------------------------------------------------------------------------------
+
+
+def _licences(manifest: Manifest, given: str | None) -> dict[str, str | None]:
+    """Of the base and of the rows that shaped the weights; `given` where none that says something is recorded."""
+    sources = [source for source in manifest["data"]["sources"] if source["split"] != "test"]
+    recorded = {"base": manifest["base"]["licence"]}
+    recorded |= {f"{source['split']} rows": source["licence"] for source in sources}
+    return {
+        what: name if name and not _words(name) <= SAYS_NOTHING else given for what, name in recorded.items()
+    }
+
+
+def _words(licence: str) -> set[str]:
+    return set(re.findall(r"[a-z]+", licence.lower()))
+
+
+def _check_licences(path: Path, manifest: Manifest, given: str | None) -> None:
+    """Raises BundleError for a licence that is not known or does not allow to publish."""
+    for what, licence in _licences(manifest, given).items():
+        if licence is None or _words(licence) <= SAYS_NOTHING:
+            raise BundleError(
+                f"{path} cannot be published: it records no licence of the {what}; name the one they are under: "
+                "--licence NAME (for rows, `licence:` in a card.yaml beside them is recorded in training)"
+            )
+        if _words(licence) & FORBIDS or "all rights reserved" in licence.lower():
+            raise BundleError(
+                f"{path} cannot be published: the licence of the {what}, {licence!r}, does not allow it; export to a "
+                "directory or an object store of your own"
+            )
+
+
+def _card(manifest: Manifest, merged: bool, given: str | None) -> str:
+    """README.md of the export: what the manifest holds that a reader needs, and no path of this machine."""
+    base, task = manifest["base"], manifest["task"]
+    front = [f"base_model: {base['id']}"] if base["source"] == "hub" else []
+    front += [f"library_name: {'transformers' if merged else 'peft'}", "pipeline_tag: text-generation"]
+    over = f"{_base_name(manifest)} (quantized: {base['quantizer']})"
+    what = (
+        f"A whole model: {over} with the adapter merged into its weights."
+        if merged
+        else f"A PEFT adapter over {over}. Over other weights its figures do not hold."
+    )
+    facts = {
+        "task": f"{task['name']} {task['version']}",
+        "base": f"{base['source']} {base['revision'] or ''}".strip() + f", `{base['fingerprint']}`",
+        "dtype": base["dtype"],
+        "chat template": f"`{manifest['template']}`",
+        "decoding": _decoding(manifest),
+        "method": f"{manifest['method']['name']}, rank {manifest['exported']['rank']}",
+        "train rows": f"{manifest['data']['rows']['train']}, `{manifest['data']['train']}`",
+        "test rows": f"{manifest['data']['rows']['test']}, `{manifest['data']['test']}`",
+        "licences": ", ".join(
+            f"{what}: {name or 'unknown'}" for what, name in _licences(manifest, given).items()
+        ),
+        "made with": ", ".join(
+            f"{name} {manifest['versions'][name]}" for name in ("appkit", "torch", "transformers", "peft")
+        ),
+        "bundle": f"`{manifest['name']}@{manifest['sha']}`, seed {manifest['seed']}",
+    }
+    return "\n".join(
+        [
+            *("---", *front, f"tags: [appkit, {task['name']}]", "---", ""),
+            *(f"# {manifest['name']}", "", what, "", f"**{manifest['verdict']}**", ""),
+            *(
+                "| metric | " + " | ".join(manifest["metrics"]) + " |",
+                "|---|" + "---|" * len(manifest["metrics"]),
+            ),
+            *_score_rows(manifest),
+            "",
+            *(f"- {name}: {fact}" for name, fact in facts.items()),
+            "",
+        ]
+    )
+
+
+def _score_rows(manifest: Manifest) -> Iterator[str]:
+    columns = [column["metrics"] for column in manifest["metrics"].values()]
+    for name in columns[-1]:
+        figures = (
+            f"{one[name]['value']:.3f} [{one[name]['low']:.3f}, {one[name]['high']:.3f}]" for one in columns
+        )
+        yield f"| {name} | " + " | ".join(figures) + " |"
+
+
+def _decoding(manifest: Manifest) -> str:
+    decoding = manifest["decoding"]
+    stop = f", stop at {decoding['stop']}" if decoding["stop"] else ""
+    return f"temperature {decoding['temperature']:g}, at most {decoding['cap']} tokens{stop}"
+
+
+def _base_name(manifest: Manifest) -> str:
+    base = manifest["base"]
+    return str(base["id"]) if base["source"] == "hub" else Path(base["name"]).name
+
+
+# --- the merged model -------------------------------------------------------------------------------------
+
+
+def _write_merged(path: Path, folder: Path, say: Say) -> None:
+    """The whole model, read again from its files and held against the bundle's reference."""
+    from appkit.certify import Subject
+
+    subject = Subject(path)
+    checks = list(subject.on_disk("transformers"))
+    if all(check.passed for check in checks):
+        base = subject.base_to_serve()
+        _merge(base, path, folder, subject.manifest["base"]["dtype"])
+        checks += asyncio.run(_compared(subject, base, folder))
+    for check in checks:
+        if check.passed is not None:
+            say(f"{check.name}: {check.figure}")
+        if check.passed is False:
+            raise BundleError(
+                f"{path} merged into its base does not give what training gave: {check.name}: {check.figure}; "
+                "export it without --merge"
+            )
+
+
+def _merge(base: Path, adapter: Path, folder: Path, dtype: str) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype), local_files_only=True)
+    whole = PeftModel.from_pretrained(plain, str(adapter)).merge_and_unload(safe_merge=True)
+    whole.save_pretrained(folder)
+    for file in base.iterdir():
+        if file.is_file() and not file.name.endswith(WEIGHTS) and not (folder / file.name).exists():
+            shutil.copyfile(file, folder / file.name)
+    (folder / "manifest.json").unlink(missing_ok=True)  # the cache's own, of the base
+
+
+async def _compared(subject: Subject, base: Path, folder: Path) -> list[Check]:
+    """The checks of `appkit certify` but the task's metric, one model in memory at a time."""
+    from appkit.certify import _behaviour
+    from appkit.serving.engine import NULL
+    from appkit.serving.local import TransformersEngine
+
+    dtype = subject.manifest["base"]["dtype"]
+    apart, whole = TransformersEngine(base, dtype=dtype), TransformersEngine(folder, dtype=dtype)
+    await apart.start()
+    before = {canary: await apart.score(NULL, canary) for canary in subject.canaries}
+    await apart.close()
+    await whole.start()
+    merged = cast("Engine", _Merged(whole, before))  # all of it that the checks ask
+    try:
+        return [check async for check in _behaviour(subject, merged, 0)]
+    finally:
+        await whole.close()
+
+
+class _Merged:
+    """The engine of a merged model, whose adapter is always on; the base's scores are from before."""
+
+    def __init__(self, whole: TransformersEngine, before: Mapping[Example, list[float]]) -> None:
+        self.whole, self.before, self.dtype = whole, before, whole.dtype
+
+    async def score(self, adapter: str, one: Example) -> list[float]:
+        from appkit.serving.engine import NULL
+
+        return self.before[one] if adapter == NULL else await self.whole.score(NULL, one)
+
+    async def complete(self, job: Job) -> Piece:
+        from appkit.serving.engine import NULL
+
+        return await self.whole.complete(replace(job, adapter=NULL))
+
+
+# --- Ray --------------------------------------------------------------------------------------------------
+
+
+def _serve_config(path: Path, manifest: Manifest, prefix: str) -> str:
+    """What `serve run` reads: one base, and `prefix`, below which Ray finds adapters by the names of directories."""
+    import yaml
+
+    from appkit import __version__
+    from appkit.adapters.lora.config import ENGINE_RANKS
+    from appkit.serving.structure import read_adapter
+
+    quant, base = manifest["quant"], manifest["base"]
+    if "vllm" not in manifest["servable_by"] or quant["name"] == "int8":
+        raise BundleError(
+            f"{path} cannot be served by Ray, whose engine is vLLM (method {manifest['method']['name']}, quant "
+            f"{quant['name']}, servable by {', '.join(manifest['servable_by'])}); use --merge without --ray"
+        )
+    prefix, name = prefix.rstrip("/"), Path(base["name"]).name
+    rank = read_adapter(path).rank
+    engine = {
+        "enable_lora": True,
+        "max_loras": ADAPTERS,
+        "max_lora_rank": next(allowed for allowed in ENGINE_RANKS if allowed >= rank),
+        "dtype": base["dtype"],
+    }
+    source: Any = {"bucket_uri": f"{prefix}-base"}
+    if quant["name"] == "nf4":
+        made = cache_dir() / "served"
+        upload = f"with weights rounded to NF4: the directory that `appkit certify` makes in {made}"
+    elif base["source"] == "hub":
+        source, upload = base["id"], ""
+        engine |= {"revision": base["revision"]} if base["revision"] else {}
+    else:
+        upload = f"the directory that `appkit models show {base['name']}` names"
+    config = {
+        "model_loading_config": {"model_id": name, "model_source": source},
+        "lora_config": {"dynamic_lora_loading_path": prefix, "max_num_adapters_per_replica": ADAPTERS},
+        "engine_kwargs": engine,
+    }
+    args = {"llm_configs": [config]}
+    application = {
+        "name": "appkit",
+        "route_prefix": "/",
+        "import_path": "ray.serve.llm:build_openai_app",
+        "args": args,
+    }
+    comments = [
+        f"For Ray Serve LLM, made by appkit {__version__}; start it with: serve run {SERVE_CONFIG}",
+        f"{BASE_LINE} {base['fingerprint']} quant={quant['name']} dtype={base['dtype']}",
+        "Each directory below dynamic_lora_loading_path is an adapter over this base.",
+        *([f"Upload the base to bucket_uri first, {upload}."] if upload else []),
+        f"Ask for model {name}:{_adapter_id(manifest)}, with {_decoding(manifest)}.",
+        "Add accelerator_type and deployment_config as the cluster needs them.",
+    ]
+    return "".join(f"# {line}\n" for line in comments) + yaml.safe_dump(
+        {"applications": [application]}, sort_keys=False
+    )
+
+
+def _check_beside(there: str, ours: str, where: str) -> None:
+    """Raises ConfigError unless the configuration `there` serves the adapter for which `ours` was made."""
+    base = re.compile(rf"^# {BASE_LINE} .*$", re.M)
+    rank = re.compile(r"max_lora_rank: *(\d+)")
+    wanted = rank.findall(ours)[0]
+    if base.findall(there) != base.findall(ours):
+        raise ConfigError(f"{where} serves another base than this bundle's; choose another prefix")
+    if any(int(allowed) < int(wanted) for allowed in rank.findall(there)):
+        raise ConfigError(
+            f"{where} allows a smaller max_lora_rank than {wanted}, which this bundle needs; raise it"
+        )

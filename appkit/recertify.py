@@ -1,0 +1,65 @@
+"""`appkit recertify`: after an upgrade, every bundle shown again to give in the engine what training gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from appkit import bundle as bundles
+from appkit.certify import certify, engine_name
+from appkit.errors import AppkitError, ConfigError
+
+__all__ = ["Outcome", "recertify"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one bundle. kept: it had a certificate that fits."""
+
+    path: Path
+    state: Literal["certified", "kept", "failed"]
+    reason: str
+
+
+def recertify(
+    where: Path | Sequence[Path],
+    *,
+    engine: str = "auto",
+    dtype: str = "auto",
+    rows: int | None = None,
+    force: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Outcome]:
+    """Certify bundles, or every one below a directory, in the engine that is installed now; arguments as for `certify`.
+
+    A bundle with a certificate for this engine, version and dtype is left alone unless `force`. One that fails does not
+    keep the others from their turn. Raises BundleError when there is none, ConfigError for an unknown engine or dtype.
+    """
+    from appkit.serving.opened import certificate_file, find_bundles
+    from appkit.serving.serve import engine_version
+
+    if engine not in ("auto", "vllm", "transformers"):
+        raise ConfigError(f"engine must be one of auto, vllm, transformers, got {engine!r}")
+    chosen = engine_name(engine)
+    version = engine_version(chosen)
+    paths = find_bundles(where) if isinstance(where, Path) else [bundles.find(path) for path in where]
+    if not paths:
+        raise ConfigError(f"no bundle below {where}; choose another directory with --bundles")
+    outcomes: list[Outcome] = []
+    for number, path in enumerate(paths, 1):
+        say(f"[{number}/{len(paths)}] {path}")
+        try:
+            manifest = bundles.read_manifest(path)
+            computed = manifest["base"]["dtype"] if dtype == "auto" else dtype
+            file = certificate_file(path, chosen, version, computed)
+            if file.exists() and not force:
+                outcomes.append(Outcome(path, "kept", file.name))
+                continue
+            made = certify(path, engine=chosen, dtype=dtype, rows=rows, say=lambda line: say(f"  {line}"))
+            outcomes.append(Outcome(path, "certified", Path(made.file).name))
+        except AppkitError as error:
+            say(f"  {error}")
+            outcomes.append(Outcome(path, "failed", str(error)))
+    return outcomes

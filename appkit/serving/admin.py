@@ -1,0 +1,97 @@
+"""Bundles and aliases while the gateway runs, for admin keys: no restart, no dropped request."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from appkit.errors import BundleError
+from appkit.serving.api import Admin, Fault, One
+from appkit.serving.opened import below_root
+from appkit.serving.registry import Target
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1", tags=["admin"])
+
+
+class NewBundle(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    path: str = Field(min_length=1, max_length=512, description="its directory below the bundle root")
+    alias: str | None = Field(
+        None, max_length=64, description="to point to it; none: its own name, if that is free"
+    )
+
+
+class Pointed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    bundle: str = Field(min_length=1, max_length=256, description="name@sha of a version that is served")
+    share: float = Field(1.0, gt=0, le=1, description="of the alias's requests; below 1 it is the canary")
+
+
+@router.get("/bundles")
+async def bundles(one: One, key: Admin) -> dict[str, Any]:
+    """Versions, aliases, what is being loaded and what was refused, with the reason."""
+    return {
+        "bundles": [_shown(target) for target in one.registry.versions.values()],
+        "aliases": {name: asdict(alias) for name, alias in one.registry.aliases.items()},
+        "starting": one.starting,
+        "refused": one.refused,
+    }
+
+
+@router.post("/bundles", status_code=201)
+async def add(asked: NewBundle, one: One, key: Admin) -> dict[str, Any]:
+    """Check a bundle, load it and serve it. 409 when a ceiling stands against it, 422 when it is not sound."""
+    if one.root is None:
+        raise Fault(409, "no bundle root; start the gateway with --bundles DIR")
+    target = await one.registry.add(below_root(one.root, asked.path), asked.alias)
+    one.refused.pop(asked.path, None)
+    return _shown(target)
+
+
+@router.delete("/bundles/{ref}")
+async def remove(ref: str, one: One, key: Admin) -> dict[str, Any]:
+    """Stop serving a version: answered once the last request that uses it has ended. Its directory stays."""
+    return _shown(await one.registry.remove(ref))
+
+
+@router.put("/aliases/{alias}")
+async def point(alias: str, asked: Pointed, one: One, key: Admin) -> dict[str, Any]:
+    """Move an alias, or give a share of its requests to a canary."""
+    return asdict(one.registry.point(alias, asked.bundle, asked.share))
+
+
+@router.post("/aliases/{alias}/rollback")
+async def rollback(alias: str, one: One, key: Admin) -> dict[str, Any]:
+    """Withdraw the canary; without one, go back to the version before."""
+    return asdict(one.registry.rollback(alias))
+
+
+@router.delete("/aliases/{alias}")
+async def unpoint(alias: str, one: One, key: Admin) -> dict[str, Any]:
+    """Delete an alias; its version stays."""
+    one.registry.unpoint(alias)
+    return {"deleted": alias}
+
+
+def _shown(target: Target) -> dict[str, Any]:
+    opened = target.opened
+    if opened is None:
+        raise BundleError(f"{target.ref} is a base")
+    return {
+        "bundle": target.ref,
+        "sha": opened.sha,
+        "task": opened.task.name,
+        "base": opened.base_name,
+        "dtype": opened.dtype,
+        "rank": opened.manifest["exported"].get("rank"),
+        "running": target.running,
+        "certificate": opened.certificate and opened.certificate["made_at"],
+        "metrics": opened.manifest.get("metrics"),
+    }

@@ -1,0 +1,306 @@
+"""What all routes share: who asks, what answers, what an error looks like, and when to stop working."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import os
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from appkit.errors import AppkitError, BundleError, DataError, ModelError, RunError
+from appkit.serving.engine import EngineGone, JobRefused
+from appkit.serving.keys import Key, Keys
+from appkit.serving.pool import Busy, Pool
+from appkit.serving.registry import Conflict, Registry, Target, Unknown
+from appkit.serving.settings import Settings
+
+if TYPE_CHECKING:
+    from appkit.serving.metrics import Metrics
+
+__all__ = [
+    "Admin",
+    "Caller",
+    "EventStream",
+    "Fault",
+    "Gateway",
+    "One",
+    "error_body",
+    "fault_of",
+    "in_use",
+    "log_texts",
+    "merged",
+    "response",
+    "told",
+    "until_gone",
+    "within_time",
+]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass
+class Gateway:
+    """What a running gateway holds. root: where bundles may be added from; None: nowhere."""
+
+    settings: Settings
+    keys: Keys
+    pool: Pool
+    registry: Registry
+    metrics: Metrics
+    root: Path | None = None
+    starting: list[str] = field(default_factory=list)
+    """Bundles that are still being loaded."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Directory -> why the bundle in it is not served."""
+    tools: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(os.cpu_count() or 1))
+    """Packs' tools that compute at once; they are bounded in time."""
+
+    @property
+    def ready(self) -> bool:
+        return not self.starting and bool(self.pool.engines) and self.pool.ready
+
+    def find(self, model: str, key: Key) -> Target:
+        """What answers `model` for this key, which a key without that alias does not learn to exist."""
+        if not key.may_use(model):
+            raise Unknown(f"no model {model!r} for the key {key.name!r}; GET /v1/models lists its own")
+        return self.registry.resolve(model)
+
+
+class Fault(Exception):
+    """An answer with an error: its status, and OpenAI's kind and code."""
+
+    def __init__(
+        self, status: int, message: str, *, code: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.retry_after = status, message, code, retry_after
+
+
+KINDS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    429: "rate_limit_error",
+}
+
+
+def error_body(fault: Fault) -> dict[str, Any]:
+    """In OpenAI's format."""
+    kind = KINDS.get(fault.status, "invalid_request_error" if fault.status < 500 else "server_error")
+    return {"error": {"message": fault.message, "type": kind, "param": None, "code": fault.code}}
+
+
+def response(fault: Fault) -> JSONResponse:
+    headers = {} if fault.retry_after is None else {"Retry-After": str(max(1, math.ceil(fault.retry_after)))}
+    if fault.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(error_body(fault), fault.status, headers)
+
+
+def fault_of(error: Exception) -> Fault:
+    """What a caller is told of one of our errors. Anything else is a bug, of which it learns nothing."""
+    match error:
+        case Fault():
+            return error
+        case Unknown():
+            return Fault(404, str(error), code="model_not_found")
+        case Conflict():
+            return Fault(409, str(error))
+        case Busy():
+            return Fault(429, str(error), code="queue_full", retry_after=error.retry_after)
+        case EngineGone():
+            return Fault(503, str(error), code="engine_restarting", retry_after=2)
+        case JobRefused() if not error.broken:
+            return Fault(400, str(error))
+        case DataError() | BundleError():
+            return Fault(422, str(error))
+        case TimeoutError():
+            return Fault(504, "the request took too long (serve.timeout_s); ask for fewer rows or tokens")
+        case RunError() | ModelError() | AppkitError():
+            return Fault(502, str(error))
+        case _:
+            log.error("an error that should not be", exc_info=error)
+            return Fault(500, "internal error; the gateway's log says more")
+
+
+def gateway(request: Request) -> Gateway:
+    """A route's dependency."""
+    found: Gateway = request.app.state.gateway
+    return found
+
+
+def caller(request: Request) -> Key:
+    """Whose request it is. Raises Fault 401 without a key, 429 above its rate."""
+    return _known(request, admin=False)
+
+
+def admin(request: Request) -> Key:
+    """The same, 403 without the right."""
+    return _known(request, admin=True)
+
+
+def _known(request: Request, *, admin: bool) -> Key:
+    one = gateway(request)
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    key = one.keys.who(secret.strip() if scheme.lower() == "bearer" else None)
+    if key is None:
+        raise Fault(401, "no or an unknown API key; send Authorization: Bearer KEY", code="invalid_api_key")
+    request.state.key = key.name
+    if admin and not key.admin:
+        raise Fault(
+            403,
+            "this needs an admin key; make one with appkit keys add FILE NAME --admin and start the gateway with "
+            "--keys FILE",
+        )
+    if wait := one.keys.seconds_to_wait(key):
+        raise Fault(
+            429,
+            f"key {key.name!r} may send {key.per_minute} requests a minute; wait {wait:.1f} s",
+            code="rate_limit_exceeded",
+            retry_after=wait,
+        )
+    return key
+
+
+One = Annotated[Gateway, Depends(gateway)]
+Caller = Annotated[Key, Depends(caller)]
+Admin = Annotated[Key, Depends(admin)]
+"""The parameters of routes."""
+
+
+async def within_time(one: Gateway, work: Awaitable[T]) -> T:
+    """Raises TimeoutError when it takes longer than a request may."""
+    async with asyncio.timeout(one.settings.timeout_s):
+        return await work
+
+
+async def until_gone(request: Request, work: Awaitable[T]) -> T:
+    """The result of `work`, which is cancelled when the client hangs up: nobody would read it."""
+    task = asyncio.ensure_future(work)
+
+    async def hung_up() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    watch = asyncio.create_task(hung_up())
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Fault(499, "the client hung up")
+        return task.result()
+    finally:
+        for one in (task, watch):
+            one.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
+
+
+async def merged(sources: list[AsyncGenerator[T]]) -> AsyncGenerator[tuple[int, T]]:
+    """The items of several iterators as they come, each with the number of its source. An error ends them all."""
+    queue: asyncio.Queue[tuple[int, T] | Exception | None] = asyncio.Queue()
+
+    async def drain(number: int, source: AsyncGenerator[T]) -> None:
+        try:
+            async for item in source:
+                queue.put_nowait((number, item))
+            queue.put_nowait(None)
+        except Exception as error:
+            queue.put_nowait(error)
+        finally:
+            await source.aclose()
+
+    tasks = [asyncio.create_task(drain(number, source)) for number, source in enumerate(sources)]
+    try:
+        left = len(tasks)
+        while left:
+            found = await queue.get()
+            if found is None:
+                left -= 1
+            elif isinstance(found, Exception):
+                raise found
+            else:
+                yield found
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events from JSON-able objects, `[DONE]` at the end, and an error as an event of its own.
+
+    Made by `begin`, which waits for the first event, so that what fails at once is told by a status.
+    """
+
+    lines: AsyncGenerator[str]
+
+    @classmethod
+    async def begin(cls, events: AsyncGenerator[dict[str, Any]], timeout_s: float) -> EventStream:
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        first = await _next(events, deadline)
+        lines = _lines(first, events, deadline)
+        stream = cls(lines, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        stream.lines = lines
+        return stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:  # a client that hung up leaves the iterator suspended: its work has to end now
+            await self.lines.aclose()
+
+
+async def _next(events: AsyncGenerator[dict[str, Any]], deadline: float) -> dict[str, Any] | None:
+    """None: there are no more. Item by item, since the first is taken in another task than the rest."""
+    async with asyncio.timeout_at(deadline):
+        return await anext(events, None)
+
+
+async def _lines(
+    event: dict[str, Any] | None, events: AsyncGenerator[dict[str, Any]], deadline: float
+) -> AsyncGenerator[str]:
+    try:
+        while event is not None:
+            yield _line(event)
+            event = await _next(events, deadline)
+    except Exception as error:
+        yield _line(error_body(fault_of(error)))
+    else:
+        yield "data: [DONE]\n\n"
+    finally:
+        await events.aclose()
+
+
+def _line(event: dict[str, Any]) -> str:
+    return f"data: {json.dumps(event, ensure_ascii=False, separators=(',', ':'))}\n\n"
+
+
+@contextmanager
+def in_use(one: Gateway, request: Request, target: Target, requests: int) -> Iterator[None]:
+    """While a request is worked on: a place in its engine's queue, and its version kept. Raises Busy, EngineGone."""
+    request.state.bundle = target.ref
+    with target.used(), target.engine.admitted(requests), one.metrics.timed(target.ref):
+        yield
+
+
+def log_texts(one: Gateway, target: Target, prompt: Sequence[int], text: str) -> None:
+    """Only where the operator asked for it: prompts are users' property."""
+    if one.settings.log_prompts:
+        log.info("%s: %r -> %r", target.ref, target.chat.decode(prompt), text)
+
+
+def told(request: Request, error: Exception) -> JSONResponse:
+    """FastAPI's handler of every error of ours."""
+    return response(fault_of(error))

@@ -1,0 +1,198 @@
+"""The gateway's app: routes, health, and what every request passes through."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import appkit
+from appkit.errors import AppkitError
+from appkit.serving import admin, openai, tasks
+from appkit.serving.api import Caller, Fault, Gateway, One, response, told
+
+__all__ = ["create_app"]
+
+log = logging.getLogger("appkit.gateway")
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
+
+
+def create_app(one: Gateway, *, local: bool = True, lifespan: Lifespan | None = None) -> FastAPI:
+    """The app around a gateway's state. local: it listens on loopback, where only loopback names are answered."""
+    app = FastAPI(
+        title="appkit gateway",
+        version=appkit.__version__,
+        description="Many specialists over one base: OpenAI's routes, typed task routes, and bundles by hand.",
+        lifespan=lifespan,
+    )
+    app.state.gateway = one
+    for module in (openai, tasks, admin):
+        app.include_router(module.router, responses=_RESPONSES)
+    for kind in (AppkitError, Fault, TimeoutError):
+        app.add_exception_handler(kind, told)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    _health(app)
+    app.add_middleware(Watched, one=one, local=local)
+    return app
+
+
+_ERROR = {
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["error"],
+                "properties": {
+                    "error": {
+                        "type": "object",
+                        "required": ["message", "type", "param", "code"],
+                        "properties": {
+                            "message": {"type": "string"},
+                            "type": {"type": "string"},
+                            "param": {"type": ["string", "null"]},
+                            "code": {"type": ["string", "null"]},
+                        },
+                    }
+                },
+            }
+        }
+    }
+}
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": text} | _ERROR
+    for status, text in {
+        400: "a value that is not supported or out of its range",
+        401: "no or an unknown key",
+        403: "not an admin key",
+        404: "no such model, task or tool",
+        409: "a ceiling or another name stands against it",
+        413: "the request is too large",
+        422: "rows or arguments that do not fit the schema; an unsound bundle",
+        429: "the key's rate or the queue's length; Retry-After says when",
+        502: "the engine failed",
+        503: "the engine is starting; Retry-After says when",
+        504: "it took too long",
+    }.items()
+}
+
+
+def _health(app: FastAPI) -> None:
+    @app.get("/healthz", tags=["health"])
+    async def healthz() -> dict[str, str]:
+        """The gateway itself runs."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["health"], responses={503: {"description": "an engine is starting"}})
+    async def readyz(one: One) -> JSONResponse:
+        """Every engine answers."""
+        engines = [
+            {"base": base.name, "dtype": dtype, "state": engine.state}
+            for (base, dtype), engine in one.pool.engines.items()
+        ]
+        body = {
+            "status": "ready" if one.ready else "not ready",
+            "engines": engines,
+            "starting": len(one.starting),
+        }
+        return JSONResponse(body, 200 if one.ready else 503)
+
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
+    async def metrics(one: One, key: Caller) -> Response:
+        """For Prometheus."""
+        return PlainTextResponse(one.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _invalid(request: Request, error: Exception) -> JSONResponse:
+    """A body that does not fit: which field, and why; never the whole of what came."""
+    assert isinstance(error, RequestValidationError)
+    fault = error.errors()[0]
+    place = ".".join(str(part) for part in fault["loc"] if part != "body" and fault["type"] != "json_invalid")
+    status = 422 if request.url.path.startswith("/v1/tasks") else 400
+    return response(Fault(status, f"{place or 'body'}: {fault['msg']}"))
+
+
+def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    found = response(Fault(error.status_code, f"{error.detail}: {request.method} {request.url.path[:200]}"))
+    found.headers.update(error.headers or {})
+    return found
+
+
+class Watched:
+    """Around every request: its size and Host, an id, the log line, the count, and no word about a bug."""
+
+    def __init__(self, app: ASGIApp, one: Gateway, local: bool) -> None:
+        self.app, self.one, self.local = app, one, local
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        began, status, number = time.monotonic(), 0, secrets.token_hex(6)
+
+        async def answered(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", number.encode())]
+            await send(message)
+
+        try:
+            if fault := self._refused(scope):
+                await response(fault)(scope, receive, answered)
+            else:
+                await self.app(scope, self._limited(receive), answered)
+        except Exception:
+            log.exception("request %s failed", number)
+            if not status:
+                await response(Fault(500, f"internal error; request {number}"))(scope, receive, answered)
+        finally:
+            route = getattr(scope.get("route"), "path", "")
+            bundle = state.get("bundle", "")
+            self.one.metrics.requests.labels(route, bundle, str(status)).inc()
+            log.info(
+                "%s %s %d %.0f ms key=%s bundle=%s id=%s",
+                *(scope["method"], route or "-", status, 1000 * (time.monotonic() - began)),
+                *(state.get("key", "-"), bundle or "-", number),
+            )
+
+    def _refused(self, scope: Scope) -> Fault | None:
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].strip("[]")
+        if self.local and host not in ("127.0.0.1", "localhost", "::1", ""):
+            # a page in this machine's browser may have its own name point here
+            return Fault(
+                403, "this gateway answers to loopback names only; start it with --host to serve others"
+            )
+        size = headers.get(b"content-length", b"0")
+        if size.isdigit() and int(size) > self.one.settings.max_body:
+            return self._too_large()
+        return None
+
+    def _too_large(self) -> Fault:
+        return Fault(413, f"a request may have {self.one.settings.max_body:,} bytes (serve.max_body)")
+
+    def _limited(self, receive: Receive) -> Receive:
+        """Bodies without a length are counted as they come."""
+        read = 0
+
+        async def limited() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self.one.settings.max_body:
+                raise HTTPException(413, self._too_large().message)
+            return message
+
+        return limited

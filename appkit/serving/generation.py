@@ -1,0 +1,125 @@
+"""From token ids of an engine to text: as it comes, cut before a stop string, in whole characters."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from appkit.serving.engine import Job, Piece
+from appkit.serving.pool import Supervised
+
+if TYPE_CHECKING:
+    from appkit.chat import Chat
+
+__all__ = ["Answer", "Delta", "Detokenizer", "StopStrings", "answer", "deltas"]
+
+
+@dataclass(frozen=True)
+class Delta:
+    """New text of an answer. tokens: how many were read for it."""
+
+    text: str
+    tokens: tuple[int, ...]
+    log_probabilities: tuple[float, ...]
+    finish: Literal["stop", "length"] | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer. count: tokens that were generated, the one that ended it included."""
+
+    text: str
+    tokens: tuple[int, ...]
+    log_probabilities: tuple[float, ...]
+    finish: Literal["stop", "length"]
+    count: int
+
+
+class Detokenizer:
+    """Token ids to text, as they come: a character is given once all of its tokens are there.
+
+    What a token means can depend on the ones before it (a leading space), so some are always decoded along.
+    """
+
+    def __init__(self, chat: Chat) -> None:
+        self.chat = chat
+        self.tokens: list[int] = []
+        self.before, self.given = 0, 0  # the text of tokens[before:given] is out
+
+    def add(self, tokens: Sequence[int], *, last: bool = False) -> str:
+        """The text that these tokens complete."""
+        self.tokens += tokens
+        out = self.chat.decode(self.tokens[self.before : self.given])
+        now = self.chat.decode(self.tokens[self.before :])
+        if len(now) <= len(out) or (now.endswith("\N{REPLACEMENT CHARACTER}") and not last):
+            return ""
+        self.before, self.given = self.given, len(self.tokens)
+        return now[len(out) :]
+
+
+class StopStrings:
+    """Cuts a text that comes in parts before the first of some strings, holding back what may begin one."""
+
+    def __init__(self, strings: Sequence[str]) -> None:
+        self.strings = [string for string in strings if string]
+        self.held = ""
+        self.found = False
+
+    def add(self, text: str, *, last: bool = False) -> str:
+        """What can be given out. `found` turns true at a stop; nothing comes after it."""
+        if self.found:
+            return ""
+        text = self.held + text
+        places = [place for string in self.strings if (place := text.find(string)) >= 0]
+        if places:
+            self.found, self.held = True, ""
+            return text[: min(places)]
+        keep = 0 if last else max((_overlap(text, string) for string in self.strings), default=0)
+        self.held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+
+def _overlap(text: str, string: str) -> int:
+    """How many last characters of `text` are the first of `string`."""
+    longest = min(len(text), len(string) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(string[:n])), 0)
+
+
+async def deltas(
+    engine: Supervised, job: Job, chat: Chat, stop_strings: Sequence[str] = ()
+) -> AsyncGenerator[Delta]:
+    """The answer's text as it comes; the last delta, which may be empty, says why it ended."""
+    reader, stops = Detokenizer(chat), StopStrings(stop_strings)
+    async with aclosing(engine.stream(job)) as pieces:
+        async for piece in pieces:
+            last = piece.finish is not None
+            text = stops.add(reader.add(piece.tokens, last=last), last=last)
+            finish = "stop" if stops.found else piece.finish
+            if text or piece.tokens or finish:
+                yield Delta(text, piece.tokens, piece.log_probabilities, finish)
+            if finish:
+                return  # closing the stream ends the engine's work
+
+
+async def answer(engine: Supervised, job: Job, chat: Chat, stop_strings: Sequence[str] = ()) -> Answer:
+    """The whole answer. Only stop strings need it piece by piece, to end the work when one comes."""
+    if stop_strings:
+        text, tokens, likely, finish = "", (), (), None
+        async with aclosing(deltas(engine, job, chat, stop_strings)) as parts:
+            async for part in parts:
+                text += part.text
+                tokens += part.tokens  # type: ignore[assignment]
+                likely += part.log_probabilities  # type: ignore[assignment]
+                finish = part.finish
+        return Answer(text, tokens, likely, finish or "length", len(tokens))
+    piece: Piece = await engine.complete(job)
+    ended = piece.finish == "stop"
+    return Answer(
+        chat.decode(piece.tokens),
+        piece.tokens,
+        piece.log_probabilities,
+        piece.finish or "length",
+        len(piece.tokens) + ended,
+    )

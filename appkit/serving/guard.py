@@ -1,0 +1,53 @@
+"""Runs a command and ends it, with all that it started, when whoever asked for it is gone.
+
+    python -m appkit.serving.guard COMMAND...
+
+Standard input is a pipe whose other end the gateway holds. It closes however the gateway ends, by kill -9 too, and an
+engine of several processes must never be left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+GRACE_S = 10.0
+
+
+def main() -> int:
+    """The command's exit code; 128 + the signal that ended it."""
+    child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: _end(child))
+    threading.Thread(target=_when_alone, args=(child,), daemon=True).start()
+    code = child.wait()
+    _signal(child, signal.SIGKILL)  # what it started and did not take along
+    return code if code >= 0 else 128 - code
+
+
+def _when_alone(child: subprocess.Popen[bytes]) -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    _end(child)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    _signal(child, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_S
+    while child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    _signal(child, signal.SIGKILL)
+
+
+def _signal(child: subprocess.Popen[bytes], number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Prometheus metrics of a gateway, in a registry of their own: two gateways in a process share none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from appkit.serving.pool import Pool
+
+__all__ = ["Metrics"]
+
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class Metrics:
+    """bundle: `name@sha`, a base's name, or "" for a request that reached none."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "appkit_requests", "requests", ["route", "bundle", "status"], registry=self.registry
+        )
+        self.tokens = Counter(
+            "appkit_tokens",
+            "tokens read (prompt) and generated (answer)",
+            ["bundle", "kind"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "appkit_request_seconds",
+            "from a request's place in the queue to the end of its answer",
+            ["bundle"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.first = Histogram(
+            "appkit_first_text_seconds",
+            "from a streamed request to its first text",
+            ["bundle"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.registry.register(_Engines(pool))
+
+    @contextmanager
+    def timed(self, bundle: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds.labels(bundle).observe(time.monotonic() - began)
+
+    def count(self, bundle: str, *, prompt: int, answer: int) -> None:
+        """Tokens of one answered prompt."""
+        self.tokens.labels(bundle, "prompt").inc(prompt)
+        self.tokens.labels(bundle, "answer").inc(answer)
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)
+
+
+class _Engines:
+    """Read when asked: the state of each engine."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    def collect(self) -> Iterable[Metric]:
+        gauges: dict[str, tuple[str, Any]] = {
+            "appkit_engine_ready": ("1: it answers", lambda one: float(one.ready)),
+            "appkit_engine_queue": ("requests accepted, running or waiting", lambda one: one.running),
+            "appkit_engine_restarts": ("times it was started again", lambda one: one.restarts),
+            "appkit_engine_adapters": ("adapters registered", lambda one: len(one.adapters)),
+        }
+        for name, (description, value) in gauges.items():
+            gauge = GaugeMetricFamily(name, description, labels=["engine", "base", "dtype"])
+            for (base, dtype), one in self.pool.engines.items():
+                gauge.add_metric([one.engine.name, base.name, dtype], value(one))
+            yield gauge

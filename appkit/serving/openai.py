@@ -1,0 +1,418 @@
+"""OpenAI's routes: `model` is an alias, `name@sha` or a base's name.
+
+A parameter that would change the answer and is not supported is refused, never ignored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import ExitStack, aclosing
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from appkit.serving.api import (
+    Caller,
+    EventStream,
+    Fault,
+    Gateway,
+    One,
+    in_use,
+    log_texts,
+    merged,
+    until_gone,
+    within_time,
+)
+from appkit.serving.engine import Job
+from appkit.serving.generation import Answer, Delta, answer, deltas
+from appkit.serving.registry import Target
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1", tags=["OpenAI"])
+WITHOUT_EFFECT = {
+    "metadata",
+    "parallel_tool_calls",
+    "prompt_cache_key",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "user",
+}
+"""Sent by clients for the provider's own use; the answer does not depend on them."""
+
+
+class StreamOptions(BaseModel):
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class _Asked(BaseModel):
+    """What both routes take."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str = Field(min_length=1, max_length=256)
+    max_tokens: int | None = Field(None, ge=1, le=1_000_000, description="none: the bundle's own cap")
+    temperature: float | None = Field(
+        None, ge=0, le=2, description="none: as the bundle was evaluated, mostly 0"
+    )
+    top_p: float | None = Field(None, gt=0, le=1)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    n: int | None = Field(None, ge=1, le=64)
+    stop: Annotated[str, Field(max_length=256)] | list[Annotated[str, Field(max_length=256)]] | None = Field(
+        None
+    )
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    frequency_penalty: Literal[0] | None = None
+    presence_penalty: Literal[0] | None = None
+
+    @property
+    def stops(self) -> list[str]:
+        return [self.stop] if isinstance(self.stop, str) else (self.stop or [])
+
+    def check(self) -> None:
+        """Raises Fault for what is not supported."""
+        for name, value in (self.model_extra or {}).items():
+            if value is not None and name not in WITHOUT_EFFECT:
+                raise Fault(
+                    400,
+                    f"parameter {name[:80]!r} is not supported; leave it out",
+                    code="unsupported_parameter",
+                )
+        if len(self.stops) > 16:
+            raise Fault(400, f"at most 16 stop strings, got {len(self.stops)}")
+
+
+class TextPart(BaseModel):
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart]
+
+    @property
+    def text(self) -> str:
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class ChatRequest(_Asked):
+    messages: list[ChatMessage] = Field(min_length=1, max_length=1000)
+    max_completion_tokens: int | None = Field(None, ge=1, le=1_000_000)
+    logprobs: bool | None = False
+    top_logprobs: Literal[0] | None = None
+    response_format: dict[Literal["type"], Literal["text"]] | None = None
+
+
+class CompletionRequest(_Asked):
+    prompt: str | list[int] | list[str] | list[list[int]]
+    logprobs: int | None = Field(None, ge=0, le=1, description="of the chosen tokens")
+    echo: Literal[False] | None = None
+    best_of: Literal[1] | None = None
+
+
+@router.get("/models")
+async def models(one: One, key: Caller) -> dict[str, Any]:
+    """Every name that this key may ask: aliases, versions and bases."""
+    names = [*one.registry.aliases, *one.registry.versions, *one.registry.bases]
+    listed = [
+        {"id": name, "object": "model", "created": 0, "owned_by": "appkit"}
+        for name in names
+        if key.may_use(name)
+    ]
+    return {"object": "list", "data": listed}
+
+
+@router.get("/models/{model}")
+async def model(model: str, one: One, key: Caller) -> dict[str, Any]:
+    one.find(model, key)
+    return {"id": model, "object": "model", "created": 0, "owned_by": "appkit"}
+
+
+@router.post("/chat/completions", response_model=None)
+async def chat_completions(
+    asked: ChatRequest, request: Request, one: One, key: Caller
+) -> Response | dict[str, Any]:
+    """A chat. One user message alone is taken for the task's input: the bundle's own instruction is put before it."""
+    asked.check()
+    target = one.find(asked.model, key)
+    tokens = await prompt_tokens(target, [(message.role, message.text) for message in asked.messages])
+    jobs = [_job(one, target, asked, tokens, bool(asked.logprobs), asked.max_completion_tokens)] * (
+        asked.n or 1
+    )
+    return await _respond(one, request, target, asked, jobs, _ChatForm(target, bool(asked.logprobs)))
+
+
+@router.post("/completions", response_model=None)
+async def completions(
+    asked: CompletionRequest, request: Request, one: One, key: Caller
+) -> Response | dict[str, Any]:
+    """The continuation of texts or token ids, as they are: no template, no instruction."""
+    asked.check()
+    target = one.find(asked.model, key)
+    prompts = await _prompts(target, asked.prompt)
+    wanted = asked.logprobs is not None
+    jobs = [_job(one, target, asked, ids, wanted) for ids in prompts for _ in range(asked.n or 1)]
+    return await _respond(one, request, target, asked, jobs, _TextForm(target, wanted))
+
+
+async def prompt_tokens(target: Target, turns: Sequence[tuple[str, str]]) -> tuple[int, ...]:
+    """The conversation through the base's template, as in training. Raises Fault for one that it cannot render."""
+    from jinja2.exceptions import TemplateError
+
+    from appkit.bundle import input_row
+    from appkit.task import Message
+
+    if target.opened and len(turns) == 1 and turns[0][0] == "user":
+        row = input_row(target.opened.task, turns[0][1])
+        messages = list(target.opened.task.prompt(row, target.opened.config.task))
+    else:
+        role = {"developer": "system"}
+        messages = [Message.of(role.get(who, who), text) for who, text in turns]  # type: ignore[arg-type]
+    try:
+        return tuple(await _apart(sum(len(text) for _, text in turns), target.chat.prompt, messages))
+    except TemplateError as error:
+        raise Fault(400, f"the base's chat template refuses the messages: {error}") from None
+
+
+async def _prompts(target: Target, given: str | list[Any]) -> list[tuple[int, ...]]:
+    if isinstance(given, str):
+        given = [given]
+    if not given:
+        raise Fault(400, "prompt is empty; a model needs at least one token to continue")
+    lists = [given] if isinstance(given[0], int) else given
+    vocabulary, found = len(target.chat.tokenizer), []
+    for prompt in lists:
+        ids = await _apart(len(prompt), target.chat.ids, prompt) if isinstance(prompt, str) else prompt
+        if not ids:
+            raise Fault(400, "prompt is empty; a model needs at least one token to continue")
+        if any(not 0 <= token < vocabulary for token in ids):
+            raise Fault(400, f"a token id must be in 0..{vocabulary - 1}, got {max(ids, key=abs)}")
+        found.append(tuple(ids))
+    return found
+
+
+async def _apart(characters: int, function: Any, *arguments: Any) -> Any:
+    """Long texts are tokenized in a thread: others would wait."""
+    if characters < 5000:
+        return function(*arguments)
+    return await asyncio.to_thread(function, *arguments)
+
+
+def room_for(one: Gateway, target: Target, tokens: Sequence[int], wanted: int | None) -> int:
+    """The most tokens of an answer: what was asked for, the limit, and what is left of the context.
+
+    Raises Fault where the caller asked for more.
+    """
+    left = target.engine.engine.max_length - len(tokens)
+    if left < 1 or (wanted is not None and wanted > left):
+        raise Fault(
+            400,
+            f"the context has {target.engine.engine.max_length} tokens; the prompt has {len(tokens)}"
+            + (f", {wanted} were asked for" if wanted else "")
+            + "; shorten the prompt or ask for fewer",
+            code="context_length_exceeded",
+        )
+    limit = one.settings.max_tokens
+    if wanted is not None and wanted > limit:
+        raise Fault(400, f"max_tokens is limited to {limit} here (serve.max_tokens), got {wanted}")
+    default = target.opened.cap if target.opened else 256
+    return min(wanted or default, left, limit)
+
+
+def _job(
+    one: Gateway,
+    target: Target,
+    asked: _Asked,
+    tokens: tuple[int, ...],
+    log_probabilities: bool,
+    most: int | None = None,
+) -> Job:
+    decoding = target.opened.manifest["decoding"] if target.opened else {}
+    temperature = asked.temperature if asked.temperature is not None else decoding.get("temperature", 0.0)
+    return Job(
+        target.adapter,
+        tokens,
+        room_for(one, target, tokens, most or asked.max_tokens),
+        target.opened.stop if target.opened else target.chat.stop,
+        temperature,
+        asked.top_p if asked.top_p is not None else decoding.get("top_p", 1.0),
+        decoding.get("top_k", 0),
+        asked.seed,
+        None,
+        log_probabilities,
+    )
+
+
+async def _respond(
+    one: Gateway, request: Request, target: Target, asked: _Asked, jobs: list[Job], form: _Form
+) -> Response | dict[str, Any]:
+    if len(jobs) > one.settings.max_batch:
+        raise Fault(
+            400,
+            f"{len(jobs)} answers in one request, the limit is {one.settings.max_batch} (serve.max_batch)",
+        )
+    # prompt by prompt, n choices each: every prompt is counted once
+    read = sum(len(job.tokens) for job in jobs[:: asked.n or 1])
+    if asked.stream:
+        usage = bool(asked.stream_options and asked.stream_options.include_usage)
+        events = _events(one, request, target, asked.stops, jobs, form, read, usage)
+        return await EventStream.begin(events, one.settings.timeout_s)
+
+    async def work() -> list[Answer]:
+        with in_use(one, request, target, len(jobs)):
+            tasks = [answer(target.engine, job, target.chat, asked.stops) for job in jobs]
+            return await within_time(one, gathered(tasks))
+
+    answers = await until_gone(request, work())
+    written = sum(found.count for found in answers)
+    one.metrics.count(target.ref, prompt=read, answer=written)
+    for job, found in zip(jobs, answers, strict=True):
+        log_texts(one, target, job.tokens, found.text)
+    choices = [form.choice(number, found) for number, found in enumerate(answers)]
+    return form.envelope(choices) | {"usage": _usage(read, written)}
+
+
+async def gathered(work: Sequence[Any]) -> list[Any]:
+    """All results; the first failure cancels the rest."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _events(
+    one: Gateway,
+    request: Request,
+    target: Target,
+    stops: list[str],
+    jobs: list[Job],
+    form: _Form,
+    read: int,
+    usage: bool,
+) -> AsyncGenerator[dict[str, Any]]:
+    written, began, silent = 0, time.monotonic(), True
+    texts = [""] * len(jobs)
+    with ExitStack() as stack:
+        stack.enter_context(in_use(one, request, target, len(jobs)))
+        sources = [deltas(target.engine, job, target.chat, stops) for job in jobs]
+        async with aclosing(merged(sources)) as parts:
+            async for number, delta in parts:
+                written += len(delta.log_probabilities) or len(delta.tokens)
+                if silent:
+                    silent = False
+                    one.metrics.first.labels(target.ref).observe(time.monotonic() - began)
+                texts[number] += delta.text
+                yield form.chunk(number, delta)
+        for job, text in zip(jobs, texts, strict=True):
+            log_texts(one, target, job.tokens, text)
+        one.metrics.count(target.ref, prompt=read, answer=written)
+    if usage:
+        yield form.empty() | {"usage": _usage(read, written)}
+
+
+def _usage(prompt: int, written: int) -> dict[str, int]:
+    return {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
+
+
+class _Form:
+    """The shape of an answer; one for each request, which has one id."""
+
+    prefix = object = chunk_object = ""
+
+    def __init__(self, target: Target, log_probabilities: bool) -> None:
+        self.target, self.log_probabilities = target, log_probabilities
+        self.id, self.created = f"{self.prefix}-{secrets.token_hex(12)}", int(time.time())
+        self.seen: set[int] = set()
+
+    def envelope(self, choices: list[Any], kind: str | None = None) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": kind or self.object,
+            "created": self.created,
+            "model": self.target.ref,
+            "choices": choices,
+        }
+
+    def empty(self) -> dict[str, Any]:
+        return self.envelope([], self.chunk_object)
+
+    def chunk(self, number: int, delta: Delta) -> dict[str, Any]:
+        return self.envelope([self.part(number, delta)], self.chunk_object)
+
+    def choice(self, number: int, found: Answer) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def part(self, number: int, delta: Delta) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def texts(self, tokens: Sequence[int]) -> list[str]:
+        return [self.target.chat.decode([token]) for token in tokens]
+
+
+class _ChatForm(_Form):
+    prefix, object, chunk_object = "chatcmpl", "chat.completion", "chat.completion.chunk"
+
+    def choice(self, number: int, found: Answer) -> dict[str, Any]:
+        return {
+            "index": number,
+            "message": {"role": "assistant", "content": found.text, "refusal": None},
+            "finish_reason": found.finish,
+            "logprobs": self._likely(found.tokens, found.log_probabilities),
+        }
+
+    def part(self, number: int, delta: Delta) -> dict[str, Any]:
+        said: dict[str, Any] = {"content": delta.text}
+        if number not in self.seen:
+            self.seen.add(number)
+            said["role"] = "assistant"
+        return {
+            "index": number,
+            "delta": said,
+            "finish_reason": delta.finish,
+            "logprobs": self._likely(delta.tokens, delta.log_probabilities),
+        }
+
+    def _likely(self, tokens: Sequence[int], values: Sequence[float]) -> dict[str, Any] | None:
+        if not self.log_probabilities:
+            return None
+        content = [
+            {"token": text, "logprob": value, "bytes": list(text.encode()), "top_logprobs": []}
+            for text, value in zip(self.texts(tokens), values, strict=False)  # the end's has no token
+        ]
+        return {"content": content, "refusal": None}
+
+
+class _TextForm(_Form):
+    prefix, object, chunk_object = "cmpl", "text_completion", "text_completion"
+
+    def choice(self, number: int, found: Answer) -> dict[str, Any]:
+        return self._choice(number, found.text, found.finish, found.tokens, found.log_probabilities)
+
+    def part(self, number: int, delta: Delta) -> dict[str, Any]:
+        return self._choice(number, delta.text, delta.finish, delta.tokens, delta.log_probabilities)
+
+    def _choice(
+        self, number: int, text: str, finish: str | None, tokens: Sequence[int], values: Sequence[float]
+    ) -> dict[str, Any]:
+        likely = None
+        if self.log_probabilities:
+            likely = {
+                "tokens": self.texts(tokens),
+                "token_logprobs": list(values[: len(tokens)]),
+                "top_logprobs": None,
+                "text_offset": [],
+            }
+        return {"index": number, "text": text, "finish_reason": finish, "logprobs": likely}

@@ -1,0 +1,206 @@
+"""A bundle ready to be served: checked, certified, and its adapter copied to where nothing changes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from appkit.cache import staged
+from appkit.checkpoint import file_sha256
+from appkit.errors import BundleError
+
+if TYPE_CHECKING:
+    from appkit.certify import Subject
+    from appkit.chat import Chat
+    from appkit.config import RunConfig
+    from appkit.task import Task
+
+__all__ = ["Opened", "below_root", "certificate_file", "find_bundles", "open_bundle"]
+
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+"""All that an engine sees of a bundle; never a pickle."""
+PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,127}")
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """One version. files: the engine's copy of the adapter; base, dtype, null: what its engine is started with.
+
+    stop: ids that end an answer; cap: the most tokens of one. certificate None: it was not asked for.
+    """
+
+    name: str
+    sha: str
+    path: Path
+    files: Path
+    manifest: Mapping[str, Any] = field(repr=False)
+    task: Task = field(repr=False)
+    config: RunConfig = field(repr=False)
+    chat: Chat = field(repr=False)
+    stop: frozenset[int]
+    cap: int
+    base: Path
+    base_name: str
+    dtype: str
+    null: Path
+    targets: tuple[str, ...]
+    certificate: Mapping[str, Any] | None = field(repr=False)
+
+    @property
+    def ref(self) -> str:
+        return f"{self.name}@{self.sha[:12]}"
+
+
+def below_root(root: Path, given: str) -> Path:
+    """The bundle directory that a request names, below `root`.
+
+    Raises BundleError for anything but plain names separated by "/": no "..", no absolute path, no link on the way.
+    """
+    parts = given.split("/")
+    if len(given) > 512 or not all(PART.fullmatch(part) for part in parts):
+        raise BundleError(
+            f"a bundle is named by its directory below the bundle root, like nl2fol/A, got {given[:80]!r}"
+        )
+    path = root
+    for part in parts:
+        path = path / part
+        if path.is_symlink():
+            raise BundleError(f"{given} leads over a link, which is not followed; copy the bundle instead")
+    if not path.is_dir():
+        raise BundleError(f"no directory {given} below the bundle root")
+    if not (path / "appkit.json").exists() and (path / "bundle" / "appkit.json").exists():
+        return below_root(root, f"{given}/bundle")  # a run directory
+    return path
+
+
+def find_bundles(root: Path) -> list[Path]:
+    """Every bundle below `root`, the oldest first; links are not followed, and nothing inside a bundle is looked at.
+
+    Raises BundleError when the directory is missing.
+    """
+    if not root.is_dir():
+        raise BundleError(f"no directory {root}")
+    found = []
+    for folder, folders, names in os.walk(root):
+        if "appkit.json" in names:
+            found.append(Path(folder))
+            folders.clear()
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "checkpoints"]
+    return sorted(found, key=lambda path: ((path / "appkit.json").stat().st_mtime, str(path)))
+
+
+def open_bundle(
+    path: Path, *, engine: str, version: str, dtype: str, max_rank: int, store: Path, certified: bool
+) -> Opened:
+    """Read a bundle, check it against its base, and copy its adapter into `store`.
+
+    engine, version: what will serve it; dtype "auto": what it was computed in.
+    Raises BundleError with the reason when it is unsound, above the ceiling, or has no certificate that fits;
+    ModelError when its base cannot be had.
+    """
+    from appkit.certify import Subject
+
+    for name in ("appkit.json", *ADAPTER):
+        if (path / name).is_symlink():
+            raise BundleError(f"{path / name} is a link, which is not followed; copy the bundle instead")
+    subject = Subject(path)
+    for check in subject.on_disk(engine):
+        if check.passed is False:
+            raise BundleError(f"{path}: {check.name}: {check.figure}; appkit certify {path} tells more")
+    if subject.adapter.rank > max_rank:
+        from appkit.serving.registry import Conflict
+
+        raise Conflict(
+            f"{path.name} has rank {subject.adapter.rank}, this gateway has room for {max_rank}; "
+            f"start it with serve.max_rank={subject.adapter.rank}"
+        )
+    computed = subject.manifest["base"]["dtype"] if dtype == "auto" else dtype
+    certificate = _certificate(subject, engine, version, computed) if certified else None
+    base = subject.base_to_serve()
+    quant = subject.config.quant.name
+    decoding = subject.manifest["decoding"]
+    return Opened(
+        name=subject.manifest["name"],
+        sha=subject.manifest["sha"],
+        path=path,
+        files=_copied(subject, store),
+        manifest=subject.manifest,
+        task=subject.task,
+        config=subject.config,
+        chat=subject.chat,
+        stop=_stops(subject.base, tuple(decoding.get("stop", ()))),
+        cap=int(decoding["cap"]),
+        base=base,
+        base_name=subject.config.model.name + ("" if quant == "none" else f"-{quant}"),
+        dtype=computed,
+        null=_null(subject, store),
+        targets=tuple(sorted({name.rpartition(".")[2] for name in subject.linear} - {"lm_head"})),
+        certificate=certificate,
+    )
+
+
+def certificate_file(bundle: Path, engine: str, version: str, dtype: str) -> Path:
+    """Where a bundle keeps what was shown in one engine."""
+    return bundle / "certificates" / f"{engine}-{version}-{dtype}.json"
+
+
+def _certificate(subject: Subject, engine: str, version: str, dtype: str) -> Mapping[str, Any]:
+    """The one for this engine. Raises BundleError when there is none, or it is another bundle's."""
+    file = certificate_file(subject.path, engine, version, dtype)
+    remedy = f"appkit certify {subject.path} --engine {engine} --dtype {dtype}"
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        fits = (
+            kept["bundle"] == subject.manifest["sha"]
+            and kept["base"] == subject.manifest["base"]["fingerprint"]
+            and (kept["engine"], kept["version"], kept["dtype"]) == (engine, version, dtype)
+            and all(check["passed"] is not False for check in kept["checks"])
+        )
+    except FileNotFoundError:
+        raise BundleError(
+            f"{subject.path} has no certificate for {engine} {version} in {dtype}; {remedy}"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{file} cannot be read: {error}; {remedy}") from None
+    if not fits:
+        raise BundleError(f"{file} belongs to another bundle, base or engine; {remedy}")
+    found: Mapping[str, Any] = kept
+    return found
+
+
+def _copied(subject: Subject, store: Path) -> Path:
+    """The adapter under its sha, which nothing changes or removes while an engine may read it."""
+    target = store / str(subject.manifest["sha"])
+    if target.exists():
+        return target
+    with staged(target) as stage:
+        for name in ADAPTER:
+            shutil.copyfile(subject.path / name, stage / name)
+            if file_sha256(stage / name) != subject.manifest["files"][name]:
+                raise BundleError(f"{subject.path / name} changed while it was read; copy the bundle again")
+    return target
+
+
+def _null(subject: Subject, store: Path) -> Path:
+    from appkit.serving.vllm import null_adapter
+
+    module = min(subject.linear.keys() - {"lm_head"})
+    out, into = subject.linear[module]
+    folder = store / f"null-{out}x{into}-{module}"
+    if not folder.exists():
+        null_adapter(folder, module, (out, into))
+    return folder
+
+
+@lru_cache(maxsize=64)
+def _stops(base: Path, strings: tuple[str, ...]) -> frozenset[int]:
+    from appkit.chat import Chat
+
+    return Chat.at(base).stops(strings)

@@ -1,0 +1,271 @@
+"""Which bundles are served, and what name means which of them.
+
+A version is `name@sha`, and never changes. An alias points to one, may send a share of its requests to another (the
+canary), and remembers the one before, so that one call takes a move back. A request stays with the version that it
+began with; a version leaves the engine when nobody uses it any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from appkit.cache import write_text
+from appkit.errors import AppkitError, BundleError
+from appkit.serving.engine import NULL, JobRefused
+from appkit.serving.pool import Pool, Supervised, TooMany
+
+if TYPE_CHECKING:
+    from appkit.chat import Chat
+    from appkit.serving.opened import Opened
+
+__all__ = ["Alias", "Conflict", "Registry", "Target", "Unknown"]
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Unknown(AppkitError):
+    """No bundle or alias of that name."""
+
+
+class Conflict(AppkitError):
+    """A ceiling, or another name, stands against it."""
+
+
+@dataclass(eq=False)
+class Target:
+    """What a request is answered by: a bundle, or a base alone (`opened` None).
+
+    running: requests under way. idle: set while there are none.
+    """
+
+    ref: str
+    adapter: str
+    engine: Supervised
+    chat: Chat
+    opened: Opened | None = None
+    running: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.idle.set()
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """While a request is under way: the version stays in the engine."""
+        self.running += 1
+        self.idle.clear()
+        try:
+            yield
+        finally:
+            self.running -= 1
+            if not self.running:
+                self.idle.set()
+
+
+@dataclass
+class Alias:
+    """Where a name points. share: of the requests that the canary gets, 0 to 1."""
+
+    current: str
+    canary: str | None = None
+    share: float = 0.0
+    previous: str | None = None
+
+
+class Registry:
+    """`open_bundle(path)` reads and checks one, in a thread. `state`: the file that keeps the aliases, if any."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        open_bundle: Callable[[Path], Opened],
+        *,
+        max_bundles: int,
+        state: Path | None = None,
+    ) -> None:
+        self.pool, self._open, self.max_bundles, self.state = pool, open_bundle, max_bundles, state
+        self.versions: dict[str, Target] = {}
+        self.bases: dict[str, Target] = {}
+        self.aliases: dict[str, Alias] = {}
+        self.removed: set[str] = set()
+        self._adding = asyncio.Lock()
+        if state is not None and state.exists():
+            try:
+                kept = json.loads(state.read_text(encoding="utf-8"))
+                self.aliases = {name: Alias(**alias) for name, alias in kept["aliases"].items()}
+                self.removed = set(kept["removed"])
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise BundleError(f"{state} cannot be read: {error}; correct or remove it") from None
+
+    def resolve(self, model: str, draw: Callable[[], float] = random.random) -> Target:
+        """The version that answers a request for `model`: an alias, `name@sha`, or a base's name."""
+        if alias := self.aliases.get(model):
+            canary = alias.canary is not None and draw() < alias.share
+            ref = alias.canary if canary and alias.canary in self.versions else alias.current
+            if ref in self.versions:
+                return self.versions[ref]
+        if target := self.bases.get(model):
+            return target
+        if "@" in model:
+            return self.version(model)
+        raise Unknown(f"no model {model!r}; GET /v1/models lists them")
+
+    def version(self, ref: str) -> Target:
+        """By `name@sha`, the sha shortened to 8 digits or more."""
+        name, _, sha = ref.partition("@")
+        found = [
+            target
+            for target in self.versions.values()
+            if target.opened is not None
+            and target.opened.name == name
+            and len(sha) >= 8
+            and target.adapter.startswith(sha)
+        ]
+        if len(found) != 1:
+            raise Unknown(f"no bundle {ref!r} is served; GET /v1/models lists them")
+        return found[0]
+
+    async def add(self, path: Path, alias: str | None = None, *, again: bool = False) -> Target:
+        """Serve the bundle in `path`, and let `alias` (its own name if nothing has that yet) point to it.
+
+        `again`: found at a start, where a bundle that was removed stays away.
+        Raises BundleError for a bundle that is unsound or not certified, Conflict at a ceiling, RunError when its
+        engine does not start. Nothing else is touched then.
+        """
+        if alias is not None:
+            self._check_name(alias)
+        async with self._adding:
+            opened = await asyncio.to_thread(self._open, path)
+            if again and opened.sha in self.removed:
+                raise Conflict(f"{opened.ref} was removed; POST /v1/bundles brings it back")
+            if opened.ref not in self.versions:
+                await self._load(opened)
+            self.removed.discard(opened.sha)
+            if alias is None and opened.name not in self.aliases:
+                alias = opened.name if opened.name not in self.bases else None
+            if alias is not None:
+                self._move(alias, opened.ref)
+            self._save()
+            return self.versions[opened.ref]
+
+    async def _load(self, opened: Opened) -> None:
+        if len(self.versions) >= self.max_bundles:
+            raise Conflict(
+                f"{len(self.versions)} bundles are served, the limit is {self.max_bundles}; "
+                "remove one, or raise serve.max_bundles"
+            )
+        try:
+            engine = await self.pool.engine(opened)
+        except TooMany as error:
+            raise Conflict(str(error)) from None
+        try:
+            await engine.add(opened.sha, opened.files)
+        except JobRefused as error:
+            raise BundleError(f"{opened.ref} is refused by the engine: {error}") from None
+        self.versions[opened.ref] = Target(opened.ref, opened.sha, engine, opened.chat, opened)
+        self.bases.setdefault(opened.base_name, Target(opened.base_name, NULL, engine, opened.chat))
+
+    async def remove(self, ref: str) -> Target:
+        """Stop serving a version once nobody uses it. Raises Unknown, or Conflict while an alias points to it."""
+        target = self.version(ref)
+        holds = [name for name, a in self.aliases.items() if target.ref in (a.current, a.canary)]
+        if holds:
+            raise Conflict(f"alias {holds[0]!r} points to {target.ref}; move or delete the alias first")
+        del self.versions[target.ref]  # no new request finds it
+        self.removed.add(target.adapter)
+        for alias in self.aliases.values():
+            if alias.previous == target.ref:
+                alias.previous = None
+        self._save()
+        await target.idle.wait()
+        if target.ref not in self.versions:  # nobody brought it back meanwhile
+            await target.engine.remove(target.adapter)
+        return target
+
+    def point(self, alias: str, ref: str, share: float = 1.0) -> Alias:
+        """Let `alias` point to a version: wholly, or for a share of its requests, as a canary.
+
+        Raises Unknown for a version that is not served, Conflict for a canary of an alias that does not exist.
+        """
+        self._check_name(alias)
+        target = self.version(ref)
+        if share >= 1:
+            self._move(alias, target.ref)
+        elif alias not in self.aliases:
+            raise Conflict(f"alias {alias!r} does not exist, so that it can have no canary; point it first")
+        else:
+            self.aliases[alias].canary, self.aliases[alias].share = target.ref, share
+        self._save()
+        return self.aliases[alias]
+
+    def rollback(self, alias: str) -> Alias:
+        """Withdraw the canary; without one, go back to the version before. Again goes forward again."""
+        found = self._alias(alias)
+        if found.canary is not None:
+            found.canary, found.share = None, 0.0
+        elif found.previous is not None:
+            found.current, found.previous = found.previous, found.current
+        else:
+            raise Conflict(f"alias {alias!r} has neither a canary nor an earlier version to go back to")
+        self._save()
+        return found
+
+    def unpoint(self, alias: str) -> None:
+        """Delete an alias; the version stays, as name@sha."""
+        self._alias(alias)
+        del self.aliases[alias]
+        self._save()
+
+    def _alias(self, alias: str) -> Alias:
+        if alias not in self.aliases:
+            raise Unknown(f"no alias {alias!r}; GET /v1/bundles lists them")
+        return self.aliases[alias]
+
+    def _move(self, alias: str, ref: str) -> None:
+        before = self.aliases.get(alias)
+        if before is None:
+            self.aliases[alias] = Alias(ref)
+        else:
+            earlier = before.current if before.current != ref else before.previous
+            self.aliases[alias] = Alias(ref, previous=earlier if earlier in self.versions else None)
+
+    def _check_name(self, alias: str) -> None:
+        if not NAME.fullmatch(alias):
+            raise Conflict(f"an alias is made of letters, digits, '.', '_' and '-', got {alias[:80]!r}")
+        if alias in self.bases:
+            raise Conflict(f"{alias!r} is the name of a base; choose another alias")
+
+    def settle(self) -> list[str]:
+        """After a start: drop what the state file names and nobody brought; the aliases that are gone with it.
+
+        The file keeps them until the next change: a bundle that only lacks a certificate gets its alias back.
+        """
+        gone = []
+        for name, alias in list(self.aliases.items()):
+            if alias.canary not in self.versions:
+                alias.canary, alias.share = None, 0.0
+            if alias.previous not in self.versions:
+                alias.previous = None
+            if alias.current not in self.versions:
+                gone.append(name)
+                if alias.previous is None:
+                    del self.aliases[name]
+                else:
+                    alias.current, alias.previous = alias.previous, None
+        return gone
+
+    def _save(self) -> None:
+        if self.state is not None:
+            kept: dict[str, Any] = {
+                "aliases": {name: asdict(alias) for name, alias in self.aliases.items()},
+                "removed": sorted(self.removed),
+            }
+            write_text(self.state, json.dumps(kept, indent=1) + "\n")

@@ -1,0 +1,294 @@
+"""`appkit serve`: from bundles to a gateway that answers, until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from appkit import bundle as bundles
+from appkit.cache import cache_dir
+from appkit.certify import engine_name
+from appkit.errors import AppkitError, BundleError, ConfigError, RunError
+from appkit.serving.api import Gateway
+from appkit.serving.engine import Engine
+from appkit.serving.keys import Keys
+from appkit.serving.metrics import Metrics
+from appkit.serving.opened import Opened, find_bundles, open_bundle
+from appkit.serving.pool import Pool
+from appkit.serving.registry import NAME, Registry
+from appkit.serving.settings import Settings, settings
+
+__all__ = ["engine_version", "serve"]
+
+log = logging.getLogger(__name__)
+Say = Callable[[str], None]
+
+
+def engine_version(engine: str) -> str:
+    """As certificates name it. Raises RunError when vLLM is asked for and not installed."""
+    if engine == "transformers":
+        from appkit.serving.local import version as transformers_version
+
+        return transformers_version()
+    from appkit.serving.vllm import version as vllm_version
+
+    return vllm_version()
+
+
+def serve(
+    words: Sequence[str],
+    *,
+    root: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    keys: Path | None = None,
+    say: Say = lambda line: None,
+    **given: Any,
+) -> None:
+    """Serve bundles until SIGTERM or ctrl-C; running requests are finished first.
+
+    words: bundle or run directories, `ALIAS=DIRECTORY`, `serve.KEY=VALUE`. root: a directory whose bundles are all
+    served, and below which more may be added. given: settings by name.
+    Raises ConfigError, BundleError when no bundle can be served, RunError when the port is taken or no engine starts.
+    """
+    chosen = settings([word for word in words if word.startswith("serve.")], **given)
+    asked = _asked([word for word in words if not word.startswith("serve.")], root)
+    if keys is None and not _loopback(host):
+        raise ConfigError(
+            f"--host {host} lets other machines in, which takes keys: "
+            "appkit keys add keys.json NAME, then --keys keys.json"
+        )
+    engine = engine_name(chosen.engine)
+    store = _store()
+    with _listening(host, port) as listener:
+        try:
+            one = _gateway(chosen, engine, store, keys, root, asked)
+            asyncio.run(_run(one, asked, listener, local=_loopback(host), say=say))
+        finally:
+            shutil.rmtree(store, ignore_errors=True)
+
+
+def _asked(words: Sequence[str], root: Path | None) -> list[tuple[Path, str | None]]:
+    """(directory, alias) of each bundle. Raises BundleError for a directory that holds none, or when there are none."""
+    asked: list[tuple[Path, str | None]] = []
+    for word in words:
+        alias, equals, path = word.partition("=")
+        if not equals or not NAME.fullmatch(alias):
+            alias, path = "", word
+        found = bundles.find(Path(path))
+        bundles.read_manifest(found, verify=False)
+        asked.append((found, alias or None))
+    if root is not None:
+        asked += [(path, None) for path in find_bundles(root)]
+    if not asked:
+        raise BundleError(
+            f"no bundle to serve{f' below {root}' if root else ''}; name one, or make one: appkit train task=nl2fol"
+        )
+    return asked
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise RunError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port"
+        ) from None
+    except OverflowError:
+        raise ConfigError(f"--port must be in 0..65535, got {port}") from None
+
+
+def _store() -> Path:
+    """A directory for the engines' copies of adapters, of this process; those of dead ones go.
+
+    Its name is hidden: `appkit cache prune` leaves it alone, since an engine dies whose adapter is gone.
+    """
+    folder = cache_dir() / "serving"
+    prefix = f".{socket.gethostname()}."
+    for left in folder.glob(f"{prefix}*"):
+        pid = left.name.removeprefix(prefix)
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    store = folder / f"{prefix}{os.getpid()}"
+    store.mkdir(parents=True, exist_ok=True)
+    return store
+
+
+def _gateway(
+    chosen: Settings,
+    engine: str,
+    store: Path,
+    keys: Path | None,
+    root: Path | None,
+    asked: Sequence[tuple[Path, str | None]],
+) -> Gateway:
+    version = engine_version(engine)
+    rank = chosen.max_rank or _spare_rank([path for path, _ in asked])
+
+    def opening(path: Path) -> Opened:
+        return open_bundle(
+            path,
+            engine=engine,
+            version=version,
+            dtype=chosen.dtype,
+            max_rank=rank,
+            store=store,
+            certified=chosen.certified,
+        )
+
+    pool = Pool(
+        lambda opened: _engine(opened, engine, chosen, rank), most=chosen.max_engines, queue=chosen.max_queue
+    )
+    state = root / ".appkit-serve.json" if root else None
+    registry = Registry(pool, opening, max_bundles=chosen.max_bundles, state=state)
+    return Gateway(chosen, Keys(keys), pool, registry, Metrics(pool), root and root.resolve())
+
+
+def _spare_rank(paths: Sequence[Path]) -> int:
+    ranks = [_exported_rank(bundles.read_manifest(path, verify=False)) for path in paths]
+    return min(512, 2 * max(ranks, default=32))
+
+
+def _exported_rank(manifest: Mapping[str, Any]) -> int:
+    return int((manifest.get("exported") or {}).get("rank") or 32)
+
+
+def _engine(opened: Opened, engine: str, chosen: Settings, rank: int) -> Engine:
+    if engine == "transformers":
+        from appkit.serving.local import TransformersEngine
+
+        return TransformersEngine(opened.base, dtype=opened.dtype, rows=min(32, chosen.max_running))
+    from appkit.serving.vllm import Room, VllmEngine
+
+    room = Room(
+        rank=rank,
+        targets=opened.targets,
+        slots=chosen.max_slots + 1,  # and one for base traffic
+        adapters=max(chosen.max_bundles, chosen.max_slots) + 1,
+        requests=chosen.max_running,
+        cache_gib=chosen.cache_gib,
+    )
+    name = f"serve-{opened.base.name[:60]}-{opened.dtype}-{os.getpid()}.log"
+    return VllmEngine(
+        opened.base, dtype=opened.dtype, null=opened.null, room=room, log=cache_dir() / "logs" / name
+    )
+
+
+async def _run(
+    one: Gateway, asked: Sequence[tuple[Path, str | None]], listener: socket.socket, *, local: bool, say: Say
+) -> None:
+    import uvicorn
+
+    from appkit.serving.gateway import create_app
+
+    failure: list[AppkitError] = []
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        bringing = asyncio.create_task(bring_up())
+        try:
+            yield
+        finally:
+            bringing.cancel()
+            await asyncio.gather(bringing, return_exceptions=True)
+            await one.pool.close()
+
+    async def bring_up() -> None:
+        try:
+            await _bring_up(one, asked, url, say)
+        except AppkitError as error:
+            failure.append(error)
+            server.should_exit = True
+        except Exception as error:
+            log.exception("the start failed")
+            failure.append(RunError(f"the start failed: {error}"))
+            server.should_exit = True
+
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    config = uvicorn.Config(
+        create_app(one, local=local, lifespan=lifespan),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(one.settings.drain_s)),
+    )
+    server = _Server(config)
+    one.starting = [str(path) for path, _ in asked]
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        if server.should_exit:
+            server.force_exit = True  # asked twice
+        else:
+            say("ending: running requests are finished first; again to end at once")
+            server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    await server.serve(sockets=[listener])
+    if failure:
+        raise failure[0]
+
+
+def _Server(config: Any) -> Any:
+    import contextlib
+
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """Signals are ours: uvicorn's own handler ends the process before an engine is closed."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Any:
+            yield
+
+    return Server(config)
+
+
+async def _bring_up(one: Gateway, asked: Sequence[tuple[Path, str | None]], url: str, say: Say) -> None:
+    """Load the bundles one by one. Raises the last reason when none could be."""
+    began = time.monotonic()
+    say(
+        f"{url}: loading {len(asked)} {'bundle' if len(asked) == 1 else 'bundles'}; an engine takes about a minute"
+    )
+    last: AppkitError | None = None
+    for path, alias in asked:
+        try:
+            target = await one.registry.add(path, alias, again=True)
+            say(f"  {target.ref}  {path}")
+        except AppkitError as error:
+            last = error
+            one.refused[str(path)] = str(error)
+            say(f"  refused: {error}")
+        with suppress(ValueError):
+            one.starting.remove(str(path))
+    for alias in one.registry.settle():
+        say(f"  alias {alias!r} pointed to a bundle that is not served")
+    if not one.registry.versions:
+        raise last or BundleError("no bundle could be served")
+    example = next(iter(one.registry.aliases), next(iter(one.registry.versions)))
+    say(
+        f"ready after {time.monotonic() - began:.0f} s: {', '.join([*one.registry.aliases, *one.registry.bases])}\n"
+        f"  appkit client ask {example} '...' --url {url}\n"
+        f"  OpenAI clients: base_url={url}/v1   routes: {url}/docs   end it with ctrl-C"
+    )

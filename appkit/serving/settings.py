@@ -1,0 +1,69 @@
+"""`serve.<key>=`: what a gateway is started with and keeps until it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from appkit.errors import ConfigError
+from appkit.plugins import did_you_mean
+
+__all__ = ["Settings", "settings"]
+
+
+class Settings(BaseModel):
+    """Ceilings and limits of a gateway. 0 turns no limit off: every limit is a number above it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: Literal["auto", "vllm", "transformers"] = Field(
+        "auto", description="auto: vLLM if it is installed"
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="what engines compute in; auto: what each bundle was computed in"
+    )
+    certified: bool = Field(True, description="serve only bundles with a certificate for the engine")
+    max_rank: int | None = Field(
+        None,
+        ge=1,
+        le=512,
+        description="largest rank of an adapter; none: twice the largest of those at the start",
+    )
+    max_slots: int = Field(8, ge=1, le=256, description="adapters in one batch of an engine")
+    max_bundles: int = Field(64, ge=1, le=10_000, description="bundles of an engine, kept in memory")
+    max_engines: int = Field(2, ge=1, description="engines: one for each base and dtype")
+    max_running: int = Field(64, ge=1, description="requests in one batch of an engine")
+    max_queue: int = Field(
+        256, ge=1, description="requests that an engine has accepted, running or waiting; then 429"
+    )
+    max_batch: int = Field(64, ge=1, description="rows, prompts or choices in one request")
+    max_tokens: int = Field(1024, ge=1, description="tokens of an answer")
+    max_body: int = Field(1_000_000, ge=1000, description="bytes of a request")
+    timeout_s: float = Field(120.0, gt=0, description="seconds for a request, waiting included; then 504")
+    drain_s: float = Field(
+        30.0, ge=0, description="seconds that running requests get when the gateway is stopped"
+    )
+    cache_gib: float = Field(1.0, gt=0, description="GiB of keys and values of an engine, on CPU")
+    log_prompts: bool = Field(False, description="write prompts and answers to the log")
+
+
+def settings(words: Sequence[str] = (), **given: Any) -> Settings:
+    """From words `serve.key=value` and keywords (None: the default).
+
+    Raises ConfigError for an unknown key or a value out of its range.
+    """
+    values = {key: value for key, value in given.items() if value is not None}
+    for word in words:
+        key, _, value = word.removeprefix("serve.").partition("=")
+        values[key] = value
+    if unknown := sorted(values.keys() - Settings.model_fields.keys()):
+        raise ConfigError(
+            f"no setting serve.{unknown[0]}; {did_you_mean(unknown[0], list(Settings.model_fields))}"
+        )
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ConfigError(f"serve.{fault['loc'][0]}: {fault['msg']}, got {fault['input']!r}") from None

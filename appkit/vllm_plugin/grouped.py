@@ -1,0 +1,284 @@
+"""LoRA on CPU by groups of rows that share an adapter.
+
+vLLM's own wrapper for CPU gathers a copy of A and B for every token of every step and multiplies token by token; a
+row without adapter (slot -1) gets the last slot's. Here the rows of a step are sorted by slot once, every layer
+multiplies each group with its adapter's factors, and rows without adapter are left alone.
+
+Letters: n rows (tokens) of a step, d_in and d_out features of a layer, s slots, R the engine's maximal rank. A layer
+may be several that vLLM merged ("parts": q, k and v; gate and up); `a` holds a (s, 1, R, d_in), `b` a
+(s, 1, d_out of the part, R) for each part.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
+from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+
+__all__ = ["Factors", "GroupedLora", "Rows", "group"]
+
+LONG_RUN = 16  # rows; products with fewer are slower than gathering the rows first
+NARROW = 64  # summed rank up to which one product with zeros in it is faster than one a part
+
+
+class Rows(NamedTuple):
+    """The rows of a step by slot: groups of (slot, start, end), counted in `order`, or in the step where it is None.
+
+    Rows without adapter are in no group.
+    """
+
+    total: int
+    order: torch.Tensor | None
+    groups: list[tuple[int, int, int]]
+
+
+def group(slots: torch.Tensor) -> Rows:
+    """slots (n,) with -1 for no adapter -> its groups; rows that already lie together stay where they are."""
+    total = slots.numel()
+    runs, lengths = torch.unique_consecutive(slots, return_counts=True)
+    order = None
+    if len(runs) > 1 and total < LONG_RUN * len(runs):
+        order = torch.argsort(slots, stable=True)
+        runs, lengths = torch.unique_consecutive(slots[order], return_counts=True)
+    groups, start = [], 0
+    for slot, length in zip(runs.tolist(), lengths.tolist(), strict=True):
+        if slot >= 0:
+            groups.append((slot, start, start + length))
+        start += length
+    return Rows(total, order, groups)
+
+
+class Adapter(NamedTuple):
+    """One adapter's factors on one layer, cut to the rank it has: down (d_in, r of all parts), and for each product
+    up the columns of `down`'s result that go in, the columns of the layer that come out, and up (r, d_out)."""
+
+    down: torch.Tensor
+    ups: list[tuple[slice, slice, torch.Tensor]]
+
+
+def compute_dtype(stored: torch.dtype) -> torch.dtype:
+    """float32 in place of a half precision that this processor can only emulate."""
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.float32 if stored is torch.float16 or not native else stored
+
+
+def rank(a: torch.Tensor, b: torch.Tensor) -> int:
+    """a (R, d_in), b (d_out, R) -> rank rows up to the last that adds something; 0: none does."""
+    used = (a.any(dim=1) & b.any(dim=0)).nonzero()
+    return int(used[-1]) + 1 if len(used) else 0
+
+
+@dataclass
+class Factors:
+    """A layer's stacked factors, and what was made of each slot's since it was last written.
+
+    vLLM copies adapters into the stacked tensors in place. torch counts the writes of a tensor in `_version`, also
+    those through views, so an adapter that takes over a slot can never be answered for with the one before it. The
+    count is of all slots together: after a write that `watch` did not see, everything is made anew.
+    """
+
+    a: tuple[torch.Tensor, ...]
+    b: tuple[torch.Tensor, ...]
+    versions: list[int] = field(default_factory=list)
+    made: dict[int, Adapter | None] = field(default_factory=dict)
+
+    def adapters(self, groups: list[tuple[int, int, int]]) -> list[tuple[int, int, Adapter]]:
+        """(start, end, adapter) of the groups whose adapter changes this layer."""
+        self.check()
+        found = []
+        for slot, start, end in groups:
+            if slot not in self.made:
+                self.made[slot] = self._make(slot)
+            adapter = self.made[slot]
+            if adapter is not None:
+                found.append((start, end, adapter))
+        return found
+
+    def check(self) -> None:
+        """Forget what was made, if anything was written since."""
+        versions = self._count()
+        # nothing is kept of tensors made in inference mode: torch does not count their writes
+        if not versions or versions != self.versions:
+            self.versions, self.made = versions, {}
+
+    def written(self, slot: int) -> None:
+        """Forget this slot only; to be told after a write to it alone that followed a `check`."""
+        self.made.pop(slot, None)
+        self.versions = self._count()
+
+    def _count(self) -> list[int]:
+        tensors = (*self.a, *self.b)
+        counted = not any(tensor.is_inference() for tensor in tensors)
+        return [tensor._version for tensor in tensors] if counted else []
+
+    def _make(self, slot: int) -> Adapter | None:
+        """None: the slot's adapter does not change this layer."""
+        a, b = [part[slot, 0] for part in self.a], [part[slot, 0] for part in self.b]
+        ranks = [rank(*pair) for pair in zip(a, b, strict=True)]
+        summed = sum(ranks)
+        if summed == 0:
+            return None
+        to = compute_dtype(a[0].dtype)
+        # of a layer with one part these are views, and no memory is needed
+        downs = [part[:r] for part, r in zip(a, ranks, strict=True)]
+        ups = [part[:, :r].to(to) for part, r in zip(b, ranks, strict=True)]
+        down = (downs[0] if len(downs) == 1 else torch.cat(downs)).to(to).T
+        if len(ups) > 1 and summed <= NARROW:
+            up = torch.block_diag(*ups).T.contiguous()  # type: ignore[no-untyped-call]
+            return Adapter(down, [(slice(0, summed), slice(0, up.shape[1]), up)])
+        products, row, column = [], 0, 0
+        for up in ups:
+            width, r = up.shape
+            if r:
+                products.append((slice(row, row + r), slice(column, column + width), up.T))
+            row, column = row + r, column + width
+        return Adapter(down, products)
+
+
+def watch(layers: type[Any]) -> None:
+    """Have the linear layers of this class, and of those made from it, say which slot they write.
+
+    Otherwise one adapter that is loaded costs making those of all other slots anew, in every layer: seconds.
+    """
+    for name in ("set_lora", "reset_lora"):
+        if name in vars(layers):
+            setattr(layers, name, _watched(vars(layers)[name]))
+    for more in layers.__subclasses__():
+        watch(more)
+
+
+def _watched(write: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(write)
+    def watched(layer: Any, index: int, *factors: Any, **named: Any) -> None:
+        lora = getattr(layer, "punica_wrapper", None)
+        kept = lora.factors.get(id(layer.lora_a_stacked[0])) if isinstance(lora, GroupedLora) else None
+        if kept is not None:
+            kept.check()
+        write(layer, index, *factors, **named)
+        if kept is not None:
+            kept.written(index)
+
+    return watched
+
+
+class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]
+    """vLLM's interface; what is not here, such as the heads of classifiers, is its own."""
+
+    def __init__(self, max_num_batched_tokens: int, max_batches: int, device: Any, **kwargs: Any) -> None:
+        super().__init__(max_num_batched_tokens, max_batches, device, **kwargs)
+        self.factors: dict[int, Factors] = {}
+        self.token_rows = self.sampler_rows = Rows(0, None, [])
+
+    def update_metadata(self, *args: Any, **kwargs: Any) -> None:
+        super().update_metadata(*args, **kwargs)
+        self.token_rows = group(self.token_lora_indices)
+        self.sampler_rows = group(self.sampler_indices)
+
+    def add_lora_linear(
+        self,
+        y: torch.Tensor,
+        x: torch.Tensor,
+        lora_a_stacked: tuple[torch.Tensor, ...],
+        lora_b_stacked: tuple[torch.Tensor, ...],
+        scale: float,
+        output_slices: tuple[int, ...],
+        **kwargs: Any,
+    ) -> None:
+        """y (n, d_out) += the update of x (n, d_in)."""
+        self._add(y, x, lora_a_stacked, lora_b_stacked, scale, self.token_rows)
+
+    def add_lora_logits(
+        self,
+        y: torch.Tensor,
+        x: torch.Tensor,
+        lora_a_stacked: torch.Tensor,
+        lora_b_stacked: torch.Tensor,
+        scale: float,
+        **kwargs: Any,
+    ) -> None:
+        """y (n, labels or vocabulary) += the update of x (n, d_in); a row is a request."""
+        self._add(y, x, (lora_a_stacked,), (lora_b_stacked,), scale, self.sampler_rows)
+
+    def add_lora_embedding(
+        self, y: torch.Tensor, x: torch.Tensor, lora_b_stacked: torch.Tensor, **kwargs: Any
+    ) -> None:
+        """y (n, d_out) += the update of x (n, R), each token's row of its adapter's embedded A."""
+        self.add_expand(y, (x,), (lora_b_stacked,), (lora_b_stacked.shape[2],))
+
+    def add_shrink(
+        self,
+        y: tuple[torch.Tensor, ...] | torch.Tensor,
+        x: torch.Tensor,
+        lora_a_stacked: tuple[torch.Tensor, ...],
+        scale: float,
+        **kwargs: Any,
+    ) -> None:
+        """y (n, R of a shard) of each part = x (n, d_in) in the adapter's A; only fully sharded LoRA asks for it."""
+        for slot, own in self._places():
+            for part, a in zip(y, lora_a_stacked, strict=True):
+                part[own] = (x[own].to(part.dtype) @ a[slot, 0].to(part.dtype).T) * scale
+
+    def add_expand(
+        self,
+        y: torch.Tensor,
+        x: tuple[torch.Tensor, ...] | torch.Tensor,
+        lora_b_stacked: tuple[torch.Tensor, ...],
+        output_slices: tuple[int, ...],
+        offset_start: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        """y (n, d_out of all parts) += x (n, R) of each part in the adapter's B."""
+        for slot, own in self._places():
+            column = offset_start
+            for part, b, width in zip(x, lora_b_stacked, output_slices, strict=True):
+                up = b[slot, 0].T.to(part.dtype)
+                y[own, column : column + width] += (part[own] @ up).to(y.dtype)
+                column += width
+
+    def _places(self) -> Iterator[tuple[int, slice | torch.Tensor]]:
+        """(slot, its rows)."""
+        order = self.token_rows.order
+        for slot, start, end in self.token_rows.groups:
+            yield slot, slice(start, end) if order is None else order[start:end]
+
+    def _add(
+        self,
+        y: torch.Tensor,
+        x: torch.Tensor,
+        a: tuple[torch.Tensor, ...],
+        b: tuple[torch.Tensor, ...],
+        scale: float,
+        rows: Rows,
+    ) -> None:
+        if not rows.groups:
+            return
+        if not len(y) == len(x) == rows.total:
+            raise ValueError(f"the step has {rows.total} rows, the layer got {len(x)} and gives {len(y)}")
+        factors = self.factors.get(id(a[0]))
+        if factors is None:
+            # it keeps the tensors, so that no other can come to have this id
+            factors = self.factors[id(a[0])] = Factors(a, b)
+        adapters = factors.adapters(rows.groups)
+        if not adapters:
+            return
+        order = rows.order
+        source, target = (x, y) if order is None else (x[order], y[order])
+        source = source.to(adapters[0][2].down.dtype)
+        for start, end, (down, ups) in adapters:
+            middle = source[start:end] @ down
+            for inner, outer, up in ups:
+                out = target[start:end, outer]
+                if out.dtype is up.dtype:
+                    out.addmm_(middle[:, inner], up, alpha=scale)
+                else:
+                    out.add_(middle[:, inner] @ up, alpha=scale)
+        if order is not None:
+            y[order] = target
+
+
+watch(BaseLinearLayerWithLoRA)

@@ -1,0 +1,201 @@
+"""Z3 on formulas: is there a structure in which one is true, and what does the smallest look like?
+
+Z3 reads formulas over one uninterpreted, non-empty domain, as first-order logic does. Constants may denote
+the same thing (no unique-names assumption); free variables are treated as constants of their own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import count, product
+from typing import Any
+
+from appkit_tasks.nl2fol.syntax import (
+    And,
+    Atom,
+    Constant,
+    Equals,
+    Exists,
+    ForAll,
+    Formula,
+    Iff,
+    Implies,
+    Not,
+    Or,
+    Symbols,
+    Term,
+    Xor,
+    symbols,
+)
+
+__all__ = ["MAX_DOMAIN", "MAX_TUPLES", "RLIMIT", "Structure", "satisfiable", "smallest_structure"]
+
+RLIMIT = 500_000
+"""Z3's own count of work per check; unlike a time limit it stops at the same point on any machine. FOLIO and
+MALLS formulas need under 1,000; this many take about half a second. It bounds memory too, to some 200 MB."""
+
+MAX_DOMAIN = 8
+"""Things in the largest structure that is looked for; more than a few nobody takes in."""
+
+MAX_TUPLES = 4096
+"""Most entries in the tables of a structure's predicates: a predicate of k places has domain^k."""
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """A finite world: its things, what each name stands for, and of which tuples each predicate holds."""
+
+    domain: tuple[str, ...]
+    constants: dict[str, str]
+    free_variables: dict[str, str]
+    predicates: dict[tuple[str, int], tuple[tuple[str, ...], ...]]
+
+
+def satisfiable(formula: Formula, timeout_ms: int) -> bool | None:
+    """Whether some structure makes `formula` true; None if Z3 reaches a limit or cannot tell."""
+    return _check(_solver(formula, timeout_ms))
+
+
+def smallest_structure(formulas: Sequence[Formula], timeout_ms: int) -> tuple[int, Structure] | None:
+    """The smallest structure that makes one of `formulas` true, and which one; at equal size the earlier one.
+
+    None where there is none of up to MAX_DOMAIN things whose tables have up to MAX_TUPLES entries, or where it was
+    not found in `timeout_ms` (of all checks together) and RLIMIT (of each).
+    """
+    end = time.monotonic() + timeout_ms / 1000
+    found = [symbols(formula) for formula in formulas]
+    for size in range(1, MAX_DOMAIN + 1):
+        for place, (formula, names) in enumerate(zip(formulas, found, strict=True)):
+            left = int((end - time.monotonic()) * 1000)
+            if left <= 0:
+                return None
+            if sum(size**arity for _, arity in names.predicates) > MAX_TUPLES:
+                continue
+            solver = _solver(formula, left)
+            things = _only(size, solver)
+            if _check(solver):
+                return place, _read(solver, things, names)
+    return None
+
+
+def _solver(formula: Formula, timeout_ms: int) -> Any:
+    import z3  # type: ignore[import-untyped]
+
+    # A context of its own: Z3's default one is shared by all threads and keeps every symbol ever made.
+    context = z3.Context()
+    solver = z3.SimpleSolver(ctx=context)
+    solver.set("timeout", timeout_ms)
+    solver.set("rlimit", RLIMIT)
+    solver.add(_to_z3(formula, context))
+    return solver
+
+
+def _check(solver: Any) -> bool | None:
+    import z3
+
+    answer = solver.check()
+    return None if answer == z3.unknown else bool(answer == z3.sat)
+
+
+def _only(size: int, solver: Any) -> list[Any]:
+    """Tell the solver that there are at most `size` things; their names."""
+    import z3
+
+    thing = _thing(solver.ctx)
+    things = [z3.Const(f"thing {number}", thing) for number in range(size)]
+    anything = z3.Const("anything", thing)
+    solver.add(z3.ForAll([anything], z3.Or([anything == one for one in things])))
+    return things
+
+
+def _read(solver: Any, things: Sequence[Any], names: Symbols) -> Structure:
+    """The solver's model as plain data, its things named d1, d2, …"""
+    import z3
+
+    model, thing = solver.model(), _thing(solver.ctx)
+
+    def value(expression: Any) -> Any:
+        return model.eval(expression, model_completion=True)
+
+    values = {str(value(one)): value(one) for one in things}  # two of `things` may be one
+    called = {key: f"d{number}" for number, key in enumerate(values, 1)}
+    predicates = {}
+    for name, arity in names.predicates:
+        symbol = _predicate(name, arity, thing)
+        predicates[name, arity] = tuple(
+            tuple(called[key] for key in keys)
+            for keys in product(values, repeat=arity)
+            if z3.is_true(value(symbol(*(values[key] for key in keys))))
+        )
+    return Structure(
+        tuple(called.values()),
+        {name: called[str(value(_constant(name, thing)))] for name in names.constants},
+        {name: called[str(value(_free(name, thing)))] for name in names.free_variables},
+        predicates,
+    )
+
+
+def _thing(context: Any) -> Any:
+    import z3
+
+    return z3.DeclareSort("Thing", context)
+
+
+# The prefixes keep the constant x, the free variable x and bound variables apart.
+def _constant(name: str, thing: Any) -> Any:
+    import z3
+
+    return z3.Const(f"constant {name}", thing)
+
+
+def _free(name: str, thing: Any) -> Any:
+    import z3
+
+    return z3.Const(f"free {name}", thing)
+
+
+def _predicate(name: str, arity: int, thing: Any) -> Any:
+    import z3
+
+    return z3.Function(f"{name}/{arity}", *[thing] * arity, z3.BoolSort(thing.ctx))
+
+
+def _to_z3(formula: Formula, context: Any) -> Any:
+    """The formula as a Z3 expression of `context`; symbols of one name and arity become one Z3 symbol."""
+    import z3
+
+    thing = _thing(context)
+    fresh = count()
+
+    def term(item: Term, bound: Mapping[str, Any]) -> Any:
+        if isinstance(item, Constant):
+            return _constant(item.name, thing)
+        return bound[item.name] if item.name in bound else _free(item.name, thing)
+
+    def visit(part: Formula, bound: Mapping[str, Any]) -> Any:
+        match part:
+            case Atom(predicate, terms):
+                return _predicate(predicate, len(terms), thing)(*(term(item, bound) for item in terms))
+            case Equals(left, right):
+                return term(left, bound) == term(right, bound)
+            case Not(body):
+                return z3.Not(visit(body, bound))
+            case And(parts):
+                return z3.And([visit(item, bound) for item in parts])
+            case Or(parts):
+                return z3.Or([visit(item, bound) for item in parts])
+            case Xor(parts):
+                return reduce(z3.Xor, [visit(item, bound) for item in parts])
+            case Implies(left_side, right_side):
+                return z3.Implies(visit(left_side, bound), visit(right_side, bound))
+            case Iff(left_side, right_side):
+                return visit(left_side, bound) == visit(right_side, bound)
+            case ForAll(variable, body) | Exists(variable, body):
+                own = z3.Const(f"bound {next(fresh)}", thing)
+                inner = visit(body, {**bound, variable.name: own})
+                return z3.ForAll([own], inner) if isinstance(part, ForAll) else z3.Exists([own], inner)
+
+    return visit(formula, {})
