@@ -40,8 +40,8 @@ PROMPT, ANSWER = 64, 32  # tokens
 ENGINES = {"engine-nolora": {}, "stock": {"APPKIT_STOCK_LORA": "1"}, "plugin": {}}
 KNOWN = (*ENGINES, "peft-each", "peft-batch")
 START_S = 300.0
-Complete = Callable[[str, list[int]], None]
-"""(model, token ids of the prompt): returns when the answer is there."""
+Complete = Callable[[str, list[int], int], None]
+"""(model, token ids of the prompt, tokens of the answer): returns when it is there."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +67,18 @@ def openai_client(base_url: str, key: str = "none") -> Complete:
     parts = urlsplit(base_url)
     own = threading.local()
 
-    def complete(model: str, tokens: list[int]) -> None:
+    def complete(model: str, tokens: list[int], answer: int) -> None:
         if not hasattr(own, "connection"):
             own.connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=600)
-        body = {"model": model, "prompt": tokens, "max_tokens": ANSWER, "temperature": 0, "ignore_eos": True}
+        body = {"model": model, "prompt": tokens, "max_tokens": answer, "temperature": 0, "ignore_eos": True}
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
         own.connection.request("POST", f"{parts.path}/completions", json.dumps(body), headers)
-        answer = own.connection.getresponse()
-        said = answer.read()
-        if answer.status != 200:
-            raise RuntimeError(f"{model}: {answer.status} {said[:300]!r}")
-        if (made := json.loads(said)["usage"]["completion_tokens"]) != ANSWER:
-            raise RuntimeError(f"{model}: {made} tokens in the answer instead of {ANSWER}")
+        response = own.connection.getresponse()
+        said = response.read()
+        if response.status != 200:
+            raise RuntimeError(f"{model}: {response.status} {said[:300]!r}")
+        if (made := json.loads(said)["usage"]["completion_tokens"]) != answer:
+            raise RuntimeError(f"{model}: {made} tokens in the answer instead of {answer}")
 
     return complete
 
@@ -94,13 +94,13 @@ def measure(
         for _ in range(requests):
             model, prompt = models[next(turns) % len(models)], prompts.next()
             began = time.perf_counter()
-            complete(model, prompt)
+            complete(model, prompt, ANSWER)
             seconds.append(time.perf_counter() - began)
         return seconds
 
     with ThreadPoolExecutor(concurrency) as pool:
         # adapters are copied into their slots at their first request
-        list(pool.map(complete, models, [prompts.next() for _ in models]))
+        list(pool.map(complete, models, [prompts.next() for _ in models], [2] * len(models)))
         began = time.perf_counter()
         found = list(pool.map(client, range(concurrency)))
         elapsed = time.perf_counter() - began
@@ -204,28 +204,28 @@ class Peft:
         self.model.eval()
         self.turn = threading.Lock()
 
-    def generate(self, prompts: list[list[int]], **settings: Any) -> None:
+    def generate(self, prompts: list[list[int]], answer: int = ANSWER, **settings: Any) -> None:
         ids = self.torch.tensor(prompts)
         with self.torch.inference_mode():
             made = self.model.generate(
                 input_ids=ids,
                 attention_mask=self.torch.ones_like(ids),
                 do_sample=False,
-                max_new_tokens=ANSWER,
-                min_new_tokens=ANSWER,
+                max_new_tokens=answer,
+                min_new_tokens=answer,
                 **settings,
             )
-        assert made.shape[1] == PROMPT + ANSWER, made.shape
+        assert made.shape[1] == PROMPT + answer, made.shape
 
-    def each(self, model: str, tokens: list[int]) -> None:
+    def each(self, model: str, tokens: list[int], answer: int) -> None:
         """As a server's `complete`: requests wait for each other."""
         with self.turn:
             if model == "base":
                 with self.model.disable_adapter():
-                    self.generate([tokens])
+                    self.generate([tokens], answer)
             else:
                 self.model.set_adapter(model)
-                self.generate([tokens])
+                self.generate([tokens], answer)
 
     def batches(
         self, models: Sequence[str], concurrency: int, requests: int, prompts: Prompts

@@ -128,15 +128,17 @@ class Factors:
         downs = [part[:r] for part, r in zip(a, ranks, strict=True)]
         ups = [part[:, :r].to(to) for part, r in zip(b, ranks, strict=True)]
         down = (downs[0] if len(downs) == 1 else torch.cat(downs)).to(to).T
-        if len(ups) > 1 and summed <= NARROW:
-            up = torch.block_diag(*ups).T.contiguous()  # type: ignore[no-untyped-call]
-            return Adapter(down, [(slice(0, summed), slice(0, up.shape[1]), up)])
         products, row, column = [], 0, 0
         for up in ups:
             width, r = up.shape
             if r:
                 products.append((slice(row, row + r), slice(column, column + width), up.T))
             row, column = row + r, column + width
+        if len(products) > 1 and summed <= NARROW:
+            together = torch.zeros(summed, column, dtype=to)
+            for inner, outer, up in products:
+                together[inner, outer] = up
+            products = [(slice(0, summed), slice(0, column), together)]
         return Adapter(down, products)
 
 

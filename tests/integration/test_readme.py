@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
+from running import running
+
+from appkit.bundle import read_manifest
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -63,13 +67,46 @@ def workplace(tmp_path_factory, trained) -> Path:
     return place
 
 
+@pytest.fixture(scope="module")
+def gateway(workplace, commands, tmp_path_factory) -> dict[str, str]:
+    """The environment of a client of a running gateway that serves the workplace's bundles."""
+    made = commands.run("keys", "add", "keys.json", "tester", "--admin", cwd=workplace)
+    assert made.code == 0, made.stderr
+    words = ["--bundles", "runs", "--keys", "keys.json", "--engine", "transformers", "--uncertified"]
+    with running(*words, cwd=workplace, env={"APPKIT_CACHE": str(tmp_path_factory.mktemp("cache"))}) as url:
+        yield {"APPKIT_URL": url, "APPKIT_KEY": made.stdout.strip()}
+
+
 def test_enough_documents_and_commands():
     assert len(DOCUMENTS) >= 5
     assert len(commands()) >= 10
     assert len(blocks("python")) >= 2
 
 
-@pytest.mark.parametrize(("document", "line"), commands())
+@pytest.mark.parametrize(("document", "line"), [one for one in commands() if "appkit serve" in one[1]])
+def test_serve_command(document, line, workplace, gateway, tmp_path):
+    words = shlex.split(line)[2:]
+    if "--engine" not in words:
+        words += ["--engine", "transformers"]
+    with running(*words, "--uncertified", cwd=workplace, env={"APPKIT_CACHE": str(tmp_path)}) as url:
+        assert httpx.get(f"{url}/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(("document", "line"), [one for one in commands() if "appkit client" in one[1]])
+def test_client_command(document, line, workplace, gateway, commands, trained):
+    ref = f"nl2fol@{read_manifest(trained / 'bundle')['sha'][:12]}"
+    words = shlex.split(line.replace("nl2fol@SHA", ref))[1:]
+    if words[1] == "rollback":
+        assert commands.run("client", "point", "nl2fol", ref, "--share", "0.5", cwd=workplace, env=gateway).code == 0
+    done = commands.run(*words, cwd=workplace, env=gateway)
+    assert done.code == 0, done.stderr
+    assert done.stdout.strip()
+
+
+OTHERS = [one for one in commands() if not one[1].startswith(("appkit serve", "appkit client"))]
+
+
+@pytest.mark.parametrize(("document", "line"), OTHERS)
 def test_command(document, line, workplace, project, commands):
     words = shlex.split(line)[1:]
     words = [
@@ -90,12 +127,14 @@ def test_command(document, line, workplace, project, commands):
 
 
 @pytest.mark.parametrize(("document", "body"), blocks("python"))
-def test_python_block(document, body, workplace, project, trained):
+def test_python_block(document, body, workplace, project, trained, gateway):
     base, bundle = project.folder / "base", trained / "bundle"
     small = f'task="nl2fol", model="{base}", eval={{"rows": 4, "quant_rows": 2}},'
     body = body.replace('task="nl2fol",', small)
     # the tiny base spells every byte: its rows are far longer than a real tokenizer's
     body = body.replace('"max_rows": 200', '"max_rows": 16')
+    if "Client(" in body:
+        body = re.sub(r'"http://[^"]*"', f'"{gateway["APPKIT_URL"]}", key="{gateway["APPKIT_KEY"]}"', body)
     body = re.sub(r'appkit\.load\("path/to/[^"]*"\)', f'appkit.load("{bundle}")', body)
     done = subprocess.run(
         [sys.executable, "-c", body], cwd=workplace, capture_output=True, text=True, timeout=300, check=False
