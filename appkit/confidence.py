@@ -2,8 +2,9 @@
 
 The probability that a model gives to its whole answer ranks answers well, but is no frequency: every step of a
 long answer multiplies it down. Platt scaling (Platt 1999) turns its logarithm s into sigmoid(intercept + slope · s).
-On three nl2fol bundles the sum told right from wrong as well as mean or minimum did, alone or in pairs (AUROC 0.89), and
-stayed the best calibrated on harder sentences. Reading a calibration and using it needs no numpy.
+On three nl2fol bundles the sum told right from wrong about as well as mean, minimum or two of them together (AUROC 0.89
+over all rows); on harder sentences its confidence was too high by 0.03 at most, that of the mean by 0.1.
+Reading a calibration and using it needs no numpy.
 """
 
 from __future__ import annotations

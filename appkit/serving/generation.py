@@ -18,12 +18,13 @@ __all__ = ["Answer", "Delta", "Detokenizer", "StopStrings", "answer", "deltas"]
 
 @dataclass(frozen=True)
 class Delta:
-    """New text of an answer. tokens: how many were read for it."""
+    """New text of an answer, and the tokens that were read for it. count: of them, the one that ended it included."""
 
     text: str
     tokens: tuple[int, ...]
     log_probabilities: tuple[float, ...]
     finish: Literal["stop", "length"] | None
+    count: int
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,11 @@ class StopStrings:
         if self.found:
             return ""
         text = self.held + text
-        places = [place for string in self.strings if (place := text.find(string)) >= 0]
+        # the one that is complete first, as if each character came alone: one may begin or lie within another
+        places = [(text.find(string) + len(string), text.find(string)) for string in self.strings if string in text]
         if places:
             self.found, self.held = True, ""
-            return text[: min(places)]
+            return text[: min(places)[1]]
         keep = 0 if last else max((_overlap(text, string) for string in self.strings), default=0)
         self.held = text[len(text) - keep :]
         return text[: len(text) - keep]
@@ -98,7 +100,8 @@ async def deltas(
             text = stops.add(reader.add(piece.tokens, last=last), last=last)
             finish = "stop" if stops.found else piece.finish
             if text or piece.tokens or finish:
-                yield Delta(text, piece.tokens, piece.log_probabilities, finish)
+                count = len(piece.tokens) + (piece.finish == "stop")
+                yield Delta(text, piece.tokens, piece.log_probabilities, finish, count)
             if finish:
                 return  # closing the stream ends the engine's work
 
@@ -106,14 +109,14 @@ async def deltas(
 async def answer(engine: Supervised, job: Job, chat: Chat, stop_strings: Sequence[str] = ()) -> Answer:
     """The whole answer. Only stop strings need it piece by piece, to end the work when one comes."""
     if stop_strings:
-        text, tokens, likely, finish = "", (), (), None
+        text, tokens, likely, finish, count = "", (), (), None, 0
         async with aclosing(deltas(engine, job, chat, stop_strings)) as parts:
             async for part in parts:
                 text += part.text
                 tokens += part.tokens  # type: ignore[assignment]
                 likely += part.log_probabilities  # type: ignore[assignment]
-                finish = part.finish
-        return Answer(text, tokens, likely, finish or "length", len(tokens))
+                finish, count = part.finish, count + part.count
+        return Answer(text, tokens, likely, finish or "length", count)
     piece: Piece = await engine.complete(job)
     ended = piece.finish == "stop"
     return Answer(

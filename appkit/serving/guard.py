@@ -23,7 +23,8 @@ def main() -> int:
     """The command's exit code; 128 + the signal that ended it."""
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: _end(child))
+        # not in the handler itself: it would interrupt the wait, and wait for it
+        signal.signal(number, lambda *_: threading.Thread(target=_end, args=(child,), daemon=True).start())
     threading.Thread(target=_when_alone, args=(child,), daemon=True).start()
     code = child.wait()
     _signal(child, signal.SIGKILL)  # what it started and did not take along
@@ -31,7 +32,7 @@ def main() -> int:
 
 
 def _when_alone(child: subprocess.Popen[bytes]) -> None:
-    while sys.stdin.buffer.read(1):
+    while os.read(0, 1):
         pass
     _end(child)
 

@@ -58,9 +58,17 @@ def read_keys(path: Path) -> list[Key]:
     return keys
 
 
-def _key(entry: dict[str, Any]) -> Key:
+def _key(entry: Any) -> Key:
+    if not isinstance(entry, dict):
+        raise TypeError(f"a key is an object, got {type(entry).__name__}")
     aliases = entry.get("aliases")
+    if not (aliases is None or (isinstance(aliases, list) and all(isinstance(one, str) for one in aliases))):
+        raise ValueError(f"key {entry.get('name')!r}: aliases must be a list of names or null")
     key = Key(**{**entry, "aliases": None if aliases is None else tuple(aliases)})
+    if not isinstance(key.name, str):
+        raise ValueError(f"a key's name is a text, got {key.name!r}")
+    if not isinstance(key.admin, bool):  # "false" would be a right
+        raise ValueError(f"key {key.name!r}: admin must be true or false, got {key.admin!r}")
     if not re.fullmatch(r"[0-9a-f]{64}", key.sha256):
         raise ValueError(f"key {key.name!r} has no sha256")
     if key.per_minute is not None and key.per_minute < 1:
@@ -114,7 +122,9 @@ class Keys:
 
     def __post_init__(self) -> None:
         if self.path is not None:
-            self._keys, self._stamp = read_keys(self.path), self._stat()
+            # looked at before it is read: a change in between is seen at the next request
+            self._stamp = self._stat()
+            self._keys = read_keys(self.path)
 
     def _stat(self) -> tuple[int, int]:
         assert self.path is not None

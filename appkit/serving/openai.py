@@ -310,7 +310,7 @@ async def _events(
         sources = [deltas(target.engine, job, target.chat, stops) for job in jobs]
         async with aclosing(merged(sources)) as parts:
             async for number, delta in parts:
-                written += len(delta.log_probabilities) or len(delta.tokens)
+                written += delta.count
                 if silent:
                     silent = False
                     one.metrics.first.labels(target.ref).observe(time.monotonic() - began)

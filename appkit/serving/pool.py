@@ -95,7 +95,7 @@ class Supervised:
                     pause = min(2 * pause, LONGEST_PAUSE_S)
                     try:
                         await self._start_again()
-                    except RunError as error:
+                    except Exception as error:  # whatever it was, the next try may do
                         log.error(
                             "engine %s does not start: %s; next try in %.0f s", self.engine.name, error, pause
                         )
@@ -103,7 +103,7 @@ class Supervised:
     async def _start_again(self) -> None:
         await self.engine.start()
         self.failed = {}
-        for adapter, path in self.adapters.items():
+        for adapter, path in list(self.adapters.items()):
             try:
                 await self.engine.add(adapter, path)
             except JobRefused as error:  # the others go on
@@ -115,16 +115,16 @@ class Supervised:
 
     async def add(self, adapter: str, path: Path) -> None:
         """Raises JobRefused when the engine does not take it, EngineGone when it is not running."""
+        self._must_be_ready()  # before the lock, which a restart holds
         async with self._lock:
             self._must_be_ready()
             await self.engine.add(adapter, path)
             self.adapters[adapter] = path
 
     async def remove(self, adapter: str) -> None:
-        async with self._lock:
-            if self.adapters.pop(adapter, None) is not None:
-                with suppress(EngineGone):  # it will not come back with it
-                    await self.engine.remove(adapter)
+        if self.adapters.pop(adapter, None) is not None and self.ready:
+            with suppress(EngineGone):  # it will not come back with it
+                await self.engine.remove(adapter)
 
     @contextmanager
     def admitted(self, requests: int) -> Iterator[None]:

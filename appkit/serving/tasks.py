@@ -197,7 +197,7 @@ class Reader:
         wanted = asked.confidence or asked.threshold is not None
         self.calibration = confidence.of_manifest(opened.manifest) if wanted else None
         if wanted and self.calibration is None:
-            why = opened.manifest.get("confidence_reason") or "it was trained before there were any"
+            why = opened.manifest.get("no_confidence") or "it was trained before there were any"
             raise Fault(400, f"{opened.ref} has no calibrated confidence ({why}); ask without it")
 
     def result(self, tokens: Sequence[int], log_probabilities: Sequence[float], finish: str | None) -> Result:

@@ -31,6 +31,7 @@ from appkit import vllm_plugin
 from appkit.adapters.lora.config import ENGINE_RANKS
 from appkit.errors import RunError
 from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece
+from appkit.vllm_plugin.door import SECRET, Door
 
 if TYPE_CHECKING:
     from appkit.batching import Example
@@ -159,17 +160,21 @@ class VllmEngine:
             *("--lora-modules", f"{NULL}={self.null}", "--max-logprobs", "1"),
             *("--max-num-seqs", str(room.requests)),
             *("--no-enable-log-requests", "--disable-uvicorn-access-log"),
+            *("--middleware", f"{Door.__module__}.{Door.__qualname__}"),
         ]
 
     def _environment(self, secret: str) -> dict[str, str]:
         environment = os.environ | {
             "APPKIT_ENGINE": "1",
-            "VLLM_API_KEY": secret,
+            SECRET: secret,
             "VLLM_CPU_KVCACHE_SPACE": f"{self.room.cache_gib:g}",
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
             "HF_HUB_OFFLINE": "1",
         }
+        environment.pop(
+            "VLLM_LORA_RESOLVER_CACHE_DIR", None
+        )  # it would load any adapter that a request names
         # by default it keeps a core back
         cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
         environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", cores)

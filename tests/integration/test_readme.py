@@ -97,7 +97,10 @@ def test_client_command(document, line, workplace, gateway, commands, trained):
     ref = f"nl2fol@{read_manifest(trained / 'bundle')['sha'][:12]}"
     words = shlex.split(line.replace("nl2fol@SHA", ref))[1:]
     if words[1] == "rollback":
-        assert commands.run("client", "point", "nl2fol", ref, "--share", "0.5", cwd=workplace, env=gateway).code == 0
+        assert (
+            commands.run("client", "point", "nl2fol", ref, "--share", "0.5", cwd=workplace, env=gateway).code
+            == 0
+        )
     done = commands.run(*words, cwd=workplace, env=gateway)
     assert done.code == 0, done.stderr
     assert done.stdout.strip()
