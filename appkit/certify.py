@@ -21,7 +21,7 @@ from appkit.cache import cache_dir, write_text
 from appkit.errors import AppkitError, BundleError, ConfigError
 from appkit.serving.engine import NULL, Engine, Job
 
-__all__ = ["Certificate", "Check", "Subject", "certify", "engine_name"]
+__all__ = ["Certificate", "Check", "Subject", "behaviour", "certify", "engine_name"]
 
 FP32_LIMIT = 1e-4
 """nats, the largest difference of a log-probability that two fp32 computations may have"""
@@ -112,7 +112,7 @@ async def _certify(
         told(check)
     chosen = subject.manifest["base"]["dtype"] if dtype == "auto" else dtype
     async with subject.started(engine, chosen) as running:
-        async for check in _behaviour(subject, running, rows):
+        async for check in behaviour(subject, running, rows):
             told(check)
     certificate = Certificate(
         subject.manifest["sha"],
@@ -236,7 +236,7 @@ async def _continuations(
     return [piece.tokens for piece in await asyncio.gather(*map(engine.complete, jobs))]
 
 
-async def _behaviour(subject: Subject, engine: Engine, rows: int | None) -> AsyncIterator[Check]:
+async def behaviour(subject: Subject, engine: Engine, rows: int | None) -> AsyncIterator[Check]:
     """What the engine computes, against what the trained model recorded."""
     import torch
 

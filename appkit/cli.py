@@ -14,7 +14,9 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from appkit import cli_serving
 from appkit.errors import AppkitError, Interrupted
+from appkit.terminal import print_table, quiet_libraries, read_inputs, say
 
 __all__ = ["app", "main"]
 
@@ -41,18 +43,16 @@ tasks = typer.Typer(no_args_is_help=True, help="Task packs: list, show.")
 data = typer.Typer(no_args_is_help=True, help="Check rows before training on them.")
 runs = typer.Typer(no_args_is_help=True, help="Run directories: list, prune.")
 cache = typer.Typer(no_args_is_help=True, help="Downloaded and converted bases: list, prune.")
-keys = typer.Typer(no_args_is_help=True, help="API keys of a gateway: add, list.")
-client = typer.Typer(no_args_is_help=True, help="Ask a gateway, and manage its bundles.")
 for name, group in {
     "models": models,
     "tasks": tasks,
     "data": data,
     "runs": runs,
     "cache": cache,
-    "keys": keys,
-    "client": client,
 }.items():
     app.add_typer(group, name=name)
+
+app.add_typer(cli_serving.app)  # at this level, without a name of its own
 
 Overrides = Annotated[
     list[str] | None,
@@ -108,23 +108,6 @@ def _errors() -> Iterator[None]:
         raise SystemExit(2) from None
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    # a pipe has no width: never wrap what a script may read
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    table = Table(*header, box=SIMPLE, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-
-
 def _bytes(size: float) -> str:
     for unit in ("B", "KB", "MB", "GB"):
         if size < 1000 or unit == "GB":
@@ -142,8 +125,8 @@ def _config(words: list[str] | None, file: Path | None) -> Any:
 def _dry_run(config: Any) -> None:
     from appkit.run import prepare
 
-    prepare(config, _say)
-    _say("dry run: the configuration, the data and the labels are sound; nothing was trained")
+    prepare(config, say)
+    say("dry run: the configuration, the data and the labels are sound; nothing was trained")
 
 
 @app.command()
@@ -162,22 +145,22 @@ def train(
             raise AppkitError(
                 "--resume takes the run's own configuration; leave the other words and options out"
             )
-        _quiet_libraries()
+        quiet_libraries()
         from appkit.run import train as run
 
-        result = run(resume=resume, say=_say)
+        result = run(resume=resume, say=say)
     else:
         resolved = _config(overrides, config)
         if print_config:
             print(to_yaml(resolved), end="")
             return
-        _quiet_libraries()
+        quiet_libraries()
         if dry_run:
             _dry_run(resolved)
             return
         from appkit.run import train as run
 
-        result = run(resolved, say=_say)
+        result = run(resolved, say=say)
     _show_result(result)
 
 
@@ -187,7 +170,7 @@ def _show_result(result: Any) -> None:
 
     columns = [*([result.base] if result.base else []), result.adapter]
     print()
-    _print_table(*table(columns))
+    print_table(*table(columns))
     print(result.verdict)
     manifest = read_manifest(result.bundle, verify=False)
     print()
@@ -201,17 +184,6 @@ def _show_result(result: Any) -> None:
         f"plots   {result.run_dir / 'scores.png'}, {result.run_dir / 'loss.png'}\n"
         f'try it  appkit predict {result.bundle} "..."'
     )
-
-
-def _quiet_libraries() -> None:
-    """Libraries' own bars and warnings would tear ours apart."""
-    import os
-    import warnings
-
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    warnings.filterwarnings("ignore")
 
 
 def _task(name: str) -> Any:
@@ -254,15 +226,15 @@ def evaluate(
     if print_config:
         print(to_yaml(resolved), end="")
         return
-    _quiet_libraries()
+    quiet_libraries()
     if dry_run:
         _dry_run(resolved)
         return
     from appkit.compare import evaluate as run
     from appkit.report import table
 
-    result = run(*targets, config=resolved, say=_say)
-    _print_table(*table(result.evaluations))
+    result = run(*targets, config=resolved, say=say)
+    print_table(*table(result.evaluations))
     if result.verdict:
         print(result.verdict)
     if to:
@@ -290,10 +262,10 @@ def predict(
     as_json: Annotated[bool, typer.Option("--jsonl", help="JSON objects instead of bare answers.")] = False,
 ) -> None:
     """Answer sentences given as arguments, from a file, or from stdin."""
-    inputs = _inputs(sentences, file)
+    inputs = read_inputs(sentences, file)
     if not inputs:
         raise AppkitError("nothing to answer; give sentences, --file, or lines on stdin")
-    _quiet_libraries()
+    quiet_libraries()
     import appkit
 
     specialist = appkit.load(bundle)
@@ -314,309 +286,13 @@ def predict(
             print(prediction.answer)
 
 
-def _inputs(sentences: list[str] | None, file: Path | None) -> list[str | dict[str, Any]]:
-    if sentences and file:
-        raise AppkitError("give sentences or --file, not both")
-    if sentences:
-        return list(sentences)
-    if file is None and sys.stdin.isatty():
-        return []
-    try:
-        raw = file.read_bytes() if file else sys.stdin.buffer.read()
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise AppkitError(f"cannot read {file}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise AppkitError(f"{file or 'stdin'}:{line}: not UTF-8 ({error.reason}); convert it first") from None
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not all(line.lstrip().startswith("{") for _, line in lines):
-        return [line.strip() for _, line in lines]
-    rows = []
-    for number, line in lines:
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise AppkitError(f"{file or 'stdin'}:{number}: broken JSON: {error}; correct the line") from None
-    return rows
-
-
-@app.command()
-def certify(
-    bundle: Annotated[Path, typer.Argument(help="Bundle or run directory.")],
-    engine: Annotated[
-        str, typer.Option(help="vllm, transformers, or auto: vllm if it is installed.")
-    ] = "auto",
-    dtype: Annotated[
-        str, typer.Option(help="float32, bfloat16, or auto: what the bundle was computed in.")
-    ] = "auto",
-    rows: Annotated[
-        int | None,
-        typer.Option(help="Test rows for the task's metric; none: all, which alone counts as a check."),
-    ] = None,
-) -> None:
-    """Check that an engine gives what training gave, and keep the certificate in the bundle."""
-    from appkit.certify import certify as run
-
-    _quiet_libraries()
-    certificate = run(bundle, engine=engine, dtype=dtype, rows=rows, say=print)
-    print(
-        f"certified for {certificate.engine} {certificate.version}, {certificate.dtype}: {certificate.file}"
-    )
-
-
-@app.command()
-def export(
-    bundle: Annotated[Path, typer.Argument(help="Bundle or run directory.")],
-    to: Annotated[
-        str,
-        typer.Option("--to", help="DIR, hub:OWNER/NAME, or s3://, gs://, abfss:// with bucket and prefix."),
-    ],
-    merge: Annotated[bool, typer.Option("--merge", help="The whole model, adapter in its weights.")] = False,
-    ray: Annotated[
-        bool, typer.Option("--ray", help="As Ray Serve LLM loads adapters, with a file for `serve run`.")
-    ] = False,
-    public: Annotated[bool, typer.Option("--public", help="hub: for everybody, not only its owner.")] = False,
-    licence: Annotated[
-        str | None, typer.Option(help="hub: of rows and base whose licence the bundle does not know.")
-    ] = None,
-) -> None:
-    """Write a bundle as a PEFT directory, a merged model, or for Ray: to a directory, the hub or object storage."""
-    from appkit.export import export as run
-
-    _quiet_libraries()
-    print(run(bundle, to, merge=merge, ray=ray, public=public, licence=licence, say=_say))
-
-
-@app.command()
-def recertify(
-    bundle: Annotated[list[Path] | None, typer.Argument(help="Bundle or run directories.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every bundle below --bundles.")] = False,
-    bundles: Annotated[Path, typer.Option("--bundles", help="Where --all looks.")] = Path("runs"),
-    engine: Annotated[str, typer.Option(help="vllm, transformers or auto.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "auto",
-    rows: Annotated[int | None, typer.Option(help="Test rows for the metric; none: all.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Those with a fitting certificate too.")] = False,
-) -> None:
-    """After an upgrade: certify every bundle that has no certificate for the engine that is installed now."""
-    from appkit.recertify import recertify as run
-
-    if everything == bool(bundle):
-        raise AppkitError("name bundles, or give --all for every one below --bundles (runs/ by default)")
-    _quiet_libraries()
-    outcomes = run(
-        bundle or bundles,
-        engine=engine,
-        dtype=dtype,
-        rows=rows,
-        force=force,
-        say=lambda line: print(line, flush=True),
-    )
-    _print_table(["bundle", "", ""], [[str(one.path), one.state, one.reason] for one in outcomes])
-    if failed := sum(one.state == "failed" for one in outcomes):
-        raise AppkitError(f"{failed} of {len(outcomes)} bundles are not certified; the table says why")
-
-
-@app.command()
-def serve(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[BUNDLE|ALIAS=BUNDLE...] [serve.KEY=VALUE...]",
-            help="Bundle or run directories, and settings.",
-        ),
-    ] = None,
-    bundles: Annotated[
-        Path | None, typer.Option("--bundles", help="Serve every bundle below, and add more while it runs.")
-    ] = None,
-    engine: Annotated[str | None, typer.Option(help="vllm, transformers or auto.")] = None,
-    host: Annotated[str, typer.Option(help="Other than loopback needs --keys.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: a free one.")] = 8000,
-    keys: Annotated[Path | None, typer.Option("--keys", help="See `appkit keys add`.")] = None,
-    uncertified: Annotated[
-        bool, typer.Option("--uncertified", help="Serve bundles without a certificate too.")
-    ] = False,
-) -> None:
-    """Serve bundles behind one endpoint: OpenAI's routes and typed task routes."""
-    import logging
-
-    try:
-        import fastapi  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise AppkitError(f"{error.name} is not installed; pip install 'appkit[serve]'") from None
-    _quiet_libraries()
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("appkit").setLevel(logging.INFO)
-    from appkit.serving.serve import serve as run
-
-    run(
-        words or (),
-        root=bundles,
-        host=host,
-        port=port,
-        keys=keys,
-        say=_say,
-        engine=engine,
-        certified=False if uncertified else None,
-    )
-
-
-@keys.command("add")
-def keys_add(
-    file: Annotated[Path, typer.Argument(help="The key file; made if it is not there.")],
-    name: Annotated[str, typer.Argument(help="Whose key it is.")],
-    admin: Annotated[bool, typer.Option("--admin", help="May add, move and remove bundles.")] = False,
-    alias: Annotated[list[str] | None, typer.Option(help="May use only this alias; repeat for more.")] = None,
-    per_minute: Annotated[int | None, typer.Option(help="Requests a minute.")] = None,
-) -> None:
-    """Make a key and print it, once: only its hash is kept. A running gateway sees it at once."""
-    from appkit.serving.keys import add_key
-
-    print(add_key(file, name, admin=admin, aliases=alias, per_minute=per_minute))
-
-
-@keys.command("list")
-def keys_list(file: Annotated[Path, typer.Argument(help="The key file.")]) -> None:
-    """Whose keys a file holds, and what each may do."""
-    from appkit.serving.keys import read_keys
-
-    rows = [
-        [
-            key.name,
-            "yes" if key.admin else "",
-            "all" if key.aliases is None else ", ".join(key.aliases) or "none",
-            str(key.per_minute or ""),
-        ]
-        for key in read_keys(file)
-    ]
-    _print_table(["key", "admin", "aliases", "a minute"], rows)
-
-
-Url = Annotated[str, typer.Option(help="The gateway's address.", envvar="APPKIT_URL")]
-AccessKey = Annotated[str | None, typer.Option("--key", help="API key.", envvar="APPKIT_KEY")]
-LOCAL = "http://127.0.0.1:8000"
-
-
-@client.command("ask")
-def client_ask(
-    alias: Annotated[str, typer.Argument(help="An alias, or name@sha.")],
-    inputs: Annotated[list[str] | None, typer.Argument(help="Inputs; none: from --file or stdin.")] = None,
-    file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="One input a line, or JSONL rows.")
-    ] = None,
-    constrain: Annotated[bool, typer.Option("--constrain", help="Keep to the pack's grammar.")] = False,
-    confidence: Annotated[
-        bool, typer.Option("--confidence", help="How likely each answer is right.")
-    ] = False,
-    threshold: Annotated[float | None, typer.Option(help="Abstain below this confidence.")] = None,
-    as_json: Annotated[bool, typer.Option("--jsonl", help="JSON objects instead of bare answers.")] = False,
-    url: Url = LOCAL,
-    key: AccessKey = None,
-) -> None:
-    """Answer inputs through a gateway."""
-    from dataclasses import asdict
-
-    from appkit.client import Client
-
-    rows = _inputs(inputs, file)
-    if not rows:
-        raise AppkitError("nothing to answer; give inputs, --file, or lines on stdin")
-    with Client(url, key=key) as gateway:
-        answers = gateway.task(alias, rows, constrain=constrain, confidence=confidence, threshold=threshold)
-    for one in answers:
-        if as_json:
-            print(json.dumps(asdict(one), ensure_ascii=False))
-        else:
-            shown = "(abstained)" if one.abstained else one.text if one.parsed is None else str(one.parsed)
-            print(shown if one.confidence is None else f"{one.confidence:.2f}\t{shown}")
-
-
-@client.command("bundles")
-def client_bundles(url: Url = LOCAL, key: AccessKey = None) -> None:
-    """What is served, and where the aliases point."""
-    from appkit.client import Client
-
-    with Client(url, key=key) as gateway:
-        found = gateway.bundles()
-    points: dict[str, list[str]] = {}
-    for alias, where in found["aliases"].items():
-        points.setdefault(where["current"], []).append(alias)
-        if where["canary"]:
-            points.setdefault(where["canary"], []).append(f"{alias} ({where['share']:.0%})")
-    rows = [
-        [
-            one["bundle"],
-            ", ".join(points.get(one["bundle"], [])),
-            one["task"],
-            one["base"],
-            str(one["running"]),
-        ]
-        for one in found["bundles"]
-    ]
-    _print_table(["bundle", "aliases", "task", "base", "running"], rows)
-    for path, reason in found["refused"].items():
-        print(f"refused: {path}: {reason}")
-
-
-@client.command("add")
-def client_add(
-    path: Annotated[str, typer.Argument(help="Its directory below the gateway's bundle root.")],
-    alias: Annotated[str | None, typer.Option(help="To point to it.")] = None,
-    url: Url = LOCAL,
-    key: AccessKey = None,
-) -> None:
-    """Serve one more bundle."""
-    from appkit.client import Client
-
-    with Client(url, key=key) as gateway:
-        print(gateway.add(path, alias)["bundle"])
-
-
-@client.command("remove")
-def client_remove(ref: str, url: Url = LOCAL, key: AccessKey = None) -> None:
-    """Stop serving a version (name@sha), once its running requests have ended."""
-    from appkit.client import Client
-
-    with Client(url, key=key) as gateway:
-        print(f"{gateway.remove(ref)['bundle']} is not served any more; its directory stays")
-
-
-@client.command("point")
-def client_point(
-    alias: str,
-    ref: str,
-    share: Annotated[
-        float, typer.Option(help="Below 1: as a canary, with this share of the requests.")
-    ] = 1.0,
-    url: Url = LOCAL,
-    key: AccessKey = None,
-) -> None:
-    """Move an alias to a version, or give it a canary."""
-    from appkit.client import Client
-
-    with Client(url, key=key) as gateway:
-        print(json.dumps(gateway.point(alias, ref, share)))
-
-
-@client.command("rollback")
-def client_rollback(alias: str, url: Url = LOCAL, key: AccessKey = None) -> None:
-    """Withdraw an alias's canary; without one, go back to the version before."""
-    from appkit.client import Client
-
-    with Client(url, key=key) as gateway:
-        print(json.dumps(gateway.rollback(alias)))
-
-
 @app.command()
 def methods() -> None:
     """Adapter methods and what they are."""
     from appkit.plugins import load_method
     from appkit.plugins import modules as found
 
-    _print_table(
+    print_table(
         ["method", ""], [[name, load_method(name).summary] for name in sorted(found("appkit.methods"))]
     )
 
@@ -630,7 +306,7 @@ def tasks_list() -> None:
     for name in sorted(found("appkit.tasks")):
         task = _task(name)
         rows.append([name, task.summary, ", ".join(metric.name for metric in task.metrics)])
-    _print_table(["task", "", "metrics"], rows)
+    print_table(["task", "", "metrics"], rows)
 
 
 @tasks.command("show")
@@ -671,7 +347,7 @@ def models_list() -> None:
         ]
         for name, (model, path) in known().items()
     ]
-    _print_table(["model", "source", "id", "licence", "here"], rows)
+    print_table(["model", "source", "id", "licence", "here"], rows)
 
 
 @models.command("pull")
@@ -682,7 +358,7 @@ def models_pull(
     from appkit.config import model_config
     from appkit.models import pull
 
-    _quiet_libraries()
+    quiet_libraries()
     print(pull(model_config(name), force=force))
 
 
@@ -692,7 +368,7 @@ def models_show(name: str) -> None:
     from appkit.config import model_config
     from appkit.models import describe
 
-    _quiet_libraries()
+    quiet_libraries()
     for key, value in describe(model_config(name)).items():
         print(f"{key:14} {value}")
 
@@ -706,7 +382,7 @@ def data_check(
     """Every bad row with file, line, field and reason; duplicates, overlaps, lengths."""
     from appkit.check import check_data
 
-    _quiet_libraries()
+    quiet_libraries()
     report = check_data(_config(overrides, config))
     print(report.to_json() if as_json else "\n".join(report.lines()))
     if not report.ok:
@@ -731,7 +407,7 @@ def runs_list(root: Annotated[Path, typer.Argument(help="Where to look.")] = Pat
         ]
         for run in listed(root)
     ]
-    _print_table(["run", "task", "phase", "size", "changed", "base → adapter"], rows) if rows else print(
+    print_table(["run", "task", "phase", "size", "changed", "base → adapter"], rows) if rows else print(
         f"no runs below {root}"
     )
 
@@ -767,7 +443,7 @@ def cache_list() -> None:
         for entry in found
     ]
     print(cache_dir())
-    _print_table(["kind", "name", "size", "last used"], rows) if rows else print("empty")
+    print_table(["kind", "name", "size", "last used"], rows) if rows else print("empty")
 
 
 @cache.command("prune")

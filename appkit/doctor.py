@@ -147,6 +147,7 @@ def _base() -> Check:
 
 def _extras() -> Iterator[Check]:
     for name, package, use in (
+        ("serve", "fastapi", "appkit serve"),
         ("hub", "datasets", "data from the hub"),
         ("nl2fol", "z3", "the NL→FOL pack's prover"),
     ):
@@ -157,6 +158,7 @@ def _extras() -> Iterator[Check]:
 
 
 def _vllm() -> Check:
+    from appkit import vllm_plugin
     from appkit.serving.vllm import TESTED, installed_version
 
     gpu = shutil.which("nvidia-smi") is not None
@@ -166,4 +168,7 @@ def _vllm() -> Check:
         return Check("vllm", "info", "not installed (certify and serve in vLLM)", mend)
     if not found.startswith(f"{TESTED}."):
         return Check("vllm", "fault", f"{found}, tested with {TESTED}", mend)
-    return Check("vllm", "ok", found)
+    reason = vllm_plugin.unused_because()
+    return Check(
+        "vllm", "ok", f"{found}, {f'its own LoRA: {reason}' if reason else 'with grouped LoRA on CPU'}"
+    )

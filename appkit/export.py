@@ -292,7 +292,7 @@ def _merge(base: Path, adapter: Path, folder: Path, dtype: str) -> None:
 
 async def _compared(subject: Subject, base: Path, folder: Path) -> list[Check]:
     """The checks of `appkit certify` but the task's metric, one model in memory at a time."""
-    from appkit.certify import _behaviour
+    from appkit.certify import behaviour
     from appkit.serving.engine import NULL
     from appkit.serving.local import TransformersEngine
 
@@ -304,7 +304,7 @@ async def _compared(subject: Subject, base: Path, folder: Path) -> list[Check]:
     await whole.start()
     merged = cast("Engine", _Merged(whole, before))  # all of it that the checks ask
     try:
-        return [check async for check in _behaviour(subject, merged, 0)]
+        return [check async for check in behaviour(subject, merged, 0)]
     finally:
         await whole.close()
 

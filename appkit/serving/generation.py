@@ -74,7 +74,9 @@ class StopStrings:
             return ""
         text = self.held + text
         # the one that is complete first, as if each character came alone: one may begin or lie within another
-        places = [(text.find(string) + len(string), text.find(string)) for string in self.strings if string in text]
+        places = [
+            (text.find(string) + len(string), text.find(string)) for string in self.strings if string in text
+        ]
         if places:
             self.found, self.held = True, ""
             return text[: min(places)[1]]

@@ -11,7 +11,7 @@ import os
 import sys
 from importlib.metadata import PackageNotFoundError, entry_points, version
 
-__all__ = ["VERSION", "active", "register"]
+__all__ = ["VERSION", "active", "register", "unused_because"]
 
 VERSION = 1
 """Of what the plug-in computes; certificates carry it."""
@@ -25,10 +25,11 @@ log = logging.getLogger("vllm.appkit")
 
 def active() -> bool:
     """Whether a vLLM started in this environment computes LoRA with the plug-in; imports nothing heavy."""
-    return _unused_because() is None
+    return unused_because() is None
 
 
-def _unused_because() -> str | None:
+def unused_because() -> str | None:
+    """Why vLLM's own LoRA would compute; None: the plug-in does."""
     if os.environ.get("APPKIT_STOCK_LORA") == "1":
         return "APPKIT_STOCK_LORA=1 is set"
     allowed = os.environ.get("VLLM_PLUGINS")
@@ -63,7 +64,7 @@ def register() -> None:
     """Put the grouped LoRA in the place of vLLM's own; may be called many times."""
     if os.environ.get("APPKIT_ENGINE") == "1" and sys.platform == "linux":
         _end_with_parent()
-    reason = _unused_because()
+    reason = unused_because()
     if reason is not None:
         log.info("appkit: vLLM's own LoRA stays, since %s", reason)
         return

@@ -1,0 +1,67 @@
+"""What commands share: reading inputs, and writing to a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from appkit.errors import AppkitError
+
+__all__ = ["print_table", "quiet_libraries", "read_inputs", "say"]
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_table(header: list[str], rows: list[list[str]]) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    # a pipe has no width: never wrap what a script may read
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    table = Table(*header, box=SIMPLE, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def quiet_libraries() -> None:
+    """Libraries' own bars and warnings would tear ours apart."""
+    import os
+    import warnings
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore")
+
+
+def read_inputs(sentences: list[str] | None, file: Path | None) -> list[str | dict[str, Any]]:
+    if sentences and file:
+        raise AppkitError("give sentences or --file, not both")
+    if sentences:
+        return list(sentences)
+    if file is None and sys.stdin.isatty():
+        return []
+    try:
+        raw = file.read_bytes() if file else sys.stdin.buffer.read()
+        text = raw.decode("utf-8-sig")
+    except OSError as error:
+        raise AppkitError(f"cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise AppkitError(f"{file or 'stdin'}:{line}: not UTF-8 ({error.reason}); convert it first") from None
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not all(line.lstrip().startswith("{") for _, line in lines):
+        return [line.strip() for _, line in lines]
+    rows = []
+    for number, line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise AppkitError(f"{file or 'stdin'}:{number}: broken JSON: {error}; correct the line") from None
+    return rows
