@@ -115,7 +115,9 @@ class References:
         from transformers import GenerationConfig
 
         stops = self.stops(name)
-        given = self.tokenizer.pad({"input_ids": [self.prompt(name, text) for text in texts]}, return_tensors="pt")
+        given = self.tokenizer.pad(
+            {"input_ids": [self.prompt(name, text) for text in texts]}, return_tensors="pt"
+        )
         settings = GenerationConfig(
             do_sample=False,
             max_new_tokens=tokens,
@@ -234,7 +236,9 @@ def _alive(processes: Any) -> Iterator[psutil.Process]:
                 yield one
 
 
-def judge(expected: Mapping[str, Mapping[str, str]], answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def judge(
+    expected: Mapping[str, Mapping[str, str]], answers: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """The wrong ones of `answers`, each {"asked", "allowed", "model", "text", "answer"}.
 
     Right is an answer whose version (`model`) the request may have gone to (`allowed`), and whose text is what the

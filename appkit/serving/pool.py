@@ -89,8 +89,8 @@ class Supervised:
             log.error("engine %s: %s; starting it again", self.engine.name, why)
             async with self._lock:
                 self.state = "restarting"
-                await self.engine.close()
                 while self.state == "restarting":
+                    await self.engine.close()  # what is left, of a try that ended half-way too
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LONGEST_PAUSE_S)
                     try:
@@ -181,7 +181,7 @@ class Pool:
             self.engines[key] = Supervised(self._make(opened), queue=self.queue)
         try:
             await self.engines[key].start()
-        except RunError:
+        except BaseException:
             del self.engines[key]
             raise
         return self.engines[key]

@@ -96,13 +96,14 @@ class Registry:
         self.bases: dict[str, Target] = {}
         self.aliases: dict[str, Alias] = {}
         self.removed: set[str] = set()
+        self._leaving: dict[str, Target] = {}  # removed, with requests under way
         self._adding = asyncio.Lock()
         if state is not None and state.exists():
             try:
                 kept = json.loads(state.read_text(encoding="utf-8"))
                 self.aliases = {name: Alias(**alias) for name, alias in kept["aliases"].items()}
                 self.removed = set(kept["removed"])
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise BundleError(f"{state} cannot be read: {error}; correct or remove it") from None
 
     def resolve(self, model: str, draw: Callable[[], float] = random.random) -> Target:
@@ -170,7 +171,8 @@ class Registry:
             await engine.add(opened.sha, opened.files)
         except JobRefused as error:
             raise BundleError(f"{opened.ref} is refused by the engine: {error}") from None
-        self.versions[opened.ref] = Target(opened.ref, opened.sha, engine, opened.chat, opened)
+        target = self._leaving.pop(opened.ref, None)  # its requests still count
+        self.versions[opened.ref] = target or Target(opened.ref, opened.sha, engine, opened.chat, opened)
         self.bases.setdefault(opened.base_name, Target(opened.base_name, NULL, engine, opened.chat))
 
     async def remove(self, ref: str) -> Target:
@@ -179,15 +181,17 @@ class Registry:
         holds = [name for name, a in self.aliases.items() if target.ref in (a.current, a.canary)]
         if holds:
             raise Conflict(f"alias {holds[0]!r} points to {target.ref}; move or delete the alias first")
-        del self.versions[target.ref]  # no new request finds it
+        self._leaving[target.ref] = self.versions.pop(target.ref)  # no new request finds it
         self.removed.add(target.adapter)
         for alias in self.aliases.values():
             if alias.previous == target.ref:
                 alias.previous = None
         self._save()
         await target.idle.wait()
-        if target.ref not in self.versions:  # nobody brought it back meanwhile
-            await target.engine.remove(target.adapter)
+        async with self._adding:  # who brings it back has to find it loaded, or loads it after this
+            if target.ref in self._leaving and not target.running:
+                del self._leaving[target.ref]
+                await target.engine.remove(target.adapter)
         return target
 
     def point(self, alias: str, ref: str, share: float = 1.0) -> Alias:

@@ -1,0 +1,238 @@
+"""What the gateway costs over the engine behind it: `python benchmarks/gateway_overhead.py`.
+
+One `appkit serve` with real vLLM is asked in three ways, in turn: the engine itself, past the gateway (its address and
+secret are read from its process, which this user owns); the gateway's /v1/completions with the same token ids; and its
+/v1/tasks with the sentences, which adds template, tokenizer, detokenizer and parser. All of them ask the same adapters
+with the same stops, over sentences of the nl2fol training set, each used once. Rounds go forwards and backwards, so
+that what the machine does besides falls on all. A quiet machine is needed all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+from serve_load import newest_bundle, processor, say
+from tables import table
+
+Ask = Callable[[str, str, list[int]], int]
+"""(bundle's sha, sentence, its prompt's ids) -> tokens of the answer."""
+
+
+class Connections:
+    """A kept connection for each thread."""
+
+    def __init__(self, url: str, secret: str = "") -> None:
+        self.parts, self.secret, self.own = urlsplit(url), secret, threading.local()
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if not hasattr(self.own, "connection"):
+            self.own.connection = http.client.HTTPConnection(
+                self.parts.hostname, self.parts.port, timeout=600
+            )
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.secret}"}
+        self.own.connection.request("POST", path, json.dumps(body), headers)
+        response = self.own.connection.getresponse()
+        said = response.read()
+        if response.status != 200:
+            raise SystemExit(f"{path}: {response.status} {said[:300]!r}")
+        return json.loads(said)
+
+
+def ways(url: str, engine_url: str, secret: str, name: str, stop: Sequence[int], cap: int) -> dict[str, Ask]:
+    raw, gateway = Connections(engine_url, secret), Connections(url)
+
+    def engine(sha: str, sentence: str, tokens: list[int]) -> int:
+        body = {
+            "model": sha,
+            "prompt": tokens,
+            "max_tokens": cap,
+            "temperature": 0,
+            "stop_token_ids": list(stop),
+        }
+        return raw.post("/v1/completions", body)["usage"]["completion_tokens"]
+
+    def completions(sha: str, sentence: str, tokens: list[int]) -> int:
+        body = {"model": f"{name}@{sha[:12]}", "prompt": tokens, "max_tokens": cap, "temperature": 0}
+        return gateway.post("/v1/completions", body)["usage"]["completion_tokens"]
+
+    def tasks(sha: str, sentence: str, tokens: list[int]) -> int:
+        return gateway.post(f"/v1/tasks/{name}@{sha[:12]}", {"rows": [sentence]})["results"][0]["tokens"]
+
+    return {"engine": engine, "gateway /v1/completions": completions, "gateway /v1/tasks": tasks}
+
+
+def variants(bundle: Path, number: int, folder: Path) -> list[str]:
+    """Sound copies of a bundle whose adapters differ a little; their shas."""
+    from safetensors.torch import load_file, save_file
+
+    from appkit.bundle import payload_sha
+    from appkit.checkpoint import file_sha256
+
+    shas = []
+    for at in range(number):
+        copy = folder / f"bundle-{at:02d}"
+        shutil.copytree(bundle, copy, ignore=shutil.ignore_patterns("certificates"))
+        tensors = load_file(bundle / "adapter_model.safetensors")
+        scaled = {
+            key: value * (1 - at / 1000) if "lora_B" in key else value for key, value in tensors.items()
+        }
+        save_file(scaled, copy / "adapter_model.safetensors", metadata={"format": "pt"})
+        manifest = json.loads((copy / "appkit.json").read_text())
+        manifest["files"] = {file: file_sha256(copy / file) for file in manifest["files"]}
+        manifest["sha"] = payload_sha(manifest["files"])
+        (copy / "appkit.json").write_text(json.dumps(manifest))
+        shas.append(manifest["sha"])
+    return shas
+
+
+def engine_behind(gateway: int) -> tuple[str, str]:
+    """The URL and the secret of the vLLM server below a gateway's process."""
+    for process in psutil.Process(gateway).children(recursive=True):
+        words = process.cmdline()
+        if "vllm.entrypoints.openai.api_server" in words and "appkit.serving.guard" not in words:
+            return f"http://127.0.0.1:{words[words.index('--port') + 1]}", process.environ()[
+                "APPKIT_ENGINE_SECRET"
+            ]
+    raise SystemExit("no vLLM below the gateway; make serve-setup")
+
+
+def one_round(
+    ask: Ask, shas: Sequence[str], rows: list[tuple[str, list[int]]], concurrency: int
+) -> tuple[float, list[float]]:
+    """-> (tokens/s, seconds of each request) over these rows, the adapters in turn."""
+
+    def one(place: int) -> tuple[int, float]:
+        began = time.perf_counter()
+        tokens = ask(shas[place % len(shas)], *rows[place])
+        return tokens, time.perf_counter() - began
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(concurrency) as pool:
+        done = list(pool.map(one, range(len(rows))))
+    elapsed = time.perf_counter() - began
+    return sum(tokens for tokens, _ in done) / elapsed, [seconds for _, seconds in done]
+
+
+def measure(options: argparse.Namespace, folder: Path) -> str:
+    from appkit.certify import Subject
+    from appkit.data import load_splits
+
+    shas = variants(options.bundle, options.adapters, folder)
+    subject = Subject(options.bundle)
+    train = load_splits(subject.task, subject.config.task, subject.config.data).train
+    sentences = [getattr(record.value, subject.task.input) for record in train]
+    random.Random(0).shuffle(sentences)
+    waiting = iter(sentences)
+
+    def take(number: int) -> list[tuple[str, list[int]]]:
+        rows = []
+        for sentence, _ in zip(waiting, range(number), strict=False):
+            row = subject.task.input_row(sentence)
+            rows.append((sentence, list(subject.chat.prompt(subject.task.prompt(row, subject.config.task)))))
+        return rows
+
+    decoding = subject.manifest["decoding"]
+    stop = sorted(subject.chat.stops(decoding["stop"]))
+    command = [sys.executable, "-c", "from appkit.cli import main; main()", "serve", "--bundles", str(folder)]
+    command += ["--port", "0", "--engine", "vllm", "--uncertified", f"serve.dtype={options.dtype}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        url = ready(process)
+        asks = ways(url, *engine_behind(process.pid), subject.manifest["name"], stop, decoding["cap"])
+        for ask in asks.values():  # adapters come into their slots, connections are made
+            one_round(ask, shas, take(options.concurrency), options.concurrency)
+        rates: dict[str, list[float]] = {name: [] for name in asks}
+        seconds: dict[str, list[float]] = {name: [] for name in asks}
+        for number in range(options.rounds):
+            for name in list(asks)[:: -1 if number % 2 else 1]:
+                rate, found = one_round(asks[name], shas, take(options.requests), options.concurrency)
+                rates[name].append(rate)
+                seconds[name] += found
+                say(f"round {number + 1} of {options.rounds}, {name}: {rate:.1f} tokens/s")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    return report(options, rates, seconds)
+
+
+def ready(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    url = ""
+    for line in process.stderr:
+        url = url or "".join(re.findall(r"^http://[\d.]+:\d+", line))
+        if "ready after" in line:
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            return url
+    raise SystemExit("the gateway did not start")
+
+
+def report(
+    options: argparse.Namespace, rates: dict[str, list[float]], seconds: dict[str, list[float]]
+) -> str:
+    rows = []
+    for name, found in rates.items():
+        share = [rate / engine for rate, engine in zip(found, rates["engine"], strict=True)]
+        ordered = sorted(seconds[name])
+        middle, late = (ordered[int(part * (len(ordered) - 1))] for part in (0.5, 0.95))
+        spread = f"{min(share):.3f} to {max(share):.3f}" if name != "engine" else ""
+        rows.append(
+            [
+                name,
+                f"{statistics.mean(found):.1f}",
+                f"{middle:.2f} / {late:.2f}",
+                f"{statistics.mean(share):.3f}",
+                spread,
+            ]
+        )
+    heading = (
+        f"{processor()}, {len(os.sched_getaffinity(0))} threads, {options.dtype}; {options.adapters} adapters, "
+        f"{options.concurrency} clients, {options.rounds} rounds of {options.requests} requests each way."
+    )
+    header = ["asked", "tokens/s", "p50 / p95 s", "of the engine", "by round"]
+    return f"{heading}\n\n{table(header, rows, text=(0,))}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--bundle", type=Path, help="a bundle of nl2fol (default: the newest in runs/)")
+    parser.add_argument("--adapters", type=int, default=8)
+    parser.add_argument("--concurrency", type=int, default=32, help="clients at once")
+    parser.add_argument("--requests", type=int, default=128, help="a round, each way")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--write", type=Path, nargs="?", const=Path(__file__).with_suffix(".md"), help="file")
+    options = parser.parse_args()
+    options.bundle = options.bundle or newest_bundle()
+    with tempfile.TemporaryDirectory(prefix="gateway_overhead-") as folder:
+        text = measure(options, Path(folder))
+    print(text)
+    if options.write:
+        command = " ".join(["python", "benchmarks/gateway_overhead.py", *sys.argv[1:]])
+        options.write.write_text(
+            f"# What the gateway costs\n\n`{command}` on {time.strftime('%Y-%m-%d')}.\n\n{text}\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
