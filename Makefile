@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SERVE_STAMP := $(VENV)/.serving
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve-setup demo test check format bench clean
+.PHONY: help setup serve-setup demo test check format bench soak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ format: $(STAMP) ## Format the code
 bench: $(STAMP) ## Training speed beside a plain PEFT loop and TRL
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/train_speed.py
+
+soak: $(SERVE_STAMP) ## Serve under load with engines killed, 20 minutes
+	$(BIN)/python benchmarks/soak.py
 
 clean: ## Remove .venv, caches and build output (never runs/)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -14,7 +14,7 @@ import os
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -101,7 +101,8 @@ class Client:
 
     def tasks(self) -> list[dict[str, Any]]:
         """Aliases that this key may use: alias, task, summary."""
-        found: list[dict[str, Any]] = self._call("GET", "/v1/tasks")["tasks"]
+        with self._understood():
+            found: list[dict[str, Any]] = self._call("GET", "/v1/tasks")["tasks"]
         return found
 
     def describe(self, alias: str) -> dict[str, Any]:
@@ -125,7 +126,8 @@ class Client:
         for start in range(0, len(rows), batch):
             body = _asked(rows[start : start + batch], constrain, confidence, threshold)
             found = self._call("POST", f"/v1/tasks/{_part(alias)}", body)
-            answers += [Answer(**result, model=found["model"]) for result in found["results"]]
+            with self._understood():
+                answers += [Answer(**result, model=found["model"]) for result in found["results"]]
         return answers
 
     def stream(
@@ -145,7 +147,9 @@ class Client:
                     if line == "data: [DONE]":
                         return
                     if line.startswith("data: "):
-                        yield _delta(json.loads(line[6:]))
+                        with self._understood():
+                            delta = _delta(json.loads(line[6:]))
+                        yield delta
             except httpx.TransportError as error:
                 raise GatewayError(f"the connection to {self.url} was lost on the way: {error}") from error
         raise GatewayError(f"the answer of {self.url} ended before it was complete; ask again")
@@ -158,7 +162,8 @@ class Client:
 
     def models(self) -> list[str]:
         """Every name that can be asked."""
-        return [model["id"] for model in self._call("GET", "/v1/models")["data"]]
+        with self._understood():
+            return [model["id"] for model in self._call("GET", "/v1/models")["data"]]
 
     def bundles(self) -> dict[str, Any]:
         """Versions, aliases, what is loading and what was refused."""
@@ -194,11 +199,20 @@ class Client:
     # -- the wire ------------------------------------------------------------------------------------------------
 
     def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        answer = self._sent(method, path, body)
+        with self._understood():
+            found: dict[str, Any] = answer.json()
+        return found
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """What was answered is read here; something else than a gateway answers anything."""
         try:
-            found: dict[str, Any] = self._sent(method, path, body).json()
-            return found
-        except ValueError:
-            raise GatewayError(f"{self.url} answered with no JSON; is it an appkit gateway?") from None
+            yield
+        except (ValueError, KeyError, TypeError):
+            raise GatewayError(
+                f"{self.url} answered what no gateway does; is it an appkit gateway?"
+            ) from None
 
     def _sent(self, method: str, path: str, body: Any = None, *, stream: bool = False) -> httpx.Response:
         """The response, once its status is good."""

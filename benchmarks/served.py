@@ -10,14 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
-__all__ = ["Gateway", "References", "base_of", "judge", "variant"]
+__all__ = ["Gateway", "Greedy", "References", "base_of", "judge", "variant"]
 
 START_S = 400.0
 TIE = 1e-3
@@ -57,6 +58,16 @@ def base_of(bundle: Path) -> Path:
 
     config = build_run_config(json.loads((bundle / "appkit.json").read_text())["config"])
     return served_base(config.model, config.quant, locate(config.model))
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """An answer. ended: not cut off. log_probability: nats, of it and its end. tie: rounding could make it another."""
+
+    text: str
+    ended: bool
+    log_probability: float
+    tie: bool
 
 
 class References:
@@ -110,14 +121,13 @@ class References:
             found |= {token for token, text in enumerate(texts) if any(one in text for one in strings)}
         return sorted(found)
 
-    def answers(self, name: str, texts: Sequence[str], tokens: int) -> list[str | None]:
-        """What `name` answers, of at most so many tokens. None where rounding would decide."""
+    def greedy(self, name: str, texts: Sequence[str], tokens: int) -> list[Greedy]:
+        """What `name` answers, of at most so many tokens."""
         from transformers import GenerationConfig
 
         stops = self.stops(name)
-        given = self.tokenizer.pad(
-            {"input_ids": [self.prompt(name, text) for text in texts]}, return_tensors="pt"
-        )
+        prompts = {"input_ids": [self.prompt(name, text) for text in texts]}
+        given = self.tokenizer.pad(prompts, return_tensors="pt")
         settings = GenerationConfig(
             do_sample=False,
             max_new_tokens=tokens,
@@ -127,20 +137,23 @@ class References:
             return_dict_in_generate=True,
         )
         self.model.set_adapter(self.adapters[name or next(iter(self.adapters))])
-        with self.torch.inference_mode():
-            if name:
-                made = self.model.generate(**given, generation_config=settings)
-            else:
-                with self.model.disable_adapter():
-                    made = self.model.generate(**given, generation_config=settings)
-        width = given["input_ids"].shape[1]
-        apart = self.torch.stack([step.topk(2).values.diff().abs()[:, 0] for step in made.logits])  # (T, B)
-        answers: list[str | None] = []
-        for row, ids in enumerate(made.sequences[:, width:].tolist()):
+        with self.torch.inference_mode(), nullcontext() if name else self.model.disable_adapter():
+            made = self.model.generate(**given, generation_config=settings)
+        logits = self.torch.stack(made.logits, 1).float()  # (B, T, V)
+        best = logits.topk(2).values  # (B, T, 2)
+        apart, sure = best[..., 0] - best[..., 1], best[..., 0] - logits.logsumexp(-1)  # (B, T)
+        found = []
+        for row, ids in enumerate(made.sequences[:, given["input_ids"].shape[1] :].tolist()):
             end = next((place for place, token in enumerate(ids) if token in stops), len(ids))
-            near = bool((apart[: end + 1, row] < TIE).any())
-            answers.append(None if near else self.tokenizer.decode(ids[:end], skip_special_tokens=True))
-        return answers
+            found.append(
+                Greedy(
+                    self.tokenizer.decode(ids[:end], skip_special_tokens=True),
+                    end < len(ids),
+                    float(sure[row, : end + 1].sum()),
+                    bool((apart[row, : end + 1] < TIE).any()),
+                )
+            )
+        return found
 
 
 class Gateway:

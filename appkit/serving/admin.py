@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
@@ -50,8 +51,12 @@ async def add(asked: NewBundle, one: One, key: Admin) -> dict[str, Any]:
     """Check a bundle, load it and serve it. 409 when a ceiling stands against it, 422 when it is not sound."""
     if one.root is None:
         raise Fault(409, "no bundle root; start the gateway with --bundles DIR")
-    target = await one.registry.add(below_root(one.root, asked.path), asked.alias)
-    one.refused.pop(asked.path, None)
+    path = below_root(one.root, asked.path)
+    try:
+        target = await one.registry.add(path, asked.alias)
+    except BundleError as error:  # where the root lies is nothing to tell
+        raise BundleError(str(error).replace(f"{one.root}/", "")) from None
+    one.refused = {given: why for given, why in one.refused.items() if Path(given).resolve() != path}
     return _shown(target)
 
 

@@ -7,7 +7,8 @@ import json
 import logging
 import math
 import os
-from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from appkit.serving.metrics import Metrics
 
 __all__ = [
+    "STREAMED",
     "Admin",
     "Caller",
     "EventStream",
@@ -70,11 +72,11 @@ class Gateway:
     def ready(self) -> bool:
         return not self.starting and bool(self.pool.engines) and self.pool.ready
 
-    def find(self, model: str, key: Key) -> Target:
+    def find(self, model: str, key: Key, draw: Callable[[], float] = random.random) -> Target:
         """What answers `model` for this key, which a key without that alias does not learn to exist."""
         if not key.may_use(model):
             raise Unknown(f"no model {model!r} for the key {key.name!r}; GET /v1/models lists its own")
-        return self.registry.resolve(model)
+        return self.registry.resolve(model, draw)
 
 
 class Fault(Exception):
@@ -181,6 +183,12 @@ Admin = Annotated[Key, Depends(admin)]
 """The parameters of routes."""
 
 
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "the answer; with `stream` as events", "content": {"text/event-stream": {}}}
+}
+"""For a route's documentation: either form comes."""
+
+
 async def within_time(one: Gateway, work: Awaitable[T]) -> T:
     """Raises TimeoutError when it takes longer than a request may."""
     async with asyncio.timeout(one.settings.timeout_s):
@@ -245,6 +253,7 @@ class EventStream(StreamingResponse):
     """
 
     lines: AsyncGenerator[str]
+    events: AsyncGenerator[dict[str, Any]]
 
     @classmethod
     async def begin(cls, events: AsyncGenerator[dict[str, Any]], timeout_s: float) -> EventStream:
@@ -252,7 +261,7 @@ class EventStream(StreamingResponse):
         first = await _next(events, deadline)
         lines = _lines(first, events, deadline)
         stream = cls(lines, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-        stream.lines = lines
+        stream.lines, stream.events = lines, events
         return stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -260,6 +269,7 @@ class EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:  # a client that hung up leaves the iterator suspended: its work has to end now
             await self.lines.aclose()
+            await self.events.aclose()  # lines that were never begun do not close them
 
 
 async def _next(events: AsyncGenerator[dict[str, Any]], deadline: float) -> dict[str, Any] | None:

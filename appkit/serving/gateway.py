@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from appkit.serving.api import Caller, Fault, Gateway, One, response, told
 __all__ = ["create_app"]
 
 log = logging.getLogger("appkit.gateway")
+LOOPBACK = re.compile(r"((localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d*)?)?", re.IGNORECASE)
+"""A Host header that names this machine; an empty one comes from no browser."""
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
 
@@ -73,7 +76,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     for status, text in {
         400: "a value that is not supported or out of its range",
         401: "no or an unknown key",
-        403: "not an admin key",
+        403: "not an admin key, or one of some aliases where all are shown",
         404: "no such model, task or tool",
         409: "a ceiling or another name stands against it",
         413: "the request is too large",
@@ -106,9 +109,15 @@ def _health(app: FastAPI) -> None:
         }
         return JSONResponse(body, 200 if one.ready else 503)
 
-    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
+    known: dict[int | str, dict[str, Any]] = {status: _RESPONSES[status] for status in (401, 403, 429)}
+
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse, responses=known)
     async def metrics(one: One, key: Caller) -> Response:
         """For Prometheus."""
+        if key.aliases is not None:
+            raise Fault(
+                403, f"metrics name every bundle, and key {key.name!r} may use only some; take another key"
+            )
         return PlainTextResponse(one.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
@@ -169,8 +178,8 @@ class Watched:
 
     def _refused(self, scope: Scope) -> Fault | None:
         headers = dict(scope["headers"])
-        host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].strip("[]")
-        if self.local and host not in ("127.0.0.1", "localhost", "::1", ""):
+        host = headers.get(b"host", b"").decode("latin-1")
+        if self.local and not LOOPBACK.fullmatch(host):
             # a page in this machine's browser may have its own name point here
             return Fault(
                 403, "this gateway answers to loopback names only; start it with --host to serve others"

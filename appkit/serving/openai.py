@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack, aclosing
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -17,6 +18,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from appkit.serving.api import (
+    STREAMED,
     Caller,
     EventStream,
     Fault,
@@ -63,7 +65,9 @@ class _Asked(BaseModel):
         None, ge=0, le=2, description="none: as the bundle was evaluated, mostly 0"
     )
     top_p: float | None = Field(None, gt=0, le=1)
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    seed: int | None = Field(
+        None, ge=-(2**63), lt=2**63 - 64, description="of the first of n answers; each has its own"
+    )
     n: int | None = Field(None, ge=1, le=64)
     stop: Annotated[str, Field(max_length=256)] | list[Annotated[str, Field(max_length=256)]] | None = Field(
         None
@@ -139,31 +143,32 @@ async def model(model: str, one: One, key: Caller) -> dict[str, Any]:
     return {"id": model, "object": "model", "created": 0, "owned_by": "appkit"}
 
 
-@router.post("/chat/completions", response_model=None)
+@router.post("/chat/completions", response_model=None, responses=STREAMED)
 async def chat_completions(
     asked: ChatRequest, request: Request, one: One, key: Caller
 ) -> Response | dict[str, Any]:
     """A chat. One user message alone is taken for the task's input: the bundle's own instruction is put before it."""
     asked.check()
     target = one.find(asked.model, key)
-    tokens = await prompt_tokens(target, [(message.role, message.text) for message in asked.messages])
-    jobs = [_job(one, target, asked, tokens, bool(asked.logprobs), asked.max_completion_tokens)] * (
-        asked.n or 1
-    )
-    return await _respond(one, request, target, asked, jobs, _ChatForm(target, bool(asked.logprobs)))
+    with target.used():
+        tokens = await prompt_tokens(target, [(message.role, message.text) for message in asked.messages])
+        job = _job(one, target, asked, tokens, bool(asked.logprobs), asked.max_completion_tokens)
+        form = _ChatForm(target, bool(asked.logprobs))
+        return await _respond(one, request, target, asked, _draws(job, asked.n), form)
 
 
-@router.post("/completions", response_model=None)
+@router.post("/completions", response_model=None, responses=STREAMED)
 async def completions(
     asked: CompletionRequest, request: Request, one: One, key: Caller
 ) -> Response | dict[str, Any]:
     """The continuation of texts or token ids, as they are: no template, no instruction."""
     asked.check()
     target = one.find(asked.model, key)
-    prompts = await _prompts(target, asked.prompt)
-    wanted = asked.logprobs is not None
-    jobs = [_job(one, target, asked, ids, wanted) for ids in prompts for _ in range(asked.n or 1)]
-    return await _respond(one, request, target, asked, jobs, _TextForm(target, wanted))
+    with target.used():
+        prompts = await _prompts(target, asked.prompt)
+        wanted = asked.logprobs is not None
+        jobs = [job for ids in prompts for job in _draws(_job(one, target, asked, ids, wanted), asked.n)]
+        return await _respond(one, request, target, asked, jobs, _TextForm(target, wanted))
 
 
 async def prompt_tokens(target: Target, turns: Sequence[tuple[str, str]]) -> tuple[int, ...]:
@@ -196,8 +201,8 @@ async def _prompts(target: Target, given: str | list[Any]) -> list[tuple[int, ..
         ids = await _apart(len(prompt), target.chat.ids, prompt) if isinstance(prompt, str) else prompt
         if not ids:
             raise Fault(400, "prompt is empty; a model needs at least one token to continue")
-        if any(not 0 <= token < vocabulary for token in ids):
-            raise Fault(400, f"a token id must be in 0..{vocabulary - 1}, got {max(ids, key=abs)}")
+        if (odd := next((token for token in ids if not 0 <= token < vocabulary), None)) is not None:
+            raise Fault(400, f"a token id must be in 0..{vocabulary - 1}, got {odd}")
         found.append(tuple(ids))
     return found
 
@@ -254,6 +259,11 @@ def _job(
     )
 
 
+def _draws(job: Job, n: int | None) -> list[Job]:
+    """n times the same; with one seed for all of them they would be the same answer."""
+    return [job if job.seed is None else replace(job, seed=job.seed + number) for number in range(n or 1)]
+
+
 async def _respond(
     one: Gateway, request: Request, target: Target, asked: _Asked, jobs: list[Job], form: _Form
 ) -> Response | dict[str, Any]:
@@ -267,7 +277,7 @@ async def _respond(
     if asked.stream:
         usage = bool(asked.stream_options and asked.stream_options.include_usage)
         events = _events(one, request, target, asked.stops, jobs, form, read, usage)
-        return await EventStream.begin(events, one.settings.timeout_s)
+        return await until_gone(request, EventStream.begin(events, one.settings.timeout_s))
 
     async def work() -> list[Answer]:
         with in_use(one, request, target, len(jobs)):

@@ -93,7 +93,8 @@ def find_bundles(root: Path) -> list[Path]:
             found.append(Path(folder))
             folders.clear()
         folders[:] = [name for name in folders if not name.startswith(".") and name != "checkpoints"]
-    return sorted(found, key=lambda path: ((path / "appkit.json").stat().st_mtime, str(path)))
+    # a link may lead nowhere: it is refused later, alone
+    return sorted(found, key=lambda path: ((path / "appkit.json").lstat().st_mtime, str(path)))
 
 
 def open_bundle(
@@ -138,7 +139,8 @@ def open_bundle(
         stop=_stops(subject.base, tuple(decoding.get("stop", ()))),
         cap=int(decoding["cap"]),
         base=base,
-        base_name=subject.config.model.name + ("" if quant == "none" else f"-{quant}"),
+        # of a directory, the last part: every key sees this name
+        base_name=Path(subject.config.model.name).name + ("" if quant == "none" else f"-{quant}"),
         dtype=computed,
         null=_null(subject, store),
         targets=tuple(sorted({name.rpartition(".")[2] for name in subject.linear} - {"lm_head"})),

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appkit.errors import AppkitError, RunError
+from appkit.errors import AppkitError
 from appkit.serving.engine import Engine, EngineGone, Job, JobRefused, Piece
 
 if TYPE_CHECKING:

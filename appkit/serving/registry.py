@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from appkit.serving.opened import Opened
 
 __all__ = ["Alias", "Conflict", "Registry", "Target", "Unknown"]
+
+log = logging.getLogger(__name__)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -144,7 +147,7 @@ class Registry:
         if alias is not None:
             self._check_name(alias)
         async with self._adding:
-            opened = await asyncio.to_thread(self._open, path)
+            opened = await asyncio.to_thread(self._read, path)
             if again and opened.sha in self.removed:
                 raise Conflict(f"{opened.ref} was removed; POST /v1/bundles brings it back")
             if opened.ref not in self.versions:
@@ -156,6 +159,16 @@ class Registry:
                 self._move(alias, opened.ref)
             self._save()
             return self.versions[opened.ref]
+
+    def _read(self, path: Path) -> Opened:
+        try:
+            return self._open(path)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            # anything can stand in a manifest, which no hash covers
+            log.exception("bundle %s", path)
+            raise BundleError(
+                f"{path} is damaged: {type(error).__name__} while it was read; copy the bundle again"
+            ) from None
 
     async def _load(self, opened: Opened) -> None:
         if len(self.versions) >= self.max_bundles:

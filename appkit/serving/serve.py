@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -164,12 +164,20 @@ def _gateway(
 
 
 def _spare_rank(paths: Sequence[Path]) -> int:
-    ranks = [_exported_rank(bundles.read_manifest(path, verify=False)) for path in paths]
-    return min(512, 2 * max(ranks, default=32))
+    return min(512, 2 * max(map(_exported_rank, paths), default=32))
 
 
-def _exported_rank(manifest: Mapping[str, Any]) -> int:
-    return int((manifest.get("exported") or {}).get("rank") or 32)
+def _exported_rank(bundle: Path) -> int:
+    try:
+        exported = bundles.read_manifest(bundle, verify=False).get("exported") or {}
+        return int(exported.get("rank") or 32)
+    except (
+        AppkitError,
+        AttributeError,
+        TypeError,
+        ValueError,
+    ):  # it says why when its turn comes to be added
+        return 1
 
 
 def _engine(opened: Opened, engine: str, chosen: Settings, rank: int) -> Engine:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from appkit import confidence
 from appkit.errors import DataError
 from appkit.serving.api import (
+    STREAMED,
     Caller,
     EventStream,
     Fault,
@@ -31,7 +32,7 @@ from appkit.serving.engine import Job
 from appkit.serving.generation import Answer, Delta, answer, deltas
 from appkit.serving.openai import gathered, room_for
 from appkit.serving.opened import Opened
-from appkit.serving.registry import Target
+from appkit.serving.registry import Target, Unknown
 from appkit.task import Prediction
 
 __all__ = ["router"]
@@ -86,9 +87,13 @@ async def tasks(one: One, key: Caller) -> dict[str, Any]:
     """The aliases that this key may use, each with its task."""
     found = []
     for alias in one.registry.aliases:
-        if key.may_use(alias):
-            opened = _opened(one.registry.resolve(alias, draw=lambda: 1.0), alias)
-            found.append({"alias": alias, "task": opened.task.name, "summary": opened.task.summary})
+        try:
+            target = one.find(alias, key, draw=lambda: 1.0)
+        except Unknown:  # not for this key, or its bundle is still being loaded
+            continue
+        if target.opened is not None:
+            task = target.opened.task
+            found.append({"alias": alias, "task": task.name, "summary": task.summary})
     return {"tasks": found}
 
 
@@ -119,7 +124,7 @@ async def describe(alias: str, one: One, key: Caller) -> dict[str, Any]:
     }
 
 
-@router.post("/{alias}", response_model=TaskResponse)
+@router.post("/{alias}", response_model=TaskResponse, responses=STREAMED)
 async def answer_rows(
     alias: str,
     asked: TaskRequest,
@@ -136,15 +141,19 @@ async def answer_rows(
             f"{len(asked.rows)} rows in one request, the limit is {one.settings.max_batch} (serve.max_batch)",
         )
     reader = Reader(opened, asked)
-    jobs = await asyncio.to_thread(_jobs, one, target, opened, asked)
-    if asked.stream:
-        return await EventStream.begin(_events(one, request, target, jobs, reader), one.settings.timeout_s)
+    with target.used():
+        jobs = await asyncio.to_thread(_jobs, one, target, opened, asked)
+        if asked.stream:
+            events = _events(one, request, target, jobs, reader)
+            return await until_gone(request, EventStream.begin(events, one.settings.timeout_s))
 
-    async def work() -> list[Answer]:
-        with in_use(one, request, target, len(jobs)):
-            return await within_time(one, gathered([answer(target.engine, job, opened.chat) for job in jobs]))
+        async def work() -> list[Answer]:
+            with in_use(one, request, target, len(jobs)):
+                return await within_time(
+                    one, gathered([answer(target.engine, job, opened.chat) for job in jobs])
+                )
 
-    answers = await until_gone(request, work())
+        answers = await until_gone(request, work())
     for job, found in zip(jobs, answers, strict=True):
         one.metrics.count(target.ref, prompt=len(job.tokens), answer=found.count)
         log_texts(one, target, job.tokens, found.text)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -103,7 +104,7 @@ def cut(text: str, strings: Sequence[str]) -> str:
 def test_any_split_is_cut_like_the_whole(text: str, strings: list[str], places: list[int]) -> None:
     stops, given_out = StopStrings(strings), []
     bounds = [0, *sorted(min(place, len(text)) for place in places), len(text)]
-    for number, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False), 2):
+    for number, (start, end) in enumerate(pairwise(bounds), 2):
         given_out.append(stops.add(text[start:end], last=number == len(bounds)))
     assert "".join(given_out) == cut(text, strings)
     assert stops.found == any(one and one in text for one in strings)

@@ -86,7 +86,13 @@ def test_a_key_of_some_aliases_may_use_no_others(file: Path) -> None:
     secret = add_key(file, "a", aliases=["nl2fol", "other"])
     key = Keys(file).who(secret)
     assert key
-    for alias, may in {"nl2fol": True, "other": True, "nl2fo": False, "nl2fol@aaaaaaaa": False, "": False}.items():
+    for alias, may in {
+        "nl2fol": True,
+        "other": True,
+        "nl2fo": False,
+        "nl2fol@aaaaaaaa": False,
+        "": False,
+    }.items():
         assert key.may_use(alias) is may, alias
     assert not Key("none", "", aliases=()).may_use("nl2fol")
     assert Key("all", "").may_use("nl2fol")
@@ -165,7 +171,7 @@ def test_a_broken_file_is_told_at_the_start_and_changes_nothing_later(
     new = file.with_suffix(".new")
     new.write_bytes(text.encode("utf-8", "surrogateescape"))
     os.replace(new, file)
-    with pytest.raises(ConfigError, match="keys.json"):
+    with pytest.raises(ConfigError, match=r"keys\.json"):
         read_keys(file)
     found = keys.who(secret)
     assert found

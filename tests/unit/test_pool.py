@@ -215,9 +215,9 @@ async def test_a_full_queue_says_how_long_a_request_takes() -> None:
     await one.start()
     one.request_s = 7.0
     with one.admitted(2):
-        with pytest.raises(Busy, match=r"2 requests are accepted, the limit is 3 \(serve.max_queue\)") as told:
-            with one.admitted(2):
-                pass
+        full = r"2 requests are accepted, the limit is 3 \(serve.max_queue\)"
+        with pytest.raises(Busy, match=full) as told, one.admitted(2):
+            pass
         assert told.value.retry_after == 7.0
         with one.admitted(1):
             assert one.running == 3
@@ -245,7 +245,9 @@ async def test_one_engine_for_each_base_and_dtype_up_to_a_ceiling() -> None:
     first = await pool.engine(opened(version="one"))
     assert await pool.engine(opened(version="two")) is first
     assert await pool.engine(opened(dtype="bfloat16")) is not first
-    with pytest.raises(TooMany, match=r"nl2fol@.* needs an engine of its own \(other, float32\).*serve.max_engines"):
+    with pytest.raises(
+        TooMany, match=r"nl2fol@.* needs an engine of its own \(other, float32\).*serve.max_engines"
+    ):
         await pool.engine(opened(base="other"))
     assert len(made) == 2
     assert pool.ready
