@@ -54,7 +54,7 @@ SPARE, MOVED = "soak-spare", "moved"
 TOKENS = 24  # of an answer, at most
 RETRY_S = 2.0  # as the gateway asks
 MARGIN_S = 3.0  # a kill is noticed, and readiness believed, this much later
-ROOM = (30.0, 1.0)
+ROOM = (100.0, 2.0)
 """MB at first and a minute, that the gateway may grow by after the warm-up"""
 
 
@@ -468,7 +468,11 @@ def soak(options: argparse.Namespace, folder: Path) -> tuple[Record, list[str]]:
     words = ["--bundles", str(root), "--keys", str(folder / "keys.json"), "--uncertified", "--engine", "vllm"]
     words += ["serve.max_slots=2", "serve.dtype=float32"]
     with Gateway(words, folder / "gateway.log") as gateway:
-        say(f"the gateway is ready after {gateway.wait():.0f} s")
+        expected, base = expectations(bundles)  # while the engine starts
+        record = Record(expected)
+        texts = len(expected[base])
+        say(f"{len(bundles)} bundles in 2 slots, and {base}; {texts} texts, each answered in its own way")
+        gateway.wait()
         one = Soak(gateway, record, bundles, base, keys, options.plant)
 
         async def run() -> int:

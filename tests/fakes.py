@@ -6,8 +6,8 @@ import asyncio
 import functools
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +220,6 @@ class Served:
     bundles: dict[str, Opened]
     http: httpx.AsyncClient
     admin: httpx.AsyncClient
-    server: uvicorn.Server = field(repr=False)
 
     async def ask(self, text: str = "Every dog barks.", model: str = "nl2fol", **more: Any) -> httpx.Response:
         body = {"model": model, "messages": [{"role": "user", "content": text}]} | more
@@ -271,33 +270,30 @@ async def gateway(
     one, engine, bundles = state_of(root, **given)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(create_app(one), log_config=None, access_log=False))
-        server.capture_signals = _nothing  # type: ignore[method-assign]
+        server, stop = (
+            uvicorn.Server(uvicorn.Config(create_app(one), log_config=None, access_log=False)),
+            asyncio.Event(),
+        )
+        server.capture_signals = nullcontext  # type: ignore[method-assign]
+        server.main_loop = stop.wait  # type: ignore[assignment, method-assign]  # its own looks ten times a second
         task = asyncio.create_task(server.serve(sockets=[listener]))
         await until(lambda: server.started or task.done())
-        async with _client(url, secret) as http, _client(url, admin) as admins:
-            served = Served(url, one, engine, root, bundles, http, admins, server)
-            served.place("A", opened())
-            await one.registry.add(one.root / "A")
-            for supervisor in one.pool.engines.values():
-                supervisor.first_pause_s = 0.001
-            try:
+        try:
+            async with _client(url, secret) as http, _client(url, admin) as admins:
+                served = Served(url, one, engine, root, bundles, http, admins)
+                served.place("A", opened())
+                await one.registry.add(one.root / "A")
+                for supervisor in one.pool.engines.values():
+                    supervisor.first_pause_s = 0.001
                 yield served
-            finally:
-                engine.flow.set()
-                server.should_exit = True
-                await task
-                await one.pool.close()
+        finally:
+            engine.flow.set()
+            stop.set()
+            await task
+            await one.pool.close()
 
 
 def _client(url: str, secret: str | None) -> httpx.AsyncClient:
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
-    return httpx.AsyncClient(
-        base_url=url, headers=headers, timeout=20, verify=False
-    )  # reading CAs takes time
-
-
-def _nothing() -> Any:
-    from contextlib import nullcontext
-
-    return nullcontext()
+    # nothing is encrypted here, and reading the certificates of CAs takes time
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=20, verify=False)

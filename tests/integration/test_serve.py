@@ -137,9 +137,10 @@ def served(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("gateway")
     keys = folder / "keys.json"
     key, admin = add_key(keys, "user"), add_key(keys, "admin", admin=True)
-    references = References({name: bundles / name for name in ("first", "second")})
     words = ["--bundles", str(bundles), "--keys", str(keys), "--engine", "vllm"]
     with Gateway([*words, "serve.dtype=float32", "serve.max_slots=2"], folder / "log") as gateway:
+        references = References({name: bundles / name for name in ("first", "second")})
+        found = {name: references.greedy(name, TEXTS, TOKENS) for name in ("first", "second", "")}
         gateway.wait()
         with Client(gateway.url, key=admin) as client:
             names = client.models()
@@ -149,11 +150,10 @@ def served(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         refs[""] = next(one for one in names if "@" not in one and one not in refs)
         one = Served(gateway, key, admin, refs, {}, {})
         for name, ref in refs.items():
-            found = dict(zip(TEXTS, references.greedy(name, TEXTS, TOKENS), strict=True))
-            one.chats[ref] = {text: answer.text for text, answer in found.items() if not answer.tie}
-            if name:
-                whole = {text: answer for text, answer in found.items() if answer.ended and not answer.tie}
-                one.tasks[ref] = whole
+            sure = {text: answer for text, answer in zip(TEXTS, found[name], strict=True) if not answer.tie}
+            one.chats[ref] = {text: answer.text for text, answer in sure.items()}
+            if name:  # a task's answer may be longer than a chat's here
+                one.tasks[ref] = {text: answer for text, answer in sure.items() if answer.ended}
         assert all(len(found) >= 4 for found in one.chats.values()), one.chats
         assert all(len(found) >= 2 for found in one.tasks.values()), one.tasks
         yield one
