@@ -311,8 +311,11 @@ async def test_a_bundles_path_cannot_leave_the_root(root: Path, tmp_path: Path, 
         (root / "inner" / "link").symlink_to(outside)
         (root / "file").write_text("no directory")
         for path in ATTACKS:
+            one.bundles[path] = opened(version=path or "none")  # whatever gets through is served
             message = error_of(await one.add(path), 400 if not path or len(path) > 512 else 422)
             assert str(tmp_path) not in message, path
+            assert "link" not in path or "leads over a link, which is not followed" in message, path
+        assert list(one.one.registry.versions) == [ONE]
         for body in ({"path": 5}, {"path": ["A"]}, {}, {"path": "A", "force": True}, [], "A"):
             error_of(await one.admin.post("/v1/bundles", json=body), 400)
 
