@@ -66,7 +66,7 @@ class Gateway:
     refused: dict[str, str] = field(default_factory=dict)
     """Directory -> why the bundle in it is not served."""
     tools: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(os.cpu_count() or 1))
-    """Packs' tools that compute at once; they are bounded in time."""
+    """Packs' tools that compute at once."""
 
     @property
     def ready(self) -> bool:
@@ -76,7 +76,12 @@ class Gateway:
         """What answers `model` for this key, which a key without that alias does not learn to exist."""
         if not key.may_use(model):
             raise Unknown(f"no model {model!r} for the key {key.name!r}; GET /v1/models lists its own")
-        return self.registry.resolve(model, draw)
+        try:
+            return self.registry.resolve(model, draw)
+        except Unknown:
+            if self.starting:
+                raise EngineGone(f"{model!r} may still be loading; try again in some seconds") from None
+            raise
 
 
 class Fault(Exception):

@@ -120,6 +120,7 @@ class Supervised:
             self._must_be_ready()
             await self.engine.add(adapter, path)
             self.adapters[adapter] = path
+            self.failed.pop(adapter, None)
 
     async def remove(self, adapter: str) -> None:
         if self.adapters.pop(adapter, None) is not None and self.ready:

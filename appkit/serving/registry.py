@@ -150,8 +150,11 @@ class Registry:
             opened = await asyncio.to_thread(self._read, path)
             if again and opened.sha in self.removed:
                 raise Conflict(f"{opened.ref} was removed; POST /v1/bundles brings it back")
-            if opened.ref not in self.versions:
+            served = self.versions.get(opened.ref)
+            if served is None:
                 await self._load(opened)
+            elif opened.sha in served.engine.failed:  # it could not be loaded again after a restart
+                await self._into(served.engine, opened)
             self.removed.discard(opened.sha)
             if alias is None and opened.name not in self.aliases:
                 alias = opened.name if opened.name not in self.bases else None
@@ -180,13 +183,20 @@ class Registry:
             engine = await self.pool.engine(opened)
         except TooMany as error:
             raise Conflict(str(error)) from None
+        await self._into(engine, opened)
+        target = self._leaving.pop(opened.ref, None)  # its requests still count
+        self.versions[opened.ref] = target or Target(opened.ref, opened.sha, engine, opened.chat, opened)
+        if engine not in [base.engine for base in self.bases.values()]:
+            name = opened.base_name  # another dtype of a base has its name too
+            while name in self.bases or name in self.aliases:
+                name += "+"
+            self.bases[name] = Target(name, NULL, engine, opened.chat)
+
+    async def _into(self, engine: Supervised, opened: Opened) -> None:
         try:
             await engine.add(opened.sha, opened.files)
         except JobRefused as error:
             raise BundleError(f"{opened.ref} is refused by the engine: {error}") from None
-        target = self._leaving.pop(opened.ref, None)  # its requests still count
-        self.versions[opened.ref] = target or Target(opened.ref, opened.sha, engine, opened.chat, opened)
-        self.bases.setdefault(opened.base_name, Target(opened.base_name, NULL, engine, opened.chat))
 
     async def remove(self, ref: str) -> Target:
         """Stop serving a version once nobody uses it. Raises Unknown, or Conflict while an alias points to it."""

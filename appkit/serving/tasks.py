@@ -28,7 +28,7 @@ from appkit.serving.api import (
     until_gone,
     within_time,
 )
-from appkit.serving.engine import Job
+from appkit.serving.engine import EngineGone, Job
 from appkit.serving.generation import Answer, Delta, answer, deltas
 from appkit.serving.openai import gathered, room_for
 from appkit.serving.opened import Opened
@@ -89,7 +89,7 @@ async def tasks(one: One, key: Caller) -> dict[str, Any]:
     for alias in one.registry.aliases:
         try:
             target = one.find(alias, key, draw=lambda: 1.0)
-        except Unknown:  # not for this key, or its bundle is still being loaded
+        except (Unknown, EngineGone):  # not for this key, or its bundle is still being loaded
             continue
         if target.opened is not None:
             task = target.opened.task
@@ -274,11 +274,19 @@ async def use_tool(
     except ValidationError as error:
         raise Fault(422, _first(error)) from None
     values = {field: getattr(given, field) for field in type(given).model_fields}
-    async with one.tools:
-        try:
-            return await within_time(one, asyncio.to_thread(tool, **values))
-        except ValueError as error:
-            raise Fault(422, str(error)) from None
+
+    async def computed() -> Any:
+        async with one.tools:
+            return await asyncio.to_thread(tool, **values)
+
+    work = asyncio.create_task(computed())
+    try:
+        # a thread cannot be stopped: it keeps its place among those that compute, whoever still waits for it
+        return await within_time(one, asyncio.shield(work))
+    except ValueError as error:
+        raise Fault(422, str(error)) from None
+    finally:
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def _first(error: ValidationError) -> str:
