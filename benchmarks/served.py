@@ -137,8 +137,15 @@ class References:
             return_dict_in_generate=True,
         )
         self.model.set_adapter(self.adapters[name or next(iter(self.adapters))])
-        with self.torch.inference_mode(), nullcontext() if name else self.model.disable_adapter():
-            made = self.model.generate(**given, generation_config=settings)
+        threads = self.torch.get_num_threads()
+        self.torch.set_num_threads(
+            1
+        )  # an engine starts meanwhile: several would spin, waiting for each other
+        try:
+            with self.torch.inference_mode(), nullcontext() if name else self.model.disable_adapter():
+                made = self.model.generate(**given, generation_config=settings)
+        finally:
+            self.torch.set_num_threads(threads)
         logits = self.torch.stack(made.logits, 1).float()  # (B, T, V)
         best = logits.topk(2).values  # (B, T, 2)
         apart, sure = best[..., 0] - best[..., 1], best[..., 0] - logits.logsumexp(-1)  # (B, T)

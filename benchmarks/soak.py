@@ -166,23 +166,19 @@ class Soak:
     async def run(self, seconds: float, clients: int) -> None:
         """`seconds` of load with an engine that answers; outages come on top."""
         await self.point(MOVED, "soak-0")
-        workers = [asyncio.create_task(self.client()) for _ in range(clients)]
-        workers += [asyncio.create_task(work()) for work in (self.churn, self.move, self.watch)]
         kills = [] if self.plant else [(seconds / 3, "EngineCore"), (2 * seconds / 3, "api_server")]
         began, shown = time.monotonic(), 0
-        with Progress("soak", round(seconds), "s") as bar:
-            while (served := time.monotonic() - began - self.record.down_s) < seconds and not self.ended:
-                await asyncio.sleep(0.5)
-                for worker in workers:
-                    if worker.done():
-                        worker.result()
-                if kills and served >= kills[0][0]:
-                    await self.kill(kills.pop(0)[1])
-                bar.advance(min(round(served), bar.total) - shown, self.note())
-                shown = bar.done
-            bar.advance(bar.total - shown, self.note())
-        self.ended = True
-        await asyncio.gather(*workers)
+        async with asyncio.TaskGroup() as group:
+            for work in (*[self.client] * clients, self.churn, self.move, self.watch):
+                group.create_task(work())
+            with Progress("soak", round(seconds), "s") as bar:
+                while (served := time.monotonic() - began - self.record.down_s) < seconds and not self.ended:
+                    await asyncio.sleep(0.5)
+                    if kills and served >= kills[0][0]:
+                        await self.kill(kills.pop(0)[1])
+                    bar.advance(min(round(served), bar.total) - shown, self.note())
+                    shown = bar.done
+            self.ended = True
 
     def note(self) -> str:
         wrong = len(judge(self.record.expected, self.record.answers))
@@ -283,9 +279,14 @@ class Soak:
     # -- what happens meanwhile -------------------------------------------------------------------------------
 
     async def change(self, method: str, path: str, body: Any = None) -> None:
-        """A change by the admin, tried again while the engine is away."""
+        """A change by the admin, tried again while the engine is away. What is lost ends the soak."""
         while True:
-            answer = await self.admin.request(method, path, json=body)
+            try:
+                answer = await self.admin.request(method, path, json=body)
+            except httpx.TransportError as error:
+                self.record.lost.append(f"{method} {path}: {type(error).__name__}: {error}")
+                self.ended = True
+                return
             if answer.status_code != 503:
                 break
             await asyncio.sleep(1)

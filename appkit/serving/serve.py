@@ -238,6 +238,9 @@ async def _run(
         log_config=None,
         access_log=False,
         server_header=False,
+        # clients keep idle connections too, httpx for 5 s, which is uvicorn's default: if both close at once, a
+        # request that is just being sent is lost
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(one.settings.drain_s)),
     )
     server = _Server(config)

@@ -916,3 +916,14 @@ async def test_tasks_are_listed_while_bundles_are_still_loading(root: Path) -> N
     async with gateway(root) as one:
         one.one.registry.aliases["later"] = Alias("nl2fol@ffffffffffff")  # from the state file
         assert [task["alias"] for task in (await one.http.get("/v1/tasks")).json()["tasks"]] == ["nl2fol"]
+
+
+@in_loop
+async def test_a_name_that_may_still_be_loading_is_worth_another_try(root: Path) -> None:
+    async with gateway(root) as one:
+        asked = {"model": "later", "prompt": "Hi"}
+        error_of(await one.http.post("/v1/completions", json=asked), 404, "model_not_found")
+        one.one.starting.append("later")
+        told = await one.http.post("/v1/completions", json=asked)
+        assert "still be loading" in error_of(told, 503, "engine_restarting")
+        assert int(told.headers["Retry-After"]) >= 1

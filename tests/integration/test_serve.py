@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +299,8 @@ def test_an_alias_moves_under_load_without_a_failed_request(served: Served) -> N
         if answer != served.chats[served.refs["second"]].get(text, answer)
     )
     allowed, ended = [served.refs["first"], served.refs["second"]], False
+    idle = HTTPConnection(served.gateway.url.removeprefix("http://"), timeout=30)
+    assert health(idle) == 200
     with served.client(admin=True) as admin, served.http() as http, ThreadPoolExecutor(6) as pool:
         admin.point("moving", served.refs["first"])
 
@@ -330,6 +333,16 @@ def test_an_alias_moves_under_load_without_a_failed_request(served: Served) -> N
     cut = [one for one in answers if not served.chats[one["model"]][text].startswith(one["answer"])]
     assert cut == []
     assert all(one["answer"] for one in answers)
+    # a connection that its client keeps for longer than 5 s is not closed just when it is used again
+    assert health(idle) == 200
+
+
+def health(connection: HTTPConnection) -> int:
+    """Over this very connection: it is not opened again."""
+    connection.request("GET", "/healthz")
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
 
 
 def test_an_engine_killed_in_a_stream_is_told_and_comes_back(served: Served) -> None:
