@@ -460,11 +460,6 @@ def soak(options: argparse.Namespace, folder: Path) -> tuple[Record, list[str]]:
     root = folder / "bundles"
     root.mkdir()
     bundles = variants(options.bundle or newest_bundle(), root)
-    expected, base = expectations(bundles)
-    record = Record(expected)
-    say(
-        f"{len(bundles)} bundles in 2 slots, and {base}; {len(expected[base])} texts, each answered in its own way"
-    )
     keys = add_key(folder / "keys.json", "user"), add_key(folder / "keys.json", "admin", admin=True)
     words = ["--bundles", str(root), "--keys", str(folder / "keys.json"), "--uncertified", "--engine", "vllm"]
     words += ["serve.max_slots=2", "serve.dtype=float32"]
