@@ -14,12 +14,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from appkit import bundle as bundles
 from appkit.cache import cache_dir, write_text
 from appkit.errors import AppkitError, BundleError, ConfigError
 from appkit.serving.engine import NULL, Engine, Job
+
+if TYPE_CHECKING:
+    from appkit.chat import Chat
 
 __all__ = ["Certificate", "Check", "Subject", "behaviour", "certify", "engine_name"]
 
@@ -135,13 +140,20 @@ async def _certify(
     return certificate
 
 
+@lru_cache(maxsize=8)
+def _chat(base: Path, stamps: tuple[tuple[str, int], ...]) -> Chat:
+    """One for all bundles of a base, until one of its files changes: a tokenizer is megabytes."""
+    from appkit.chat import Chat
+
+    return Chat.at(base)
+
+
 class Subject:
     """A bundle, its base and what the trained model recorded."""
 
     def __init__(self, path: Path) -> None:
         from safetensors.torch import load_file
 
-        from appkit.chat import Chat
         from appkit.config import build_run_config
         from appkit.models import load_config, locate
         from appkit.plugins import load_task
@@ -154,7 +166,8 @@ class Subject:
         self.adapter = read_adapter(path)
         self.base = locate(self.config.model)
         self.linear = linear_shapes(load_config(self.base))
-        self.chat = Chat.at(self.base)
+        small = [file for file in sorted(self.base.iterdir()) if file.suffix not in (".safetensors", ".bin")]
+        self.chat = _chat(self.base, tuple((file.name, file.stat().st_mtime_ns) for file in small))
         self.recorded = load_file(path / "reference.safetensors")
         self.canaries = bundles.canaries(self.recorded)
 

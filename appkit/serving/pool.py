@@ -87,8 +87,10 @@ class Supervised:
             if time.monotonic() - began > SETTLED_S:
                 pause = self.first_pause_s
             log.error("engine %s: %s; starting it again", self.engine.name, why)
+            self.state = "restarting"
+            # before the lock: whoever loads an adapter holds it, and may wait for an answer of a core that is gone
+            await self.engine.close()
             async with self._lock:
-                self.state = "restarting"
                 while self.state == "restarting":
                     await self.engine.close()  # what is left, of a try that ended half-way too
                     await asyncio.sleep(pause)

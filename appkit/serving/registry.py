@@ -13,6 +13,7 @@ import logging
 import random
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -101,6 +102,8 @@ class Registry:
         self.removed: set[str] = set()
         self._leaving: dict[str, Target] = {}  # removed, with requests under way
         self._adding = asyncio.Lock()
+        # one thread: each would keep the heap, some 60 MB, that reading a bundle once took
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
         if state is not None and state.exists():
             try:
                 kept = json.loads(state.read_text(encoding="utf-8"))
@@ -147,7 +150,7 @@ class Registry:
         if alias is not None:
             self._check_name(alias)
         async with self._adding:
-            opened = await asyncio.to_thread(self._read, path)
+            opened = await asyncio.get_running_loop().run_in_executor(self._reader, self._read, path)
             if again and opened.sha in self.removed:
                 raise Conflict(f"{opened.ref} was removed; POST /v1/bundles brings it back")
             served = self.versions.get(opened.ref)

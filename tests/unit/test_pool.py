@@ -269,3 +269,37 @@ async def test_an_engine_that_does_not_start_takes_no_place(fault: Exception) ->
     assert pool.engines == {}
     assert (await pool.engine(opened())).ready
     await pool.close()
+
+
+class Hanging(FakeEngine):
+    """Its process stays when its core is gone, and what was asked of the core gets no answer until it is closed."""
+
+    async def add(self, adapter: str, path: Path) -> None:
+        if path == Path("hangs"):
+            await self.closed.wait()
+            raise EngineGone("the fake engine was closed")
+        await super().add(adapter, path)
+
+    async def start(self) -> None:
+        self.closed = asyncio.Event()
+        await super().start()
+
+    async def close(self) -> None:
+        self.closed.set()
+        await super().close()
+
+
+@in_loop
+async def test_an_adapter_that_was_being_loaded_when_it_ended_does_not_keep_it_from_coming_back() -> None:
+    engine = Hanging()
+    one = supervised(engine)
+    await one.start()
+    await one.add("a", Path("a"))
+    loading = asyncio.create_task(one.add("b", Path("hangs")))
+    await asyncio.sleep(0)  # it holds the lock
+    engine.end()
+    with pytest.raises(EngineGone, match="was closed"):
+        await asyncio.wait_for(loading, 5)
+    await until(lambda: one.restarts == 1)
+    assert engine.adapters == {"a": Path("a")}
+    await one.close()
