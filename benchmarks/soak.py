@@ -45,10 +45,8 @@ TEXTS = (
     "If it rains, the street is wet.",
     "Socrates is a man.",
     "No bird that sings is sad.",
-    "Mary sees a red house.",
-    "Every child who reads a book is wise.",
 )
-CHANGES = ((1.0, 0), (0.4, 0), (1.0, 1), (1.0, 7), (-0.7, 0), (0.7, 3), (1.0, 20))
+CHANGES = ((1.0, 0), (0.4, 0), (1.0, 1), (1.0, 7), (-0.7, 0), (1.0, 20))
 """(factor, roll) of B in each variant; the first is the bundle itself."""
 SPARE, LATE, MOVED = "soak-spare", "soak-late", "moved"
 TOKENS = 24  # of an answer, at most
