@@ -4,7 +4,8 @@ One `appkit serve` with real vLLM is asked in three ways, in turn: the engine it
 secret are read from its process, which this user owns); the gateway's /v1/completions with the same token ids; and its
 /v1/tasks with the sentences, which adds template, tokenizer, detokenizer and parser. All of them ask the same adapters
 with the same stops, over sentences of the nl2fol training set, each used once. Rounds go forwards and backwards, so
-that what the machine does besides falls on all. A quiet machine is needed all the same.
+that what the machine does besides falls on all. Rates need a quiet machine all the same; the processor time that
+gateway and engine took does not: where all cores are busy, its share is what the gateway costs in throughput.
 """
 
 from __future__ import annotations
@@ -154,6 +155,7 @@ def measure(options: argparse.Namespace, folder: Path) -> str:
     stop = sorted(subject.chat.stops(decoding["stop"]))
     command = [sys.executable, "-c", "from appkit.cli import main; main()", "serve", "--bundles", str(folder)]
     command += ["--port", "0", "--engine", "vllm", "--uncertified", f"serve.dtype={options.dtype}"]
+    command += ["serve.timeout_s=900"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         url = ready(process)
@@ -162,16 +164,30 @@ def measure(options: argparse.Namespace, folder: Path) -> str:
             one_round(ask, shas, take(options.concurrency), options.concurrency)
         rates: dict[str, list[float]] = {name: [] for name in asks}
         seconds: dict[str, list[float]] = {name: [] for name in asks}
+        took: dict[str, list[tuple[float, float]]] = {name: [] for name in asks}
         for number in range(options.rounds):
             for name in list(asks)[:: -1 if number % 2 else 1]:
+                before = cpu_seconds(process.pid)
                 rate, found = one_round(asks[name], shas, take(options.requests), options.concurrency)
+                took[name].append(tuple(b - a for a, b in zip(before, cpu_seconds(process.pid), strict=True)))
                 rates[name].append(rate)
                 seconds[name] += found
                 say(f"round {number + 1} of {options.rounds}, {name}: {rate:.1f} tokens/s")
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
-    return report(options, rates, seconds)
+    return report(options, rates, seconds, took)
+
+
+def cpu_seconds(gateway: int) -> tuple[float, float]:
+    """Processor time so far of the gateway, and of the engine's processes below it."""
+    one = psutil.Process(gateway)
+
+    def of(process: psutil.Process) -> float:
+        times = process.cpu_times()
+        return times.user + times.system
+
+    return of(one), sum(of(child) for child in one.children(recursive=True))
 
 
 def ready(process: subprocess.Popen[str]) -> str:
@@ -186,28 +202,42 @@ def ready(process: subprocess.Popen[str]) -> str:
 
 
 def report(
-    options: argparse.Namespace, rates: dict[str, list[float]], seconds: dict[str, list[float]]
+    options: argparse.Namespace,
+    rates: dict[str, list[float]],
+    seconds: dict[str, list[float]],
+    took: dict[str, list[tuple[float, float]]],
 ) -> str:
     rows = []
     for name, found in rates.items():
         share = [rate / engine for rate, engine in zip(found, rates["engine"], strict=True)]
         ordered = sorted(seconds[name])
         middle, late = (ordered[int(part * (len(ordered) - 1))] for part in (0.5, 0.95))
-        spread = f"{min(share):.3f} to {max(share):.3f}" if name != "engine" else ""
+        ours, engines = (sum(part) / len(ordered) * 1000 for part in zip(*took[name], strict=True))
         rows.append(
             [
                 name,
                 f"{statistics.mean(found):.1f}",
                 f"{middle:.2f} / {late:.2f}",
-                f"{statistics.mean(share):.3f}",
-                spread,
+                f"{statistics.mean(share):.3f} ({min(share):.3f} to {max(share):.3f})",
+                f"{ours:.1f}",
+                f"{engines:.0f}",
+                f"{ours / (ours + engines):.1%}",
             ]
         )
     heading = (
         f"{processor()}, {len(os.sched_getaffinity(0))} threads, {options.dtype}; {options.adapters} adapters, "
-        f"{options.concurrency} clients, {options.rounds} rounds of {options.requests} requests each way."
+        f"{options.concurrency} clients, {options.rounds} rounds of {options.requests} requests each way. "
+        "Processor time in ms a request; the gateway's share of it is the last column."
     )
-    header = ["asked", "tokens/s", "p50 / p95 s", "of the engine", "by round"]
+    header = [
+        "asked",
+        "tokens/s",
+        "p50 / p95 s",
+        "of the engine (rounds)",
+        "gateway ms",
+        "engine ms",
+        "share",
+    ]
     return f"{heading}\n\n{table(header, rows, text=(0,))}"
 
 
