@@ -15,11 +15,7 @@ import http.client
 import json
 import os
 import random
-import re
-import shutil
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -32,7 +28,10 @@ from urllib.parse import urlsplit
 
 import psutil
 from serve_load import newest_bundle, processor, say
+from served import Gateway, variant
 from tables import table
+
+from appkit.vllm_plugin.door import SECRET
 
 Ask = Callable[[str, str, list[int]], int]
 """(bundle's sha, sentence, its prompt's ids) -> tokens of the answer."""
@@ -81,39 +80,11 @@ def ways(url: str, engine_url: str, secret: str, name: str, stop: Sequence[int],
     return {"engine": engine, "gateway /v1/completions": completions, "gateway /v1/tasks": tasks}
 
 
-def variants(bundle: Path, number: int, folder: Path) -> list[str]:
-    """Sound copies of a bundle whose adapters differ a little; their shas."""
-    from safetensors.torch import load_file, save_file
-
-    from appkit.bundle import payload_sha
-    from appkit.checkpoint import file_sha256
-
-    shas = []
-    for at in range(number):
-        copy = folder / f"bundle-{at:02d}"
-        shutil.copytree(bundle, copy, ignore=shutil.ignore_patterns("certificates"))
-        tensors = load_file(bundle / "adapter_model.safetensors")
-        scaled = {
-            key: value * (1 - at / 1000) if "lora_B" in key else value for key, value in tensors.items()
-        }
-        save_file(scaled, copy / "adapter_model.safetensors", metadata={"format": "pt"})
-        manifest = json.loads((copy / "appkit.json").read_text())
-        manifest["files"] = {file: file_sha256(copy / file) for file in manifest["files"]}
-        manifest["sha"] = payload_sha(manifest["files"])
-        (copy / "appkit.json").write_text(json.dumps(manifest))
-        shas.append(manifest["sha"])
-    return shas
-
-
-def engine_behind(gateway: int) -> tuple[str, str]:
-    """The URL and the secret of the vLLM server below a gateway's process."""
-    for process in psutil.Process(gateway).children(recursive=True):
-        words = process.cmdline()
-        if "vllm.entrypoints.openai.api_server" in words and "appkit.serving.guard" not in words:
-            return f"http://127.0.0.1:{words[words.index('--port') + 1]}", process.environ()[
-                "APPKIT_ENGINE_SECRET"
-            ]
-    raise SystemExit("no vLLM below the gateway; make serve-setup")
+def engine_behind(gateway: Gateway) -> tuple[str, str]:
+    """The URL and the secret of the vLLM server below a gateway."""
+    server = gateway.engine("vllm.entrypoints.openai.api_server")
+    words = server.cmdline()
+    return f"http://127.0.0.1:{words[words.index('--port') + 1]}", server.environ()[SECRET]
 
 
 def one_round(
@@ -137,7 +108,6 @@ def measure(options: argparse.Namespace, folder: Path) -> str:
     from appkit.certify import Subject
     from appkit.data import load_splits
 
-    shas = variants(options.bundle, options.adapters, folder)
     subject = Subject(options.bundle)
     train = load_splits(subject.task, subject.config.task, subject.config.data).train
     sentences = [getattr(record.value, subject.task.input) for record in train]
@@ -153,13 +123,17 @@ def measure(options: argparse.Namespace, folder: Path) -> str:
 
     decoding = subject.manifest["decoding"]
     stop = sorted(subject.chat.stops(decoding["stop"]))
-    command = [sys.executable, "-c", "from appkit.cli import main; main()", "serve", "--bundles", str(folder)]
-    command += ["--port", "0", "--engine", "vllm", "--uncertified", f"serve.dtype={options.dtype}"]
-    command += ["serve.timeout_s=900"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        url = ready(process)
-        asks = ways(url, *engine_behind(process.pid), subject.manifest["name"], stop, decoding["cap"])
+    name, root = subject.manifest["name"], folder / "bundles"
+    shas = []
+    for at in range(options.adapters):  # they differ a little, so that each has to be computed
+        made = variant(
+            options.bundle, root / f"{at:02d}", name, factor=1 - at / 1000, roll=0, cap=decoding["cap"]
+        )
+        shas.append(json.loads((made / "appkit.json").read_text())["sha"])
+    words = ["--bundles", str(root), "--engine", "vllm", "--uncertified", f"serve.dtype={options.dtype}"]
+    with Gateway([*words, "serve.timeout_s=900"], folder / "log") as gateway:
+        gateway.wait()
+        asks = ways(gateway.url, *engine_behind(gateway), name, stop, decoding["cap"])
         for ask in asks.values():  # adapters come into their slots, connections are made
             one_round(ask, shas, take(options.concurrency), options.concurrency)
         rates: dict[str, list[float]] = {name: [] for name in asks}
@@ -167,15 +141,15 @@ def measure(options: argparse.Namespace, folder: Path) -> str:
         took: dict[str, list[tuple[float, float]]] = {name: [] for name in asks}
         for number in range(options.rounds):
             for name in list(asks)[:: -1 if number % 2 else 1]:
-                before = cpu_seconds(process.pid)
+                before = cpu_seconds(gateway.process.pid)
                 rate, found = one_round(asks[name], shas, take(options.requests), options.concurrency)
-                took[name].append(tuple(b - a for a, b in zip(before, cpu_seconds(process.pid), strict=True)))
+                took[name].append(
+                    tuple(b - a for a, b in zip(before, cpu_seconds(gateway.process.pid), strict=True))
+                )
                 rates[name].append(rate)
                 seconds[name] += found
                 say(f"round {number + 1} of {options.rounds}, {name}: {rate:.1f} tokens/s")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        gateway.stop()
     return report(options, rates, seconds, took)
 
 
@@ -188,17 +162,6 @@ def cpu_seconds(gateway: int) -> tuple[float, float]:
         return times.user + times.system
 
     return of(one), sum(of(child) for child in one.children(recursive=True))
-
-
-def ready(process: subprocess.Popen[str]) -> str:
-    assert process.stderr is not None
-    url = ""
-    for line in process.stderr:
-        url = url or "".join(re.findall(r"^http://[\d.]+:\d+", line))
-        if "ready after" in line:
-            threading.Thread(target=process.stderr.read, daemon=True).start()
-            return url
-    raise SystemExit("the gateway did not start")
 
 
 def report(

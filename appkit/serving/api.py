@@ -19,10 +19,10 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from appkit.errors import AppkitError, BundleError, DataError, ModelError, RunError
-from appkit.serving.engine import EngineGone, JobRefused
+from appkit.serving.engine import Conflict, EngineGone, JobRefused
 from appkit.serving.keys import Key, Keys
 from appkit.serving.pool import Busy, Pool
-from appkit.serving.registry import Conflict, Registry, Target, Unknown
+from appkit.serving.registry import Registry, Target, Unknown
 from appkit.serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,12 +36,15 @@ __all__ = [
     "Fault",
     "Gateway",
     "One",
+    "check_batch",
     "error_body",
     "fault_of",
+    "gathered",
     "in_use",
     "log_texts",
     "merged",
     "response",
+    "room_for",
     "told",
     "until_gone",
     "within_time",
@@ -249,6 +252,45 @@ async def merged(sources: list[AsyncGenerator[T]]) -> AsyncGenerator[tuple[int, 
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def room_for(one: Gateway, target: Target, tokens: Sequence[int], wanted: int | None) -> int:
+    """The most tokens of an answer: what was asked for, the limit, and what is left of the context.
+
+    Raises Fault where the caller asked for more.
+    """
+    left = target.engine.engine.max_length - len(tokens)
+    if left < 1 or (wanted is not None and wanted > left):
+        raise Fault(
+            400,
+            f"the context has {target.engine.engine.max_length} tokens; the prompt has {len(tokens)}"
+            + (f", {wanted} were asked for" if wanted else "")
+            + "; shorten the prompt or ask for fewer",
+            code="context_length_exceeded",
+        )
+    limit = one.settings.max_tokens
+    if wanted is not None and wanted > limit:
+        raise Fault(400, f"max_tokens is limited to {limit} here (serve.max_tokens), got {wanted}")
+    default = target.opened.cap if target.opened else 256
+    return min(wanted or default, left, limit)
+
+
+def check_batch(one: Gateway, number: int, what: str) -> None:
+    """Raises Fault for more rows or answers than one request may have."""
+    if number > one.settings.max_batch:
+        raise Fault(
+            400, f"{number} {what} in one request, the limit is {one.settings.max_batch} (serve.max_batch)"
+        )
+
+
+async def gathered(work: Sequence[Any]) -> list[Any]:
+    """All results; the first failure cancels the rest."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 class EventStream(StreamingResponse):

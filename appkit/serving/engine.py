@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from appkit.config import ModelConfig, QuantConfig
-from appkit.errors import ModelError, RunError
+from appkit.errors import AppkitError, ModelError, RunError
 
 if TYPE_CHECKING:
     from appkit.batching import Example
 
-__all__ = ["NULL", "Engine", "EngineGone", "Job", "JobRefused", "Piece", "served_base"]
+__all__ = ["NULL", "Conflict", "Engine", "EngineGone", "Job", "JobRefused", "Piece", "served_base"]
 
 NULL = "null"
 """The adapter that changes nothing: base traffic goes through it, see `vllm.null_adapter`."""
@@ -22,6 +22,10 @@ NULL = "null"
 
 class EngineGone(RunError):
     """The engine ended before it had answered."""
+
+
+class Conflict(AppkitError):
+    """A ceiling, or another name, stands against it."""
 
 
 class JobRefused(RunError):

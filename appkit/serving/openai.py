@@ -24,9 +24,12 @@ from appkit.serving.api import (
     Fault,
     Gateway,
     One,
+    check_batch,
+    gathered,
     in_use,
     log_texts,
     merged,
+    room_for,
     until_gone,
     within_time,
 )
@@ -214,27 +217,6 @@ async def _apart(characters: int, function: Any, *arguments: Any) -> Any:
     return await asyncio.to_thread(function, *arguments)
 
 
-def room_for(one: Gateway, target: Target, tokens: Sequence[int], wanted: int | None) -> int:
-    """The most tokens of an answer: what was asked for, the limit, and what is left of the context.
-
-    Raises Fault where the caller asked for more.
-    """
-    left = target.engine.engine.max_length - len(tokens)
-    if left < 1 or (wanted is not None and wanted > left):
-        raise Fault(
-            400,
-            f"the context has {target.engine.engine.max_length} tokens; the prompt has {len(tokens)}"
-            + (f", {wanted} were asked for" if wanted else "")
-            + "; shorten the prompt or ask for fewer",
-            code="context_length_exceeded",
-        )
-    limit = one.settings.max_tokens
-    if wanted is not None and wanted > limit:
-        raise Fault(400, f"max_tokens is limited to {limit} here (serve.max_tokens), got {wanted}")
-    default = target.opened.cap if target.opened else 256
-    return min(wanted or default, left, limit)
-
-
 def _job(
     one: Gateway,
     target: Target,
@@ -267,11 +249,7 @@ def _draws(job: Job, n: int | None) -> list[Job]:
 async def _respond(
     one: Gateway, request: Request, target: Target, asked: _Asked, jobs: list[Job], form: _Form
 ) -> Response | dict[str, Any]:
-    if len(jobs) > one.settings.max_batch:
-        raise Fault(
-            400,
-            f"{len(jobs)} answers in one request, the limit is {one.settings.max_batch} (serve.max_batch)",
-        )
+    check_batch(one, len(jobs), "answers")
     # prompt by prompt, n choices each: every prompt is counted once
     read = sum(len(job.tokens) for job in jobs[:: asked.n or 1])
     if asked.stream:
@@ -291,16 +269,6 @@ async def _respond(
         log_texts(one, target, job.tokens, found.text)
     choices = [form.choice(number, found) for number, found in enumerate(answers)]
     return form.envelope(choices) | {"usage": _usage(read, written)}
-
-
-async def gathered(work: Sequence[Any]) -> list[Any]:
-    """All results; the first failure cancels the rest."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
-    except ExceptionGroup as several:
-        raise several.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 async def _events(

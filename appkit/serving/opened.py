@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from appkit.cache import staged
 from appkit.checkpoint import file_sha256
 from appkit.errors import BundleError
+from appkit.serving.engine import Conflict
 
 if TYPE_CHECKING:
     from appkit.certify import Subject
@@ -103,7 +104,7 @@ def open_bundle(
     """Read a bundle, check it against its base, and copy its adapter into `store`.
 
     engine, version: what will serve it; dtype "auto": what it was computed in.
-    Raises BundleError with the reason when it is unsound, above the ceiling, or has no certificate that fits;
+    Raises BundleError with the reason when it is unsound or has no certificate that fits; Conflict above the ceiling;
     ModelError when its base cannot be had.
     """
     from appkit.certify import Subject
@@ -116,8 +117,6 @@ def open_bundle(
         if check.passed is False:
             raise BundleError(f"{path}: {check.name}: {check.figure}; appkit certify {path} tells more")
     if subject.adapter.rank > max_rank:
-        from appkit.serving.registry import Conflict
-
         raise Conflict(
             f"{path.name} has rank {subject.adapter.rank}, this gateway has room for {max_rank}; "
             f"start it with serve.max_rank={subject.adapter.rank}"

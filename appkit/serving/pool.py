@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appkit.errors import AppkitError
-from appkit.serving.engine import Engine, EngineGone, Job, JobRefused, Piece
+from appkit.serving.engine import Conflict, Engine, EngineGone, Job, JobRefused, Piece
 
 if TYPE_CHECKING:
     from appkit.serving.opened import Opened
 
-__all__ = ["Busy", "Pool", "Supervised", "TooMany"]
+__all__ = ["Busy", "Pool", "Supervised"]
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +30,6 @@ class Busy(AppkitError):
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-
-
-class TooMany(AppkitError):
-    """A ceiling on engines stands against it."""
 
 
 class Supervised:
@@ -173,11 +169,11 @@ class Pool:
         self.engines: dict[tuple[Path, str], Supervised] = {}
 
     async def engine(self, opened: Opened) -> Supervised:
-        """The bundle's engine, started. Raises TooMany, or RunError when it does not start."""
+        """The bundle's engine, started. Raises Conflict at the ceiling, RunError when it does not start."""
         key = opened.base, opened.dtype
         if key not in self.engines:
             if len(self.engines) >= self.most:
-                raise TooMany(
+                raise Conflict(
                     f"{opened.ref} needs an engine of its own ({opened.base_name}, {opened.dtype}), and there are "
                     f"{self.most}; raise serve.max_engines"
                 )

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from appkit.cache import write_text
 from appkit.errors import AppkitError, BundleError
-from appkit.serving.engine import NULL, JobRefused
-from appkit.serving.pool import Pool, Supervised, TooMany
+from appkit.serving.engine import NULL, Conflict, JobRefused
+from appkit.serving.pool import Pool, Supervised
 
 if TYPE_CHECKING:
     from appkit.chat import Chat
     from appkit.serving.opened import Opened
 
-__all__ = ["Alias", "Conflict", "Registry", "Target", "Unknown"]
+__all__ = ["Alias", "Registry", "Target", "Unknown"]
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +37,6 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 class Unknown(AppkitError):
     """No bundle or alias of that name."""
-
-
-class Conflict(AppkitError):
-    """A ceiling, or another name, stands against it."""
 
 
 @dataclass(eq=False)
@@ -182,10 +178,7 @@ class Registry:
                 f"{len(self.versions)} bundles are served, the limit is {self.max_bundles}; "
                 "remove one, or raise serve.max_bundles"
             )
-        try:
-            engine = await self.pool.engine(opened)
-        except TooMany as error:
-            raise Conflict(str(error)) from None
+        engine = await self.pool.engine(opened)
         await self._into(engine, opened)
         target = self._leaving.pop(opened.ref, None)  # its requests still count
         self.versions[opened.ref] = target or Target(opened.ref, opened.sha, engine, opened.chat, opened)

@@ -22,15 +22,17 @@ from appkit.serving.api import (
     Fault,
     Gateway,
     One,
+    check_batch,
+    gathered,
     in_use,
     log_texts,
     merged,
+    room_for,
     until_gone,
     within_time,
 )
 from appkit.serving.engine import EngineGone, Job
 from appkit.serving.generation import Answer, Delta, answer, deltas
-from appkit.serving.openai import gathered, room_for
 from appkit.serving.opened import Opened
 from appkit.serving.registry import Target, Unknown
 from appkit.task import Prediction
@@ -135,11 +137,7 @@ async def answer_rows(
     """Answer one row or a batch."""
     target = one.find(alias, key)
     opened = _opened(target, alias)
-    if len(asked.rows) > one.settings.max_batch:
-        raise Fault(
-            400,
-            f"{len(asked.rows)} rows in one request, the limit is {one.settings.max_batch} (serve.max_batch)",
-        )
+    check_batch(one, len(asked.rows), "rows")
     reader = Reader(opened, asked)
     with target.used():
         jobs = await asyncio.to_thread(_jobs, one, target, opened, asked)

@@ -9,8 +9,8 @@ from fakes import FakeEngine, in_loop, opened, supervised, until
 
 from appkit.errors import RunError
 from appkit.serving import pool as pools
-from appkit.serving.engine import NULL, EngineGone, Job, JobRefused
-from appkit.serving.pool import Busy, Pool, TooMany
+from appkit.serving.engine import NULL, Conflict, EngineGone, Job, JobRefused
+from appkit.serving.pool import Busy, Pool
 
 JOB = Job(NULL, (5,), 9)
 
@@ -246,7 +246,7 @@ async def test_one_engine_for_each_base_and_dtype_up_to_a_ceiling() -> None:
     assert await pool.engine(opened(version="two")) is first
     assert await pool.engine(opened(dtype="bfloat16")) is not first
     with pytest.raises(
-        TooMany, match=r"nl2fol@.* needs an engine of its own \(other, float32\).*serve.max_engines"
+        Conflict, match=r"nl2fol@.* needs an engine of its own \(other, float32\).*serve.max_engines"
     ):
         await pool.engine(opened(base="other"))
     assert len(made) == 2

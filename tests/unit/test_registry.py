@@ -12,9 +12,9 @@ import pytest
 from fakes import BASE, FakeEngine, in_loop, opened, sha, state_of, until
 
 from appkit.errors import BundleError, RunError
-from appkit.serving.engine import NULL, JobRefused
+from appkit.serving.engine import NULL, Conflict, JobRefused
 from appkit.serving.opened import Opened
-from appkit.serving.registry import Alias, Conflict, Registry, Unknown
+from appkit.serving.registry import Alias, Registry, Unknown
 
 ONE, TWO, THREE = (f"nl2fol@{sha(name)[:12]}" for name in ("one", "two", "three"))
 
