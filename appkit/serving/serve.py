@@ -10,8 +10,8 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +69,9 @@ def serve(
             "appkit keys add keys.json NAME, then --keys keys.json"
         )
     engine = engine_name(chosen.engine)
-    store = _store()
-    with _listening(host, port) as listener:
-        try:
-            one = _gateway(chosen, engine, store, keys, root, asked)
-            asyncio.run(_run(one, asked, listener, local=_loopback(host), say=say))
-        finally:
-            shutil.rmtree(store, ignore_errors=True)
+    with _listening(host, port) as listener, _store() as store:
+        one = _gateway(chosen, engine, store, keys, root, asked)
+        asyncio.run(_run(one, asked, listener, local=_loopback(host), say=say))
 
 
 def _asked(words: Sequence[str], root: Path | None) -> list[tuple[Path, str | None]]:
@@ -117,8 +113,9 @@ def _listening(host: str, port: int) -> socket.socket:
         raise ConfigError(f"--port must be in 0..65535, got {port}") from None
 
 
-def _store() -> Path:
-    """A directory for the engines' copies of adapters, of this process; those of dead ones go.
+@contextmanager
+def _store() -> Iterator[Path]:
+    """A directory for the engines' copies of adapters, while this process serves; those of dead ones go.
 
     Its name is hidden: `appkit cache prune` leaves it alone, since an engine dies whose adapter is gone.
     """
@@ -130,7 +127,10 @@ def _store() -> Path:
             shutil.rmtree(left, ignore_errors=True)
     store = folder / f"{prefix}{os.getpid()}"
     store.mkdir(parents=True, exist_ok=True)
-    return store
+    try:
+        yield store
+    finally:
+        shutil.rmtree(store, ignore_errors=True)
 
 
 def _gateway(
