@@ -328,7 +328,8 @@ def read_splits(task: Task, options: Any, data: DataConfig) -> dict[str, Read]:
         match = HUB.fullmatch(source)
         if match and not match["split"]:  # or data.test=hub:org/name would measure on the train split
             source = f"{source}:{HUB_SPLIT[name]}"
-        reads[name] = read(source, task.row, data.columns if name in yours else {}, (task.input, task.output))
+        needed = (task.input, task.output) if task.needed is None else task.needed
+        reads[name] = read(source, task.row, data.columns if name in yours else {}, needed)
     return reads
 
 

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, create_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from appkit.heads.spec import HeadSpec
 
 __all__ = [
     "Decoding",
@@ -69,9 +74,9 @@ class Text:
 
 @dataclass(frozen=True)
 class Labels:
-    """The target of a sequence task: one label, several, or a number."""
+    """The target of a sequence task: one label, any number of them, or a number."""
 
-    values: tuple[str, ...] | float
+    values: str | tuple[str, ...] | float
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,10 @@ class Prediction:
     text: decoded, without the end-of-turn token. parsed: the pack's reading of it.
     tokens: how many were generated, the end of turn included. truncated: the length cap was reached.
     log_probabilities: of each of these tokens, in nats; empty where nobody asked for them.
+    confidence: of a label task, the calibrated probability of the answer, 0 to 1; None where it has no single one.
+
+    Of a label task, text is what a person reads, parsed.value what a program does, tokens those that were read, and
+    truncated means that the input was cut.
     """
 
     text: str
@@ -111,6 +120,7 @@ class Prediction:
     tokens: int
     truncated: bool
     log_probabilities: tuple[float, ...] = ()
+    confidence: float | None = None
 
     @property
     def whole(self) -> bool:
@@ -120,7 +130,7 @@ class Prediction:
     @property
     def answer(self) -> str:
         """What to show: the pack's reading if there is one, else the raw text."""
-        return self.text if self.parsed.error is not None else str(self.parsed.value)
+        return self.parsed.value if isinstance(self.parsed.value, str) else self.text
 
 
 def row_mean(matrix: np.ndarray) -> float:
@@ -185,9 +195,15 @@ class Task:
     config: the pack's own options (`task.<key>=`), a frozen pydantic model.
     row: the schema of one row; its field names are the column names users map to.
     load: options -> the shipped data sets, by split.
-    prompt: (row, options) -> the messages before the answer.
+    prompt: (row, options) -> the messages before the answer; of a label task one, whose text is read without template.
     target: (row, options) -> the answer to be learned.
-    parse: text of the model -> Parsed.
+    parse: text of the model -> Parsed. Label tasks have none.
+    read: label tasks: (row, probabilities, head) -> text and value of a Prediction, and its confidence. Probabilities
+    are (C,) of a sequence task, in the order of `head.labels` (a number is (1,), in its own unit), and (W, C) of a
+    token task, a row for each word.
+    words: token tasks: (row, options) -> start and end of each word, in characters of the prompt's text, ascending.
+    appendix: (rows, predictions, directory for pictures or None) -> Markdown for the report, without any row's text.
+    needed: fields of `row` that training rows must fill; none: input and output.
     metrics: in the order of the report; `primary` names the one that decides.
     input: the field of `row` that a bare line of text fills in `appkit predict`.
     output: the field of `row` that holds the target; empty when predicting.
@@ -206,12 +222,16 @@ class Task:
     load: Callable[[Any], Shipped | None]
     prompt: Callable[[Any, Any], Sequence[Message]]
     target: Callable[[Any, Any], Text | Labels | TokenLabels | Pair]
-    parse: Callable[[str], Parsed]
     metrics: tuple[Metric, ...]
     primary: str
     input: str
     output: str
     examples: tuple[str, ...]
+    parse: Callable[[str], Parsed] = field(default=lambda text: Parsed(text))
+    read: Callable[[Any, np.ndarray, HeadSpec], tuple[str, Any, float | None]] | None = None
+    words: Callable[[Any, Any], Sequence[tuple[int, int]]] | None = None
+    appendix: Callable[[Sequence[Any], Sequence[Prediction], Path | None], str] | None = None
+    needed: tuple[str, ...] | None = None
     objective: Literal["supervised", "preference", "reward"] = "supervised"
     decoding: Decoding = field(default_factory=Decoding)
     few_shot: Callable[[Sequence[Any], Any], Sequence[Any]] = field(default=lambda rows, options: rows[:4])
@@ -235,6 +255,10 @@ class Task:
             raise ValueError(
                 f"task {self.name!r} has no examples; bundles record the model's answers to them"
             )
+        if self.kind != "generate" and self.read is None:
+            raise ValueError(f"task {self.name!r} is of kind {self.kind!r}, which needs `read`")
+        if self.kind == "token" and self.words is None:
+            raise ValueError(f"task {self.name!r} is of kind 'token', which needs `words`")
 
     def metric(self, name: str) -> Metric:
         """The metric of that name; KeyError if the pack has none."""
