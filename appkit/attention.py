@@ -5,7 +5,8 @@ whole T x T square, most work is masked away, and a wrong mask leaks rows into e
 queries, keys and values are scattered into (rows, longest) and attended row by row. Tokens that all rows
 begin with (the chat template's opening, the instruction) are laid down once, before the rows, and every row
 attends to them: their hidden states do not depend on what follows, so the sum of the rows' losses and its
-gradient are the same as with a copy in each row.
+gradient are the same as with a copy in each row. Unmasked attention (every token of a row sees all of that row, as in
+LS-unLLaMA, arXiv 2310.01208) knows no such prefix.
 
 Registered with transformers as the attention implementation "appkit"; the model passes `segments` through.
 """
@@ -36,14 +37,17 @@ class Segments:
     row, column: (R,) int64, the row of each own token and its place among the row's own tokens.
     rows, longest: S, and the most own tokens of a row.
     cache: keys and values of earlier tokens, when decoding.
+    lengths: (S,) int64, own tokens of each row. causal: a token sees itself and what stands before.
     """
 
     row: torch.Tensor
     column: torch.Tensor
     rows: int
     longest: int
+    lengths: torch.Tensor
     prefix: int = 0
     cache: Cache | None = None
+    causal: bool = True
 
     @classmethod
     def of(
@@ -53,13 +57,16 @@ class Segments:
         *,
         prefix: int = 0,
         cache: Cache | None = None,
+        causal: bool = True,
     ) -> Segments:
-        """Rows with `lengths` own tokens behind `prefix` shared ones."""
+        """Rows with `lengths` own tokens behind `prefix` shared ones. Raises ValueError for an unmasked prefix."""
+        if not causal and (prefix or cache is not None):
+            raise ValueError("unmasked attention shares no prefix and keeps no cache")
         counts = torch.tensor(lengths, device=device)
         row = torch.repeat_interleave(torch.arange(len(lengths), device=device), counts)
         starts = torch.cumsum(counts, 0) - counts
         column = torch.arange(int(counts.sum()), device=device) - starts[row]
-        return cls(row, column, len(lengths), max(lengths), prefix, cache)
+        return cls(row, column, len(lengths), max(lengths), counts, prefix, cache, causal)
 
     @property
     def positions(self) -> torch.Tensor:
@@ -84,6 +91,15 @@ def visible(queries: torch.Tensor, keys: torch.Tensor, window: int | None) -> to
     return distance >= 0 if window is None else (distance >= 0) & (distance < window)
 
 
+def _whole_row(place: torch.Tensor, lengths: torch.Tensor, window: int | None) -> torch.Tensor:
+    """Places (N,), own tokens of each row (S,) -> (S, 1 or N, N) bool: the row's tokens, at most `window` - 1 away."""
+    own = (place < lengths[:, None])[:, None]  # (S, 1, N)
+    if window is None or window >= len(place):
+        return own
+    near = (place[:, None] - place).abs() < window
+    return (own & near) | torch.eye(len(place), dtype=torch.bool, device=place.device)  # pads see themselves
+
+
 def _attend(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -92,23 +108,32 @@ def _attend(
     scale: float,
     dropout: float,
     window: int | None,
+    lengths: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """query (S, H, L, D), the last L of the N tokens of key and value (S, K, N, D) at `place` (N,) -> (S, H, L, D)."""
+    """query (S, H, L, D), the last L of the N tokens of key and value (S, K, N, D) at `place` (N,) -> (S, H, L, D).
+
+    lengths: (S,), for unmasked attention, the tokens of each row; None: causal.
+    """
     S, H, L, D = query.shape
     K, N = key.shape[1:3]
     windowed = window is not None and window < N
     if query.device.type != "cpu" or dropout or N > SHORT:
-        seen = visible(place[-L:], place, window) if L < N or windowed else None
+        if lengths is not None:
+            seen: torch.Tensor | None = _whole_row(place, lengths, window)[:, None]
+        else:
+            seen = visible(place[-L:], place, window) if L < N or windowed else None
         return scaled_dot_product_attention(
             query, key, value, seen, dropout, is_causal=seen is None, scale=scale, enable_gqa=H != K
         )
     # Rows are short: three plain products beat the tiled kernel, whose bf16 backward is up to 6 times as slow.
     # Query heads that share a key head stand side by side, (S K, G L, D), so that keys are not copied for each.
-    hidden = torch.zeros(L, N, dtype=query.dtype).masked_fill_(
-        ~visible(place[-L:], place, window), float("-inf")
-    )
+    if lengths is None:
+        shown = visible(place[-L:], place, window).repeat(H // K, 1)  # (G L, N)
+    else:
+        shown = _whole_row(place, lengths, window).repeat_interleave(K, 0)  # (S K, 1 or N, N)
+        shown = shown.repeat(1, H // K, 1) if shown.shape[1] > 1 else shown
     scores = torch.baddbmm(
-        hidden.repeat(H // K, 1),
+        torch.zeros(shown.shape, dtype=query.dtype).masked_fill_(~shown, float("-inf")),
         query.reshape(S * K, -1, D),
         key.reshape(S * K, N, D).transpose(1, 2),
         alpha=scale,
@@ -154,7 +179,10 @@ def _packed(
         values = torch.cat([value[:, :, :P].expand(S, -1, -1, -1), values], 2)
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
     # Pads stand behind a row's tokens, so the causal rule alone hides them.
-    out = _attend(segments.spread(query[:, :, P:]), keys, values, place, scale, dropout, sliding_window)
+    lengths = None if segments.causal else segments.lengths
+    out = _attend(
+        segments.spread(query[:, :, P:]), keys, values, place, scale, dropout, sliding_window, lengths
+    )
     packed = segments.pack(out)
     if not P:
         return packed, None

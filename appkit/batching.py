@@ -15,7 +15,17 @@ import torch
 
 from appkit.attention import Segments
 
-__all__ = ["Batch", "Example", "Step", "collate", "plan", "shared_prefix", "steps_per_epoch"]
+__all__ = [
+    "Batch",
+    "Example",
+    "Labelled",
+    "Step",
+    "collate",
+    "collate_labelled",
+    "plan",
+    "shared_prefix",
+    "steps_per_epoch",
+]
 
 
 @dataclass(frozen=True)
@@ -35,11 +45,30 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Labelled:
+    """A text as tokens, and what a label head has to say of it.
+
+    places: the tokens that carry a label, ascending: the first of each word, or the last of a sequence. labels: one for
+    each place: a class, a share of 0 or 1 for each class, or a number; empty when it is to be predicted.
+    """
+
+    tokens: tuple[int, ...]
+    places: tuple[int, ...]
+    labels: tuple[int, ...] | tuple[tuple[float, ...], ...] | tuple[float, ...] = ()
+
+    @property
+    def targets(self) -> int:
+        """What the loss counts: words, or one sequence."""
+        return len(self.places)
+
+
+@dataclass(frozen=True)
 class Batch:
     """Rows laid end to end: T tokens, of which L positions predict a supervised token.
 
     tokens, positions: (1, T) int64. label_positions, labels: (L,) int64; the token at place
     `label_positions[i]` predicts `labels[i]`. weights: (L,) float32. rows: (L,) int64, the row of each label.
+    Of a label head, labels may be (L, C) or (L,) float32: shares of classes, numbers.
     """
 
     tokens: torch.Tensor
@@ -91,6 +120,27 @@ def collate(
         torch.tensor(label_positions, device=device),
         torch.tensor(labels, device=device),
         torch.ones(len(labels), device=device),
+        torch.tensor(rows, device=device),
+    )
+
+
+def collate_labelled(
+    examples: Sequence[Labelled], device: torch.device | str = "cpu", *, causal: bool = True
+) -> Batch:
+    """Lay the examples end to end. Of examples that are to be predicted, labels is empty."""
+    lengths = [len(example.tokens) for example in examples]
+    segments = Segments.of(lengths, device, causal=causal)
+    starts = np.cumsum([0, *lengths[:-1]])
+    places = [int(s) + p for s, example in zip(starts, examples, strict=True) for p in example.places]
+    rows = [row for row, example in enumerate(examples) for _ in example.places]
+    labels = torch.tensor([label for example in examples for label in example.labels], device=device)
+    return Batch(
+        torch.tensor([[token for example in examples for token in example.tokens]], device=device),
+        segments.positions[None],
+        segments,
+        torch.tensor(places, device=device),
+        labels.float() if labels.is_floating_point() else labels,
+        torch.ones(len(places), device=device),
         torch.tensor(rows, device=device),
     )
 

@@ -1,7 +1,7 @@
 """The adapter bundle: a directory in PEFT's own form, plus what proves and describes it.
 
     adapter_config.json  adapter_model.safetensors      plain PEFT
-    reference.safetensors                               what the live trained model answered: see `reference`
+    reference.safetensors                               what the live trained model gave: see `Kind.reference`
     appkit.json                                         manifest
     report.md  README.md                                evidence and model card
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from appkit.chat import Chat
     from appkit.confidence import Calibration
     from appkit.config import RunConfig
+    from appkit.kinds import Kind
     from appkit.task import Prediction, Task
 
 __all__ = [
@@ -40,7 +41,7 @@ __all__ = [
     "input_row",
     "load",
     "read_manifest",
-    "reference",
+    "reference_tensors",
     "write",
 ]
 
@@ -60,57 +61,24 @@ NEEDED = ("files", "sha", "config", "base", "decoding", "template")
 Manifest = dict[str, Any]
 
 
-def reference(
-    model: Any, chat: Chat, task: Task, options: Any, rows: Sequence[Any], stop: frozenset[int], cap: int
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the live trained model gives for fixed inputs of the pack; tensors and metadata.
+def reference_tensors(model: Any, computed: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `computed` gives now, and as `…_bf16` and `…_fp32` what it gives with everything in that dtype.
 
-    The rows are the pack's own examples, never the user's data. For N canaries laid end to end:
-    `tokens` (T,) int64 prompt and greedy answer; `lengths`, `supervised` (N,) int64, the tokens of each and
-    the place of its first answered one; `adapter`, `base` (L,) fp32, log-probability in nats of each answered
-    token with the adapter on and off; `adapter_bf16`, `base_bf16` and, unless the base is quantized in memory,
-    `adapter_fp32`, `base_fp32` (L,) fp32, the same with everything computed in that dtype: they are as far apart as
-    rounding to bf16 makes them.
+    These are as far apart as rounding to bf16 makes them; there is no fp32 of a base that is quantized in memory.
     """
     import torch
 
-    from appkit.batching import Example, collate
-    from appkit.generate import generate
-    from appkit.heads import lm
-
-    prompts = [chat.prompt(task.prompt(row, options)) for row in rows]
-    answers = generate(model, prompts, max_new_tokens=cap, stop=stop)
-    end = min(chat.stop)
-    examples = [
-        Example(tuple(prompt) + answer.tokens + (() if answer.truncated else (end,)), len(prompt))
-        for prompt, answer in zip(prompts, answers, strict=True)
-    ]
-    batch = collate(examples, next(model.parameters()).device)
-
-    def answered() -> dict[str, torch.Tensor]:
-        on = -lm.token_losses(model, batch)
-        with model.disable_adapter():
-            off = -lm.token_losses(model, batch)
-        return {"adapter": on.float().cpu(), "base": off.float().cpu()}
-
-    tensors = {
-        "tokens": torch.tensor([token for example in examples for token in example.tokens]),
-        "lengths": torch.tensor([len(example.tokens) for example in examples]),
-        "supervised": torch.tensor([example.supervised for example in examples]),
-        **answered(),
-    }
+    tensors = computed()
     for suffix, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         if dtype == torch.float32 and getattr(model.get_base_model(), "is_quantized", False):
             continue  # what is packed cannot be widened
         with _computed_in(model, dtype):
-            tensors |= {f"{name}_{suffix}": values for name, values in answered().items()}
-    if torch.equal(tensors["adapter"], tensors["base"]):
-        raise BundleError("the adapter changes nothing: its log-probabilities equal the base's; train longer")
-    return tensors, {"dtype": str(next(model.parameters()).dtype), "rows": str(len(rows))}
+            tensors |= {f"{name}_{suffix}": values for name, values in computed().items()}
+    return tensors
 
 
 def canaries(tensors: Mapping[str, Any]) -> list[Example]:
-    """The prompts of a `reference`, each with the answer that the trained model gave."""
+    """Of a generative bundle: the prompts of its reference, each with the answer that the trained model gave."""
     from appkit.batching import Example
 
     tokens, start, found = tensors["tokens"].tolist(), 0, []
@@ -257,7 +225,11 @@ class Specialist:
     task: Task
     config: RunConfig
     model: Any
-    chat: Chat
+    kind: Kind
+
+    @property
+    def chat(self) -> Chat:
+        return self.kind.chat
 
     @property
     def cap(self) -> int:
@@ -272,12 +244,12 @@ class Specialist:
         return of_manifest(self.manifest)
 
     def confidence(self, prediction: Prediction) -> float | None:
-        """The probability that an answer of `predict` is right by the task's primary metric; None uncalibrated."""
+        """The probability that an answer of `predict` is right by the task's primary metric; None if unknown."""
         from appkit.confidence import confidence
 
         calibration = self.calibration
         if calibration is None:
-            return None
+            return prediction.confidence
         return confidence(calibration, prediction.log_probabilities, prediction.whole)
 
     def predict(
@@ -287,20 +259,14 @@ class Specialist:
 
         Raises DataError for an input that does not fit the pack's schema.
         """
-        from appkit.evaluation import answer
+        from dataclasses import replace
 
-        rows = [input_row(self.task, one) for one in inputs]
-        return answer(
-            self.model,
-            self.chat,
-            self.task,
-            self.config.task,
-            rows,
-            self.config.decoding,
-            self.cap,
-            batch_rows=batch_rows,
-            log_probabilities=self.calibration is not None,
-        )
+        from appkit.kinds.generating import Generating
+
+        kind = self.kind
+        if isinstance(kind, Generating):
+            kind = replace(kind, batch_rows=batch_rows, log_probabilities=self.calibration is not None)
+        return kind.answer(self.model, [input_row(self.task, one) for one in inputs])
 
 
 def input_row(task: Task, value: Any) -> Any:
@@ -345,6 +311,7 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
     from appkit import attention
     from appkit.adapters.lora.fast import install
     from appkit.chat import Chat
+    from appkit.kinds import of_manifest
     from appkit.models import load_base
 
     if config.threads:
@@ -362,14 +329,15 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
         )
     from peft import PeftModel
 
-    model = PeftModel.from_pretrained(base.model, str(path))
+    chat = Chat.of(base)
+    kind = of_manifest(manifest, config, task, chat)
+    model = PeftModel.from_pretrained(kind.attach(base.model), str(path))
     attention.use(base.model)
     install(model)
     model.eval()
-    chat = Chat.of(base)
     if chat.fingerprint() != manifest["template"]:
         raise BundleError(
             f"{path} was trained with another chat template than the one of {base.path}; "
             "the answers would differ; pull the base again"
         )
-    return Specialist(path, manifest, task, config, model, chat)
+    return Specialist(path, manifest, kind.task, config, model, kind)

@@ -20,29 +20,16 @@ from typing import TYPE_CHECKING
 
 from appkit import bundle as bundles
 from appkit.cache import cache_dir, write_text
-from appkit.errors import AppkitError, BundleError, ConfigError
+from appkit.certify_labels import label_behaviour, label_names, label_tokens
+from appkit.checks import FP32_LIMIT, NOISE, SHARE, Check, metric_check
+from appkit.errors import BundleError, ConfigError
 from appkit.serving.engine import NULL, Engine, Job
 
 if TYPE_CHECKING:
     from appkit.chat import Chat
+    from appkit.data import Record
 
 __all__ = ["Certificate", "Check", "Subject", "behaviour", "certify", "engine_name"]
-
-FP32_LIMIT = 1e-4
-"""nats, the largest difference of a log-probability that two fp32 computations may have"""
-NOISE = 2.0
-"""bf16: mean |engine - reference| in multiples of the training side's own bf16 noise"""
-SHARE = 0.1
-"""bf16: mean |engine - reference| as a share of mean |adapter - base|"""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One comparison; figure: what was found, in words. passed None: it could not be made, and figure says why."""
-
-    name: str
-    passed: bool | None
-    figure: str
 
 
 @dataclass(frozen=True)
@@ -56,6 +43,8 @@ class Certificate:
     dtype: str
     checks: tuple[Check, ...]
     made_at: str
+    form: str = ""
+    """`-folded` for a head that was shown inside the generating engine"""
 
     @property
     def passed(self) -> bool:
@@ -64,7 +53,7 @@ class Certificate:
     @property
     def file(self) -> str:
         """Where it is kept, below the bundle."""
-        return f"certificates/{self.engine}-{self.version}-{self.dtype}.json"
+        return f"certificates/{self.engine}-{self.version}-{self.dtype}{self.form}.json"
 
 
 def certify(
@@ -73,13 +62,15 @@ def certify(
     engine: str = "auto",
     dtype: str = "auto",
     rows: int | None = None,
+    folded: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Certificate:
     """Check a bundle (or a run's) in an engine; the certificate is kept in the bundle if every check passes.
 
     engine: "vllm", "transformers", or "auto": vLLM if it is installed. dtype: "float32", "bfloat16", or "auto": the one
     the bundle was computed in. rows: how many test rows the task's metric is measured on; None: all, the only number
-    that counts as a check; 0 leaves it out. `say` receives each check with its figure.
+    that counts as a check; 0 leaves it out. folded: a causal sequence head inside vLLM's generating engine, as
+    serve.classify=folded serves it. `say` receives each check with its figure.
 
     Raises BundleError for a bundle that is damaged or fails a check, with the reason; RunError when the engine does
     not run; ModelError when the base cannot be had; ConfigError for an unknown engine or dtype.
@@ -92,7 +83,7 @@ def certify(
             raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
     if rows is not None and rows < 0:
         raise ConfigError(f"rows must be 0 or more, got {rows}; leave it out to measure all")
-    return asyncio.run(_certify(Path(path), engine_name(engine), dtype, rows, say))
+    return asyncio.run(_certify(Path(path), engine_name(engine), dtype, rows, folded, say))
 
 
 def engine_name(engine: str) -> str:
@@ -103,9 +94,13 @@ def engine_name(engine: str) -> str:
 
 
 async def _certify(
-    path: Path, engine: str, dtype: str, rows: int | None, say: Callable[[str], None]
+    path: Path, engine: str, dtype: str, rows: int | None, folded: bool, say: Callable[[str], None]
 ) -> Certificate:
-    subject = Subject(bundles.find(path))
+    subject = Subject(bundles.find(path), classify="folded" if folded else "engine")
+    if folded and (subject.form == "" or engine != "vllm"):
+        raise ConfigError(
+            f"{subject.path} cannot be certified folded: {subject.unfoldable or 'only vLLM serves so'}"
+        )
     checks: list[Check] = []
 
     def told(check: Check) -> None:
@@ -117,7 +112,8 @@ async def _certify(
         told(check)
     chosen = subject.manifest["base"]["dtype"] if dtype == "auto" else dtype
     async with subject.started(engine, chosen) as running:
-        async for check in behaviour(subject, running, rows):
+        checking = behaviour if subject.labelling is None else label_behaviour
+        async for check in checking(subject, running, rows):
             told(check)
     certificate = Certificate(
         subject.manifest["sha"],
@@ -127,6 +123,7 @@ async def _certify(
         running.dtype,
         tuple(checks),
         time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        subject.form,
     )
     kept = subject.path / certificate.file
     if not certificate.passed:
@@ -149,27 +146,48 @@ def _chat(base: Path, stamps: tuple[tuple[str, int], ...]) -> Chat:
 
 
 class Subject:
-    """A bundle, its base and what the trained model recorded."""
+    """A bundle, its base and what the trained model recorded. classify: as `serve.classify`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, classify: str = "engine") -> None:
+        from safetensors import safe_open
         from safetensors.torch import load_file
 
         from appkit.config import build_run_config
+        from appkit.kinds import of_manifest
+        from appkit.kinds.labelling import Labelling
         from appkit.models import load_config, locate
         from appkit.plugins import load_task
+        from appkit.servable import role_of
         from appkit.serving.structure import linear_shapes, read_adapter
+        from appkit.serving.views import unfoldable
 
         self.path = path
         self.manifest = bundles.read_manifest(path)
         self.config = build_run_config(self.manifest["config"])
-        self.task = load_task(self.config.task.name)
         self.adapter = read_adapter(path)
         self.base = locate(self.config.model)
-        self.linear = linear_shapes(load_config(self.base))
+        architecture = load_config(self.base)
+        self.linear, self.width = linear_shapes(architecture), int(architecture.get_text_config().hidden_size)
         small = [file for file in sorted(self.base.iterdir()) if file.suffix not in (".safetensors", ".bin")]
         self.chat = _chat(self.base, tuple((file.name, file.stat().st_mtime_ns) for file in small))
+        kind = of_manifest(self.manifest, self.config, load_task(self.config.task.name), self.chat)
+        self.task = kind.task
+        self.labelling = kind if isinstance(kind, Labelling) else None
+        self.spec = self.labelling.spec if self.labelling else None
+        self.role = role_of(self.spec)
+        self.unfoldable = unfoldable(self.spec) if self.spec else "its task has no labels"
+        self.form = "-folded" if classify == "folded" and not self.unfoldable else ""
+        if self.form:
+            self.role = "generate"
         self.recorded = load_file(path / "reference.safetensors")
-        self.canaries = bundles.canaries(self.recorded)
+        with safe_open(path / "reference.safetensors", framework="np") as handle:
+            self.metadata = json.loads((handle.metadata() or {}).get("appkit", "{}"))
+        self.canaries = [] if self.labelling else bundles.canaries(self.recorded)
+
+    @property
+    def rank(self) -> int:
+        """What an engine needs: a folded head is a LoRA with a row for each label."""
+        return max(self.adapter.rank, self.spec.outputs if self.form and self.spec else 0)
 
     def on_disk(self, engine: str) -> Iterator[Check]:
         """What is known before any engine starts. Raises BundleError where starting one would tell nothing."""
@@ -184,7 +202,7 @@ class Subject:
                 f"machine's has {found[:19]}…; pull the base that the bundle names, or train it anew"
             )
         yield Check("base", True, f"{wanted['name']}, {found[:19]}…")
-        if wrong := list(faults(self.adapter, self.linear, engine)):
+        if wrong := list(faults(self.adapter, self.linear, engine, head=self.spec, width=self.width)):
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             raise BundleError(
                 f"{self.path} does not fit its base in {engine}: {wrong[0]}{more}; train it anew"
@@ -192,6 +210,10 @@ class Subject:
         yield Check(
             "structure", True, f"{len(self.adapter.modules)} modules of rank {self.adapter.rank} fit the base"
         )
+        if self.labelling is not None:
+            yield label_names(self)
+            yield label_tokens(self)
+            return
         yield self._tokens()
 
     def _tokens(self) -> Check:
@@ -217,27 +239,44 @@ class Subject:
             running = self._engine(engine, dtype, Path(folder))
             await running.start()
             try:
-                await running.add("subject", self.path.resolve())
+                await running.add("subject", self._view(Path(folder)))
                 yield running
             finally:
                 await running.close()
+
+    def _view(self, folder: Path) -> Path:
+        """The adapter as the engine takes it."""
+        from appkit.serving.views import folded, without_head
+
+        if self.role in ("embed", "embed-unmasked"):
+            return without_head(self.path, folder / "states")
+        if self.form and self.spec is not None:
+            return folded(self.path, self.base_to_serve(), folder / "folded", self.spec)
+        return self.path.resolve()
 
     def _engine(self, engine: str, dtype: str, folder: Path) -> Engine:
         base = self.base_to_serve()
         if engine == "transformers":
             from appkit.serving.local import TransformersEngine
 
-            return TransformersEngine(base, dtype=dtype)
+            return TransformersEngine(base, dtype=dtype, role=self.role)
         from appkit.serving.vllm import Room, VllmEngine, null_adapter
 
         module = min(self.adapter.modules)
         targets = sorted({name.rpartition(".")[2] for name in self.adapter.modules})
+        spec = self.spec
         return VllmEngine(
             base,
             dtype=dtype,
-            null=null_adapter(folder, module, self.linear[module]),
-            room=Room(rank=self.adapter.rank, targets=targets),
+            null=null_adapter(folder / "null", module, self.linear[module]),
+            room=Room(
+                rank=self.rank,
+                targets=[*targets, "lm_head"] if self.form else targets,
+                labels=max(2, spec.outputs) if spec else 2,
+                length=max(64, spec.max_length) if spec and self.role == "embed-unmasked" else None,
+            ),
             log=cache_dir() / "logs" / f"certify-{self.manifest['sha'][:12]}.log",
+            role=self.role,
         )
 
 
@@ -294,37 +333,21 @@ async def behaviour(subject: Subject, engine: Engine, rows: int | None) -> Async
 async def _metric(
     subject: Subject, engine: Engine, stop: frozenset[int], cap: int, rows: int | None
 ) -> Check:
-    """The task's own metric through the engine: what was recorded must lie in its interval.
-
-    Of fewer rows than were recorded it is told only: other rows have other scores.
-    """
-    from appkit.data import fingerprint, load_splits, subset
-    from appkit.evaluation import score
+    """The task's own metric through the engine."""
     from appkit.generate import cut_loop
     from appkit.task import Prediction
 
     task, config = subject.task, subject.config
-    name = f"metric {task.primary}"
-    if rows == 0:
-        return Check(name, None, "left out (rows=0)")
-    try:
-        test = load_splits(task, config.task, config.data).test
-    except AppkitError as error:
-        return Check(name, None, f"not measured, the test rows are not here: {error}")
-    records = subset(test, config.eval.rows) if config.eval.rows else list(test)
-    if fingerprint(records) != subject.manifest["data"]["test"]:
-        return Check(name, None, "not measured, the test rows are not those of the bundle")
-    chosen = subset(records, rows) if rows else records
-    prompts = [subject.chat.prompt(task.prompt(record.value, config.task)) for record in chosen]
-    predictions = []
-    for tokens in await _continuations(engine, prompts, stop, cap):
-        kept = cut_loop(tokens, config.decoding.loop)
-        text = subject.chat.decode(kept).strip()
-        predictions.append(
-            Prediction(text, task.parse(text), len(kept), len(kept) >= cap or len(kept) < len(tokens))
-        )
-    found = score(task, chosen, predictions, 1000)[task.primary].interval
-    recorded = subject.manifest["metrics"]["adapter"]["metrics"][task.primary]["value"]
-    fits = found.low - 1e-9 <= recorded <= found.high + 1e-9 if len(chosen) == len(records) else None
-    figure = f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}] on {len(chosen)} rows, recorded {recorded:.3f}"
-    return Check(name, fits, figure)
+
+    async def answered(records: Sequence[Record]) -> list[Prediction]:
+        prompts = [subject.chat.prompt(task.prompt(record.value, config.task)) for record in records]
+        predictions = []
+        for tokens in await _continuations(engine, prompts, stop, cap):
+            kept = cut_loop(tokens, config.decoding.loop)
+            text = subject.chat.decode(kept).strip()
+            predictions.append(
+                Prediction(text, task.parse(text), len(kept), len(kept) >= cap or len(kept) < len(tokens))
+            )
+        return predictions
+
+    return await metric_check(task, config, subject.manifest, rows, answered)

@@ -25,6 +25,8 @@ def check_data(config: RunConfig) -> DataReport:
 
         def lengths(row: Any) -> int:
             messages = task.prompt(row, config.task)
+            if task.kind != "generate":
+                return len(chat.ids(messages[-1].text))
             return len(chat.example(messages, task.answer_text(row, config.task)).tokens)
 
     return check(read_splits(task, config.task, config.data), task, lengths, config.data.max_length)

@@ -34,12 +34,16 @@ def certify(
         int | None,
         typer.Option(help="Test rows for the task's metric; none: all, which alone counts as a check."),
     ] = None,
+    folded: Annotated[
+        bool,
+        typer.Option("--folded", help="A label head inside the generating engine (serve.classify=folded)."),
+    ] = False,
 ) -> None:
     """Check that an engine gives what training gave, and keep the certificate in the bundle."""
     from appkit.certify import certify as run
 
     quiet_libraries()
-    certificate = run(bundle, engine=engine, dtype=dtype, rows=rows, say=print)
+    certificate = run(bundle, engine=engine, dtype=dtype, rows=rows, folded=folded, say=print)
     print(
         f"certified for {certificate.engine} {certificate.version}, {certificate.dtype}: {certificate.file}"
     )
@@ -210,7 +214,9 @@ def client_ask(
         if as_json:
             print(json.dumps(asdict(one), ensure_ascii=False))
         else:
-            shown = "(abstained)" if one.abstained else one.text if one.parsed is None else str(one.parsed)
+            shown = (
+                "(abstained)" if one.abstained else one.parsed if isinstance(one.parsed, str) else one.text
+            )
             print(shown if one.confidence is None else f"{one.confidence:.2f}\t{shown}")
 
 

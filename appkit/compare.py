@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from appkit import against, stats
 from appkit import bundle as bundles
 from appkit import report as reports
-from appkit import stats
 from appkit.chat import Chat
 from appkit.config import RunConfig, build_run_config
 from appkit.data import Record, Splits, load_splits, subset
 from appkit.errors import RunError
-from appkit.evaluation import Evaluation, evaluate_rows, few_shot_messages, token_cap
+from appkit.evaluation import Evaluation, evaluate_rows, few_shot_messages
+from appkit.kinds import Kind
+from appkit.kinds.generating import Generating, token_cap
+from appkit.kinds.labelling import Labelling
 from appkit.plugins import load_task
 from appkit.run import Say, quiet, set_threads
 from appkit.task import Task
@@ -53,7 +56,7 @@ def evaluate(
         own = [one.manifest for one in specialists]
         config = bundles.eval_config(own[0], values) if own else build_run_config(values)
     set_threads(config.threads)
-    task = load_task(config.task.name)
+    task = specialists[0].task if specialists else load_task(config.task.name)
     splits = load_splits(task, config.task, config.data)
     rows = subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test)
     done: list[Evaluation] = []
@@ -61,49 +64,53 @@ def evaluate(
         one = specialists[0] if number == 0 else bundles.load(target)
         if one.task.name != task.name:
             raise RunError(f"{target} is a bundle of task {one.task.name!r}, the rows are of {task.name!r}")
-        same = config.decoding.max_new_tokens == one.config.decoding.max_new_tokens
-        cap = one.cap if same else _cap(config, task, one.chat, splits)
+        kind = _measured_as(one, config, splits)
         if number == 0 and len(targets) == 1 and config.eval.baseline:
-            train_rows = [record.value for record in splits.train]
-            shots = few_shot_messages(task, config.task, train_rows, config.eval.few_shot)
-            with one.model.disable_adapter():
-                done.append(
-                    _evaluate_one(f"base, {config.eval.few_shot}-shot", one, rows, config, cap, shots, say)
-                )
-        done.append(_evaluate_one(str(target), one, rows, config, cap, (), say))
+            if isinstance(kind, Generating):
+                train_rows = [record.value for record in splits.train]
+                shots = few_shot_messages(task, config.task, train_rows, config.eval.few_shot)
+                plain = replace(kind, shots=tuple(shots), log_probabilities=False)
+                with one.model.disable_adapter():
+                    done.append(
+                        _evaluate_one(f"base, {config.eval.few_shot}-shot", one, plain, rows, config, say)
+                    )
+            elif isinstance(kind, Labelling):
+                done += [
+                    against.measured(name, kind, splits.train, splits.dev, rows, config.eval.resamples)
+                    for name in against.names(kind, config.eval.baselines)
+                ]
+        done.append(_evaluate_one(str(target), one, kind, rows, config, say))
     if not targets:
         done.append(_evaluate_base(config, task, splits, rows, say))
     compared: Mapping[str, stats.Comparison] = {}
     summary = None
     if len(done) > 1:
-        compared = reports.comparisons(done[0], done[-1], config.eval.resamples)
-        summary = reports.verdict(task, compared[task.primary], done[0].who, done[-1].who)
+        strongest = reports.strongest(done[:-1], task) if len(targets) == 1 else done[0]
+        compared = reports.comparisons(strongest, done[-1], config.eval.resamples)
+        summary = reports.verdict(task, compared[task.primary], strongest.who, done[-1].who)
     return Comparison(done, compared, summary)
 
 
-def _evaluate_one(
-    who: str,
-    one: bundles.Specialist,
-    rows: Sequence[Record],
-    config: RunConfig,
-    cap: int,
-    shots: Sequence[Any],
-    say: Say,
-) -> Evaluation:
-    done = evaluate_rows(
-        who,
-        one.model,
-        one.chat,
-        one.task,
-        one.config.task,
-        rows,
-        config.decoding,
-        cap,
-        shots=shots,
+def _measured_as(one: bundles.Specialist, config: RunConfig, splits: Splits) -> Kind:
+    """The bundle's kind, with the batches and the longest answer that `config` asks for."""
+    kind = one.kind
+    if not isinstance(kind, Generating):
+        return kind
+    same = config.decoding.max_new_tokens == one.config.decoding.max_new_tokens
+    cap = one.cap if same else _cap(config, one.task, one.chat, splits)
+    return replace(
+        kind,
+        decoding=config.decoding,
+        cap=cap,
         batch_rows=config.eval.batch_rows,
-        log_probabilities=not shots,  # of bundles, as in their runs
-        resamples=config.eval.resamples,
+        log_probabilities=True,  # of bundles, as in their runs
     )
+
+
+def _evaluate_one(
+    who: str, one: bundles.Specialist, kind: Kind, rows: Sequence[Record], config: RunConfig, say: Say
+) -> Evaluation:
+    done = evaluate_rows(who, kind, one.model, rows, resamples=config.eval.resamples)
     say(f"{who}: {len(rows)} rows in {done.seconds:.0f} s")
     return done
 
@@ -114,24 +121,19 @@ def _evaluate_base(
     from appkit import attention
     from appkit.models import load_base
 
+    if task.kind != "generate":
+        raise RunError(
+            f"task {task.name!r} labels, which a base without a trained head cannot; name a bundle to measure"
+        )
     base = load_base(config.model, config.quant)
     attention.use(base.model)
     chat = Chat.of(base)
     train_rows = [record.value for record in splits.train]
-    shots = few_shot_messages(task, config.task, train_rows, config.eval.few_shot)
-    return evaluate_rows(
-        f"base, {config.eval.few_shot}-shot",
-        base.model,
-        chat,
-        task,
-        config.task,
-        rows,
-        config.decoding,
-        _cap(config, task, chat, splits),
-        shots=shots,
-        batch_rows=config.eval.batch_rows,
-        resamples=config.eval.resamples,
-    )
+    shots = tuple(few_shot_messages(task, config.task, train_rows, config.eval.few_shot))
+    cap = _cap(config, task, chat, splits)
+    kind = Generating(task, config.task, chat, config.decoding, cap, config.eval.batch_rows, shots)
+    who = f"base, {config.eval.few_shot}-shot"
+    return evaluate_rows(who, kind, base.model, rows, resamples=config.eval.resamples)
 
 
 def _cap(config: RunConfig, task: Task, chat: Chat, splits: Splits) -> int:

@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
     from appkit.evaluation import Score
 
-__all__ = ["Answered", "Bin", "Calibration", "Uncalibrated", "confidence", "fit", "fit_score", "of_manifest"]
+__all__ = [
+    "Answered",
+    "Bin",
+    "Calibration",
+    "LabelCalibration",
+    "Uncalibrated",
+    "confidence",
+    "fit",
+    "fit_score",
+    "of_manifest",
+]
 
 LEAST_ROWS = 20
 FOLDS = 5
@@ -76,6 +86,26 @@ class Calibration(BaseModel):
     ece: float = Field(description="mean distance of confidence and share right, in bins of equal mass")
     ece_noise: float = Field(description="the ece that so many rows would show were the confidence perfect")
     bins: tuple[Bin, ...]
+
+
+class LabelCalibration(BaseModel):
+    """What was chosen on the dev rows for a label head's probabilities, and what that does on the test rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = Field(gt=0)
+    threshold: float | None
+    dev_rows: int
+    ece_before: float | None = Field(
+        description="expected calibration error of the best label at temperature 1"
+    )
+    ece: float | None = Field(description="the same at the chosen temperature")
+
+    def __str__(self) -> str:
+        told = f"temperature {self.temperature:.2f} from {self.dev_rows} dev rows"
+        if self.ece is not None:
+            told += f", expected calibration error {self.ece_before:.3f} before and {self.ece:.3f} after"
+        return told if not self.threshold else f"{told}, threshold {self.threshold:.2f}"
 
 
 def confidence(calibration: Calibration, log_probabilities: Sequence[float], whole: bool) -> float:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DataConfig",
     "EvalConfig",
+    "HeadConfig",
     "ModelConfig",
     "QuantConfig",
     "RunConfig",
@@ -75,6 +76,25 @@ class QuantConfig(Section):
     dequantize: Literal["auto", "always", "never"] = Field(
         "auto", description="turn NF4 back into plain linears once, before any forward; auto does so on CPU"
     )
+
+
+class HeadConfig(Section):
+    """The head of a label task (kinds sequence and token). Defaults are those of LS-LLaMA (arXiv 2310.01208)."""
+
+    attention: Literal["causal", "unmasked"] = Field(
+        "causal", description="unmasked: every token sees the whole text (LS-unLLaMA)"
+    )
+    pooling: Literal["auto", "last", "mean", "max"] = Field(
+        "auto", description="of a sequence's states; auto is last with causal attention, mean with unmasked"
+    )
+    dropout: float | Literal["auto"] = Field(
+        "auto", description="on what the head sees; auto is 0.1 for tokens, 0 for sequences"
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: rows of rare labels count more, n / (classes x rows of the class)"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all labels")
+    overlap: int = Field(64, ge=0, description="tokens shared by two windows of a long document; token heads")
 
 
 class TrainConfig(Section):
@@ -128,7 +148,10 @@ class DataConfig(Section):
     dev_share: float = Field(0.05, gt=0, lt=0.5, description="share of train carved out when dev is none")
     test_share: float = Field(0.1, gt=0, lt=0.5, description="share of train carved out when test is none")
     on_error: Literal["refuse", "drop"] = Field("refuse", description="rows that do not fit the schema")
-    on_long: Literal["refuse", "drop"] = Field("refuse", description="rows longer than max_length")
+    on_long: Literal["refuse", "drop", "cut"] = Field(
+        "refuse",
+        description="rows longer than max_length; cut keeps the first tokens, of sequence tasks only",
+    )
     max_length: int = Field(512, ge=8, description="tokens of prompt and answer together")
 
 
@@ -142,7 +165,13 @@ class EvalConfig(Section):
         64, ge=0, description="rows on which the cost of quantization is measured; 0: off"
     )
     resamples: int = Field(2000, ge=100, description="of the bootstrap")
-    baseline: bool = Field(True, description="measure the base as well")
+    baseline: bool = Field(True, description="measure the base as well; of label tasks, the `baselines`")
+    baselines: Literal["quick", "all"] = Field(
+        "quick",
+        description="what label tasks are measured against: quick is majority and TF-IDF (of tokens, known "
+        "names and word features) with logistic regression; all adds MiniLM embeddings and the same base trained to "
+        "write the label",
+    )
 
 
 class RunConfig(Section):
@@ -152,6 +181,7 @@ class RunConfig(Section):
     model: ModelConfig
     method: Any = Field(description="the adapter method and its options")
     quant: QuantConfig = QuantConfig()
+    head: HeadConfig = HeadConfig()
     train: TrainConfig = TrainConfig()
     data: DataConfig = DataConfig()
     eval: EvalConfig = EvalConfig()

@@ -217,7 +217,7 @@ def _fit(
 def read(source: str, row: type[Row], columns: Mapping[str, str], needed: Collection[str] = ()) -> Read:
     """Every row of a file or of a data set on the hub.
 
-    source: a .jsonl, .ndjson, .json (an array), .csv, .tsv or .parquet file, or
+    source: a .jsonl, .ndjson, .json (an array), .csv, .tsv, .parquet or CoNLL (.conll, .bio, .iob, .iob2) file, or
         hub:org/name[@revision][:split].
     columns: field of `row` -> column of the file, where the names differ.
     needed: fields that must be filled though the schema has a default, such as the target when training.

@@ -20,7 +20,8 @@ from appkit.errors import DataError
 
 __all__ = ["HUB", "Fault", "Table", "open_file", "place_of", "read_table", "shortened"]
 
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+CONLL = (".conll", ".bio", ".iob", ".iob2")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", *CONLL)
 HUB = re.compile(r"hub:(?P<id>[^@:\s]+)(?:@(?P<revision>[^:\s]+))?(?::(?P<split>\S+))?")
 
 
@@ -248,6 +249,66 @@ def _csv(path: Path, source: str, delimiter: str) -> Table:
     return table
 
 
+TAG = re.compile(r"O|[BIESLU]-.+")
+GAP = re.compile(r"[ \t]+")
+
+
+def _conll(path: Path, source: str) -> Table:
+    """One token a line, its tag in the last column, a blank line after each sentence; a sentence is a row.
+
+    A sentence with a broken line is lost as a whole; each of its broken lines is a fault.
+    """
+    table, width = Table(columns=["tokens", "tags"]), 0
+    for sentence in _sentences(path):
+        tokens, tags = [], []
+        for line, text in sentence:
+            cells = _columns(text)
+            if bad := _bad_bytes(source, line, text):
+                table.faults.append(bad)
+            elif reason := _conll_reason(cells, width):
+                table.faults.append(Fault(source, line, None, reason, shortened(text.rstrip())))
+            else:
+                width = len(cells)
+                tokens.append(cells[0])
+                tags.append(cells[-1])
+        if len(tokens) == len(sentence):
+            table.rows.append((sentence[0][0], {"tokens": tokens, "tags": tags}))
+    return table
+
+
+def _sentences(path: Path) -> Iterator[list[tuple[int, str]]]:
+    """The (physical line, text) of each sentence's tokens; comments and lines that begin a document are no tokens."""
+    sentence: list[tuple[int, str]] = []
+    for line, text in enumerate(_lines(path), 1):
+        cells = _columns(text)
+        if not text.strip() or cells[0] == "-DOCSTART-":
+            if sentence:
+                yield sentence
+            sentence = []
+        # a comment, unless its end reads like a tag: "#" may be a token too
+        elif not (text.startswith("# ") and not TAG.fullmatch(cells[-1])):
+            sentence.append((line, text))
+    if sentence:
+        yield sentence
+
+
+def _columns(text: str) -> list[str]:
+    """The columns of a line: between tabs if it has any, so that tokens may hold spaces, else between spaces."""
+    text = text.rstrip("\r\n")
+    return [cell.strip(" ") for cell in text.split("\t")] if "\t" in text else GAP.split(text.strip(" "))
+
+
+def _conll_reason(cells: list[str], width: int) -> str | None:
+    """What is wrong with a token's line; None if nothing is. width: columns of the lines before it, 0 of the first."""
+    if len(cells) == 1 or not cells[-1]:
+        return "has no tag in its last column"
+    if not cells[0]:
+        return "has no token in its first column"
+    if width and len(cells) != width:  # the last one may then be another column than the tag's
+        return f"has {len(cells)} columns, the lines before it have {width}"
+    return None
+
+
 def _parquet(path: Path, source: str, wanted: Collection[str]) -> Table:
     """Only the wanted columns are read: the others may be images or vectors."""
     import pyarrow
@@ -329,5 +390,7 @@ def read_table(source: str, wanted: Collection[str]) -> Table:
             return _json(path, source)
         case ".parquet":
             return _parquet(path, source, wanted)
+        case suffix if suffix in CONLL:
+            return _conll(path, source)
         case _:
             return _jsonl(path, source)

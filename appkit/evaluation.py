@@ -1,4 +1,4 @@
-"""Answers and scores: decode rows through the one decoding path, measure them with the pack's metrics."""
+"""Answers and scores: predictions for rows, measured with the pack's metrics."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from appkit import stats
 from appkit.cache import write_text
-from appkit.chat import Chat
 from appkit.data import Record
-from appkit.progress import Progress
-from appkit.task import Decoding, Message, Metric, Prediction, Task
+from appkit.task import Message, Metric, Parsed, Prediction, Task
+
+if TYPE_CHECKING:
+    from appkit.kinds import Kind
 
 __all__ = [
     "Evaluation",
     "Score",
-    "answer",
     "evaluate_rows",
     "few_shot_messages",
     "read_evaluation",
     "score",
-    "token_cap",
+    "scored",
 ]
 
 
@@ -86,6 +86,8 @@ class Evaluation:
                 "tokens": prediction.tokens,
                 "truncated": prediction.truncated,
                 "log_probabilities": prediction.log_probabilities,
+                "logits": prediction.logits,
+                "confidence": prediction.confidence,
                 "statistics": {name: score.matrix[place].tolist() for name, score in self.scores.items()},
             }
             lines.append(json.dumps(entry, ensure_ascii=False) + "\n")
@@ -100,14 +102,16 @@ def read_evaluation(
     predictions = [
         Prediction(
             entry["text"],
-            task.parse(entry["text"]),
+            task.parse(entry["text"]) if task.kind == "generate" else Parsed(entry["parsed"], entry["error"]),
             entry["tokens"],
             entry["truncated"],
             tuple(entry.get("log_probabilities", ())),  # runs of older versions kept none
+            entry.get("confidence"),
+            tuple(entry.get("logits", ())),
         )
         for entry in entries
     ]
-    return _scored(who, task, records, predictions, 0.0, resamples)
+    return scored(who, task, records, predictions, 0.0, resamples)
 
 
 def few_shot_messages(task: Task, options: Any, rows: Sequence[Any], count: int) -> list[Message]:
@@ -117,66 +121,6 @@ def few_shot_messages(task: Task, options: Any, rows: Sequence[Any], count: int)
         asked = [message for message in task.prompt(row, options) if message.role != "system"]
         turns += [*asked, Message.of("assistant", task.answer_text(row, options))]
     return turns
-
-
-def token_cap(decoding: Decoding, longest_target: int) -> int:
-    """The most tokens an answer may have."""
-    return (
-        decoding.max_new_tokens
-        if isinstance(decoding.max_new_tokens, int)
-        else max(16, longest_target * 3 // 2)
-    )
-
-
-def answer(
-    model: Any,
-    chat: Chat,
-    task: Task,
-    options: Any,
-    rows: Sequence[Any],
-    decoding: Decoding,
-    max_new_tokens: int,
-    *,
-    shots: Sequence[Message] = (),
-    batch_rows: int = 128,
-    log_probabilities: bool = False,
-    title: str = "answering",
-    show: bool = True,
-) -> list[Prediction]:
-    """The model's answers to rows (values of the pack's schema; their target fields are not looked at).
-
-    Everything that answers goes through here: eval, predict and serving. `show` draws a progress bar; a
-    terminal has room for one at a time.
-    """
-    from appkit.generate import generate
-
-    prompts = []
-    for row in rows:
-        messages = list(task.prompt(row, options))
-        opening = 1 if messages[0].role == "system" else 0
-        prompts.append(chat.prompt([*messages[:opening], *shots, *messages[opening:]]))
-    model.eval()
-    with Progress(title, len(prompts), "rows", show=show) as bar:
-        generated = generate(
-            model,
-            prompts,
-            max_new_tokens=max_new_tokens,
-            stop=chat.stops(decoding.stop),
-            batch_rows=batch_rows,
-            temperature=decoding.temperature,
-            top_p=decoding.top_p,
-            top_k=decoding.top_k,
-            seed=decoding.seed,
-            loop=decoding.loop,
-            log_probabilities=log_probabilities,
-            progress=bar.advance,
-        )
-    predictions = []
-    for one in generated:
-        text = chat.decode(one.tokens).strip()
-        tokens = len(one.tokens) + (not one.truncated)
-        predictions.append(Prediction(text, task.parse(text), tokens, one.truncated, one.log_probabilities))
-    return predictions
 
 
 def score(
@@ -194,39 +138,15 @@ def score(
 
 
 def evaluate_rows(
-    who: str,
-    model: Any,
-    chat: Chat,
-    task: Task,
-    options: Any,
-    records: Sequence[Record],
-    decoding: Decoding,
-    max_new_tokens: int,
-    *,
-    shots: Sequence[Message] = (),
-    batch_rows: int = 128,
-    log_probabilities: bool = False,
-    resamples: int = 2000,
+    who: str, kind: Kind, model: Any, records: Sequence[Record], *, resamples: int = 2000
 ) -> Evaluation:
     """Answer the records and score the answers."""
     began = time.monotonic()
-    predictions = answer(
-        model,
-        chat,
-        task,
-        options,
-        [record.value for record in records],
-        decoding,
-        max_new_tokens,
-        shots=shots,
-        batch_rows=batch_rows,
-        log_probabilities=log_probabilities,
-        title=f"evaluating {who}",
-    )
-    return _scored(who, task, records, predictions, time.monotonic() - began, resamples)
+    predictions = kind.answer(model, [record.value for record in records], title=f"evaluating {who}")
+    return scored(who, kind.task, records, predictions, time.monotonic() - began, resamples)
 
 
-def _scored(
+def scored(
     who: str,
     task: Task,
     records: Sequence[Record],
@@ -234,6 +154,7 @@ def _scored(
     seconds: float,
     resamples: int,
 ) -> Evaluation:
+    """The evaluation of predictions that took `seconds`."""
     scores = score(task, records, predictions, resamples)
     primary = scores[task.primary]
     strata: dict[str, dict[str, stats.Interval]] = {}

@@ -26,11 +26,11 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traine
 
 from appkit import checkpoint
 from appkit.adapters import Method
-from appkit.batching import Example, Step, collate
+from appkit.batching import Step
 from appkit.cache import explained, sync, write_text
 from appkit.config import RunConfig, TrainConfig
 from appkit.errors import ConfigError, RunError
-from appkit.heads import lm
+from appkit.heads import Head
 from appkit.progress import Progress
 from appkit.task import Metric
 
@@ -69,13 +69,15 @@ class Loop(Trainer):  # type: ignore[misc]
         arguments: TrainingArguments,
         config: RunConfig,
         method: Method,
-        examples: Sequence[Example],
+        head: Head,
+        examples: Sequence[Any],
         plan: Sequence[Step],
         measure: Callable[[Any], dict[str, float]],
         run_dir: Path,
         callbacks: list[TrainerCallback],
     ) -> None:
         self.config, self.method, self.examples, self.plan = config, method, examples, plan
+        self.head = head
         self.measure, self.folder = measure, run_dir / "checkpoints"
         self.curve = run_dir / "metrics.jsonl"
         self.device = next(model.parameters()).device
@@ -123,13 +125,13 @@ class Loop(Trainer):  # type: ignore[misc]
         return self.lr_scheduler
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
-        """Forward and backward of one step's micro-batches; the mean loss in nats per unit of the whole step."""
+        """Forward and backward of one step's micro-batches; the mean loss per unit of the head, over the whole step."""
         model.train()
         rows = [[self.examples[row] for row in batch] for batch in inputs.batches]
         units = sum(example.targets for batch in rows for example in batch)
         total = torch.zeros((), device=self.device)
         for batch in rows:
-            loss = lm.loss(model, collate(batch, self.device)) / units
+            loss = self.head.loss(model, self.head.collate(batch, self.device)) / units
             self.accelerator.backward(loss)
             total += loss.detach()
         if self.method.extra_loss:
@@ -223,7 +225,8 @@ def fit(
     model: Any,
     config: RunConfig,
     method: Method,
-    examples: Sequence[Example],
+    head: Head,
+    examples: Sequence[Any],
     plan: Sequence[Step],
     measure: Callable[[Any], dict[str, float]],
     primary: Metric,
@@ -232,9 +235,9 @@ def fit(
 ) -> Outcome:
     """Train `model` over `plan`, going on from the newest complete checkpoint of `run_dir` if there is one.
 
-    measure: model in eval mode -> the task's dev metrics by name. `say` receives where it starts and every
-    damaged checkpoint. On return the model has the weights that `train.select` asks for. Raises RunError when
-    the loss is not finite.
+    examples: what `head` collates, each with `tokens` and `targets`. measure: model in eval mode -> the task's dev
+    metrics by name. `say` receives where it starts and every damaged checkpoint. On return the model has the weights
+    that `train.select` asks for. Raises RunError when the loss is not finite.
     """
     train = config.train
     folder = run_dir / "checkpoints"
@@ -258,7 +261,7 @@ def fit(
     callbacks: list[TrainerCallback] = [_Hooks(method), _Bar(bar), stopper]
     if train.patience and train.eval_steps:
         callbacks.append(EarlyStoppingCallback(train.patience))
-    loop = Loop(model, arguments, config, method, examples, plan, measure, run_dir, callbacks)
+    loop = Loop(model, arguments, config, method, head, examples, plan, measure, run_dir, callbacks)
     for callback in callbacks:
         if isinstance(callback, _Bar):
             callback.loop = loop

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from appkit import stats
-from appkit.confidence import Calibration, Uncalibrated
+from appkit.confidence import Calibration, LabelCalibration, Uncalibrated
 from appkit.evaluation import Evaluation
 from appkit.task import Task
 
@@ -20,6 +20,7 @@ __all__ = [
     "plot_curve",
     "plot_scores",
     "report",
+    "strongest",
     "table",
     "verdict",
 ]
@@ -44,6 +45,12 @@ def comparisons(a: Evaluation, b: Evaluation, resamples: int) -> dict[str, stats
         for name in b.scores
         if name in a.scores
     }
+
+
+def strongest(columns: Sequence[Evaluation], task: Task) -> Evaluation:
+    """The one to beat: the best by the primary metric."""
+    sign = 1 if task.metric(task.primary).higher_is_better else -1
+    return max(columns, key=lambda one: sign * one.scores[task.primary].interval.value)
 
 
 def verdict(task: Task, compared: stats.Comparison, a: str, b: str) -> str:
@@ -115,9 +122,10 @@ def report(
     columns: Sequence[Evaluation],
     compared: Mapping[str, stats.Comparison],
     summary: str,
-    calibrated: Calibration | Uncalibrated,
+    calibrated: Calibration | LabelCalibration | Uncalibrated,
     facts: Mapping[str, str],
     notes: Sequence[str],
+    appendix: str = "",
     *,
     rows_shown: bool,
 ) -> str:
@@ -145,6 +153,8 @@ def report(
         )
     if task.strata:
         parts.append(f"\n## By group\n{_strata(columns, task)}")
+    if appendix:
+        parts.append(f"\n## In detail\n\n{appendix.strip()}\n")
     parts.append(f"\n## Confidence\n\n{_confidence(calibrated)}\n")
     if rows_shown and isinstance(calibrated, Calibration):
         parts.append("\n![confidence](confidence.png)\n")
@@ -159,7 +169,9 @@ def report(
     return "".join(parts)
 
 
-def _confidence(calibrated: Calibration | Uncalibrated) -> str:
+def _confidence(calibrated: Calibration | LabelCalibration | Uncalibrated) -> str:
+    if isinstance(calibrated, LabelCalibration):
+        return f"Probabilities are calibrated (Guo et al. 2017): {calibrated}."
     if isinstance(calibrated, Uncalibrated):
         return f"Answers carry no confidence: {calibrated}."
     measures = [
@@ -178,6 +190,13 @@ def _confidence(calibrated: Calibration | Uncalibrated) -> str:
     )
 
 
+_PIPELINES = {
+    "generate": "text-generation",
+    "sequence": "text-classification",
+    "token": "token-classification",
+}
+
+
 def model_card(task: Task, manifest: Mapping[str, Any], summary: str) -> str:
     """README.md of a bundle, with the front matter that the hub reads."""
     base = manifest["base"]
@@ -187,7 +206,7 @@ def model_card(task: Task, manifest: Mapping[str, Any], summary: str) -> str:
         f"{one['licence'] or 'licence unknown'} ({one['split']})" for one in manifest["data"]["sources"]
     )
     return (
-        f"---\nbase_model: {base['id']}\nlibrary_name: peft\npipeline_tag: text-generation\n"
+        f"---\nbase_model: {base['id']}\nlibrary_name: peft\npipeline_tag: {_PIPELINES[manifest['task']['kind']]}\n"
         f"tags: [appkit, {task.name}]\n---\n\n# {name}\n\n{task.summary}.\n\n**{summary}**\n\n"
         f"- base: `{base['id']}` ({base['source']}{revision}), "
         f"fingerprint `{base['fingerprint'][:19]}…`, quantized: {base['quantizer']}\n"
@@ -276,7 +295,7 @@ def plot_curve(curve: Path, path: Path, primary: str) -> None:
         smooth.append(mean)
     axes.plot([step for step, _ in steps], smooth, color=OURS, linewidth=2, label="running mean")
     axes.set_xlabel("optimizer step", color=INK)
-    axes.set_ylabel("loss (nats per supervised token)", color=INK)
+    axes.set_ylabel("loss of the step", color=INK)
     axes.set_ylim(bottom=0)
     if measured:
         right = axes.twinx()

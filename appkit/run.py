@@ -6,38 +6,35 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from appkit import audit as label_audit
+import numpy as np
+
+from appkit import against, runs, stats
 from appkit import bundle as bundles
 from appkit import forecast as forecasts
 from appkit import report as reports
-from appkit import runs, stats
-from appkit.batching import Example
 from appkit.batching import plan as batch_plan
 from appkit.cache import write_text
 from appkit.chat import Chat
-from appkit.confidence import Calibration, Uncalibrated, fit_score
-from appkit.config import RunConfig, build_run_config, to_values, to_yaml
+from appkit.confidence import Calibration, LabelCalibration, Uncalibrated, fit_score
+from appkit.config import HeadConfig, RunConfig, build_run_config, to_values, to_yaml
 from appkit.data import Record, Splits, fingerprint, load_splits, subset
 from appkit.errors import ConfigError, DataError, Interrupted, RunError
-from appkit.evaluation import (
-    Evaluation,
-    answer,
-    evaluate_rows,
-    few_shot_messages,
-    read_evaluation,
-    score,
-    token_cap,
-)
+from appkit.evaluation import Evaluation, evaluate_rows, few_shot_messages, read_evaluation, score
+from appkit.kinds import Kind
+from appkit.kinds.calibration import calibration_error
+from appkit.kinds.generating import Generating, token_cap
+from appkit.kinds.labelling import Labelling
 from appkit.plugins import load_method, load_task
+from appkit.servable import label_servable
 from appkit.task import Task
 
 if TYPE_CHECKING:
-    from appkit.adapters import Method
+    from appkit.adapters import Method, Servable
     from appkit.models import Base
 
 __all__ = ["Prepared", "TrainResult", "prepare", "train"]
@@ -54,7 +51,8 @@ class TrainResult:
     """What a run made.
 
     run_dir holds report.md, the plots, predictions and checkpoints; bundle is the directory to serve.
-    base is None when eval.baseline is off. comparison: adapter against base, by metric.
+    base: what the adapter has to beat, the base with examples in its prompt, or the strongest baseline of a label task;
+    None when eval.baseline is off. comparison: adapter against it, by metric.
     """
 
     run_dir: Path
@@ -73,14 +71,19 @@ class Prepared:
     task: Task
     method: Method
     splits: Splits
-    chat: Chat
+    kind: Kind
     examples: Sequence[Any]
     records: Sequence[Record]
+    """the row of each example"""
     plan: Sequence[Any]
     test: Sequence[Record]
     dev: Sequence[Record]
-    cap: int
     notes: Sequence[str]
+
+    @property
+    def cap(self) -> int:
+        """The most tokens of an answer; 0 where none is written."""
+        return self.kind.cap if isinstance(self.kind, Generating) else 0
 
 
 def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
@@ -92,18 +95,19 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
     from appkit.models import locate_tokenizer
 
     task, method = load_task(config.task.name), load_method(config.method.name)
-    if task.kind != "generate" or task.objective != "supervised":
-        raise RunError(
-            f"task {task.name!r} is of kind {task.kind}/{task.objective}, which cannot be trained yet"
-        )
+    if task.objective != "supervised":
+        raise RunError(f"task {task.name!r} has the objective {task.objective}, which cannot be trained yet")
     check_choices(config.train)
+    _check_head(config, task)
     splits = load_splits(task, config.task, config.data)
     chat = Chat.at(locate_tokenizer(config.model))
-    examples, records, notes = _training_rows(config, task, chat, splits)
+    kind, told = _kind(config, task, chat, splits)
+    examples, records, notes = _training_rows(config, kind, splits)
     if not examples:
         raise DataError("no training row is left; raise data.max_length, or check data.train")
-    label_audit.audit(task, config.task, chat, examples, records)
-    longest = max(example.targets for example in examples)
+    kind.audit(examples, records)
+    if isinstance(kind, Generating):
+        kind = replace(kind, cap=token_cap(config.decoding, max(example.targets for example in examples)))
     plan = batch_plan(
         [len(example.tokens) for example in examples],
         config.train.batch_rows,
@@ -113,49 +117,68 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
     )
     test = subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test)
     dev = subset(splits.dev, config.train.eval_rows)
-    servable = method.servable(config.method)
-    notes = [*splits.notes, *notes, *([servable.reason] if servable.reason else [])]
+    servable = _servable(method, config, kind)
+    notes = [*splits.notes, *told, *notes, *([servable.reason] if servable.reason else [])]
     for fault in splits.faults:
         notes.append(f"dropped: {fault}")
+    rows = len({id(record) for record in records})
     say(
-        f"data: {len(records)} rows to train on in {len(plan)} steps, {len(dev)} dev, {len(test)} test; "
+        f"data: {rows} rows to train on in {len(plan)} steps, {len(dev)} dev, {len(test)} test; "
         f"{sum(len(e.tokens) for e in examples) / len(examples):.0f} tokens a row, "
         f"{sum(e.targets for e in examples) / len(examples):.0f} supervised"
     )
     for note in notes[:10]:
         say(f"  note: {note}")
-    return Prepared(
-        config,
-        task,
-        method,
-        splits,
-        chat,
-        examples,
-        records,
-        plan,
-        test,
-        dev,
-        token_cap(config.decoding, longest),
-        notes,
-    )
+    return Prepared(config, kind.task, method, splits, kind, examples, records, plan, test, dev, notes)
+
+
+def _check_head(config: RunConfig, task: Task) -> None:
+    """Raise ConfigError for options that would change nothing."""
+    if task.kind != "generate":
+        return
+    changed = [key for key, value in config.head.model_dump().items() if value != getattr(HeadConfig(), key)]
+    if changed:
+        raise ConfigError(
+            f"head.{changed[0]} has no effect on task {task.name!r}, which answers in words; leave it out"
+        )
+    if config.data.on_long == "cut":
+        raise ConfigError(
+            f"data.on_long=cut would cut the answers of task {task.name!r}; use refuse or drop, "
+            "or raise data.max_length"
+        )
+
+
+def _kind(config: RunConfig, task: Task, chat: Chat, splits: Splits) -> tuple[Kind, Sequence[str]]:
+    """What the rows are to the model, and what to tell of them."""
+    if task.kind == "generate":
+        return Generating(task, config.task, chat, config.decoding, 0, config.eval.batch_rows), ()
+    kind, told = Labelling.discovered(task, config, chat, splits.train)
+    return kind, (*told, *kind.unknown(splits.dev, "dev"), *kind.unknown(splits.test, "test"))
+
+
+def _servable(method: Method, config: RunConfig, kind: Kind) -> Servable:
+    """By which engines the bundle will be served, known before training."""
+    found = method.servable(config.method)
+    return label_servable(kind.spec, found) if isinstance(kind, Labelling) else found
 
 
 def _training_rows(
-    config: RunConfig, task: Task, chat: Chat, splits: Splits
-) -> tuple[list[Example], list[Record], list[str]]:
+    config: RunConfig, kind: Kind, splits: Splits
+) -> tuple[list[Any], list[Record], list[str]]:
     """The rows to train on as tokens, in hash order, and what was left out."""
     ordered = subset(splits.train, len(splits.train))
-    examples, records, notes = label_audit.encode(
-        task, config.task, chat, ordered, config.data.max_length, config.data.on_long
-    )
-    pairs = list(zip(examples, records, strict=True))[: config.train.max_rows]
+    examples, records, notes = kind.encode(ordered, config.data.max_length, config.data.on_long)
+    count = len(examples)
+    if (most := config.train.max_rows) is not None:
+        rows = list(dict.fromkeys(map(id, records)))[:most]
+        count = sum(id(record) in set(rows) for record in records)
     if (limit := config.train.max_tokens) is not None:
-        so_far = accumulate(len(example.tokens) for example, _ in pairs)
-        count = max(1, sum(tokens <= limit for tokens in so_far))
-        if count < len(pairs):
-            notes.append(f"train: {count} of {len(pairs)} rows are used, train.max_tokens={limit}")
-        pairs = pairs[:count]
-    return [example for example, _ in pairs], [record for _, record in pairs], notes
+        so_far = accumulate(len(example.tokens) for example in examples[:count])
+        fit = max(1, sum(tokens <= limit for tokens in so_far))
+        if fit < count:
+            notes.append(f"train: {fit} of {count} rows are used, train.max_tokens={limit}")
+        count = fit
+    return examples[:count], records[:count], notes
 
 
 def train(
@@ -205,12 +228,13 @@ def _finished(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     """The result of a run that is done, read back; its files stay as they are."""
     say(f"{run_dir} is finished already")
     options = prepared.config.eval
-    base, adapter = (
-        _kept(run_dir, who, prepared) if (run_dir / f"predictions.{who}.jsonl").exists() else None
-        for who in ("base", "adapter")
-    )
-    if adapter is None:
+    if not (run_dir / "predictions.adapter.jsonl").exists():
         raise RunError(f"{run_dir} is damaged: predictions.adapter.jsonl is missing; start a new run")
+    rivals = [
+        _kept(run_dir, who, prepared) for who in _rival_names(prepared) if _predictions(run_dir, who).exists()
+    ]
+    adapter = _kept(run_dir, "adapter", prepared)
+    base = reports.strongest(rivals, prepared.task) if rivals else None
     compared = reports.comparisons(base, adapter, options.resamples) if base else {}
     verdict = str(runs.read_state(run_dir)["verdict"])
     return TrainResult(run_dir, run_dir / "bundle", base, adapter, compared, verdict)
@@ -236,7 +260,7 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
         _check_same_data(run_dir, prepared)
     # behind the state: a directory with a config but no state could be neither resumed nor started anew
     write_text(run_dir / "config.yaml", to_yaml(config))
-    write_text(run_dir / "audit.md", label_audit.render(prepared.chat, prepared.examples, prepared.records))
+    write_text(run_dir / "audit.md", prepared.kind.render(prepared.examples, prepared.records))
     base = _load(prepared, run_dir, say)
     recorded = runs.read_state(run_dir).get("base", {}).get("fingerprint_with_dtype", base.fingerprint.id)
     if recorded != base.fingerprint.id:
@@ -247,38 +271,38 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     runs.state(run_dir, phase="training", base=_base_facts(config, base))
     options = config.eval
 
-    baseline = None
-    if options.baseline:
-        shots = few_shot_messages(task, config.task, [r.value for r in prepared.records], options.few_shot)
-        baseline = _measured(run_dir, "base", base.model, prepared, say, shots)
+    rivals = _rivals(run_dir, base, prepared, say)
 
     import torch
 
     torch.manual_seed(config.seed)
-    model = prepared.method.build(base.model, config.method)
+    model = prepared.method.build(prepared.kind.attach(base.model), config.method)
     if config.train.gradient_checkpointing == "on" or (
         config.train.gradient_checkpointing == "auto" and base.device.type == "cuda"
     ):
         base.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if prepared.method.before_training:
-        from appkit.batching import collate
-
+        head = prepared.kind.head
         first = (
-            collate([prepared.examples[row] for row in b]) for step in prepared.plan for b in step.batches
+            head.collate([prepared.examples[row] for row in b], base.device)
+            for step in prepared.plan
+            for b in step.batches
         )
         prepared.method.before_training(model, first)
     outcome = _fit(model, prepared, run_dir, say)
-    adapter = _measured(run_dir, "adapter", model, prepared, say)
+    prepared = replace(prepared, kind=prepared.kind.settled(model, prepared.splits.dev))
+    adapter = _measured(run_dir, "adapter", prepared.kind, model, prepared, say)
     cost = _cost_of_quantization(model, base, prepared, adapter, say)
-    calibrated = _calibrated(task, adapter, say)
+    calibrated = _calibrated(prepared, adapter, say)
 
-    columns = [*([baseline] if baseline else []), adapter]
+    columns = [*rivals, adapter]
+    baseline = reports.strongest(rivals, task) if rivals else None
     compared = reports.comparisons(baseline, adapter, options.resamples) if baseline else {}
     summary = (
-        reports.verdict(task, compared[task.primary], "the base", "the adapter")
+        reports.verdict(task, compared[task.primary], _named(baseline.who), "the adapter")
         if baseline
         else f"{task.primary} {adapter.scores[task.primary].interval.value:.3f} on {len(prepared.test)} rows; "
-        "the base was not measured (eval.baseline=false)."
+        "nothing was measured beside it (eval.baseline=false)."
     )
     facts = _facts(prepared, base, outcome, cost, time.monotonic() - began)
     notes = [*prepared.notes, *outcome.notes]
@@ -286,9 +310,20 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     reports.plot_scores(columns, task, run_dir / "scores.png")
     if isinstance(calibrated, Calibration):
         reports.plot_confidence(calibrated, run_dir / "confidence.png")
+    values_of = [record.value for record in prepared.test]
     report, public = (
-        reports.report(task, columns, compared, summary, calibrated, facts, shown, rows_shown=rows)
-        for shown, rows in ((notes, True), ([], False))
+        reports.report(
+            task,
+            columns,
+            compared,
+            summary,
+            calibrated,
+            facts,
+            shown,
+            task.appendix(values_of, adapter.predictions, folder) if task.appendix else "",
+            rows_shown=folder is not None,
+        )
+        for shown, folder in ((notes, run_dir), ([], None))
     )
     write_text(run_dir / "report.md", report)
     path = _bundle(run_dir, model, prepared, base, columns, cost, calibrated, public, summary)
@@ -356,7 +391,8 @@ def _load(prepared: Prepared, run_dir: Path, say: Say) -> Base:
             f"rows and answers reach {longest} tokens, {config.model.name} was made for {context}; "
             "lower data.max_length (with data.on_long=drop) or decoding.max_new_tokens, or choose another model"
         )
-    answered = len(prepared.test) * (1 + config.eval.baseline) + config.eval.quant_rows
+    writes = isinstance(prepared.kind, Generating)
+    answered = len(prepared.test) * (1 + (config.eval.baseline and writes)) + config.eval.quant_rows
     needed = forecasts.forecast(
         config,
         architecture,
@@ -397,25 +433,25 @@ def _fit(model: Any, prepared: Prepared, run_dir: Path, say: Say) -> Any:
 
     config, task = prepared.config, prepared.task
 
+    kind = prepared.kind
+
     def measure(current: Any) -> dict[str, float]:
         rows = [record.value for record in prepared.dev]
-        predictions = answer(
-            current,
-            prepared.chat,
-            task,
-            config.task,
-            rows,
-            config.decoding,
-            prepared.cap,
-            batch_rows=config.eval.batch_rows,
-            show=False,
-        )
-        scores = score(task, prepared.dev, predictions, 100)
+        scores = score(task, prepared.dev, kind.answer(current, rows, show=False), 100)
         return {name: one.interval.value for name, one in scores.items()}
 
     primary = task.metric(task.primary)
     outcome = fit(
-        model, config, prepared.method, prepared.examples, prepared.plan, measure, primary, run_dir, say
+        model,
+        config,
+        prepared.method,
+        kind.head,
+        prepared.examples,
+        prepared.plan,
+        measure,
+        primary,
+        run_dir,
+        say,
     )
     if outcome.interrupted:
         runs.state(run_dir, phase="interrupted")
@@ -426,43 +462,82 @@ def _fit(model: Any, prepared: Prepared, run_dir: Path, say: Say) -> Any:
     return outcome
 
 
+def _rival_names(prepared: Prepared) -> tuple[str, ...]:
+    """What the adapter is measured against."""
+    options = prepared.config.eval
+    if not options.baseline:
+        return ()
+    if not isinstance(prepared.kind, Labelling):
+        return ("base",)
+    return against.names(prepared.kind, options.baselines)
+
+
+def _rivals(run_dir: Path, base: Base, prepared: Prepared, say: Say) -> list[Evaluation]:
+    """Their evaluations on the test rows, before the base is trained on."""
+    config, kind = prepared.config, prepared.kind
+    found: list[Evaluation] = []
+    for name in _rival_names(prepared):
+        if isinstance(kind, Generating):
+            rows = [record.value for record in prepared.records]
+            shots = few_shot_messages(prepared.task, config.task, rows, config.eval.few_shot)
+            found.append(
+                _measured(run_dir, name, replace(kind, shots=tuple(shots)), base.model, prepared, say)
+            )
+        elif isinstance(kind, Labelling):
+            found.append(_baseline(run_dir, name, kind, prepared, say))
+    return found
+
+
+def _baseline(run_dir: Path, name: str, kind: Labelling, prepared: Prepared, say: Say) -> Evaluation:
+    if _predictions(run_dir, name).exists():
+        return _kept(run_dir, name, prepared)
+    # the rows that the adapter learns from, no more
+    rows = list({id(record): record for record in prepared.records}.values())
+    resamples = prepared.config.eval.resamples
+    done = against.measured(name, kind, rows, prepared.splits.dev, prepared.test, resamples)
+    done.write(_predictions(run_dir, name), prepared.task)
+    _tell(done, prepared, say)
+    return done
+
+
+def _predictions(run_dir: Path, who: str) -> Path:
+    return run_dir / f"predictions.{who}.jsonl"
+
+
 def _label(who: str, config: RunConfig) -> str:
     return f"base, {config.eval.few_shot}-shot" if who == "base" else who
 
 
+def _named(who: str) -> str:
+    """In a sentence."""
+    return "the base" if who.startswith("base,") else f"the baseline {who}"
+
+
 def _kept(run_dir: Path, who: str, prepared: Prepared) -> Evaluation:
-    path = run_dir / f"predictions.{who}.jsonl"
     resamples = prepared.config.eval.resamples
-    return read_evaluation(path, _label(who, prepared.config), prepared.task, prepared.test, resamples)
+    label = _label(who, prepared.config)
+    return read_evaluation(_predictions(run_dir, who), label, prepared.task, prepared.test, resamples)
 
 
-def _measured(
-    run_dir: Path, who: str, model: Any, prepared: Prepared, say: Say, shots: Sequence[Any] = ()
-) -> Evaluation:
+def _measured(run_dir: Path, who: str, kind: Kind, model: Any, prepared: Prepared, say: Say) -> Evaluation:
     """Evaluate on the test rows and keep the answers; a finished evaluation of a resumed run is read back."""
-    config = prepared.config
-    path = run_dir / f"predictions.{who}.jsonl"
-    label = _label(who, config)
-    if path.exists():
+    if _predictions(run_dir, who).exists():
         return _kept(run_dir, who, prepared)
-    done = evaluate_rows(
-        label,
-        model,
-        prepared.chat,
-        prepared.task,
-        config.task,
-        prepared.test,
-        config.decoding,
-        prepared.cap,
-        shots=shots,
-        batch_rows=config.eval.batch_rows,
-        log_probabilities=who == "adapter",  # its confidence is calibrated, the base's is not
-        resamples=config.eval.resamples,
-    )
-    done.write(path, prepared.task)
-    primary = done.scores[prepared.task.primary].interval
-    say(f"{label}: {prepared.task.primary} {primary.value:.3f} in {done.seconds:.0f} s, {done.tokens} tokens")
+    if isinstance(kind, Generating):
+        kind = replace(
+            kind, log_probabilities=who == "adapter"
+        )  # its confidence is calibrated, the base's is not
+    label, resamples = _label(who, prepared.config), prepared.config.eval.resamples
+    done = evaluate_rows(label, kind, model, prepared.test, resamples=resamples)
+    done.write(_predictions(run_dir, who), prepared.task)
+    _tell(done, prepared, say)
     return done
+
+
+def _tell(done: Evaluation, prepared: Prepared, say: Say) -> None:
+    primary = done.scores[prepared.task.primary].interval
+    tokens = f", {done.tokens} tokens" if done.tokens else ""
+    say(f"{done.who}: {prepared.task.primary} {primary.value:.3f} in {done.seconds:.0f} s{tokens}")
 
 
 def _cost_of_quantization(
@@ -484,17 +559,8 @@ def _cost_of_quantization(
     place = {id(record): row for row, record in enumerate(prepared.test)}
     rows = [place[id(record)] for record in chosen]
     with unquantized(model, base):
-        predictions = answer(
-            model,
-            prepared.chat,
-            task,
-            config.task,
-            [record.value for record in chosen],
-            config.decoding,
-            prepared.cap,
-            batch_rows=config.eval.batch_rows,
-            title="measuring the cost of quantization",
-        )
+        values = [record.value for record in chosen]
+        predictions = prepared.kind.answer(model, values, title="measuring the cost of quantization")
     plain = score(task, chosen, predictions, config.eval.resamples)[task.primary]
     compared = stats.compare(
         plain.matrix, adapter.scores[task.primary].matrix[rows], plain.metric.aggregate, config.eval.resamples
@@ -509,8 +575,15 @@ def _cost_of_quantization(
     }
 
 
-def _calibrated(task: Task, adapter: Evaluation, say: Say) -> Calibration | Uncalibrated:
+def _calibrated(
+    prepared: Prepared, adapter: Evaluation, say: Say
+) -> Calibration | LabelCalibration | Uncalibrated:
     """The calibration of the adapter's confidence, or why there is none."""
+    task, kind = prepared.task, prepared.kind
+    if isinstance(kind, Labelling):
+        found_label = _label_calibration(kind, prepared, adapter)
+        say(f"confidence: {found_label}")
+        return found_label
     try:
         found = fit_score(adapter.scores[task.primary], adapter.predictions)
     except Uncalibrated as reason:
@@ -518,6 +591,24 @@ def _calibrated(task: Task, adapter: Evaluation, say: Say) -> Calibration | Unca
         return reason
     say(f"confidence: AUROC {found.auroc:.3f}, ECE {found.ece:.3f}, cross-fitted on {found.n} test rows")
     return found
+
+
+def _label_calibration(
+    kind: Labelling, prepared: Prepared, adapter: Evaluation
+) -> LabelCalibration | Uncalibrated:
+    """What the temperature that was chosen on dev does on the test rows."""
+    spec = kind.spec
+    if spec.kind == "token" or spec.problem == "regression":
+        return Uncalibrated("it is not one of a few labels that a row has")
+    before = after = None
+    if spec.problem == "single":
+        logits = np.array([one.logits for one in adapter.predictions])
+        targets = [kind.task.target(record.value, kind.options).values for record in prepared.test]  # type: ignore[union-attr]
+        before, after = calibration_error(spec, logits, targets)
+    rows = len(prepared.splits.dev)
+    return LabelCalibration(
+        temperature=spec.temperature, threshold=spec.threshold, dev_rows=rows, ece_before=before, ece=after
+    )
 
 
 def _facts(
@@ -551,18 +642,15 @@ def _bundle(
     base: Base,
     columns: Sequence[Evaluation],
     cost: Mapping[str, Any] | None,
-    calibrated: Calibration | Uncalibrated,
+    calibrated: Calibration | LabelCalibration | Uncalibrated,
     report: str,
     summary: str,
 ) -> Path:
     config, task = prepared.config, prepared.task
-    canaries = [task.input_row(text) for text in task.examples]
-    stop = prepared.chat.stops(config.decoding.stop)
-    tensors, metadata = bundles.reference(
-        model, prepared.chat, task, config.task, canaries, stop, prepared.cap
-    )
+    kind = prepared.kind
+    tensors, metadata = kind.reference(model)
     exported = prepared.method.export(model, config.method)
-    servable = prepared.method.servable(config.method)
+    servable = _servable(prepared.method, config, kind)
     manifest = {
         "name": config.name or task.name,
         "task": {"name": task.name, "version": task.version, "kind": task.kind},
@@ -570,14 +658,15 @@ def _bundle(
         "quant": config.quant.model_dump(),
         "method": config.method.model_dump(),
         "exported": {"kind": exported.kind, "rank": servable.rank, "error": exported.error},
-        "labels": None,
-        "template": prepared.chat.fingerprint(),
-        "decoding": config.decoding.model_dump() | {"cap": prepared.cap},
-        "grammar": task.grammar(config.task) if task.grammar else None,
+        "template": kind.chat.fingerprint(),
+        **kind.facts(),
         "metrics": {one.who: one.summary() for one in columns},
         "verdict": summary,
         "quantization": cost,
         "confidence": calibrated.model_dump(mode="json") if isinstance(calibrated, Calibration) else None,
+        "calibration": calibrated.model_dump(mode="json")
+        if isinstance(calibrated, LabelCalibration)
+        else None,
         "no_confidence": str(calibrated) if isinstance(calibrated, Uncalibrated) else None,
         "data": {"sources": prepared.splits.sources, **_data_fingerprints(prepared)},
         "seed": config.seed,

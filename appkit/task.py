@@ -109,6 +109,7 @@ class Prediction:
     text: decoded, without the end-of-turn token. parsed: the pack's reading of it.
     tokens: how many were generated, the end of turn included. truncated: the length cap was reached.
     log_probabilities: of each of these tokens, in nats; empty where nobody asked for them.
+    logits: of a sequence task, what the head gave, in the order of its labels.
     confidence: of a label task, the calibrated probability of the answer, 0 to 1; None where it has no single one.
 
     Of a label task, text is what a person reads, parsed.value what a program does, tokens those that were read, and
@@ -121,6 +122,7 @@ class Prediction:
     truncated: bool
     log_probabilities: tuple[float, ...] = ()
     confidence: float | None = None
+    logits: tuple[float, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -202,6 +204,7 @@ class Task:
     are (C,) of a sequence task, in the order of `head.labels` (a number is (1,), in its own unit), and (W, C) of a
     token task, a row for each word.
     words: token tasks: (row, options) -> start and end of each word, in characters of the prompt's text, ascending.
+    metrics_for: label tasks: head -> the metrics that apply to it, and the name of the primary one; none: `metrics`.
     appendix: (rows, predictions, directory for pictures or None) -> Markdown for the report, without any row's text.
     needed: fields of `row` that training rows must fill; none: input and output.
     metrics: in the order of the report; `primary` names the one that decides.
@@ -230,6 +233,7 @@ class Task:
     parse: Callable[[str], Parsed] = field(default=lambda text: Parsed(text))
     read: Callable[[Any, np.ndarray, HeadSpec], tuple[str, Any, float | None]] | None = None
     words: Callable[[Any, Any], Sequence[tuple[int, int]]] | None = None
+    metrics_for: Callable[[HeadSpec], tuple[tuple[Metric, ...], str]] | None = None
     appendix: Callable[[Sequence[Any], Sequence[Prediction], Path | None], str] | None = None
     needed: tuple[str, ...] | None = None
     objective: Literal["supervised", "preference", "reward"] = "supervised"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import uvicorn
 from tiny import byte_tokenizer
 
@@ -20,7 +21,7 @@ from appkit.config import build_run_config
 from appkit.errors import RunError
 from appkit.plugins import load_task
 from appkit.serving.api import Gateway
-from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece
+from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece, Role, only
 from appkit.serving.gateway import create_app
 from appkit.serving.keys import Keys
 from appkit.serving.metrics import Metrics
@@ -34,6 +35,7 @@ END = CHAT.tokenizer.eos_token_id
 TASK, CONFIG = load_task("nl2fol"), build_run_config({"task": "nl2fol"})
 STOP = CHAT.stops(["\n"])
 BASE = "tiny-base"
+WIDTH = 4
 
 
 def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
@@ -90,13 +92,17 @@ class FakeEngine:
     flow: cleared, every stream waits before its next token, but for the first `free` ones. asked: the jobs.
     ended_early: jobs whose iterator was closed before the end. refuses: adapters, by path, that cannot be added.
     starts: how often it was started; fails: what the next starts raise. fault: what the next job raises.
+    logits: of each adapter's head. read: adapter and tokens of what was classified or embedded; every state is the
+    token's own number, WIDTH times.
     """
 
     name, version, max_length = "fake", "1", 512
 
-    def __init__(self, dtype: str = "float32") -> None:
-        self.dtype = dtype
+    def __init__(self, dtype: str = "float32", role: Role = "generate") -> None:
+        self.dtype, self.role = dtype, role
         self.answers: dict[str, str] = {}
+        self.logits: dict[str, list[float]] = {}
+        self.read: list[tuple[str, tuple[int, ...]]] = []
         self.adapters: dict[str, Path] = {}
         self.asked: list[Job] = []
         self.ended_early: asyncio.Queue[Job] = asyncio.Queue()
@@ -197,6 +203,25 @@ class FakeEngine:
 
     async def score(self, adapter: str, one: Any) -> list[float]:
         raise NotImplementedError
+
+    async def classify(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+        only(self.role, "classify", "generate")
+        self._reads(adapter, tokens)
+        return np.array(self.logits[adapter], np.float32)
+
+    async def states(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+        only(self.role, "embed", "embed-unmasked")
+        self._reads(adapter, tokens)
+        return np.repeat(np.array(tokens, np.float32)[:, None], WIDTH, 1)
+
+    def _reads(self, adapter: str, tokens: Sequence[int]) -> None:
+        self._must_be_up()
+        if adapter != NULL and adapter not in self.adapters:
+            raise JobRefused(f"no adapter {adapter!r}")
+        self.read.append((adapter, tuple(tokens)))
+        if self.fault:
+            fault, self.fault = self.fault, None
+            raise fault
 
 
 def supervised(engine: FakeEngine, **options: Any) -> Supervised:

@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 
-from appkit.batching import Batch
+from appkit.batching import Batch, collate
+from appkit.heads import Head
 
-__all__ = ["UNIT", "hidden_states", "loss", "token_losses"]
-
-UNIT = "tokens"
+__all__ = ["HEAD", "hidden_states", "loss", "token_losses"]
 
 
 class _FrozenVocabularyLoss(torch.autograd.Function):
@@ -90,3 +89,6 @@ def _softcap(model: Any) -> float | None:
 def _cap(model: Any, logits: torch.Tensor) -> torch.Tensor:
     cap = _softcap(model)
     return logits if not cap else cap * torch.tanh(logits / cap)
+
+
+HEAD = Head("tokens", collate, loss)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -12,9 +12,26 @@ from appkit.config import ModelConfig, QuantConfig
 from appkit.errors import AppkitError, ModelError, RunError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from appkit.batching import Example
 
-__all__ = ["NULL", "Conflict", "Engine", "EngineGone", "Job", "JobRefused", "Piece", "served_base"]
+__all__ = [
+    "NULL",
+    "Conflict",
+    "Engine",
+    "EngineGone",
+    "Job",
+    "JobRefused",
+    "Piece",
+    "Role",
+    "only",
+    "served_base",
+]
+
+Role = Literal["generate", "classify", "embed", "embed-unmasked"]
+"""What an engine is started for, and cannot change: answers; logits of sequence heads at the last token; final hidden
+states of every token, causal or unmasked."""
 
 NULL = "null"
 """The adapter that changes nothing: base traffic goes through it, see `vllm.null_adapter`."""
@@ -34,6 +51,14 @@ class JobRefused(RunError):
     def __init__(self, message: str, *, broken: bool = False) -> None:
         super().__init__(message)
         self.broken = broken
+
+
+def only(role: Role, *allowed: Role) -> None:
+    """Raises JobRefused when an engine of this role is asked for what only others do."""
+    if role not in allowed:
+        raise JobRefused(
+            f"an engine with role={role!r} does not do this; ask one with role={' or '.join(allowed)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -70,9 +95,13 @@ class Piece:
 
 
 class Engine(Protocol):
-    """An engine over one base. Every method but `start` and `close` raises EngineGone when it has ended."""
+    """An engine over one base. Every method but `start` and `close` raises EngineGone when it has ended.
+
+    What another role does is refused with JobRefused: `complete`, `stream` and `score` are a generate engine's.
+    """
 
     name: str
+    role: Role
     version: str
     dtype: str
     max_length: int
@@ -89,7 +118,11 @@ class Engine(Protocol):
 
     async def add(self, adapter: str, path: Path) -> None:
         """Make the adapter in `path` (PEFT's form, never changed or removed again) known under a name never used for
-        anything else. Raises JobRefused when the engine does not take it; the others go on."""
+        anything else. Raises JobRefused when the engine does not take it; the others go on.
+
+        A classify engine takes adapters with a sequence head, embedding engines `views.without_head`, and a generate
+        engine of vLLM with room for lm_head also `views.folded`.
+        """
 
     async def remove(self, adapter: str) -> None:
         """Forget an adapter that nobody asks any more."""
@@ -102,6 +135,15 @@ class Engine(Protocol):
 
     async def score(self, adapter: str, one: Example) -> list[float]:
         """Log-probability in nats of each answered token of `one`."""
+
+    async def classify(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+        """Logits (C,) float32 of the adapter's head at the last token.
+
+        By a generate engine, for an adapter that was added folded: log-probabilities, so logits up to a constant.
+        """
+
+    async def states(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+        """Final hidden states (T, d) float32 of an embedding engine, normed as a head sees them, one row a token."""
 
 
 def served_base(model: ModelConfig, quant: QuantConfig, path: Path) -> Path:

@@ -99,8 +99,8 @@ def _health(app: FastAPI) -> None:
     async def readyz(one: One) -> JSONResponse:
         """Every engine answers."""
         engines = [
-            {"base": base.name, "dtype": dtype, "state": engine.state}
-            for (base, dtype), engine in one.pool.engines.items()
+            {"base": base.name, "dtype": dtype, "role": role, "state": engine.state}
+            for (base, dtype, role), engine in one.pool.engines.items()
         ]
         body = {
             "status": "ready" if one.ready else "not ready",

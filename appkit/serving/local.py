@@ -1,7 +1,7 @@
 """The transformers engine: in this process, for machines without vLLM and for what vLLM cannot do.
 
 One thread computes. It takes turns: all waiting jobs of the adapter whose first job has waited longest are answered
-side by side, then the next adapter's.
+side by side, then the next adapter's. In the roles that read (classify, embed) a turn is one pass over all its texts.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from appkit.errors import RunError
-from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece
+from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece, Role, only
 from appkit.serving.grammar import Constraint
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from appkit.batching import Example
 
 __all__ = ["TransformersEngine", "version"]
@@ -51,23 +54,52 @@ class _Waiting:
         alone = id(self) if job.seed is not None and job.temperature else None
         return job.adapter, job.stop, job.temperature, job.top_p, job.top_k, job.log_probabilities, alone
 
+    def fail(self, error: RunError) -> None:
+        self.pieces.put_nowait(error)
+
+
+@dataclass(eq=False)
+class _Reading:
+    """A text that an adapter reads, and where the result goes."""
+
+    adapter: str
+    tokens: tuple[int, ...]
+    result: asyncio.Future[np.ndarray]
+
+    @property
+    def wanted(self) -> bool:
+        return not self.result.done()
+
+    @property
+    def kind(self) -> str:
+        return self.adapter
+
+    def give(self, result: np.ndarray) -> None:
+        if self.wanted:
+            self.result.set_result(result)
+
+    def fail(self, error: RunError) -> None:
+        if self.wanted:
+            self.result.set_exception(error)
+
 
 class TransformersEngine:
     """The base in `base`, computed in `dtype`; at most `rows` jobs are answered side by side."""
 
     name = "transformers"
 
-    def __init__(self, base: Path, *, dtype: str, rows: int = 32) -> None:
-        self.base, self.dtype, self.rows = base, dtype, rows
+    def __init__(self, base: Path, *, dtype: str, rows: int = 32, role: Role = "generate") -> None:
+        self.base, self.dtype, self.rows, self.role = base, dtype, rows, role
         self.version = version()
         self.max_length = 0
         self.model: Any = None
         self.tokenizer: Any = None
         self.adapters: set[str] = set()
+        self.heads: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
 
     async def start(self) -> None:
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self.waiting: list[_Waiting] = []
+        self.waiting: list[Any] = []  # of _Waiting, or of _Reading: an engine has one role
         self.more = asyncio.Event()
         self.stopped: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         await self._run(self._load)
@@ -93,10 +125,10 @@ class TransformersEngine:
             return
         self.turns.cancel()
         for one in self.waiting:
-            one.wanted = False
+            one.fail(EngineGone("the engine was stopped"))
         await asyncio.gather(self.turns, return_exceptions=True)
         await asyncio.to_thread(self.thread.shutdown, cancel_futures=True)
-        self.model, self.adapters = None, set()
+        self.model, self.adapters, self.heads = None, set(), {}
 
     async def ended(self) -> str:
         return await asyncio.shield(self.stopped)
@@ -112,6 +144,19 @@ class TransformersEngine:
             self.adapters.add(adapter)
 
     def _add(self, adapter: str, path: Path) -> None:
+        """In the thread. The model is the causal LM in every role, so that a head is kept beside it."""
+        from appkit.serving.views import read_head, without_head
+
+        if self.role == "generate":
+            self._load_adapter(adapter, path)
+            return
+        head = read_head(path) if self.role == "classify" else None
+        with tempfile.TemporaryDirectory(prefix="appkit-adapter-") as folder:
+            self._load_adapter(adapter, without_head(path, Path(folder) / "adapter"))
+        if head is not None:
+            self.heads[adapter] = head
+
+    def _load_adapter(self, adapter: str, path: Path) -> None:
         from peft import PeftModel
 
         from appkit.adapters.lora.fast import install
@@ -126,6 +171,7 @@ class TransformersEngine:
     async def remove(self, adapter: str) -> None:
         if adapter in self.adapters:
             self.adapters.discard(adapter)
+            self.heads.pop(adapter, None)
             if self.adapters:
                 await self._run(lambda: self.model.delete_adapter(adapter))
             else:  # PEFT keeps at least one
@@ -143,11 +189,15 @@ class TransformersEngine:
             likely += piece.log_probabilities
         return Piece(tokens, likely, piece.finish)
 
-    async def stream(self, job: Job) -> AsyncGenerator[Piece]:
-        if job.adapter != NULL and job.adapter not in self.adapters:
-            raise JobRefused(f"no adapter {job.adapter!r} is loaded")
+    def _must_know(self, adapter: str) -> None:
+        if adapter != NULL and adapter not in self.adapters:
+            raise JobRefused(f"no adapter {adapter!r} is loaded")
         if self.model is None:
             raise EngineGone("the engine is not running")
+
+    async def stream(self, job: Job) -> AsyncGenerator[Piece]:
+        only(self.role, "generate")
+        self._must_know(job.adapter)
         one = _Waiting(job)
         self.waiting.append(one)
         self.more.set()
@@ -162,7 +212,27 @@ class TransformersEngine:
         finally:
             one.wanted = False
 
+    async def classify(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+        only(self.role, "classify")
+        if adapter == NULL:
+            raise JobRefused("the base has no label head; ask for an adapter")
+        return await self._wait(adapter, tokens)
+
+    async def states(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+        only(self.role, "embed", "embed-unmasked")
+        return await self._wait(adapter, tokens)
+
+    async def _wait(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+        self._must_know(adapter)
+        if not 0 < len(tokens) <= self.max_length:
+            raise JobRefused(f"a text must have 1 to {self.max_length} tokens, got {len(tokens)}")
+        one = _Reading(adapter, tuple(tokens), asyncio.get_running_loop().create_future())
+        self.waiting.append(one)
+        self.more.set()
+        return await one.result
+
     async def score(self, adapter: str, one: Example) -> list[float]:
+        only(self.role, "generate")
         return await self._run(self._score, adapter, one)
 
     def _score(self, adapter: str, one: Example) -> list[float]:
@@ -202,12 +272,42 @@ class TransformersEngine:
             turn = [one for one in self.waiting if one.kind == kind][: self.rows]
             self.waiting = [one for one in self.waiting if one not in turn]
             try:
-                await self._run(self._answer, turn, loop)
+                await self._run(self._answer if self.role == "generate" else self._read, turn, loop)
             except Exception as error:
                 log.exception("a turn of %d jobs failed", len(turn))
                 fault = error if isinstance(error, RunError) else JobRefused(BROKEN, broken=True)
                 for one in turn:
-                    one.pieces.put_nowait(fault)
+                    one.fail(fault)
+
+    def _read(self, turn: list[_Reading], loop: asyncio.AbstractEventLoop) -> None:
+        """In the thread: one pass over the texts of one adapter, laid end to end."""
+        import torch
+
+        from appkit.attention import Segments
+        from appkit.batching import shared_prefix
+        from appkit.heads import label
+
+        texts = [one.tokens for one in turn]
+        causal = self.role != "embed-unmasked"
+        prefix = shared_prefix(texts, min(map(len, texts)) - 1) if causal and len(texts) > 1 else 0
+        lengths = [len(text) - prefix for text in texts]
+        segments = Segments.of(lengths, self.device, prefix=prefix, causal=causal)
+        line = [*texts[0][:prefix], *(token for text in texts for token in text[prefix:])]
+        with self._using(turn[0].adapter), torch.inference_mode():
+            found = label.decoder(self.model)(
+                input_ids=torch.tensor([line], device=self.device),
+                position_ids=segments.positions[None],
+                segments=segments,
+                use_cache=False,
+            ).last_hidden_state[0]
+        shared, *own = found.float().cpu().split([prefix, *lengths])  # (P, d), (L, d) of each text
+        for one, states in zip(turn, own, strict=True):
+            if self.role == "classify":
+                weight, bias = self.heads[one.adapter]
+                result = weight @ states[-1].numpy() + (0 if bias is None else bias)
+            else:
+                result = torch.cat([shared, states]).numpy()
+            loop.call_soon_threadsafe(one.give, result)
 
     def _answer(self, turn: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
         """In the thread: answer jobs of one kind, each piece sent as it comes."""

@@ -78,7 +78,7 @@ class _Engines:
             "appkit_engine_adapters": ("adapters registered", lambda one: len(one.adapters)),
         }
         for name, (description, value) in gauges.items():
-            gauge = GaugeMetricFamily(name, description, labels=["engine", "base", "dtype"])
-            for (base, dtype), one in self.pool.engines.items():
-                gauge.add_metric([one.engine.name, base.name, dtype], value(one))
+            gauge = GaugeMetricFamily(name, description, labels=["engine", "base", "dtype", "role"])
+            for (base, dtype, role), one in self.pool.engines.items():
+                gauge.add_metric([one.engine.name, base.name, dtype, role], value(one))
             yield gauge

@@ -152,7 +152,7 @@ async def chat_completions(
 ) -> Response | dict[str, Any]:
     """A chat. One user message alone is taken for the task's input: the bundle's own instruction is put before it."""
     asked.check()
-    target = one.find(asked.model, key)
+    target = _writer(one.find(asked.model, key))
     with target.used():
         tokens = await prompt_tokens(target, [(message.role, message.text) for message in asked.messages])
         job = _job(one, target, asked, tokens, bool(asked.logprobs), asked.max_completion_tokens)
@@ -166,12 +166,21 @@ async def completions(
 ) -> Response | dict[str, Any]:
     """The continuation of texts or token ids, as they are: no template, no instruction."""
     asked.check()
-    target = one.find(asked.model, key)
+    target = _writer(one.find(asked.model, key))
     with target.used():
         prompts = await _prompts(target, asked.prompt)
         wanted = asked.logprobs is not None
         jobs = [job for ids in prompts for job in _draws(_job(one, target, asked, ids, wanted), asked.n)]
         return await _respond(one, request, target, asked, jobs, _TextForm(target, wanted))
+
+
+def _writer(target: Target) -> Target:
+    """Raises Fault for a bundle that does not answer in words."""
+    if target.opened is not None and target.opened.labelling is not None:
+        raise Fault(
+            400, f"{target.ref} answers with labels, not words; ask POST /v1/tasks/{target.opened.name}"
+        )
+    return target
 
 
 async def prompt_tokens(target: Target, turns: Sequence[tuple[str, str]]) -> tuple[int, ...]:

@@ -15,12 +15,17 @@ from typing import TYPE_CHECKING, Any
 from appkit.cache import staged
 from appkit.checkpoint import file_sha256
 from appkit.errors import BundleError
-from appkit.serving.engine import Conflict
+from appkit.serving.engine import Conflict, Role
+from appkit.serving.views import folded, read_head, without_head
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from appkit.certify import Subject
     from appkit.chat import Chat
     from appkit.config import RunConfig
+    from appkit.kinds.labelling import Labelling
+    from appkit.serving.settings import Settings
     from appkit.task import Task
 
 __all__ = ["Opened", "below_root", "certificate_file", "find_bundles", "open_bundle"]
@@ -34,7 +39,9 @@ PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,127}")
 class Opened:
     """One version. files: the engine's copy of the adapter; base, dtype, null: what its engine is started with.
 
-    stop: ids that end an answer; cap: the most tokens of one. certificate None: it was not asked for.
+    stop: ids that end an answer; cap: the most tokens of one. certificate None: it was not asked for. role: of its
+    engine. labelling: of a label task, how texts are read and logits understood; head: its weight (C, d) and bias (C,),
+    where it is the gateway that applies it.
     """
 
     name: str
@@ -53,6 +60,9 @@ class Opened:
     null: Path
     targets: tuple[str, ...]
     certificate: Mapping[str, Any] | None = field(repr=False)
+    role: Role = "generate"
+    labelling: Labelling | None = field(default=None, repr=False)
+    head: tuple[np.ndarray, np.ndarray | None] | None = field(default=None, repr=False)
 
     @property
     def ref(self) -> str:
@@ -99,11 +109,11 @@ def find_bundles(root: Path) -> list[Path]:
 
 
 def open_bundle(
-    path: Path, *, engine: str, version: str, dtype: str, max_rank: int, store: Path, certified: bool
+    path: Path, *, engine: str, version: str, max_rank: int, max_labels: int, store: Path, chosen: Settings
 ) -> Opened:
-    """Read a bundle, check it against its base, and copy its adapter into `store`.
+    """Read a bundle, check it against its base, and copy its adapter into `store`, in the form its engine takes.
 
-    engine, version: what will serve it; dtype "auto": what it was computed in.
+    engine, version: what will serve it.
     Raises BundleError with the reason when it is unsound or has no certificate that fits; Conflict above the ceiling;
     ModelError when its base cannot be had.
     """
@@ -112,25 +122,22 @@ def open_bundle(
     for name in ("appkit.json", *ADAPTER):
         if (path / name).is_symlink():
             raise BundleError(f"{path / name} is a link, which is not followed; copy the bundle instead")
-    subject = Subject(path)
+    subject = Subject(path, classify=chosen.classify)
     for check in subject.on_disk(engine):
         if check.passed is False:
             raise BundleError(f"{path}: {check.name}: {check.figure}; appkit certify {path} tells more")
-    if subject.adapter.rank > max_rank:
-        raise Conflict(
-            f"{path.name} has rank {subject.adapter.rank}, this gateway has room for {max_rank}; "
-            f"start it with serve.max_rank={subject.adapter.rank}"
-        )
-    computed = subject.manifest["base"]["dtype"] if dtype == "auto" else dtype
-    certificate = _certificate(subject, engine, version, computed) if certified else None
+    _check_room(subject, max_rank, max_labels, chosen.max_window)
+    computed = subject.manifest["base"]["dtype"] if chosen.dtype == "auto" else chosen.dtype
+    certificate = _certificate(subject, engine, version, computed) if chosen.certified else None
     base = subject.base_to_serve()
     quant = subject.config.quant.name
     decoding = subject.manifest["decoding"]
+    lm_head = {"lm_head"} if chosen.classify == "folded" and subject.role == "generate" else set()
     return Opened(
         name=subject.manifest["name"],
         sha=subject.manifest["sha"],
         path=path,
-        files=_copied(subject, store),
+        files=_view(subject, base, store),
         manifest=subject.manifest,
         task=subject.task,
         config=subject.config,
@@ -142,20 +149,52 @@ def open_bundle(
         base_name=Path(subject.config.model.name).name + ("" if quant == "none" else f"-{quant}"),
         dtype=computed,
         null=_null(subject, store),
-        targets=tuple(sorted({name.rpartition(".")[2] for name in subject.linear} - {"lm_head"})),
+        targets=tuple(sorted({name.rpartition(".")[2] for name in subject.linear} - {"lm_head"} | lm_head)),
         certificate=certificate,
+        role=subject.role,
+        labelling=subject.labelling,
+        head=read_head(path) if subject.role in ("embed", "embed-unmasked") else None,
     )
 
 
-def certificate_file(bundle: Path, engine: str, version: str, dtype: str) -> Path:
-    """Where a bundle keeps what was shown in one engine."""
-    return bundle / "certificates" / f"{engine}-{version}-{dtype}.json"
+def _check_room(subject: Subject, max_rank: int, max_labels: int, max_window: int) -> None:
+    """Raises Conflict, with the key to raise, for what the engine was not started for."""
+    name, spec = subject.path.name, subject.spec
+    if (rank := subject.rank) > max_rank:
+        raise Conflict(
+            f"{name} needs rank {rank}, this gateway has room for {max_rank}; start it with serve.max_rank={rank}"
+        )
+    if spec and subject.role == "classify" and spec.outputs > max_labels:
+        raise Conflict(
+            f"{name} has {spec.outputs} labels, this gateway has room for {max_labels}; "
+            f"start it with serve.max_labels={spec.outputs}"
+        )
+    if spec and subject.role == "embed-unmasked" and spec.max_length > max_window:
+        raise Conflict(
+            f"{name} reads {spec.max_length} tokens at once, this gateway has room for {max_window}; "
+            f"start it with serve.max_window={spec.max_length}"
+        )
+
+
+def _view(subject: Subject, base: Path, store: Path) -> Path:
+    """The adapter as its engine takes it."""
+    copied = _copied(subject, store)
+    if subject.role in ("embed", "embed-unmasked"):
+        return without_head(copied, store / f"{copied.name}-states")
+    if subject.role == "generate" and subject.spec is not None:
+        return folded(copied, base, store / f"{copied.name}-folded", subject.spec)
+    return copied
+
+
+def certificate_file(bundle: Path, engine: str, version: str, dtype: str, form: str = "") -> Path:
+    """Where a bundle keeps what was shown in one engine; form: `-folded`, if that is how it was shown."""
+    return bundle / "certificates" / f"{engine}-{version}-{dtype}{form}.json"
 
 
 def _certificate(subject: Subject, engine: str, version: str, dtype: str) -> Mapping[str, Any]:
     """The one for this engine. Raises BundleError when there is none, or it is another bundle's."""
-    file = certificate_file(subject.path, engine, version, dtype)
-    remedy = f"appkit certify {subject.path} --engine {engine} --dtype {dtype}"
+    file = certificate_file(subject.path, engine, version, dtype, subject.form)
+    remedy = f"appkit certify {subject.path} --engine {engine} --dtype {dtype}{' --folded' if subject.form else ''}"
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
         fits = (

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appkit.errors import AppkitError
-from appkit.serving.engine import Conflict, Engine, EngineGone, Job, JobRefused, Piece
+from appkit.serving.engine import Conflict, Engine, EngineGone, Job, JobRefused, Piece, Role
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from appkit.serving.opened import Opened
 
 __all__ = ["Busy", "Pool", "Supervised"]
@@ -147,35 +149,43 @@ class Supervised:
         if not self.ready:
             raise EngineGone(f"the engine is not ready ({self.state}); try again in some seconds")
 
-    def _must_have(self, job: Job) -> None:
+    def _must_have(self, adapter: str) -> None:
         self._must_be_ready()
-        if job.adapter in self.failed:
-            raise JobRefused(f"the bundle could not be loaded again: {self.failed[job.adapter]}", broken=True)
+        if adapter in self.failed:
+            raise JobRefused(f"the bundle could not be loaded again: {self.failed[adapter]}", broken=True)
 
     async def complete(self, job: Job) -> Piece:
-        self._must_have(job)
+        self._must_have(job.adapter)
         return await self.engine.complete(job)
 
+    async def classify(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+        self._must_have(adapter)
+        return await self.engine.classify(adapter, tokens)
+
+    async def states(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+        self._must_have(adapter)
+        return await self.engine.states(adapter, tokens)
+
     def stream(self, job: Job) -> AsyncGenerator[Piece]:
-        self._must_have(job)
+        self._must_have(job.adapter)
         return self.engine.stream(job)
 
 
 class Pool:
-    """One engine for each base and dtype, made by `make(opened)` for the first bundle that needs it."""
+    """One engine for each base, dtype and role, made by `make(opened)` for the first bundle that needs it."""
 
     def __init__(self, make: Callable[[Opened], Engine], *, most: int, queue: int) -> None:
         self._make, self.most, self.queue = make, most, queue
-        self.engines: dict[tuple[Path, str], Supervised] = {}
+        self.engines: dict[tuple[Path, str, Role], Supervised] = {}
 
     async def engine(self, opened: Opened) -> Supervised:
         """The bundle's engine, started. Raises Conflict at the ceiling, RunError when it does not start."""
-        key = opened.base, opened.dtype
+        key = opened.base, opened.dtype, opened.role
         if key not in self.engines:
             if len(self.engines) >= self.most:
                 raise Conflict(
-                    f"{opened.ref} needs an engine of its own ({opened.base_name}, {opened.dtype}), and there are "
-                    f"{self.most}; raise serve.max_engines"
+                    f"{opened.ref} needs an engine of its own ({opened.base_name}, {opened.dtype}, {opened.role}), and "
+                    f"there are {self.most}; raise serve.max_engines"
                 )
             self.engines[key] = Supervised(self._make(opened), queue=self.queue)
         try:

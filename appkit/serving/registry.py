@@ -182,7 +182,8 @@ class Registry:
         await self._into(engine, opened)
         target = self._leaving.pop(opened.ref, None)  # its requests still count
         self.versions[opened.ref] = target or Target(opened.ref, opened.sha, engine, opened.chat, opened)
-        if engine not in [base.engine for base in self.bases.values()]:
+        # of an engine that reads, the base alone would answer nothing
+        if opened.role == "generate" and engine not in [base.engine for base in self.bases.values()]:
             name = opened.base_name  # another dtype of a base has its name too
             while name in self.bases or name in self.aliases:
                 name += "+"

@@ -142,49 +142,59 @@ def _gateway(
     asked: Sequence[tuple[Path, str | None]],
 ) -> Gateway:
     version = engine_version(engine)
-    rank = chosen.max_rank or _spare_rank([path for path, _ in asked])
+    paths = [path for path, _ in asked]
+    rank = chosen.max_rank or _spare_rank(paths, chosen)
+    labels = chosen.max_labels or max([256, *map(_labels, paths)])
 
     def opening(path: Path) -> Opened:
         return open_bundle(
             path,
             engine=engine,
             version=version,
-            dtype=chosen.dtype,
             max_rank=rank,
+            max_labels=labels,
             store=store,
-            certified=chosen.certified,
+            chosen=chosen,
         )
 
     pool = Pool(
-        lambda opened: _engine(opened, engine, chosen, rank), most=chosen.max_engines, queue=chosen.max_queue
+        lambda opened: _engine(opened, engine, chosen, rank, labels),
+        most=chosen.max_engines,
+        queue=chosen.max_queue,
     )
     state = root / ".appkit-serve.json" if root else None
     registry = Registry(pool, opening, max_bundles=chosen.max_bundles, state=state)
     return Gateway(chosen, Keys(keys), pool, registry, Metrics(pool), root and root.resolve())
 
 
-def _spare_rank(paths: Sequence[Path]) -> int:
-    return min(512, 2 * max(map(_exported_rank, paths), default=32))
+def _spare_rank(paths: Sequence[Path], chosen: Settings) -> int:
+    """Twice the largest rank; where heads are folded, no less than their labels."""
+    folded = max(map(_labels, paths), default=0) if chosen.classify == "folded" else 0
+    return min(512, max(2 * max(map(_exported_rank, paths), default=32), folded))
 
 
 def _exported_rank(bundle: Path) -> int:
+    return _number(bundle, lambda manifest: int((manifest.get("exported") or {}).get("rank") or 32)) or 1
+
+
+def _labels(bundle: Path) -> int:
+    return _number(bundle, lambda manifest: len(manifest.get("labels") or ()))
+
+
+def _number(bundle: Path, read: Callable[[bundles.Manifest], int]) -> int:
+    """0 for a manifest that is damaged: the bundle says why when its turn comes to be added."""
     try:
-        exported = bundles.read_manifest(bundle, verify=False).get("exported") or {}
-        return int(exported.get("rank") or 32)
-    except (
-        AppkitError,
-        AttributeError,
-        TypeError,
-        ValueError,
-    ):  # it says why when its turn comes to be added
-        return 1
+        return read(bundles.read_manifest(bundle, verify=False))
+    except (AppkitError, AttributeError, TypeError, ValueError):
+        return 0
 
 
-def _engine(opened: Opened, engine: str, chosen: Settings, rank: int) -> Engine:
+def _engine(opened: Opened, engine: str, chosen: Settings, rank: int, labels: int) -> Engine:
     if engine == "transformers":
         from appkit.serving.local import TransformersEngine
 
-        return TransformersEngine(opened.base, dtype=opened.dtype, rows=min(32, chosen.max_running))
+        rows = min(32, chosen.max_running)
+        return TransformersEngine(opened.base, dtype=opened.dtype, rows=rows, role=opened.role)
     from appkit.serving.vllm import Room, VllmEngine
 
     room = Room(
@@ -194,11 +204,12 @@ def _engine(opened: Opened, engine: str, chosen: Settings, rank: int) -> Engine:
         adapters=max(chosen.max_bundles, chosen.max_slots) + 1,
         requests=chosen.max_running,
         cache_gib=chosen.cache_gib,
+        labels=labels,
+        length=chosen.max_window if opened.role == "embed-unmasked" else None,
     )
-    name = f"serve-{opened.base.name[:60]}-{opened.dtype}-{os.getpid()}.log"
-    return VllmEngine(
-        opened.base, dtype=opened.dtype, null=opened.null, room=room, log=cache_dir() / "logs" / name
-    )
+    name = f"serve-{opened.base.name[:60]}-{opened.dtype}-{opened.role}-{os.getpid()}.log"
+    log = cache_dir() / "logs" / name
+    return VllmEngine(opened.base, dtype=opened.dtype, null=opened.null, room=room, log=log, role=opened.role)
 
 
 async def _run(

@@ -31,9 +31,27 @@ class Settings(BaseModel):
         le=512,
         description="largest rank of an adapter; none: twice the largest of those at the start",
     )
+    max_labels: int | None = Field(
+        None,
+        ge=2,
+        le=10_000,
+        description="most labels of a sequence head; none: 256, or as many as those at the start have",
+    )
+    max_window: int = Field(
+        1024,
+        ge=16,
+        description="tokens that an engine with unmasked attention reads at once, and has memory for",
+    )
+    classify: Literal["engine", "folded"] = Field(
+        "engine",
+        description="where causal sequence heads are answered: by an engine of their own, or folded into the generating "
+        "one, which needs a rank as large as their number of labels",
+    )
     max_slots: int = Field(8, ge=1, le=256, description="adapters in one batch of an engine")
     max_bundles: int = Field(64, ge=1, le=10_000, description="bundles of an engine, kept in memory")
-    max_engines: int = Field(2, ge=1, description="engines: one for each base and dtype")
+    max_engines: int = Field(
+        4, ge=1, description="engines: one for each base, dtype and kind of answer (words, labels, states)"
+    )
     max_running: int = Field(64, ge=1, description="requests in one batch of an engine")
     max_queue: int = Field(
         256, ge=1, description="requests that an engine has accepted, running or waiting; then 429"

@@ -12,12 +12,19 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from appkit.adapters.lora.config import ENGINE_RANKS
 
-__all__ = ["Adapter", "faults", "linear_shapes", "read_adapter"]
+if TYPE_CHECKING:
+    from appkit.heads.spec import HeadSpec
 
+__all__ = ["HEAD_TENSORS", "Adapter", "faults", "linear_shapes", "read_adapter"]
+
+HEAD_TENSORS = ("base_model.model.score.weight", "base_model.model.score.bias")
+"""a label head, as PEFT keeps it"""
+HEAD_MODULES = {"score", "classifier"}
+"""what PEFT saves whole beside the factors of a label task, whichever of them there is"""
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 
 
@@ -75,16 +82,32 @@ def linear_shapes(architecture: Any) -> dict[str, tuple[int, int]]:
     }
 
 
-def faults(adapter: Adapter, linear: Mapping[str, tuple[int, int]], engine: str = "vllm") -> Iterator[str]:
-    """Each reason why `engine` would refuse the adapter or compute something else; none: it fits the base."""
+def faults(
+    adapter: Adapter,
+    linear: Mapping[str, tuple[int, int]],
+    engine: str = "vllm",
+    *,
+    head: HeadSpec | None = None,
+    width: int = 0,
+) -> Iterator[str]:
+    """Each reason why `engine` would refuse the adapter or compute something else; none: it fits the base.
+
+    head: what must be beside the LoRA; then width is d, the base's hidden size.
+    """
     if engine == "vllm":
-        yield from _features(adapter)
+        yield from _features(adapter, HEAD_MODULES if head else set())
+    if head is not None:
+        yield from _head(adapter, head, width)
     pairs: dict[str, dict[str, tuple[int, ...]]] = {}
     for name, shape in adapter.shapes.items():
         if match := _TENSOR.fullmatch(name):
             pairs.setdefault(match["module"], {})[match["side"]] = shape
+        elif name in HEAD_TENSORS and head is not None:
+            continue  # _head looked
         elif engine == "vllm" or "lora_" not in name:
-            yield f"tensor {name} is none of a plain LoRA's (…lora_A.weight, …lora_B.weight)"
+            yield f"tensor {name} is none of a plain LoRA's (…lora_A.weight, …lora_B.weight)" + (
+                ": a label head, which this bundle's task does not have" if name in HEAD_TENSORS else ""
+            )
     for module, pair in sorted(pairs.items()):
         yield from _pair(module, pair, linear.get(module), adapter)
     wanted = {name for name in linear if _targeted(name, adapter.config)}
@@ -109,9 +132,24 @@ def _pair(
             yield f"{module}.lora_{side} has shape {shape}, base and rank ask for {expected}"
 
 
-def _features(adapter: Adapter) -> Iterator[str]:
-    """PEFT's options that vLLM 0.32 refuses, or ignores."""
-    config = adapter.config
+def _head(adapter: Adapter, head: HeadSpec, width: int) -> Iterator[str]:
+    weight, bias = (adapter.shapes.get(name) for name in HEAD_TENSORS)
+    saved = set(adapter.config.get("modules_to_save") or ())
+    if weight is None:
+        yield f"the head is missing ({HEAD_TENSORS[0]}), {head.outputs} outputs are expected"
+        return
+    if "score" not in saved:
+        yield "the head (score) is there, but modules_to_save of adapter_config.json does not name it"
+    if weight != (expected := (head.outputs, width)):
+        yield f"the head has shape {weight}, labels and base ask for {expected}"
+    if bias != (wanted := (head.outputs,) if head.kind == "token" else None):
+        yield f"the head's bias has shape {bias}, a {head.kind} head's has {wanted}"
+
+
+def _features(adapter: Adapter, whole: set[str]) -> Iterator[str]:
+    """PEFT's options that vLLM 0.32 refuses, or ignores. whole: modules that may be saved beside the factors."""
+    config = {**adapter.config}
+    config["modules_to_save"] = sorted(set(config.get("modules_to_save") or ()) - whole)
     refused = {
         "use_dora": "DoRA",
         "lora_bias": "biases in the factors",

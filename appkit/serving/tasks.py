@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import ExitStack, aclosing
 from functools import lru_cache
 from typing import Any, get_type_hints
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from appkit import confidence
 from appkit.errors import DataError
+from appkit.kinds.labelling import Labelling
 from appkit.serving.api import (
     STREAMED,
     Caller,
@@ -33,6 +34,7 @@ from appkit.serving.api import (
 )
 from appkit.serving.engine import EngineGone, Job
 from appkit.serving.generation import Answer, Delta, answer, deltas
+from appkit.serving.labels import logits
 from appkit.serving.opened import Opened
 from appkit.serving.registry import Target, Unknown
 from appkit.task import Prediction
@@ -117,6 +119,7 @@ async def describe(alias: str, one: One, key: Caller) -> dict[str, Any]:
         "output": task.output,
         "row": fields,
         "examples": list(task.examples),
+        "labels": opened.manifest.get("labels"),
         "constrain": bool(opened.manifest.get("grammar")),
         "confidence": calibration.model_dump() if calibration else None,
         "tools": {name: _tool_schema(name, tool) for name, tool in task.tools.items()},
@@ -138,6 +141,8 @@ async def answer_rows(
     target = one.find(alias, key)
     opened = _opened(target, alias)
     check_batch(one, len(asked.rows), "rows")
+    if opened.labelling is not None:
+        return await label_rows(asked, request, one, target, opened.labelling)
     reader = Reader(opened, asked)
     with target.used():
         jobs = await asyncio.to_thread(_jobs, one, target, opened, asked)
@@ -159,22 +164,82 @@ async def answer_rows(
     return TaskResponse(model=target.ref, results=results)
 
 
+async def label_rows(
+    asked: TaskRequest, request: Request, one: Gateway, target: Target, kind: Labelling
+) -> Response | TaskResponse:
+    """Labels or entities of one row or a batch; streamed, each row as it is done."""
+    if asked.constrain:
+        raise Fault(400, f"task {kind.task.name!r} answers with its labels only; ask without constrain")
+    if asked.threshold is not None and (kind.spec.kind != "sequence" or kind.spec.problem != "single"):
+        raise Fault(
+            400, f"task {kind.task.name!r} has no one label a row to abstain from; ask without threshold"
+        )
+    opened = _opened(target, target.ref)
+    rows = _rows(opened, asked)
+    read = await asyncio.to_thread(lambda: [kind.windows(row) for row in rows])
+    longest = max(len(window.tokens) for one_read in read for window in one_read.windows)
+    if longest > target.engine.engine.max_length:
+        raise Fault(400, f"a text has {longest} tokens, the engine reads {target.engine.engine.max_length}")
+    requests = sum(len(one_read.windows) for one_read in read)
+
+    async def answered(place: int) -> Result:
+        found = await logits(target.engine, target.adapter, kind.spec, opened.head, read[place].windows)
+        made = await asyncio.to_thread(kind.prediction, rows[place], read[place], found)
+        one.metrics.count(target.ref, prompt=made.tokens, answer=0)
+        sure = made.confidence
+        abstained = asked.threshold is not None and sure is not None and sure < asked.threshold
+        parsed = None if abstained else made.parsed.value
+        return Result(
+            text=made.text,
+            parsed=parsed,
+            error=made.parsed.error,
+            truncated=made.truncated,
+            tokens=made.tokens,
+            confidence=sure,
+            abstained=abstained,
+        )
+
+    async def events() -> AsyncGenerator[dict[str, Any]]:
+        with in_use(one, request, target, requests):
+            async for place, result in merged([_single(answered(place)) for place in range(len(rows))]):
+                yield {"row": place, "result": result.model_dump(), "model": target.ref}
+
+    async def work() -> list[Result]:
+        with in_use(one, request, target, requests):
+            return await within_time(one, gathered([answered(place) for place in range(len(rows))]))
+
+    with target.used():
+        if asked.stream:
+            return await until_gone(request, EventStream.begin(events(), one.settings.timeout_s))
+        return TaskResponse(model=target.ref, results=await until_gone(request, work()))
+
+
+async def _single(work: Coroutine[Any, Any, Result]) -> AsyncGenerator[Result]:
+    yield await work
+
+
 def _opened(target: Target, alias: str) -> Opened:
     if target.opened is None:
         raise Fault(404, f"{alias!r} is a base, which has no task; ask an alias of GET /v1/tasks")
     return target.opened
 
 
-def _jobs(one: Gateway, target: Target, opened: Opened, asked: TaskRequest) -> list[Job]:
+def _rows(opened: Opened, asked: TaskRequest) -> list[Any]:
     """Raises DataError for a row that does not fit the pack's schema: nothing is answered then."""
     from appkit.bundle import input_row
 
-    decoding, jobs = opened.manifest["decoding"], []
+    rows = []
     for place, given in enumerate(asked.rows):
         try:
-            row = input_row(opened.task, given)
+            rows.append(input_row(opened.task, given))
         except DataError as error:
             raise DataError(f"rows[{place}]: {error}") from None
+    return rows
+
+
+def _jobs(one: Gateway, target: Target, opened: Opened, asked: TaskRequest) -> list[Job]:
+    decoding, jobs = opened.manifest["decoding"], []
+    for row in _rows(opened, asked):
         tokens = tuple(opened.chat.prompt(opened.task.prompt(row, opened.config.task)))
         jobs.append(
             Job(

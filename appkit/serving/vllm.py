@@ -4,6 +4,9 @@ What is passed to it avoids what was measured to be wrong or deadly in the pinne
 layers that they may change (`prompt_logprobs` kills an engine that may put them on lm_head), base traffic goes through
 an adapter of zeros (a row without adapter is computed with the last slot's), adapters are never loaded in place, a name
 never means anything else, and the address is private: loopback, with a secret.
+
+A process generates or pools: classify and embedding engines are pooling ones, asked at /pooling, which answers in
+float32 bytes. Activations are off, since they would normalize: logits and hidden states come as they are.
 """
 
 from __future__ import annotations
@@ -30,10 +33,12 @@ from typing import TYPE_CHECKING, Any
 from appkit import vllm_plugin
 from appkit.adapters.lora.config import ENGINE_RANKS
 from appkit.errors import RunError
-from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece
+from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece, Role, only
 from appkit.vllm_plugin.door import SECRET, Door
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from appkit.batching import Example
 
 __all__ = ["Room", "VllmEngine", "installed_version", "null_adapter", "version"]
@@ -42,6 +47,9 @@ log = logging.getLogger(__name__)
 
 START_S = 300.0
 TESTED = "0.32"
+UNMASKED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+"""architectures whose code in vLLM asks the configuration for is_causal; the others would attend causally"""
+LM_HEAD = "lm_head"
 
 
 def installed_version() -> str | None:
@@ -92,6 +100,10 @@ def null_adapter(folder: Path, module: str, shape: tuple[int, int], rank: int = 
 class Room:
     """What an engine is started with and cannot change: the largest rank, adapters in one batch (`slots`), adapters
     kept in memory, the names of the layers that may be changed, requests in one batch, GiB of keys and values on CPU.
+
+    With "lm_head" among the targets a generate engine takes folded heads, whose labels the rank must hold.
+    labels: the most of a head, for classify. length: tokens of a request, None: as many as the base knows; an unmasked
+    engine reads a request in one step, and has memory for one of this length.
     """
 
     rank: int
@@ -100,6 +112,8 @@ class Room:
     adapters: int = 2
     requests: int = 64
     cache_gib: float = 1
+    labels: int = 2
+    length: int | None = None
 
 
 class VllmEngine:
@@ -110,16 +124,21 @@ class VllmEngine:
 
     name = "vllm"
 
-    def __init__(self, base: Path, *, dtype: str, null: Path, room: Room, log: Path) -> None:
-        self.base, self.dtype, self.null, self.room, self.log = base, dtype, null, room, log
+    def __init__(
+        self, base: Path, *, dtype: str, null: Path, room: Room, log: Path, role: Role = "generate"
+    ) -> None:
+        self.base, self.dtype, self.null, self.room, self.log, self.role = base, dtype, null, room, log, role
         self.version = version()
         self.max_length = 0
+        self.labels: dict[str, tuple[int, ...]] = {}
         self.process: subprocess.Popen[bytes] | None = None
         self.client: Any = None
 
     async def start(self) -> None:
         import httpx
 
+        self.labels = {}
+        words = await asyncio.to_thread(self._role_words)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -128,7 +147,7 @@ class VllmEngine:
         with self.log.open("wb") as output:
             # the pipe is the leash: when this process is gone, however, the guard ends the engine
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "appkit.serving.guard", *self._words(port)],
+                [sys.executable, "-m", "appkit.serving.guard", *self._words(port), *words],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
@@ -152,16 +171,39 @@ class VllmEngine:
         room = self.room
         rank = next((rank for rank in ENGINE_RANKS if rank >= room.rank), ENGINE_RANKS[-1])
         return [
-            *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(self.base)),
+            *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
             *("--served-model-name", "base", "--host", "127.0.0.1", "--port", str(port)),
             *("--dtype", self.dtype, "--enforce-eager", "--generation-config", "vllm"),
             *("--enable-lora", "--max-loras", str(room.slots), "--max-cpu-loras", str(room.adapters)),
             *("--max-lora-rank", str(rank), "--lora-target-modules", *room.targets),
             *("--lora-modules", f"{NULL}={self.null}", "--max-logprobs", "1"),
             *("--max-num-seqs", str(room.requests)),
+            *(("--max-model-len", str(room.length)) if room.length else ()),
             *("--no-enable-log-requests", "--disable-uvicorn-access-log"),
             *("--middleware", f"{Door.__module__}.{Door.__qualname__}"),
         ]
+
+    def _role_words(self) -> list[str]:
+        """What is started, and how it pools. Raises RunError for a base that vLLM would not attend to unmasked."""
+        if self.role == "generate":
+            return ["--model", str(self.base)]
+        if self.role == "classify":
+            from appkit.serving.views import classify_base
+
+            pooler = {"task": "classify", "seq_pooling_type": "LAST", "use_activation": False}
+            words = ["--model", str(classify_base(self.base)), "--max-lora-cls-labels", str(self.room.labels)]
+        else:
+            pooler = {"task": "token_embed", "use_activation": False}
+            words = ["--model", str(self.base), "--convert", "embed"]
+        if self.role == "embed-unmasked":
+            found = json.loads((self.base / "config.json").read_text(encoding="utf-8"))["architectures"]
+            if found[0] not in UNMASKED:
+                raise RunError(
+                    f"vLLM attends causally in {found[0]}, whatever it is told; use --engine transformers, or a base "
+                    f"with one of {', '.join(UNMASKED)}"
+                )
+            words += ["--hf-overrides", json.dumps({"is_causal": False})]
+        return [*words, "--runner", "pooling", "--pooler-config", json.dumps(pooler)]
 
     def _environment(self, secret: str) -> dict[str, str]:
         environment = os.environ | {
@@ -242,12 +284,23 @@ class VllmEngine:
         return f": {errors[-1][-300:] if errors else 'no output'} (all of it: {self.log})"
 
     async def add(self, adapter: str, path: Path) -> None:
+        from appkit.serving.views import has_head, label_tokens
+
+        # vLLM takes it, and answers with the base's head, of zeros
+        if self.role == "classify" and not has_head(path):
+            raise JobRefused("the adapter has no label head")
+        labels = label_tokens(path)
+        if labels and (self.role != "generate" or LM_HEAD not in self.room.targets):
+            raise JobRefused("only a generate engine with room for lm_head takes folded heads")
         # never load_inplace: it re-reads the files at every step
         answer = await self._post("/v1/load_lora_adapter", {"lora_name": adapter, "lora_path": str(path)})
         if answer.status_code != 200 and "already been loaded" not in answer.text:
             raise JobRefused(f"vLLM does not load it: {_reason(answer.text)}")
+        if labels:
+            self.labels[adapter] = labels
 
     async def remove(self, adapter: str) -> None:
+        self.labels.pop(adapter, None)
         await self._post("/v1/unload_lora_adapter", {"lora_name": adapter})
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> Any:
@@ -264,6 +317,7 @@ class VllmEngine:
         return self.client
 
     async def complete(self, job: Job) -> Piece:
+        only(self.role, "generate")
         answer = await self._post("/v1/completions", _body(job))
         if answer.status_code != 200:
             raise self._failure(answer.status_code, answer.text)
@@ -272,6 +326,7 @@ class VllmEngine:
     async def stream(self, job: Job) -> AsyncGenerator[Piece]:
         import httpx
 
+        only(self.role, "generate")
         try:
             body = _body(job) | {"stream": True}
             async with self._client().stream("POST", "/v1/completions", json=body) as answer:
@@ -300,6 +355,12 @@ class VllmEngine:
         return JobRefused("the engine failed; its log says why", broken=True)
 
     async def score(self, adapter: str, one: Example) -> list[float]:
+        only(self.role, "generate")
+        if LM_HEAD in self.room.targets:
+            raise JobRefused(
+                "vLLM ends when it is asked for log-probabilities of a prompt beside LoRA on lm_head; "
+                "score with an engine that has no room for folded heads"
+            )
         body = {"model": adapter, "prompt": list(one.tokens), "max_tokens": 1, "prompt_logprobs": 0}
         answer = await self._post("/v1/completions", body | {"temperature": 0})
         if answer.status_code != 200:
@@ -309,6 +370,57 @@ class VllmEngine:
             float(places[place][str(one.tokens[place])]["logprob"])
             for place in range(one.supervised, len(one.tokens))
         ]
+
+    async def classify(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+        only(self.role, "classify", "generate")
+        if self.role == "generate":
+            return await self._folded(adapter, tokens)
+        if adapter == NULL:
+            raise JobRefused("the base has no label head; ask for an adapter")
+        return await self._pooled(adapter, tokens)
+
+    async def states(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+        only(self.role, "embed", "embed-unmasked")
+        found = await self._pooled(adapter, tokens)
+        if len(found) != len(tokens):
+            raise JobRefused(f"vLLM gave {len(found)} states for {len(tokens)} tokens", broken=True)
+        return found
+
+    async def _pooled(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+        import numpy as np
+
+        kind = {"encoding_format": "bytes", "embed_dtype": "float32", "endianness": "little"}
+        answer = await self._post("/pooling", {"model": adapter, "input": list(tokens), **kind})
+        if answer.status_code != 200:
+            raise self._failure(answer.status_code, answer.text)
+        (shape,) = (one["shape"] for one in json.loads(answer.headers["metadata"])["data"])
+        return np.frombuffer(answer.content, "<f4").reshape(shape).astype(np.float32)
+
+    async def _folded(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+        import numpy as np
+
+        labels = self.labels.get(adapter)
+        if labels is None:
+            raise JobRefused(
+                f"the adapter {adapter!r} was not added folded, so it generates only (views.folded)"
+            )
+        body = _body(Job(adapter, tuple(tokens), max_tokens=1)) | {
+            "ignore_eos": True,
+            "logprobs": 1,
+            "logprob_token_ids": labels,
+            "return_tokens_as_token_ids": True,
+        }
+        answer = await self._post("/v1/completions", body)
+        if answer.status_code != 200:
+            raise self._failure(answer.status_code, answer.text)
+        choice = answer.json()["choices"][0]
+        if choice["finish_reason"] not in ("stop", "length"):
+            raise _gone()
+        (likely,) = choice["logprobs"]["top_logprobs"]
+        found = np.array([likely[f"token_id:{label}"] for label in labels])  # of all the vocabulary
+        found -= found.max()
+        shares: np.ndarray = found - np.log(np.exp(found).sum())
+        return shares.astype(np.float32)
 
 
 def _gone() -> EngineGone:

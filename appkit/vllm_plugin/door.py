@@ -16,7 +16,14 @@ __all__ = ["SECRET", "Door"]
 SECRET = "APPKIT_ENGINE_SECRET"
 """The environment variable that holds it: an argument could be read by every user of the machine."""
 PATHS = frozenset(
-    {"/health", "/v1/completions", "/v1/models", "/v1/load_lora_adapter", "/v1/unload_lora_adapter"}
+    {
+        "/health",
+        "/pooling",
+        "/v1/completions",
+        "/v1/models",
+        "/v1/load_lora_adapter",
+        "/v1/unload_lora_adapter",
+    }
 )
 
 Scope = MutableMapping[str, Any]

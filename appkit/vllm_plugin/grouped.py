@@ -23,15 +23,17 @@ from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 __all__ = ["Factors", "GroupedLora", "Rows", "group"]
 
 LONG_RUN = 16  # rows; products with fewer are slower than gathering the rows first
-SHORT_GROUP = 16  # rows; groups up to it are multiplied side by side, which is 2 to 4 times as fast as one by one
+SHORT_GROUP = (
+    16  # rows; groups up to it are multiplied side by side, which is 2 to 4 times as fast as one by one
+)
 NARROW = 64  # summed rank up to which one product with zeros in it is faster than one a part
 
 
 class Grid(NamedTuple):
     """Short groups of neighbouring slots as a table: a line for each slot from `first` on, filled up to `height` rows.
 
-    rows (lines x height,): the step's row of each cell, any row in a cell that is not used. used (n of the groups,): the
-    cells that are; None: all.
+    rows (lines x height,): the step's row of each cell, any row in a cell that is not used. used (n of the groups,):
+    the cells that are; None: all.
     """
 
     first: int
@@ -124,7 +126,7 @@ class Factors:
     made: dict[int, Adapter | None] = field(default_factory=dict)
     down: torch.Tensor | None = None
     up: torch.Tensor | None = None
-    """(s, d_in, r) and (s, r, d_out), all slots side by side, r the largest summed rank; slots in `stacked` are filled in"""
+    """(s, d_in, r) and (s, r, d_out), slots side by side, r the largest summed rank; `stacked` says which are filled"""
     stacked: set[int] = field(default_factory=set)
 
     def side_by_side(self, grid: Grid) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -136,7 +138,8 @@ class Factors:
                 self.made[slot] = self._make(slot)
             if slot not in self.stacked and not self._stack(slot):
                 return None
-        assert self.down is not None and self.up is not None
+        assert self.down is not None
+        assert self.up is not None
         return self.down[span.start : span.stop], self.up[span.start : span.stop]
 
     def _stack(self, slot: int) -> bool:
@@ -359,9 +362,7 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]
         if order is not None:
             y[order] = target
 
-    def _add_grid(
-        self, y: torch.Tensor, x: torch.Tensor, factors: Factors, scale: float, grid: Grid
-    ) -> bool:
+    def _add_grid(self, y: torch.Tensor, x: torch.Tensor, factors: Factors, scale: float, grid: Grid) -> bool:
         """All groups in two batched products; False: the factors do not allow it."""
         found = factors.side_by_side(grid)
         if found is None:

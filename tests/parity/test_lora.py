@@ -273,7 +273,9 @@ class Fitted:
         self.gradients: list[dict[str, torch.Tensor]] = []
         method = dataclasses.replace(METHOD, before_step=self._look)
         never = Metric("none", "", lambda row, prediction: (0.0,))
-        self.outcome: Outcome = fit(model, config, method, rows, steps, lambda _: {"none": 0.0}, never, path)
+        self.outcome: Outcome = fit(
+            model, config, method, lm.HEAD, rows, steps, lambda _: {"none": 0.0}, never, path
+        )
         entries = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
         self.losses = [entry["loss"] for entry in entries if "loss" in entry]
 

@@ -16,8 +16,9 @@ __all__ = ["lora_model"]
 def lora_model(base: Any, options: LoraOptions) -> Any:
     """PEFT model over `base` with fp32 factors; everything else frozen.
 
-    Plain layers take the short path of `fast`; the others keep PEFT's own forward. The random factors come
-    from torch's global generator: seed it first.
+    A base with a label head keeps it beside the adapter, trained in fp32, as PEFT does (`modules_to_save`). Plain
+    layers take the short path of `fast`; the others keep PEFT's own forward. The random factors come from torch's
+    global generator: seed it first.
 
     Raises ConfigError when a target names no linear layer of the base.
     """
@@ -25,9 +26,12 @@ def lora_model(base: Any, options: LoraOptions) -> Any:
 
     targets = "all-linear" if options.targets == "all-linear" else list(options.targets)
     _check_targets(base, targets)
+    kind = _peft_task(base)
+    if kind != "CAUSAL_LM" and targets == "all-linear":
+        targets = _decoder_layers(base)  # PEFT's own word would take a token head for one of them
     init: bool | str = True if options.init == "default" else options.init
     config = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=kind,
         r=options.rank,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
@@ -52,6 +56,20 @@ def lora_model(base: Any, options: LoraOptions) -> Any:
         _remember_start(model, weights)
     install(model)
     return model
+
+
+def _peft_task(base: Any) -> str:
+    """PEFT's name of what a transformers model is for: it decides which head is saved."""
+    name = type(base).__name__
+    kinds = {"ForSequenceClassification": "SEQ_CLS", "ForTokenClassification": "TOKEN_CLS"}
+    return next((kind for suffix, kind in kinds.items() if name.endswith(suffix)), "CAUSAL_LM")
+
+
+def _decoder_layers(base: Any) -> list[str]:
+    """The names that its linear layers end with, less the head's."""
+    decoder = getattr(base, base.base_model_prefix)
+    linear = (name for name, module in decoder.named_modules() if isinstance(module, torch.nn.Linear))
+    return sorted({name.rsplit(".", 1)[-1] for name in linear})
 
 
 def _check_targets(base: Any, targets: str | list[str]) -> None:

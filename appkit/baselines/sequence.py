@@ -1,0 +1,95 @@
+"""Baselines of sequence tasks: the shares of the labels, counted words, sentence embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from appkit.baselines import linear, minilm
+from appkit.heads.spec import HeadSpec
+
+__all__ = ["SEQUENCE", "Target", "predict_sequence"]
+
+Target = str | tuple[str, ...] | float
+"""one label, any number of labels, or a number"""
+
+Rows = Sequence[tuple[str, Target]]
+
+SEQUENCE = ("majority", "tfidf", "embeddings")
+
+WORDS = 50_000
+PIECES = 50_000
+"""most features of each kind, the most frequent ones: beyond them little changes but the time"""
+
+
+def predict_sequence(
+    name: Literal["majority", "tfidf", "embeddings"],
+    train: Rows,
+    dev: Rows,
+    texts: Sequence[str],
+    head: HeadSpec,
+    *,
+    show: bool = True,
+) -> np.ndarray:
+    """train and dev (text, target), N texts -> (N, C) probabilities of `head.labels`; of a regression (N, 1) numbers.
+
+    majority: the shares of the labels in train, whatever the text (a regression: their mean).
+    tfidf: logistic regression on TF-IDF of words, word pairs and pieces of words (a regression: ridge regression).
+    embeddings: the same on MiniLM's sentence embeddings.
+
+    How strongly a regression is regularized is chosen on dev; nothing else of dev is learned. Labels that the head has
+    no name for are left out.
+
+    Raises:
+        ValueError: no row of train has a label of the head, or the name is unknown.
+        AppkitError: MiniLM cannot be had.
+    """
+    if name not in SEQUENCE:
+        raise ValueError(f"no baseline {name!r} for sequences; known: {', '.join(SEQUENCE)}")
+    train_texts, train_targets = _known(train, head)
+    dev_texts, dev_targets = _known(dev, head)
+    if not train_texts:
+        raise ValueError(f"none of {len(train)} training rows has a label of the head: {list(head.labels)}")
+    if not texts:
+        return np.zeros((0, head.outputs))
+    if name == "majority":
+        return np.repeat(train_targets.mean(0, keepdims=True), len(texts), 0)
+    if name == "tfidf":
+        x, x_dev, x_test = _counted(train_texts, dev_texts, texts)
+    else:
+        vectors = minilm.embed([*train_texts, *dev_texts, *texts], show=show)
+        x, x_dev, x_test = np.split(vectors, np.cumsum([len(train_texts), len(dev_texts)]))
+    return linear.fit_predict(x, train_targets, x_dev, dev_targets, x_test, head.problem)
+
+
+def _known(rows: Rows, head: HeadSpec) -> tuple[list[str], np.ndarray]:
+    """Texts, and (N, C) targets: 1 where the label applies; of a regression (N, 1) numbers."""
+    if head.problem == "regression":
+        numbers = [float(target) for _, target in rows]  # type: ignore[arg-type]
+        return [text for text, _ in rows], np.array(numbers).reshape(-1, 1)
+    place = {label: number for number, label in enumerate(head.labels)}
+    kept = [row for row in rows if head.problem == "multi" or row[1] in place]
+    targets = np.zeros((len(kept), len(place)))
+    for number, (_, target) in enumerate(kept):
+        for label in target if isinstance(target, tuple) else (target,):
+            if label in place:
+                targets[number, place[label]] = 1
+    return [text for text, _ in kept], targets
+
+
+def _counted(train: Sequence[str], dev: Sequence[str], test: Sequence[str]) -> tuple[Any, Any, Any]:
+    """Texts -> sparse rows of TF-IDF weights, those of words and of their pieces each of length 1."""
+    from scipy.sparse import hstack
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    both = {"sublinear_tf": True, "dtype": np.float32}
+    words = TfidfVectorizer(ngram_range=(1, 2), max_features=WORDS, token_pattern=r"(?u)\w+|[^\w\s]", **both)
+    pieces = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), max_features=PIECES, **both)
+    fitted = [kind.fit(train) for kind in (words, pieces)]
+    x, x_dev, x_test = (
+        hstack([kind.transform(texts) for kind in fitted], format="csr") if texts else None  # no dev rows
+        for texts in (train, dev, test)
+    )
+    return x, x_dev, x_test

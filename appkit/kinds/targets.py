@@ -1,0 +1,131 @@
+"""What the labels of the training rows are: their kind, their names, how uneven they are."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from appkit.data import Record
+from appkit.errors import DataError
+from appkit.task import Labels, Task, TokenLabels
+
+__all__ = ["Targets", "discover"]
+
+Problem = Literal["single", "multi", "regression"]
+UNEVEN = 10
+"""rows of the commonest label for each of the rarest, from which a note says so"""
+
+
+class Targets(NamedTuple):
+    """problem; labels in the order of the head's outputs; rows (words of a token task) of each; what to tell the user.
+
+    shift, scale: of a regression, mean and standard deviation of the targets.
+    """
+
+    problem: Problem
+    labels: tuple[str, ...]
+    counts: tuple[int, ...]
+    notes: tuple[str, ...]
+    shift: float = 0.0
+    scale: float = 1.0
+
+
+def discover(task: Task, options: Any, records: Sequence[Record]) -> Targets:
+    """Look at all targets of the training rows.
+
+    Raises DataError, with the places, for targets of different kinds and for targets that are all the same.
+    """
+    targets = [task.target(record.value, options) for record in records]
+    if task.kind == "token":
+        return _tags(targets, task)
+    return _of(task, records, targets)
+
+
+def _of(task: Task, records: Sequence[Record], targets: Sequence[Any]) -> Targets:
+    values = [target.values for target in targets if isinstance(target, Labels)]
+    if len(values) != len(targets):
+        raise TypeError(f"task {task.name!r} is of kind 'sequence', its targets must be Labels")
+    kinds: dict[str, int] = {}
+    for place, value in enumerate(values):
+        kinds.setdefault(_kind(value), place)
+    if kinds.keys() == {"a text", "a number"} and all(_number(value) is not None for value in values):
+        kinds = {"a number": kinds["a number"]}  # 1, 2 and 2.5 in one file
+    if len(kinds) > 1:
+        shown = " and ".join(
+            f"{kind} ({values[at]!r}, {records[at].place})" for kind, at in list(kinds.items())[:2]
+        )
+        raise DataError(
+            f"the column {task.output!r} holds {shown}: all rows must have one label, or a list of labels, or a number"
+        )
+    (kind,) = kinds
+    if kind == "a number":
+        return _numbers(task, [float(_number(value) or 0.0) for value in values])
+    several = kind == "a list"
+    counted = Counter(label for value in values for label in ((value,) if isinstance(value, str) else value))  # type: ignore[union-attr]
+    labels = tuple(sorted(counted))
+    if len(labels) < (1 if several else 2):
+        got = f"only {labels[0]!r}" if labels else "none"
+        raise DataError(
+            f"{len(values)} training rows have {got} in {task.output!r}: there is nothing to learn; "
+            "bring rows of at least two labels, or name the right column: data.columns.label=<column>"
+        )
+    counts = tuple(counted[label] for label in labels)
+    return Targets("multi" if several else "single", labels, counts, tuple(_told(labels, counts, "rows")))
+
+
+def _kind(value: str | tuple[str, ...] | float) -> str:
+    return "a text" if isinstance(value, str) else "a list" if isinstance(value, tuple) else "a number"
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _numbers(task: Task, values: Sequence[float]) -> Targets:
+    shift, scale = float(np.mean(values)), float(np.std(values))
+    if scale == 0:
+        raise DataError(
+            f"all {len(values)} training rows have {task.output}={shift:g}: there is nothing to learn; bring others"
+        )
+    note = f"a number is learned: {min(values):g} to {max(values):g}, mean {shift:.4g}, standard deviation {scale:.4g}"
+    return Targets("regression", (), (), (note,), shift, scale)
+
+
+def _tags(targets: Sequence[Any], task: Task) -> Targets:
+    if not all(isinstance(target, TokenLabels) for target in targets):
+        raise TypeError(f"task {task.name!r} is of kind 'token', its targets must be TokenLabels")
+    counted = Counter(tag for target in targets for tag in target.values)
+    types = sorted({tag[2:] for tag in counted if tag != "O"})
+    if not types:
+        raise DataError(
+            f"{len(targets)} training rows have no {task.output}: there is nothing to learn; bring rows that have some"
+        )
+    # both tags of a type, whether the training rows have them or not: an answer may need either
+    labels = ("O", *(f"{side}-{name}" for name in types for side in "BI"))
+    begun = tuple(counted[f"B-{name}"] for name in types)
+    notes = tuple(_told(tuple(types), begun, "entities"))
+    return Targets("single", labels, tuple(counted[label] for label in labels), notes)
+
+
+def _told(labels: Sequence[str], counts: Sequence[int], unit: str) -> list[str]:
+    ordered = sorted(zip(counts, labels, strict=True), reverse=True)
+    shown = ", ".join(f"{label} {count}" for count, label in ordered[:12])
+    more = f", and {len(labels) - 12} more" if len(labels) > 12 else ""
+    notes = [f"{len(labels)} labels ({unit} of each): {shown}{more}"]
+    (most, common), (least, rare) = ordered[0], ordered[-1]
+    if least and most >= UNEVEN * least:
+        notes.append(
+            f"uneven labels: {common!r} has {most / least:.0f} times the {unit} of {rare!r}; if rare labels matter as "
+            "much, head.class_weights=balanced"
+        )
+    if (few := sum(count < 8 for count in counts)) and unit == "rows":
+        notes.append(f"{few} of {len(labels)} labels have fewer than 8 training rows: more of them help most")
+    return notes

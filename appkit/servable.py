@@ -1,0 +1,33 @@
+"""Which engine role answers a label head, and what engines cannot take, known when the configuration is read."""
+
+from __future__ import annotations
+
+from appkit.adapters import Servable
+from appkit.heads.spec import HeadSpec
+from appkit.serving.engine import Role
+
+__all__ = ["MOST_LABELS", "label_servable", "role_of"]
+
+MOST_LABELS = 1000
+"""rows of a sequence head in the classifying engine: it reserves as many for each adapter in a batch"""
+
+
+def role_of(head: HeadSpec | None) -> Role:
+    """None: an answer in words. vLLM's classifiers pool the last causal state only; the rest is pooled by us."""
+    if head is None:
+        return "generate"
+    if head.attention == "unmasked":
+        return "embed-unmasked"
+    if head.kind == "sequence" and head.pooling == "last" and head.outputs <= MOST_LABELS:
+        return "classify"
+    return "embed"
+
+
+def label_servable(head: HeadSpec, method: Servable) -> Servable:
+    """The method's own, with a word on the head where it costs something."""
+    if method.reason or role_of(head) != "embed" or head.kind == "token" or head.pooling != "last":
+        return method
+    reason = (
+        f"{head.outputs} labels are above {MOST_LABELS}: the head is applied in the gateway, to hidden states"
+    )
+    return Servable(method.engines, method.rank, reason)

@@ -1,0 +1,36 @@
+"""Text -> label: one of several, any number of them, or a number."""
+
+from __future__ import annotations
+
+from appkit.task import Task
+from appkit_tasks.classification.appendix import appendix
+from appkit_tasks.classification.config import ClassificationConfig
+from appkit_tasks.classification.load import ClassificationRow, load
+from appkit_tasks.classification.metrics import METRICS, PRIMARY, metrics_for
+from appkit_tasks.classification.prompt import prompt, read, target
+
+__all__ = ["TASK"]
+
+TASK = Task(
+    name="classification",
+    summary="text -> label",
+    kind="sequence",
+    config=ClassificationConfig,
+    row=ClassificationRow,
+    load=load,
+    prompt=prompt,
+    target=target,
+    read=read,
+    metrics_for=metrics_for,
+    appendix=appendix,
+    needed=("text",),  # the schema asks for a label; an empty list is one: none of the labels
+    metrics=METRICS["single"],
+    primary=PRIMARY["single"],
+    input="text",
+    output="label",
+    examples=(
+        "The parcel was due on Monday, it's Thursday now, and tracking still says that it left the warehouse.",
+        "You took 19.90 twice this month, and I have only the one subscription.",
+        "Where in the app do I change the language of the menus?",
+    ),
+)

@@ -1,0 +1,81 @@
+"""The schema of a row, and the data set that comes with the pack."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from appkit.task import Row, Shipped
+from appkit_tasks.classification.config import ClassificationConfig
+
+__all__ = ["LONGEST", "ClassificationRow", "Label", "class_name", "load"]
+
+Label = str | float | tuple[str, ...]
+
+LONGEST = 200
+"""characters of a label"""
+
+LONGEST_CELL = 2000
+"""characters of a text in `label`: with `task.separator` it holds several labels"""
+
+
+class ClassificationRow(Row):
+    """A text, or a pair of them, and what it is: a label, a list of labels, or a number."""
+
+    text: str = Field(min_length=1, description="what is classified")
+    pair: str | None = Field(
+        None, description="the second text of a pair, such as the hypothesis of a premise"
+    )
+    label: str | float | tuple[str, ...] = Field(
+        description="a label, a list of labels (or none), or a number"
+    )
+
+    @field_validator("pair")
+    @classmethod
+    def _one_text(cls, pair: str | None) -> str | None:
+        return pair or None  # as a CSV file has it, where an empty cell is none
+
+    @field_validator("label", mode="before")
+    @classmethod
+    def _canonical(cls, label: Any) -> Label:
+        if isinstance(label, list | tuple):
+            return tuple(sorted({_name(one) for one in label}))
+        return (
+            _number(label) if isinstance(label, float | int) and not isinstance(label, bool) else _name(label)
+        )
+
+
+def _number(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    if abs(value) > 2**53:
+        raise ValueError("is beyond 2**53, where whole numbers run together; write it as text")
+    return float(value)
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float | int):
+        return class_name(_number(value))
+    if not isinstance(value, str):
+        raise ValueError("must be text, a number or a list of texts")
+    text = unicodedata.normalize("NFC", value.strip())  # é is one label, however it was typed
+    if not text:
+        raise ValueError("holds an empty label")
+    if len(text) > LONGEST_CELL:
+        raise ValueError(f"has {len(text)} characters, the limit is {LONGEST_CELL}; is it the right column?")
+    return text
+
+
+def class_name(number: float) -> str:
+    """The label that a number stands for: 3 and 3.0 are "3"."""
+    return str(int(number)) if number.is_integer() else repr(number)
+
+
+def load(options: ClassificationConfig) -> Shipped:
+    """Written for appkit, CC0: support tickets of a web shop and the queue that each goes to."""
+    return Shipped("appkit_data", {"train": "tickets/train.jsonl", "test": "tickets/test.jsonl"})

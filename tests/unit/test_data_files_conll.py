@@ -1,0 +1,103 @@
+"""CoNLL files: a sentence is a row, a broken line a fault with its own number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from appkit.data_files import Table, read_table
+from appkit.errors import DataError
+
+SUFFIXES = ["conll", "bio", "iob", "iob2"]
+
+
+def table(folder: Path, content: str | bytes, suffix: str = "conll") -> Table:
+    path = folder / f"rows.{suffix}"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_table(str(path), {"tokens", "tags"})
+
+
+def rows(found: Table) -> list[tuple[int, list[str], list[str]]]:
+    return [(line, cells["tokens"], cells["tags"]) for line, cells in found.rows]
+
+
+def faults(found: Table) -> list[tuple[int, str]]:
+    return [(fault.line, fault.reason) for fault in found.faults]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_sentences_are_rows_with_the_line_of_their_first_token(tmp_path: Path, suffix: str) -> None:
+    found = table(tmp_path, "Ada B-PER\nsleeps O\n\n\nParis B-LOC\n", suffix)
+    assert found.columns == ["tokens", "tags"]
+    assert rows(found) == [(1, ["Ada", "sleeps"], ["B-PER", "O"]), (5, ["Paris"], ["B-LOC"])]
+    assert not found.faults
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("gap", [" ", "\t", "   "])
+def test_token_first_tag_last_whatever_stands_between(tmp_path: Path, gap: str, end: str) -> None:
+    lines = [gap.join(cells) for cells in (["EU", "NNP", "B-NP", "B-ORG"], ["rejects", "VBZ", "B-VP", "O"])]
+    assert rows(table(tmp_path, end.join(lines))) == [(1, ["EU", "rejects"], ["B-ORG", "O"])]
+
+
+def test_tabs_let_a_token_hold_spaces(tmp_path: Path) -> None:
+    assert rows(table(tmp_path, "New York\tB-LOC\n")) == [(1, ["New York"], ["B-LOC"])]
+
+
+def test_documents_and_comments_are_no_tokens(tmp_path: Path) -> None:
+    content = (
+        "-DOCSTART- -X- -X- O\n\n# sent_id = 7\n# text = Ada sleeps\nAda B-PER\n-DOCSTART- O\nParis B-LOC\n"
+    )
+    assert rows(table(tmp_path, content)) == [(5, ["Ada"], ["B-PER"]), (7, ["Paris"], ["B-LOC"])]
+
+
+@pytest.mark.parametrize("line", ["# O", "#\tO", "# B-product", "#Paris O", "#1 O"])
+def test_a_hash_with_a_tag_is_a_token(tmp_path: Path, line: str) -> None:
+    (found,) = rows(table(tmp_path, f"a O\n{line}\nb O\n"))
+    assert found[1] == ["a", line.split()[0], "b"]
+
+
+def test_a_broken_line_costs_its_sentence_and_has_its_own_number(tmp_path: Path) -> None:
+    found = table(tmp_path, "a O\nb\nc O\n\nd O\n\ne\t\n\tO\nf NNP O\ng O\n")
+    assert rows(found) == [(5, ["d"], ["O"])]
+    assert faults(found) == [
+        (2, "has no tag in its last column"),
+        (7, "has no tag in its last column"),
+        (8, "has no token in its first column"),
+        (9, "has 3 columns, the lines before it have 2"),
+    ]
+    assert str(found.faults[0]).endswith("rows.conll:2: row has no tag in its last column; got 'b'")
+
+
+def test_a_first_line_without_tag_does_not_set_the_width(tmp_path: Path) -> None:
+    found = table(tmp_path, "Ada\n\nParis B-LOC\n")
+    assert (rows(found), faults(found)) == (
+        [(3, ["Paris"], ["B-LOC"])],
+        [(1, "has no tag in its last column")],
+    )
+
+
+def test_bytes_that_are_not_utf8_cost_their_sentence(tmp_path: Path) -> None:
+    found = table(tmp_path, b"caf\xe9 O\n\nok O\n\nnul\0 O\n")
+    assert [line for line, *_ in rows(found)] == [3]
+    assert [line for line, _ in faults(found)] == [1, 5]
+    assert "0xe9 is not UTF-8" in found.faults[0].reason
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_token(tmp_path: Path) -> None:
+    assert rows(table(tmp_path, "\ufeffAda B-PER\n")) == [(1, ["Ada"], ["B-PER"])]
+
+
+@pytest.mark.parametrize("token", ["😂", "👩🏽\u200d🚀", "\u200b", "\xa0", "שלום", "\u2028", "#", '"'])
+def test_tokens_stay_as_they_are(tmp_path: Path, token: str) -> None:
+    assert rows(table(tmp_path, f"{token} O\n")) == [(1, [token], ["O"])]
+
+
+def test_lines_without_a_token_make_no_row(tmp_path: Path) -> None:
+    assert not table(tmp_path, "\n\n# nothing\n \t \n").rows
+
+
+def test_an_unknown_suffix_names_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"suffix '\.txt'; known: .*\.conll, \.bio, \.iob, \.iob2"):
+        table(tmp_path, "Ada B-PER\n", "txt")
