@@ -111,8 +111,9 @@ def embed(texts: Sequence[str], *, show: bool = True) -> np.ndarray:
     """
     try:
         import torch
+        from safetensors.torch import load_file
         from tokenizers import Tokenizer
-        from transformers import BertModel
+        from transformers import BertConfig, BertModel
     except ImportError as error:
         raise AppkitError(
             f"the embeddings baseline needs the package {error.name}; pip install 'appkit[train]'"
@@ -122,9 +123,10 @@ def embed(texts: Sequence[str], *, show: bool = True) -> np.ndarray:
     tokenizer.enable_truncation(LONGEST)
     tokenizer.no_padding()  # the file pads every text to 128 tokens
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = BertModel.from_pretrained(
-        path, local_files_only=True, use_safetensors=True, add_pooling_layer=False, dtype=torch.float32
-    )
+    # not from_pretrained, which reports on the terminal that the pooler's weights have no use here
+    model = BertModel(BertConfig.from_json_file(path / "config.json"), add_pooling_layer=False)
+    weights = load_file(path / "model.safetensors")
+    model.load_state_dict({name: weights[name] for name in model.state_dict()})
     model = model.to(place).eval()
     ids = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
     vectors = np.zeros((len(texts), WIDTH), np.float32)

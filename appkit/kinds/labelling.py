@@ -242,7 +242,7 @@ class Labelling:
         if self.spec.problem == "multi":
             assert isinstance(value, tuple)
             return tuple(float(label in value) for label in self.spec.labels)
-        return self.spec.labels.index(value)  # type: ignore[arg-type]
+        return self.spec.labels.index(value)
 
     def audit(self, examples: Sequence[Labelled], records: Sequence[Record]) -> None:
         for example, record in zip(examples, records, strict=True):

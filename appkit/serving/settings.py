@@ -44,8 +44,8 @@ class Settings(BaseModel):
     )
     classify: Literal["engine", "folded"] = Field(
         "engine",
-        description="where causal sequence heads are answered: by an engine of their own, or folded into the generating "
-        "one, which needs a rank as large as their number of labels",
+        description="where causal sequence heads are answered: by an engine of their own, or in the "
+        "generating one, which needs a rank as large as their number of labels",
     )
     max_slots: int = Field(8, ge=1, le=256, description="adapters in one batch of an engine")
     max_bundles: int = Field(64, ge=1, le=10_000, description="bundles of an engine, kept in memory")

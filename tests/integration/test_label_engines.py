@@ -60,7 +60,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     from appkit.models import load_tokenizer, locate
 
     base = locate(build_run_config({"task": "nl2fol", "model": "smollm2-135m"}).model)
-    # English: of random tokens PEFT's own fp32 states are up to 6e-3 from its fp64 ones, of these 5e-5
+    # English: of random tokens PEFT's own fp32 states are up to 6e-3 from its fp64 ones, of these 5e-5 (causal)
     written = load_tokenizer(base)((Path(__file__).parents[2] / "LICENSE").read_text())["input_ids"]
     texts = [written[100 * at :][:length] for at, length in enumerate(LENGTHS)]
     folder = tmp_path_factory.mktemp("adapters")
@@ -151,7 +151,9 @@ async def off_in_logits(engine: Engine, world: World) -> float:
 
 
 async def off_in_states(engine: Engine, world: World, attention: str) -> float:
-    jobs = [(name, at) for at in range(len(world.texts)) for name in ("words", NULL)]
+    # unmasked, PEFT's own fp32 states of short texts are up to 1e-2 from its fp64 ones, of these 6e-5
+    sound = [at for at, length in enumerate(LENGTHS) if attention == "causal" or length > 30]
+    jobs = [(name, at) for at in sound for name in ("words", NULL)]
     found = await asyncio.gather(*(engine.states(name, world.texts[at]) for name, at in jobs))
     assert all(
         one.shape == (LENGTHS[at], 576) and one.dtype == np.float32
