@@ -35,6 +35,7 @@ from appkit.task import Task
 
 if TYPE_CHECKING:
     from appkit.adapters import Method, Servable
+    from appkit.heads import Head
     from appkit.models import Base
 
 __all__ = ["Prepared", "TrainResult", "prepare", "train"]
@@ -429,34 +430,43 @@ def _base_facts(config: RunConfig, base: Base) -> dict[str, Any]:
 
 
 def _fit(model: Any, prepared: Prepared, run_dir: Path, say: Say) -> Any:
-    from appkit.loop import fit
-
-    config, task = prepared.config, prepared.task
-
-    kind = prepared.kind
+    task, kind = prepared.task, prepared.kind
 
     def measure(current: Any) -> dict[str, float]:
         rows = [record.value for record in prepared.dev]
         scores = score(task, prepared.dev, kind.answer(current, rows, show=False), 100)
         return {name: one.interval.value for name, one in scores.items()}
 
-    primary = task.metric(task.primary)
-    outcome = fit(
-        model,
-        config,
-        prepared.method,
-        kind.head,
-        prepared.examples,
-        prepared.plan,
-        measure,
-        primary,
-        run_dir,
-        say,
+    return _fitted(
+        model, prepared, kind.head, prepared.examples, prepared.plan, measure, run_dir, say, run_dir
     )
+
+
+def _fitted(
+    model: Any,
+    prepared: Prepared,
+    head: Head,
+    examples: Sequence[Any],
+    plan: Sequence[Any],
+    measure: Callable[[Any], dict[str, float]],
+    folder: Path,
+    say: Say,
+    run_dir: Path,
+) -> Any:
+    """Train in `folder`; Interrupted after ctrl-C, once all is saved."""
+    from appkit.loop import fit
+
+    config, task = prepared.config, prepared.task
+    if folder != run_dir:  # nothing is measured on the way
+        config = config.model_copy(
+            update={"train": config.train.model_copy(update={"eval_steps": None, "select": "last"})}
+        )
+    primary = task.metric(task.primary)
+    outcome = fit(model, config, prepared.method, head, examples, plan, measure, primary, folder, say)
     if outcome.interrupted:
         runs.state(run_dir, phase="interrupted")
         raise Interrupted(
-            f"stopped after step {outcome.steps} of {len(prepared.plan)}, all saved; go on with: "
+            f"stopped after step {outcome.steps} of {len(plan)}, all saved; go on with: "
             f"appkit train --resume {run_dir}"
         )
     return outcome
@@ -469,7 +479,8 @@ def _rival_names(prepared: Prepared) -> tuple[str, ...]:
         return ()
     if not isinstance(prepared.kind, Labelling):
         return ("base",)
-    return against.names(prepared.kind, options.baselines)
+    generative = ("generative",) if options.baselines == "all" else ()
+    return (*against.names(prepared.kind, options.baselines), *generative)
 
 
 def _rivals(run_dir: Path, base: Base, prepared: Prepared, say: Say) -> list[Evaluation]:
@@ -484,17 +495,61 @@ def _rivals(run_dir: Path, base: Base, prepared: Prepared, say: Say) -> list[Eva
                 _measured(run_dir, name, replace(kind, shots=tuple(shots)), base.model, prepared, say)
             )
         elif isinstance(kind, Labelling):
-            found.append(_baseline(run_dir, name, kind, prepared, say))
+            fresh = _generative if name == "generative" else _baseline
+            done = (
+                _kept(run_dir, name, prepared)
+                if _predictions(run_dir, name).exists()
+                else fresh(run_dir, name, base, kind, prepared, say)
+            )
+            found.append(done)
     return found
 
 
-def _baseline(run_dir: Path, name: str, kind: Labelling, prepared: Prepared, say: Say) -> Evaluation:
-    if _predictions(run_dir, name).exists():
-        return _kept(run_dir, name, prepared)
+def _baseline(
+    run_dir: Path, name: str, base: Base, kind: Labelling, prepared: Prepared, say: Say
+) -> Evaluation:
     # the rows that the adapter learns from, no more
     rows = list({id(record): record for record in prepared.records}.values())
     resamples = prepared.config.eval.resamples
     done = against.measured(name, kind, rows, prepared.splits.dev, prepared.test, resamples)
+    done.write(_predictions(run_dir, name), prepared.task)
+    _tell(done, prepared, say)
+    return done
+
+
+def _generative(
+    run_dir: Path, name: str, base: Base, kind: Labelling, prepared: Prepared, say: Say
+) -> Evaluation:
+    """The same base, method and rows, trained to write the label; then the base is as it was."""
+    import torch
+
+    from appkit.evaluation import scored
+    from appkit.kinds.as_text import as_text, read_back
+
+    config, task = prepared.config, as_text(kind)
+    writing = Generating(task, config.task, kind.chat, task.decoding, 0, config.eval.batch_rows)
+    rows = list({id(record): record for record in prepared.records}.values())
+    examples, _, _ = writing.encode(rows, config.data.max_length, "drop")
+    if not examples:
+        raise DataError("no row is short enough for the generative baseline; raise data.max_length")
+    writing = replace(writing, cap=token_cap(task.decoding, max(example.targets for example in examples)))
+    train = config.train
+    lengths = [len(example.tokens) for example in examples]
+    plan = batch_plan(lengths, train.batch_rows, train.batch_tokens, train.epochs, config.seed)
+    torch.manual_seed(config.seed)
+    model = prepared.method.build(base.model, config.method)
+    folder = run_dir / name
+    folder.mkdir(exist_ok=True)
+    say(f"{name}: the same base is trained to write the label")
+    outcome = _fitted(model, prepared, writing.head, examples, plan, lambda _: {}, folder, say, run_dir)
+    answers = writing.answer(model, [record.value for record in prepared.test], title=f"evaluating {name}")
+    model.unload()
+    for parameter in base.model.parameters():
+        parameter.requires_grad_(False)
+    predictions = [
+        read_back(kind, record.value, one) for record, one in zip(prepared.test, answers, strict=True)
+    ]
+    done = scored(name, prepared.task, prepared.test, predictions, outcome.seconds, config.eval.resamples)
     done.write(_predictions(run_dir, name), prepared.task)
     _tell(done, prepared, say)
     return done

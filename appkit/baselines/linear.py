@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["GRID", "choose", "fit_predict"]
+__all__ = ["GRID", "Loss", "fit_predict"]
 
 GRID = (1.0, 10.0, 100.0, 1000.0)
 """inverse strengths of the L2 penalty that are tried, strongest first"""
@@ -16,7 +16,11 @@ GRID = (1.0, 10.0, 100.0, 1000.0)
 PASSES = 30
 """most passes of a fit over the rows: more of them move the scores by less than chance does"""
 
+LEAST = 1e-12
+"""of a probability whose logarithm is taken"""
+
 Predict = Callable[[Any], np.ndarray]
+Loss = Callable[[np.ndarray, np.ndarray], float]
 
 
 def fit_predict(
@@ -27,43 +31,47 @@ def fit_predict(
     x_test: Any,
     problem: str,
     grid: Sequence[float] = GRID,
+    loss: Loss | None = None,
 ) -> np.ndarray:
     """x (rows, F) dense or sparse, y (rows, C) 0 or 1 (a regression: (rows, 1) numbers) -> (N, C) for x_test (N, F).
 
     single: multinomial logistic regression; multi: one of its own for each label; regression: ridge regression.
-    Without dev rows the middle of the grid is taken.
+    Of the grid's strengths the one with the least loss on the dev rows is taken (the strongest penalty of equals);
+    without dev rows the middle one. loss: of predictions (rows, C) and y; none: the one that was fitted.
     """
-    fits: dict[str, Callable[[float], Predict]] = {
-        "single": lambda c: _multinomial(x, y, c),
-        "multi": lambda c: _each(x, y, c),
-        "regression": lambda c: _ridge(x, y, c),
+    fits: dict[str, Callable[[Any, np.ndarray, float], Predict]] = {
+        "single": _multinomial,
+        "multi": _each,
+        "regression": _ridge,
     }
-    return choose(fits[problem], x_dev, y_dev, problem, grid)(x_test)
-
-
-def choose(
-    fit: Callable[[float], Predict], x_dev: Any, y_dev: np.ndarray, problem: str, grid: Sequence[float]
-) -> Predict:
-    """The fit with the least loss on the dev rows; of equal ones the most strongly regularized."""
+    losses = {"single": cross_entropy, "multi": binary_cross_entropy, "regression": squared_error}
+    loss = loss or losses[problem]
     if not len(y_dev):
-        return fit(grid[len(grid) // 2])
+        grid = grid[len(grid) // 2 :][:1]
     best, least = None, np.inf
     for c in grid:
-        predict = fit(c)
-        loss = _loss(predict(x_dev), y_dev, problem)
-        if best is None or loss < least:
-            best, least = predict, loss
+        predict = fits[problem](x, y, c)
+        got = loss(predict(x_dev), y_dev) if len(y_dev) else 0.0
+        if best is None or got < least:
+            best, least = predict, got
     assert best is not None
-    return best
+    return best(x_test)
 
 
-def _loss(predicted: np.ndarray, y: np.ndarray, problem: str) -> float:
-    """predicted, y (rows, C) -> mean cross-entropy in nats, of a regression the mean squared error."""
-    if problem == "regression":
-        return float(((predicted - y) ** 2).mean())
-    p = np.clip(predicted, 1e-12, 1 - 1e-12)
-    each = np.log(p) * y + (np.log1p(-p) * (1 - y) if problem == "multi" else 0.0)
-    return float(-each.sum(1).mean())
+def cross_entropy(p: np.ndarray, y: np.ndarray) -> float:
+    """p, y (rows, C), one 1 a row -> mean in nats."""
+    return float(-(np.log(np.clip(p, LEAST, 1)) * y).sum(1).mean())
+
+
+def binary_cross_entropy(p: np.ndarray, y: np.ndarray) -> float:
+    """p, y (rows, C) -> mean over the rows of the labels' sum, in nats."""
+    p = np.clip(p, LEAST, 1 - LEAST)
+    return float(-(np.log(p) * y + np.log1p(-p) * (1 - y)).sum(1).mean())
+
+
+def squared_error(predicted: np.ndarray, y: np.ndarray) -> float:
+    """predicted, y (rows, 1) -> mean."""
+    return float(((predicted - y) ** 2).mean())
 
 
 def _multinomial(x: Any, y: np.ndarray, c: float) -> Predict:

@@ -56,12 +56,14 @@ def predict_sequence(
         return np.zeros((0, head.outputs))
     if name == "majority":
         return np.repeat(train_targets.mean(0, keepdims=True), len(texts), 0)
+    grid: Sequence[float] = linear.GRID
     if name == "tfidf":
         x, x_dev, x_test = _counted(train_texts, dev_texts, texts)
     else:
         vectors = minilm.embed([*train_texts, *dev_texts, *texts], show=show)
         x, x_dev, x_test = np.split(vectors, np.cumsum([len(train_texts), len(dev_texts)]))
-    return linear.fit_predict(x, train_targets, x_dev, dev_targets, x_test, head.problem)
+        grid = grid[:3]  # 384 dense features never wanted so weak a penalty
+    return linear.fit_predict(x, train_targets, x_dev, dev_targets, x_test, head.problem, grid)
 
 
 def _known(rows: Rows, head: HeadSpec) -> tuple[list[str], np.ndarray]:

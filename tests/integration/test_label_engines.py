@@ -28,7 +28,7 @@ needs_vllm = pytest.mark.skipif(
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 LABELS = {"two": 2, "ten": 10, "many": 77}
 RANKS = {"two": 8, "ten": 16, "many": 8, "words": 16, "plain": 8}
-LENGTHS = (1, 2, 17, 64, 65, 160, 161, 300)
+LENGTHS = (1, 2, 17, 40, 64, 65, 161)
 LOGITS, STATES = 1e-4, 2e-4
 
 Tokens = list[int]

@@ -306,17 +306,16 @@ def test_batches_hold_texts_of_like_length(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.slow
 def test_the_real_model() -> None:
     texts = [
-        "The cat sits on the mat.",
-        "A feline is resting on a rug.",
-        "Interest rates rose again.",
+        "The weather is lovely today.",
+        "It's so sunny outside!",
+        "He drove to the stadium.",
         "word " * 400,
     ]
     vectors = minilm.embed([*texts, ""], show=False)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
-    near = vectors @ vectors.T
-    # as sentence-transformers' own pages have it for pairs like these: well above 0.5 and near 0
-    assert near[0, 1] > 0.5
-    assert abs(near[0, 2]) < 0.2
+    # what sentence-transformers' own documentation prints for this model
+    published = [[1.0000, 0.6660, 0.1046], [0.6660, 1.0000, 0.1411], [0.1046, 0.1411, 1.0000]]
+    np.testing.assert_allclose(vectors[:3] @ vectors[:3].T, published, atol=1e-4)
     alone = np.concatenate([minilm.embed([text], show=False) for text in texts])
     np.testing.assert_allclose(alone, vectors[:4], atol=1e-5)  # neither order nor padding matters
     found = predict_sequence(
