@@ -6,6 +6,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,25 +186,50 @@ def test_plain_peft_loads_it_untouched(
 
 
 def test_entities_have_offsets_of_characters(runs: Callable[[str], appkit.TrainResult]) -> None:
-    specialist = appkit.load(runs("ner unmasked").bundle)
-    text = "🎉🎉 9 red cat"
-    (answer,) = specialist.predict([text])
-    for entity in answer.parsed.value:
-        assert text[entity["start"] : entity["end"]] == entity["text"]
-        assert 0 < entity["confidence"] <= 1
-    assert ("red", "colour") in [(entity["text"], entity["type"]) for entity in answer.parsed.value]
+    """Of the user's text: an emoji before them is one character, whatever its bytes and tokens are."""
+    for record, answer in zip(runs("ner").adapter.records, runs("ner").adapter.predictions, strict=True):
+        text = record.value.text
+        assert text.startswith("🎉")
+        for entity in answer.parsed.value:
+            assert text[entity["start"] : entity["end"]] == entity["text"]
+            assert 0 < entity["confidence"] <= 1
+    found = {entity["text"] for one in runs("ner").adapter.predictions for entity in one.parsed.value}
+    assert found == set(COLOURS)
 
 
-def test_long_documents_are_read_in_windows(project: Any, tmp_path: Path) -> None:
-    """A hundred times as long as a window: nearly every colour is found, at its place."""
-    result = trained("ner", project, tmp_path, data={"max_length": 40}, head={"overlap": 10})
-    text = "\n".join(f"{number % 70} {COLOURS[number % 3]} cat" for number in range(300))
-    specialist = appkit.load(result.bundle)
-    assert len(specialist.kind.windows(specialist.task.input_row(text)).windows) > 80
-    (answer,) = specialist.predict([text])
-    found = [entity for entity in answer.parsed.value if text[entity["start"] : entity["end"]] in COLOURS]
-    assert len(found) > 240
+def test_a_long_document_is_stitched_from_windows(
+    runs: Callable[[str], appkit.TrainResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head that knows colours by their letters finds each of 3,000 once, wherever windows begin and end."""
+    specialist = appkit.load(runs("ner").bundle)
+    kind = specialist.kind
+    spec = kind.spec.model_copy(update={"max_length": 60, "overlap": 13})
+    monkeypatch.setattr(
+        type(kind), "_logits", lambda self, model, windows, *_: [by_letters(one) for one in windows]
+    )
+
+    def by_letters(window: Any) -> np.ndarray:
+        logits = np.zeros((len(window.places), spec.outputs))
+        for row, place in enumerate(window.places):
+            word = kind.chat.tokenizer.decode(list(window.tokens[place : place + 7])).split()[0]
+            logits[row, spec.labels.index("B-colour" if word in COLOURS else "O")] = 9
+        return logits
+
+    text = "\n".join(f"{number} {COLOURS[number % 3]} cat 🎉" for number in range(3000))
+    reading = replace(kind, spec=spec)
+    row = specialist.task.input_row(text)
+    assert len(reading.windows(row).windows) > 600
+    (answer,) = reading.answer(specialist.model, [row])
+    assert [entity["text"] for entity in answer.parsed.value] == [
+        COLOURS[number % 3] for number in range(3000)
+    ]
+    assert all(text[one["start"] : one["end"]] == one["text"] for one in answer.parsed.value)
     assert not answer.truncated
+
+
+def test_a_document_of_100k_tokens_is_answered(runs: Callable[[str], appkit.TrainResult]) -> None:
+    (answer,) = appkit.load(runs("ner").bundle).predict(["the red cat " * 8_500])
+    assert answer.tokens > 100_000
 
 
 def test_long_texts_are_cut_and_say_so(runs: Callable[[str], appkit.TrainResult]) -> None:

@@ -1,0 +1,196 @@
+"""Three classifiers with 2, 10 and 77 labels and one NER bundle, trained on the real base, in real vLLM at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import running
+
+import appkit
+from appkit.client import Client
+from appkit.serving.vllm import installed_version
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        installed_version() is None and not os.environ.get("CI"), reason="vLLM is not here; make serve-setup"
+    ),
+]
+
+LIMIT = 1e-4  # of a probability, as of a logit in certificates
+
+
+def shipped(name: str) -> list[dict[str, Any]]:
+    text = files("appkit_data").joinpath(name).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def binary() -> list[dict[str, Any]]:
+    good, bad = ("lovely", "bright", "sweet", "kind"), ("awful", "gloomy", "bitter", "cruel")
+    return [
+        {"text": f"A {word} {thing}.", "label": "good" if word in good else "bad"}
+        for thing in ("day", "song", "letter", "garden", "answer", "voice", "face", "house")
+        for word in (*good, *bad)
+    ]
+
+
+def ten() -> list[dict[str, Any]]:
+    rows = shipped("tickets/train.jsonl")
+    labels = sorted({row["label"] for row in rows})[:10]
+    return [row for label in labels for row in [row for row in rows if row["label"] == label][:8]]
+
+
+def many() -> list[dict[str, Any]]:
+    return [
+        {"text": f"{word} room {number}, please", "label": f"room {number}"}
+        for number in range(77)
+        for word in ("Open", "Close", "Clean")
+    ]
+
+
+def names() -> list[dict[str, Any]]:
+    return shipped("entities/train.jsonl")[:80]
+
+
+BUNDLES = {
+    "binary": ("classification", binary, {}),
+    "ten": ("classification", ten, {}),
+    "many": ("classification", many, {}),
+    "names": ("ner", names, {"attention": "unmasked"}),
+}
+
+
+@dataclass
+class Shelf:
+    folder: Path
+    texts: dict[str, list[str]]
+    predictions: dict[str, list[Any]]
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-c", "from appkit.cli import main; main()", *words]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    """Trained for some steps each, and what they answer in training's own engine."""
+    folder = tmp_path_factory.mktemp("shelf")
+    texts, predictions = {}, {}
+    for name, (task, rows, head) in BUNDLES.items():
+        made = rows()
+        file = folder / f"{name}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")
+        result = appkit.train(
+            task=task,
+            name=name,
+            head=head,
+            model={"name": "smollm2-135m", "dtype": "float32"},
+            method={"rank": 8},
+            data={"train": str(file), "dev_share": 0.1, "test_share": 0.1},
+            train={
+                "name": "quick",
+                "max_rows": 64 if name != "many" else None,
+                "trackers": [],
+                "batch_rows": 16,
+            },
+            eval={"quant_rows": 0, "baseline": False, "resamples": 100},
+            run_dir=str(folder / f"run-{name}"),
+        )
+        result.bundle.rename(folder / name)
+        texts[name] = [row["text"] for row in made[:16]]
+        predictions[name] = appkit.load(folder / name).predict(texts[name])
+    return Shelf(folder, texts, predictions)
+
+
+@pytest.fixture(scope="module")
+def certified(shelf: Shelf) -> Shelf:
+    """One bundle of each kind of engine, and a head folded into the generating one; two engines at a time."""
+    asked = (("binary",), ("names",), ("ten", "--folded"))
+    for pair in (asked[:2], asked[2:]):
+        certifying = [
+            subprocess.Popen(
+                command("certify", *words, "--engine=vllm"),
+                cwd=shelf.folder,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for words in pair
+        ]
+        for process in certifying:
+            output, _ = process.communicate(timeout=600)
+            assert process.returncode == 0, output
+    return shelf
+
+
+def test_each_kind_of_head_is_certified_in_its_engine(certified: Shelf) -> None:
+    kept = {
+        file.parent.parent.name + ("-folded" if "-folded" in file.name else ""): json.loads(file.read_text())
+        for file in certified.folder.glob("*/certificates/*.json")
+    }
+    assert set(kept) == {"binary", "names", "ten-folded"}
+    for one in kept.values():
+        checks = {check["name"]: check for check in one["checks"]}
+        assert checks["head logits"]["passed"]
+        assert checks["the adapter acts"]["passed"]
+        assert one["dtype"] == "float32"
+
+
+def test_four_bundles_answer_at_once_as_in_training(certified: Shelf) -> None:
+    """All texts of all bundles side by side: each row gets its own adapter and its own head."""
+    with (
+        running(*BUNDLES, "--engine=vllm", "serve.certified=false", cwd=certified.folder) as url,
+        Client(url) as client,
+    ):
+        ready = {one["role"] for one in client._call("GET", "/readyz")["engines"]}
+        assert ready == {"classify", "embed-unmasked"}
+        jobs = [(name, text, place) for name in BUNDLES for place, text in enumerate(certified.texts[name])]
+        jobs.sort(key=lambda job: (job[2], job[0]))  # neighbours are of different bundles
+        with ThreadPoolExecutor(16) as threads:
+            answers = list(threads.map(lambda job: client.task(job[0], [job[1]])[0], jobs))
+        for (name, text, place), answer in zip(jobs, answers, strict=True):
+            expected = certified.predictions[name][place]
+            assert answer.text == expected.text, (name, text)
+            if name == "names":
+                assert_same_entities(answer.parsed, expected.parsed.value)
+                continue
+            assert answer.parsed["probabilities"].keys() == expected.parsed.value["probabilities"].keys()
+            for label, share in expected.parsed.value["probabilities"].items():
+                assert answer.parsed["probabilities"][label] == pytest.approx(share, abs=LIMIT), (name, text)
+
+
+def assert_same_entities(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    assert [(one["start"], one["end"], one["type"]) for one in found] == [
+        (one["start"], one["end"], one["type"]) for one in expected
+    ]
+    for one, other in zip(found, expected, strict=True):
+        assert one["confidence"] == pytest.approx(other["confidence"], abs=2e-4)  # rounded to 4 digits
+
+
+def test_a_head_folded_into_the_generating_engine_answers_beside_words(certified: Shelf) -> None:
+    """serve.classify=folded: the certificate for it is asked for, and one engine does both."""
+    words = ("ten", "--engine=vllm", "serve.classify=folded")
+    with running(*words, cwd=certified.folder) as url, Client(url) as client:
+        assert [one["role"] for one in client._call("GET", "/readyz")["engines"]] == ["generate"]
+        answers = client.task("ten", certified.texts["ten"])
+        for answer, expected in zip(answers, certified.predictions["ten"], strict=True):
+            for label, share in expected.parsed.value["probabilities"].items():
+                assert answer.parsed["probabilities"][label] == pytest.approx(share, abs=LIMIT)
+        (base,) = [
+            one["id"] for one in client._call("GET", "/v1/models")["data"] if one["id"].endswith("nf4")
+        ]
+        written = client._call(
+            "POST",
+            "/v1/completions",
+            {"model": base, "prompt": "One, two, three, four,", "max_tokens": 4, "temperature": 0},
+        )
+        assert "five" in written["choices"][0]["text"]
