@@ -1,5 +1,6 @@
 """What the documents tell a user to type works: every command and Python block of every README is run."""
 
+import json
 import re
 import shlex
 import shutil
@@ -62,6 +63,15 @@ def workplace(tmp_path_factory, trained) -> Path:
         "".join(f'{{"sentence": "{s}", "formula": "{f}"}}\n' for s, f in rows), encoding="utf-8"
     )
     (place / "fol.csv").write_text("NL,FOL\n" + "".join(f'"{s}","{f}"\n' for s, f in rows), encoding="utf-8")
+    labels = "".join(
+        f"{text} {n},{label}\n" for n in range(15) for text, label in (("up", "yes"), ("down", "no"))
+    )
+    (place / "labels.csv").write_text("text,label\n" + labels, encoding="utf-8")
+    (place / "my.conll").write_text(
+        "".join(f"Ada\tB-person\nruns\tO\n{n}\tO\n\n" for n in range(30)), encoding="utf-8"
+    )
+    tweets = [{"tokens": ["Ada", str(n)], "ner_tags": ["B-person", "O"]} for n in range(5)]
+    (place / "tweets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tweets), encoding="utf-8")
     for name in ("A", "B", "20261123-104500"):
         shutil.copytree(trained, place / "runs" / "nl2fol" / name)
     return place
