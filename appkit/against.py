@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from appkit.data import Record
 from appkit.evaluation import Evaluation, scored
+from appkit.heads.spec import HeadSpec
+from appkit.kinds.calibration import LEAST, best_threshold
 from appkit.kinds.labelling import Labelling
 from appkit.task import Labels, Parsed, Prediction, TokenLabels
 
@@ -44,14 +47,27 @@ def measured(
         words = [_words(kind, row) for row in rows]
         found = predict_tokens(name, _tagged(kind, train), _tagged(kind, dev), words, kind.spec)  # type: ignore[arg-type]
     else:
-        texts = [kind.text(row) for row in rows]
-        found = list(predict_sequence(name, _labelled(kind, train), _labelled(kind, dev), texts, kind.spec))  # type: ignore[arg-type]
+        # the dev rows are answered too: thresholds are chosen on them, as the head's are
+        chosen = _labelled(kind, dev)
+        texts = [text for text, _ in chosen] + [kind.text(row) for row in rows]
+        both = predict_sequence(name, _labelled(kind, train), chosen, texts, kind.spec)  # type: ignore[arg-type]
+        kind = replace(
+            kind, spec=_threshold(kind.spec, both[: len(chosen)], [target for _, target in chosen])
+        )
+        found = list(both[len(chosen) :])
     assert kind.task.read is not None
     predictions = []
     for row, probabilities in zip(rows, found, strict=True):
         text, value, confidence = kind.task.read(row, np.asarray(probabilities), kind.spec)
         predictions.append(Prediction(text, Parsed(value), 0, False, (), confidence))
     return scored(name, kind.task, test, predictions, time.monotonic() - began, resamples)
+
+
+def _threshold(spec: HeadSpec, probabilities: np.ndarray, targets: Sequence[Any]) -> HeadSpec:
+    """The head with the threshold that suits these probabilities of the dev rows, (N, C)."""
+    if spec.threshold is None or len(targets) < LEAST:
+        return spec
+    return spec.model_copy(update={"threshold": best_threshold(spec, probabilities, targets)})
 
 
 def _labelled(kind: Labelling, records: Sequence[Record]) -> list[tuple[str, Any]]:

@@ -385,6 +385,8 @@ def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[st
             for other in others
             if _user_path(other, values) == path
         ]
+    if not path:  # the values are many; the message names those that do not fit
+        return f"{key}: {' or '.join(expected)}" if key else " or ".join(expected)
     return f"{key}: {' or '.join(expected)}, got {fault['input']!r}"
 
 
@@ -392,6 +394,8 @@ def _user_path(fault: ErrorDetails, values: Mapping[str, Any]) -> list[str]:
     """Where the fault is by the user's keys: pydantic's own names for what a value may be are left out."""
     path: list[str] = []
     at: Any = values
+    if not fault["loc"]:  # of the options as a whole
+        return path
     *parents, last = fault["loc"]
     for part in parents:
         if isinstance(part, int) or (isinstance(at, Mapping) and part in at):

@@ -24,8 +24,15 @@ SHOWN = 5
 
 
 def input_key(task: Task) -> Callable[[Record], str]:
-    """Record -> its input text in NFC: what must never be in two splits."""
-    return lambda record: unicodedata.normalize("NFC", str(getattr(record.value, task.input)))
+    """Record -> its input in NFC, a second text of it included: what must never be in two splits."""
+
+    def key(record: Record) -> str:
+        texts = [str(getattr(record.value, task.input))]
+        if other := getattr(record.value, "pair", None):
+            texts.append(str(other))
+        return unicodedata.normalize("NFC", "\n".join(texts))
+
+    return key
 
 
 def duplicates(records: Iterable[Record]) -> list[tuple[Record, Record]]:

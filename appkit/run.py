@@ -321,7 +321,7 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
             calibrated,
             facts,
             shown,
-            task.appendix(values_of, adapter.predictions, folder) if task.appendix else "",
+            task.appendix(values_of, adapter.predictions, folder, config.task) if task.appendix else "",
             rows_shown=folder is not None,
         )
         for shown, folder in ((notes, run_dir), ([], None))

@@ -204,8 +204,10 @@ class Task:
     are (C,) of a sequence task, in the order of `head.labels` (a number is (1,), in its own unit), and (W, C) of a
     token task, a row for each word.
     words: token tasks: (row, options) -> start and end of each word, in characters of the prompt's text, ascending.
-    metrics_for: label tasks: head -> the metrics that apply to it, and the name of the primary one; none: `metrics`.
-    appendix: (rows, predictions, directory for pictures or None) -> Markdown for the report, without any row's text.
+    metrics_for: label tasks: (head, options) -> the metrics that apply to it, and the name of the primary one; none:
+    `metrics`.
+    appendix: (rows, predictions, directory for pictures or None, options) -> Markdown for the report, without any row's
+    text.
     needed: fields of `row` that training rows must fill; none: input and output.
     metrics: in the order of the report; `primary` names the one that decides.
     input: the field of `row` that a bare line of text fills in `appkit predict`.
@@ -233,8 +235,8 @@ class Task:
     parse: Callable[[str], Parsed] = field(default=lambda text: Parsed(text))
     read: Callable[[Any, np.ndarray, HeadSpec], tuple[str, Any, float | None]] | None = None
     words: Callable[[Any, Any], Sequence[tuple[int, int]]] | None = None
-    metrics_for: Callable[[HeadSpec], tuple[tuple[Metric, ...], str]] | None = None
-    appendix: Callable[[Sequence[Any], Sequence[Prediction], Path | None], str] | None = None
+    metrics_for: Callable[[HeadSpec, Any], tuple[tuple[Metric, ...], str]] | None = None
+    appendix: Callable[[Sequence[Any], Sequence[Prediction], Path | None, Any], str] | None = None
     needed: tuple[str, ...] | None = None
     objective: Literal["supervised", "preference", "reward"] = "supervised"
     decoding: Decoding = field(default_factory=Decoding)

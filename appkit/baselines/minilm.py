@@ -41,8 +41,8 @@ WIDTH = 384
 LONGEST = 256
 """tokens that are read of a text, as the model was made; the rest is cut"""
 
-BATCH = 8192
-"""tokens of one forward, padding included"""
+BATCH = 2048
+"""tokens of one forward, padding included; their states then stay in a processor's cache"""
 
 
 def locate() -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 from appkit.confidence import ece, reliability
 from appkit.heads.spec import HeadSpec
 
-__all__ = ["calibration_error", "settle"]
+__all__ = ["LEAST", "best_threshold", "calibration_error", "settle"]
 
 LEAST = 20
 """dev rows below which nothing is chosen: a temperature of few rows is noise"""
@@ -28,16 +28,26 @@ def settle(spec: HeadSpec, logits: np.ndarray, targets: Sequence[Any]) -> HeadSp
         if len(truth) < LEAST:
             return spec
         spec = spec.model_copy(update={"temperature": _temperature(spec, logits, truth)})
-        return spec.model_copy(update={"threshold": _best_f1(spec.probabilities(logits), truth)})
+        return spec.model_copy(
+            update={"threshold": best_threshold(spec, spec.probabilities(logits), targets)}
+        )
     known = [place for place, target in enumerate(targets) if target in spec.labels]
     if len(known) >= LEAST:
         truth = np.eye(spec.outputs)[[spec.labels.index(targets[place]) for place in known]]
         spec = spec.model_copy(update={"temperature": _temperature(spec, logits[known], truth)})
     if spec.oos is not None and len(targets) >= LEAST:
         spec = spec.model_copy(
-            update={"threshold": _best_accuracy(spec, spec.probabilities(logits), targets)}
+            update={"threshold": best_threshold(spec, spec.probabilities(logits), targets)}
         )
     return spec
+
+
+def best_threshold(spec: HeadSpec, probabilities: np.ndarray, targets: Sequence[Any]) -> float:
+    """probabilities (N, C), targets of rows -> the threshold of the best micro F1, or of the best accuracy with `oos`."""
+    if spec.problem == "multi":
+        truth = np.array([[label in target for label in spec.labels] for target in targets], dtype=np.float64)
+        return _best_f1(probabilities, truth)
+    return _best_accuracy(spec, probabilities, targets)
 
 
 def _temperature(spec: HeadSpec, logits: np.ndarray, truth: np.ndarray) -> float:

@@ -111,7 +111,7 @@ class Labelling:
     def of(cls, task: Task, config: RunConfig, chat: Chat, spec: HeadSpec) -> Labelling:
         """With the metrics that the head asks for."""
         if task.metrics_for is not None:
-            metrics, primary = task.metrics_for(spec)
+            metrics, primary = task.metrics_for(spec, config.task)
             task = replace(task, metrics=metrics, primary=primary)
         return cls(task, config.task, chat, spec)
 

@@ -22,7 +22,9 @@ SHOWN = 10
 """pairs of types in the table of confusions"""
 
 
-def appendix(rows: Sequence[NerRow], predictions: Sequence[Prediction], folder: Path | None) -> str:
+def appendix(
+    rows: Sequence[NerRow], predictions: Sequence[Prediction], folder: Path | None, options: Any = None
+) -> str:
     """Markdown; with a folder, two pictures in it and links to them."""
     found = [predicted(prediction) for prediction in predictions]
     if not any(found) and not any(row.entities for row in rows):
