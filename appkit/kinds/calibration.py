@@ -43,7 +43,7 @@ def settle(spec: HeadSpec, logits: np.ndarray, targets: Sequence[Any]) -> HeadSp
 
 
 def best_threshold(spec: HeadSpec, probabilities: np.ndarray, targets: Sequence[Any]) -> float:
-    """probabilities (N, C), targets of rows -> the threshold of the best micro F1, or of the best accuracy with `oos`."""
+    """probabilities (N, C), targets of rows -> the threshold of the best micro F1, or accuracy with `oos`."""
     if spec.problem == "multi":
         truth = np.array([[label in target for label in spec.labels] for target in targets], dtype=np.float64)
         return _best_f1(probabilities, truth)

@@ -171,7 +171,7 @@ def test_what_is_no_word_is_shown(word: str) -> None:
         ("method.rnak=2", "unknown key 'method.rnak'; did you mean method.rank?"),
         ("task.instructions=x", "unknown key 'task.instructions'; did you mean task.instruction?"),
         ("evall.rows=2", "unknown key 'evall'; did you mean eval?"),
-        ("zzz=1", "unknown key 'zzz'; known: task, model, method, quant, train, data, eval, decoding"),
+        ("zzz=1", "unknown key 'zzz'; known: task, model, method, quant, head, train, data, eval, decoding"),
     ],
 )
 def test_misspelt_words_and_keys(word: str, hint: str) -> None:
@@ -193,7 +193,7 @@ def test_misspelt_words_and_keys(word: str, hint: str) -> None:
             "model.dtype=float16",
             "model.dtype: input should be 'auto', 'bfloat16' or 'float32', got 'float16'",
         ),
-        ("data.on_long=cut", "data.on_long: input should be 'refuse' or 'drop', got 'cut'"),
+        ("data.on_long=keep", "data.on_long: input should be 'refuse', 'drop' or 'cut', got 'keep'"),
         ("data.test_share=0.5", "data.test_share: input should be less than 0.5, got 0.5"),
         (
             "decoding.temperature=-1",
