@@ -37,13 +37,18 @@ Tokens = list[int]
 @dataclass(frozen=True)
 class World:
     """The base, adapters by name, texts, and what PEFT gives: logits by adapter and text, final hidden states of
-    "words" and of the base, causal and unmasked, by text."""
+    "words" and of the base, causal and unmasked, by text.
+
+    rounding: how far PEFT's own fp32 states are from its fp64 ones. Mostly 5e-5; but short texts under unmasked
+    attention, which this base never saw, tip over at a breath: up to 1e-2.
+    """
 
     base: Path
     adapters: dict[str, Path]
     texts: list[Tokens]
     logits: dict[str, list[np.ndarray]]
     states: dict[tuple[str, str], list[np.ndarray]]
+    rounding: dict[tuple[str, str], list[float]]
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +65,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     from appkit.models import load_tokenizer, locate
 
     base = locate(build_run_config({"task": "nl2fol", "model": "smollm2-135m"}).model)
-    # English: of random tokens PEFT's own fp32 states are up to 6e-3 from its fp64 ones, of these 5e-5 (causal)
     written = load_tokenizer(base)((Path(__file__).parents[2] / "LICENSE").read_text())["input_ids"]
     texts = [written[100 * at :][:length] for at, length in enumerate(LENGTHS)]
     folder = tmp_path_factory.mktemp("adapters")
     logits: dict[str, list[np.ndarray]] = {}
     states: dict[tuple[str, str], list[np.ndarray]] = {}
+    exact: dict[tuple[str, str], list[np.ndarray]] = {}
     kinds: dict[str, tuple[Any, str, dict[str, int]]] = {
         **{
             name: (AutoModelForSequenceClassification, "SEQ_CLS", {"num_labels": count})
@@ -92,19 +97,26 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
             if name in LABELS:
                 logits[name] = [model(torch.tensor([text])).logits[0].numpy() for text in texts]
             if name == "words":
-                for attention in ("causal", "unmasked"):
-                    states["words", attention] = [_states(model, text, attention) for text in texts]
-                    with model.disable_adapter():
-                        states[NULL, attention] = [_states(model, text, attention) for text in texts]
+                for kept in (states, exact):
+                    for attention in ("causal", "unmasked"):
+                        kept["words", attention] = [_states(model, text, attention) for text in texts]
+                        with model.disable_adapter():
+                            kept[NULL, attention] = [_states(model, text, attention) for text in texts]
+                    model.double()
     adapters = {name: folder / name for name in kinds}
-    return World(base, adapters, texts, logits, states)
+    rounding = {key: [_off(*pair) for pair in zip(states[key], exact[key], strict=True)] for key in states}
+    return World(base, adapters, texts, logits, states, rounding)
+
+
+def _off(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(found - expected).max())
 
 
 def _states(model: Any, text: Tokens, attention: str) -> np.ndarray:
     import torch
 
     T = len(text)
-    mask = None if attention == "causal" else torch.zeros(1, 1, T, T)
+    mask = None if attention == "causal" else torch.zeros(1, 1, T, T, dtype=model.dtype)
     found = model.get_base_model().model(torch.tensor([text]), attention_mask=mask, use_cache=False)
     return np.asarray(found.last_hidden_state[0])
 
@@ -145,24 +157,21 @@ async def off_in_logits(engine: Engine, world: World) -> float:
         one.shape == (LABELS[name],) and one.dtype == np.float32
         for (name, _), one in zip(jobs, found, strict=True)
     )
-    return max(
-        float(np.abs(one - world.logits[name][at]).max()) for (name, at), one in zip(jobs, found, strict=True)
-    )
+    return max(_off(one, world.logits[name][at]) for (name, at), one in zip(jobs, found, strict=True))
 
 
-async def off_in_states(engine: Engine, world: World, attention: str) -> float:
-    # unmasked, PEFT's own fp32 states of short texts are up to 1e-2 from its fp64 ones, of these 6e-5
-    sound = [at for at, length in enumerate(LENGTHS) if attention == "causal" or length > 30]
-    jobs = [(name, at) for at in sound for name in ("words", NULL)]
+async def same_states(engine: Engine, world: World, attention: str) -> None:
+    """Within STATES, where PEFT's own are so well known; most are."""
+    jobs = [(name, at) for at in range(len(world.texts)) for name in ("words", NULL)]
     found = await asyncio.gather(*(engine.states(name, world.texts[at]) for name, at in jobs))
     assert all(
         one.shape == (LENGTHS[at], 576) and one.dtype == np.float32
         for (_, at), one in zip(jobs, found, strict=True)
     )
-    return max(
-        float(np.abs(one - world.states[name, attention][at]).max())
-        for (name, at), one in zip(jobs, found, strict=True)
-    )
+    off = [_off(one, world.states[name, attention][at]) for (name, at), one in zip(jobs, found, strict=True)]
+    rounding = [world.rounding[name, attention][at] for name, at in jobs]
+    assert all(one <= max(STATES, 10 * own) for one, own in zip(off, rounding, strict=True)), (off, rounding)
+    assert sorted(rounding)[len(jobs) // 2] < STATES / 2, rounding
 
 
 async def classifies(engine: Engine, world: World) -> None:
@@ -186,7 +195,7 @@ async def embeds(engine: Engine, world: World, attention: str, folder: Path) -> 
     masked, unmasked = (world.states["words", kind][4] for kind in ("causal", "unmasked"))
     assert np.abs(masked - unmasked).max() > 1
     assert np.abs(world.states[NULL, attention][4] - world.states["words", attention][4]).max() > 1
-    assert await off_in_states(engine, world, attention) <= STATES
+    await same_states(engine, world, attention)
     await refused(engine, engine.states("unknown", world.texts[0]), "unknown")
     await refused(engine, engine.classify("words", world.texts[0]), "role=classify")
     await refused(engine, engine.complete(Job("words", (1,), 1)), "role=generate")
@@ -227,7 +236,7 @@ def test_vllm_gives_the_states_of_every_token(
         async with running(vllm(world, tmp_path, role)) as engine:
             await embeds(engine, world, attention, tmp_path)
             await refused(engine, engine.add("whole", world.adapters["words"]), "vLLM does not load it")
-            assert await off_in_states(engine, world, attention) <= STATES
+            await same_states(engine, world, attention)
 
     asyncio.run(check())
 

@@ -20,7 +20,6 @@ from safetensors.torch import load_file
 from tiny import save_tiny
 
 import appkit
-from appkit.bundle import reference
 from appkit.plugins import modules
 
 ROOT = Path(__file__).parents[2]
@@ -276,9 +275,7 @@ def test_the_bundle_is_the_trained_model(run: Path) -> None:
     assert [(p.text, p.tokens, p.parsed.error) for p in predictions] == [
         (row["text"], row["tokens"], row["error"]) for row in asked
     ]
-    canaries = [loaded.task.input_row(text) for text in loaded.task.examples]
-    stop = loaded.chat.stops(loaded.config.decoding.stop)
-    now, _ = reference(loaded.model, loaded.chat, loaded.task, loaded.config.task, canaries, stop, loaded.cap)
+    now, _ = loaded.kind.reference(loaded.model)
     trained = load_file(run / "bundle" / "reference.safetensors")
     assert torch.equal(now["tokens"], trained["tokens"])
     torch.testing.assert_close(now["adapter"], trained["adapter"], rtol=0, atol=1e-5)
