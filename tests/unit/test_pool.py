@@ -246,7 +246,8 @@ async def test_one_engine_for_each_base_and_dtype_up_to_a_ceiling() -> None:
     assert await pool.engine(opened(version="two")) is first
     assert await pool.engine(opened(dtype="bfloat16")) is not first
     with pytest.raises(
-        Conflict, match=r"nl2fol@.* needs an engine of its own \(other, float32\).*serve.max_engines"
+        Conflict,
+        match=r"nl2fol@.* needs an engine of its own \(other, float32, generate\).*serve.max_engines",
     ):
         await pool.engine(opened(base="other"))
     assert len(made) == 2
