@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 
 __all__ = ["VERSION", "active", "register", "unused_because"]
 
-VERSION = 1
+VERSION = 2
 """Of what the plug-in computes; certificates carry it."""
 
 TESTED = "0.32."
