@@ -20,6 +20,7 @@ __all__ = [
     "Example",
     "Labelled",
     "Step",
+    "by_length",
     "collate",
     "collate_labelled",
     "plan",
@@ -143,6 +144,20 @@ def collate_labelled(
         torch.ones(len(places), device=device),
         torch.tensor(rows, device=device),
     )
+
+
+def by_length(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Numbers of texts in groups of like length that pad to at most `tokens` tokens; one longer than that is alone.
+
+    The longest first: what does not fit in memory fails at once.
+    """
+    groups: list[list[int]] = []
+    for one in sorted(range(len(lengths)), key=lambda one: -lengths[one]):
+        if groups and lengths[groups[-1][0]] * (len(groups[-1]) + 1) <= tokens:
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    return groups
 
 
 def steps_per_epoch(rows: int, batch_rows: int) -> int:

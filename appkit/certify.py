@@ -53,7 +53,9 @@ class Certificate:
     @property
     def file(self) -> str:
         """Where it is kept, below the bundle."""
-        return f"certificates/{self.engine}-{self.version}-{self.dtype}{self.form}.json"
+        from appkit.serving.opened import certificate_file
+
+        return str(certificate_file(Path(), self.engine, self.version, self.dtype, self.form))
 
 
 def certify(

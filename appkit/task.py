@@ -211,6 +211,7 @@ class Task:
     needed: fields of `row` that training rows must fill; none: input and output.
     metrics: in the order of the report; `primary` names the one that decides.
     input: the field of `row` that a bare line of text fills in `appkit predict`.
+    beside: further fields of `row` that are read with the input, such as the second text of a pair.
     output: the field of `row` that holds the target; empty when predicting.
     examples: inputs that a newcomer can try; bundles record the model's answers to them.
     few_shot: rows shown to the base in its few-shot prompt, drawn from the training rows by the pack.
@@ -238,6 +239,7 @@ class Task:
     metrics_for: Callable[[HeadSpec, Any], tuple[tuple[Metric, ...], str]] | None = None
     appendix: Callable[[Sequence[Any], Sequence[Prediction], Path | None, Any], str] | None = None
     needed: tuple[str, ...] | None = None
+    beside: tuple[str, ...] = ()
     objective: Literal["supervised", "preference", "reward"] = "supervised"
     decoding: Decoding = field(default_factory=Decoding)
     few_shot: Callable[[Sequence[Any], Any], Sequence[Any]] = field(default=lambda rows, options: rows[:4])
@@ -253,7 +255,7 @@ class Task:
         fields = self.row.model_fields
         if self.primary not in names:
             raise ValueError(f"task {self.name!r}: primary is {self.primary!r}, its metrics are {names}")
-        if missing := [name for name in (self.input, self.output) if name not in fields]:
+        if missing := [name for name in (self.input, self.output, *self.beside) if name not in fields]:
             raise ValueError(
                 f"task {self.name!r}: {missing[0]!r} is no field of its row; fields: {list(fields)}"
             )

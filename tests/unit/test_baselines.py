@@ -298,11 +298,6 @@ def test_it_is_fetched_once_and_damage_is_seen(shelf: Path, monkeypatch: pytest.
         minilm.locate()
 
 
-def test_batches_hold_texts_of_like_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minilm, "BATCH", 12)
-    assert minilm._batches([2, 9, 3, 6, 4, 100]) == [[5], [1], [3, 4], [2, 0]]
-
-
 @pytest.mark.slow
 def test_the_real_model() -> None:
     texts = [

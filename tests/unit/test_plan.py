@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from appkit.batching import Step, plan, steps_per_epoch
+from appkit.batching import Step, by_length, plan, steps_per_epoch
 
 LENGTHS = [random.Random(3).randint(5, 60) for _ in range(41)]
 
@@ -46,3 +46,7 @@ def test_rows_of_like_length_are_side_by_side() -> None:
 def test_a_row_longer_than_a_micro_batch_is_one_of_its_own() -> None:
     (step,) = plan([10, 500, 20, 700], batch_rows=4, batch_tokens=100, epochs=1, seed=0)
     assert step.batches == ((0, 2), (1,), (3,))
+
+
+def test_groups_hold_texts_of_like_length() -> None:
+    assert by_length([2, 9, 3, 6, 4, 100], 12) == [[5], [1], [3, 4], [2, 0]]

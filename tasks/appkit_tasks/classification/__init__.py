@@ -29,6 +29,7 @@ TASK = Task(
     # a step of fewer short texts is mostly overhead, and 3e-3, which is right for answers in words, diverges
     defaults={"train": {"learning_rate": 1e-3, "batch_rows": 8}, "data": {"on_long": "cut"}},
     input="text",
+    beside=("pair",),
     output="label",
     examples=(
         "The parcel was due on Monday, it's Thursday now, and tracking still says that it left the warehouse.",

@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from appkit import stats
 from appkit.heads.spec import HeadSpec
+from appkit.stats import calibration_error
 from appkit.task import Metric, Prediction
 from appkit_tasks.classification.config import ClassificationConfig
 from appkit_tasks.classification.load import ClassificationRow, Label
@@ -29,7 +31,6 @@ __all__ = ["METRICS", "PRIMARY", "ece", "gold_of", "metrics_for", "r2", "reliabi
 PRIMARY = {"single": "macro F1", "multi": "micro F1", "regression": "Spearman"}
 """problem -> the metric that decides"""
 
-BINS = 10
 
 Statistics = Callable[[ClassificationRow, Prediction], Sequence[float]]
 
@@ -163,22 +164,12 @@ def mcc(matrix: np.ndarray, size: int) -> float:
 
 def ece(matrix: np.ndarray) -> float:
     """(N, 2) of right, probability -> expected calibration error."""
-    bins = reliability(matrix)
-    return float(np.abs(bins[:, 0] - bins[:, 1]) @ bins[:, 2] / len(matrix))
+    return calibration_error(reliability(matrix))
 
 
 def reliability(matrix: np.ndarray) -> np.ndarray:
-    """(N, 2) of right, probability -> (B, 3): of each bin the share right, the mean probability, the rows.
-
-    Bins of equal mass, the least likely first: those of `appkit.confidence.reliability`.
-    """
-    ordered = matrix[np.argsort(matrix[:, 1], kind="stable")]
-    bins = min(BINS, len(matrix))
-    size, longer = divmod(len(matrix), bins)
-    sizes = np.full(bins, size)
-    sizes[:longer] += 1  # as np.array_split has it
-    starts = np.cumsum(sizes) - sizes
-    return np.column_stack([np.add.reduceat(ordered, starts) / sizes[:, None], sizes])
+    """(N, 2) of right, probability -> (B, 3), as `appkit.stats.reliability` gives them."""
+    return stats.reliability(matrix[:, 0], matrix[:, 1])
 
 
 # --- any number of labels --------------------------------------------------------------------------------
