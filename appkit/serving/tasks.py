@@ -181,11 +181,20 @@ async def label_rows(
     if longest > target.engine.engine.max_length:
         raise Fault(400, f"a text has {longest} tokens, the engine reads {target.engine.engine.max_length}")
     requests = sum(len(one_read.windows) for one_read in read)
+    if requests > target.engine.queue:  # it would be told to try again for ever
+        raise Fault(
+            413,
+            f"the rows take {requests} windows of {kind.spec.max_length} tokens, the limit is {target.engine.queue} "
+            "(serve.max_queue); send them in parts",
+        )
 
     async def answered(place: int) -> Result:
         found = await logits(target.engine, target.adapter, kind.spec, opened.head, read[place].windows)
         made = await asyncio.to_thread(kind.prediction, rows[place], read[place], found)
         one.metrics.count(target.ref, prompt=made.tokens, answer=0)
+        log_texts(
+            one, target, [token for window in read[place].windows for token in window.tokens], made.text
+        )
         sure = made.confidence
         abstained = asked.threshold is not None and sure is not None and sure < asked.threshold
         parsed = None if abstained else made.parsed.value

@@ -429,6 +429,9 @@ def test_labels_numbers_and_entities_through_one_gateway(
         with pytest.raises(GatewayError) as refused:
             client.task("single", [""])
         assert refused.value.status == 422
+        with pytest.raises(GatewayError, match=r"windows of 512 tokens, the limit is 256") as refused:
+            client.task("ner", ["red cat " * 20_000])
+        assert refused.value.status == 413
         with pytest.raises(GatewayError, match="answers with labels, not words") as refused:
             client._call("POST", "/v1/completions", {"model": "single", "prompt": "a"})
         assert refused.value.status == 400
