@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from appkit import against, runs, stats
 from appkit import bundle as bundles
 from appkit import forecast as forecasts
+from appkit import measured, runs, stats
 from appkit import report as reports
 from appkit.batching import plan as batch_plan
 from appkit.cache import write_text
@@ -24,7 +24,7 @@ from appkit.confidence import Calibration, LabelCalibration, Uncalibrated, fit_s
 from appkit.config import HeadConfig, RunConfig, build_run_config, to_values, to_yaml
 from appkit.data import Record, Splits, fingerprint, load_splits, subset
 from appkit.errors import ConfigError, DataError, Interrupted, RunError
-from appkit.evaluation import Evaluation, evaluate_rows, few_shot_messages, read_evaluation, score
+from appkit.evaluation import Evaluation, score
 from appkit.kinds import Kind
 from appkit.kinds.calibration import calibration_error
 from appkit.kinds.generating import Generating, token_cap
@@ -231,10 +231,8 @@ def _finished(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     options = prepared.config.eval
     if not (run_dir / "predictions.adapter.jsonl").exists():
         raise RunError(f"{run_dir} is damaged: predictions.adapter.jsonl is missing; start a new run")
-    rivals = [
-        _kept(run_dir, who, prepared) for who in _rival_names(prepared) if _predictions(run_dir, who).exists()
-    ]
-    adapter = _kept(run_dir, "adapter", prepared)
+    rivals = measured.kept_rivals(run_dir, prepared)
+    adapter = measured.kept(run_dir, "adapter", prepared)
     base = reports.strongest(rivals, prepared.task) if rivals else None
     compared = reports.comparisons(base, adapter, options.resamples) if base else {}
     verdict = str(runs.read_state(run_dir)["verdict"])
@@ -272,7 +270,7 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     runs.state(run_dir, phase="training", base=_base_facts(config, base))
     options = config.eval
 
-    rivals = _rivals(run_dir, base, prepared, say)
+    rivals = measured.rivals(run_dir, base, prepared, _plainly(prepared, run_dir, say), say)
 
     import torch
 
@@ -292,7 +290,7 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
         prepared.method.before_training(model, first)
     outcome = _fit(model, prepared, run_dir, say)
     prepared = replace(prepared, kind=prepared.kind.settled(model, prepared.splits.dev))
-    adapter = _measured(run_dir, "adapter", prepared.kind, model, prepared, say)
+    adapter = measured.adapter(run_dir, model, prepared, say)
     cost = _cost_of_quantization(model, base, prepared, adapter, say)
     calibrated = _calibrated(prepared, adapter, say)
 
@@ -430,6 +428,7 @@ def _base_facts(config: RunConfig, base: Base) -> dict[str, Any]:
 
 
 def _fit(model: Any, prepared: Prepared, run_dir: Path, say: Say) -> Any:
+    """Train the adapter, measuring the dev rows as it goes."""
     task, kind = prepared.task, prepared.kind
 
     def measure(current: Any) -> dict[str, float]:
@@ -437,161 +436,54 @@ def _fit(model: Any, prepared: Prepared, run_dir: Path, say: Say) -> Any:
         scores = score(task, prepared.dev, kind.answer(current, rows, show=False), 100)
         return {name: one.interval.value for name, one in scores.items()}
 
-    return _fitted(
-        model, prepared, kind.head, prepared.examples, prepared.plan, measure, run_dir, say, run_dir
+    def train() -> Any:
+        from appkit.loop import fit
+
+        primary = task.metric(task.primary)
+        examples, plan = prepared.examples, prepared.plan
+        config, method = prepared.config, prepared.method
+        return fit(model, config, method, kind.head, examples, plan, measure, primary, run_dir, say)
+
+    return _unless_stopped(train, run_dir, len(prepared.plan))
+
+
+def _plainly(prepared: Prepared, run_dir: Path, say: Say) -> measured.Train:
+    """Train something else beside the adapter, in a folder of its own, with nothing measured on the way."""
+    config, task = prepared.config, prepared.task
+    config = config.model_copy(
+        update={"train": config.train.model_copy(update={"eval_steps": None, "select": "last"})}
     )
 
+    def train(model: Any, head: Head, examples: Sequence[Any], plan: Sequence[Any], folder: Path) -> Any:
+        from appkit.loop import fit
 
-def _fitted(
-    model: Any,
-    prepared: Prepared,
-    head: Head,
-    examples: Sequence[Any],
-    plan: Sequence[Any],
-    measure: Callable[[Any], dict[str, float]],
-    folder: Path,
-    say: Say,
-    run_dir: Path,
-) -> Any:
-    """Train in `folder`; Interrupted after ctrl-C, once all is saved."""
-    from appkit.loop import fit
+        primary = task.metric(task.primary)
 
-    config, task = prepared.config, prepared.task
-    if folder != run_dir:  # nothing is measured on the way
-        config = config.model_copy(
-            update={"train": config.train.model_copy(update={"eval_steps": None, "select": "last"})}
-        )
-    primary = task.metric(task.primary)
-    outcome = fit(model, config, prepared.method, head, examples, plan, measure, primary, folder, say)
+        def fitted() -> Any:
+            return fit(
+                model, config, prepared.method, head, examples, plan, lambda _: {}, primary, folder, say
+            )
+
+        return _unless_stopped(fitted, run_dir, len(plan))
+
+    return train
+
+
+def _unless_stopped(train: Callable[[], Any], run_dir: Path, steps: int) -> Any:
+    """The outcome; Interrupted after ctrl-C, once all is saved."""
+    outcome = train()
     if outcome.interrupted:
         runs.state(run_dir, phase="interrupted")
         raise Interrupted(
-            f"stopped after step {outcome.steps} of {len(plan)}, all saved; go on with: "
+            f"stopped after step {outcome.steps} of {steps}, all saved; go on with: "
             f"appkit train --resume {run_dir}"
         )
     return outcome
 
 
-def _rival_names(prepared: Prepared) -> tuple[str, ...]:
-    """What the adapter is measured against."""
-    options = prepared.config.eval
-    if not options.baseline:
-        return ()
-    if not isinstance(prepared.kind, Labelling):
-        return ("base",)
-    generative = ("generative",) if options.baselines == "all" else ()
-    return (*against.names(prepared.kind, options.baselines), *generative)
-
-
-def _rivals(run_dir: Path, base: Base, prepared: Prepared, say: Say) -> list[Evaluation]:
-    """Their evaluations on the test rows, before the base is trained on."""
-    config, kind = prepared.config, prepared.kind
-    found: list[Evaluation] = []
-    for name in _rival_names(prepared):
-        if isinstance(kind, Generating):
-            rows = [record.value for record in prepared.records]
-            shots = few_shot_messages(prepared.task, config.task, rows, config.eval.few_shot)
-            found.append(
-                _measured(run_dir, name, replace(kind, shots=tuple(shots)), base.model, prepared, say)
-            )
-        elif isinstance(kind, Labelling):
-            fresh = _generative if name == "generative" else _baseline
-            done = (
-                _kept(run_dir, name, prepared)
-                if _predictions(run_dir, name).exists()
-                else fresh(run_dir, name, base, kind, prepared, say)
-            )
-            found.append(done)
-    return found
-
-
-def _baseline(
-    run_dir: Path, name: str, base: Base, kind: Labelling, prepared: Prepared, say: Say
-) -> Evaluation:
-    # the rows that the adapter learns from, no more
-    rows = list({id(record): record for record in prepared.records}.values())
-    resamples = prepared.config.eval.resamples
-    done = against.measured(name, kind, rows, prepared.splits.dev, prepared.test, resamples)
-    done.write(_predictions(run_dir, name), prepared.task)
-    _tell(done, prepared, say)
-    return done
-
-
-def _generative(
-    run_dir: Path, name: str, base: Base, kind: Labelling, prepared: Prepared, say: Say
-) -> Evaluation:
-    """The same base, method and rows, trained to write the label; then the base is as it was."""
-    import torch
-
-    from appkit.evaluation import scored
-    from appkit.kinds.as_text import as_text, read_back
-
-    config, task = prepared.config, as_text(kind)
-    writing = Generating(task, config.task, kind.chat, task.decoding, 0, config.eval.batch_rows)
-    rows = list({id(record): record for record in prepared.records}.values())
-    examples, _, _ = writing.encode(rows, config.data.max_length, "drop")
-    if not examples:
-        raise DataError("no row is short enough for the generative baseline; raise data.max_length")
-    writing = replace(writing, cap=token_cap(task.decoding, max(example.targets for example in examples)))
-    train = config.train
-    lengths = [len(example.tokens) for example in examples]
-    plan = batch_plan(lengths, train.batch_rows, train.batch_tokens, train.epochs, config.seed)
-    torch.manual_seed(config.seed)
-    model = prepared.method.build(base.model, config.method)
-    folder = run_dir / name
-    folder.mkdir(exist_ok=True)
-    say(f"{name}: the same base is trained to write the label")
-    outcome = _fitted(model, prepared, writing.head, examples, plan, lambda _: {}, folder, say, run_dir)
-    answers = writing.answer(model, [record.value for record in prepared.test], title=f"evaluating {name}")
-    model.unload()
-    for parameter in base.model.parameters():
-        parameter.requires_grad_(False)
-    predictions = [
-        read_back(kind, record.value, one) for record, one in zip(prepared.test, answers, strict=True)
-    ]
-    done = scored(name, prepared.task, prepared.test, predictions, outcome.seconds, config.eval.resamples)
-    done.write(_predictions(run_dir, name), prepared.task)
-    _tell(done, prepared, say)
-    return done
-
-
-def _predictions(run_dir: Path, who: str) -> Path:
-    return run_dir / f"predictions.{who}.jsonl"
-
-
-def _label(who: str, config: RunConfig) -> str:
-    return f"base, {config.eval.few_shot}-shot" if who == "base" else who
-
-
 def _named(who: str) -> str:
     """In a sentence."""
     return "the base" if who.startswith("base,") else f"the baseline {who}"
-
-
-def _kept(run_dir: Path, who: str, prepared: Prepared) -> Evaluation:
-    resamples = prepared.config.eval.resamples
-    label = _label(who, prepared.config)
-    return read_evaluation(_predictions(run_dir, who), label, prepared.task, prepared.test, resamples)
-
-
-def _measured(run_dir: Path, who: str, kind: Kind, model: Any, prepared: Prepared, say: Say) -> Evaluation:
-    """Evaluate on the test rows and keep the answers; a finished evaluation of a resumed run is read back."""
-    if _predictions(run_dir, who).exists():
-        return _kept(run_dir, who, prepared)
-    if isinstance(kind, Generating):
-        # its confidence is calibrated, the base's is not
-        kind = replace(kind, log_probabilities=who == "adapter")
-    label, resamples = _label(who, prepared.config), prepared.config.eval.resamples
-    done = evaluate_rows(label, kind, model, prepared.test, resamples=resamples)
-    done.write(_predictions(run_dir, who), prepared.task)
-    _tell(done, prepared, say)
-    return done
-
-
-def _tell(done: Evaluation, prepared: Prepared, say: Say) -> None:
-    primary = done.scores[prepared.task.primary].interval
-    tokens = f", {done.tokens} tokens" if done.tokens else ""
-    say(f"{done.who}: {prepared.task.primary} {primary.value:.3f} in {done.seconds:.0f} s{tokens}")
 
 
 def _cost_of_quantization(
