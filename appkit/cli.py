@@ -282,6 +282,8 @@ def predict(
             if (confidence := specialist.confidence(prediction)) is not None:
                 entry["confidence"] = round(confidence, 4)
             print(json.dumps(entry, ensure_ascii=False))
+        elif prediction.confidence is not None:  # of a label, as `appkit client ask` shows it
+            print(f"{prediction.confidence:.2f}\t{prediction.answer}")
         else:
             print(prediction.answer)
 

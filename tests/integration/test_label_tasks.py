@@ -161,6 +161,14 @@ def test_a_loaded_bundle_answers_as_the_trained_model(
         np.testing.assert_allclose(one.logits, other.logits, atol=1e-4)
 
 
+def test_predict_prints_each_label_with_its_probability(
+    runs: Callable[[str], appkit.TrainResult], commands: Any
+) -> None:
+    done = commands.run("predict", str(runs("single").bundle), "1 cat red red")
+    (expected,) = appkit.load(runs("single").bundle).predict(["1 cat red red"])
+    assert done.stdout == f"{expected.confidence:.2f}\tred\n"
+
+
 @pytest.mark.parametrize("kind", ["single", "ner"])
 def test_plain_peft_loads_it_untouched(
     kind: str, runs: Callable[[str], appkit.TrainResult], project: Any
