@@ -162,9 +162,9 @@ def test_a_loaded_bundle_answers_as_the_trained_model(
 
 
 def test_predict_prints_each_label_with_its_probability(
-    runs: Callable[[str], appkit.TrainResult], commands: Any
+    runs: Callable[[str], appkit.TrainResult], commands: Any, tmp_path: Path
 ) -> None:
-    done = commands.run("predict", str(runs("single").bundle), "1 cat red red")
+    done = commands.run("predict", str(runs("single").bundle), "1 cat red red", cwd=tmp_path)
     (expected,) = appkit.load(runs("single").bundle).predict(["1 cat red red"])
     assert done.stdout == f"{expected.confidence:.2f}\tred\n"
 
