@@ -2,8 +2,8 @@
 
 DIR holds `classification/{banking77,snips,trec6}/train.jsonl` and `ner/{wnut17,wikigold}/train.jsonl` (SNIPS rows carry
 slot tags too). A tenth of each file is dev and a tenth test, carved by hash; the files' own test sides are not looked
-at. Every contender learns from the same rows; what has something to choose, chooses it on the same dev rows. Quick
-settings: minutes on two cores, for each run.
+at. Every contender learns from the same rows; what has something to choose, chooses it on the same dev rows.
+`--side dev --with train.learning_rate=3e-4` measures other settings there. Quick settings: minutes on two cores a run.
 """
 
 from __future__ import annotations
@@ -32,39 +32,76 @@ TEST_ROWS = 500
 
 @dataclass(frozen=True)
 class Run:
-    """One contender on one data set: its metrics by name, seconds of fitting and answering."""
+    """One contender on one data set: its metrics by name, seconds of fitting and answering.
+
+    settings: what was not the default, as given.
+    """
 
     data: str
     contender: str
     seed: int
     metrics: dict[str, float]
     seconds: float
+    side: str = "test"
+    settings: str = ""
 
 
-def runs_of(
-    name: str, attention: str, seed: int, baselines: str | None, folder: Path, root: Path
-) -> list[Run]:
-    """A head trained, and with `baselines` what stands beside it."""
+@dataclass(frozen=True)
+class Asked:
+    """What is the same for every run of a call."""
+
+    data: Path
+    side: str
+    settings: tuple[str, ...]
+    baselines: str
+
+
+def carve(task: str, file: Path, folder: Path) -> dict[str, str]:
+    """Train, dev and test rows as files of their own; in runs on the dev side no test row is near."""
+    from appkit.config import DataConfig, build_run_config
+    from appkit.data import load_splits
+    from appkit.plugins import load_task
+
+    columns = {"tags": "ner_tags"} if task == "ner" else {}
+    config = DataConfig(train=str(file), columns=columns, test_share=0.1, dev_share=0.1)
+    splits = load_splits(load_task(task), build_run_config({"task": task}).task, config)
+    paths = {}
+    for side in ("train", "dev", "test"):
+        path = folder / f"{side}.jsonl"
+        rows = (record.value.model_dump(exclude_none=True) for record in getattr(splits, side))
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        paths[side] = str(path)
+    return paths
+
+
+def runs_of(name: str, attention: str, seed: int, asked: Asked, folder: Path, compared: bool) -> list[Run]:
+    """A head trained, and when `compared` what stands beside it."""
     import appkit
+    from appkit.config import merge_over, parse_overrides
 
     task, file, train = SETS[name]
-    columns = {"tags": "ner_tags"} if task == "ner" else {}
-    began = time.monotonic()
-    result = appkit.train(
-        task=task,
-        seed=seed,
-        head={"attention": attention},
-        method={"rank": 12},
-        data={"train": str(root / file), "columns": columns, "test_share": 0.1, "dev_share": 0.1},
-        train={"name": "quick", "max_tokens": None, "trackers": [], **train},
-        eval={
-            "baseline": baselines is not None,
-            "baselines": baselines or "quick",
+    folder = folder / f"{name.replace(' ', '-')}-{attention}-{seed}"
+    folder.mkdir(parents=True)
+    data = carve(task, asked.data / file, folder)
+    values = {
+        "task": task,
+        "seed": seed,
+        "head": {"attention": attention},
+        "method": {"rank": 12},
+        "data": {**data, "test": data[asked.side]},
+        "train": {"name": "quick", "max_tokens": None, "trackers": [], **train},
+        "eval": {
+            "baseline": compared,
+            "baselines": asked.baselines if compared else "quick",
             "quant_rows": 0,
             "rows": TEST_ROWS,
             "resamples": 200,
         },
-        run_dir=str(folder / f"{name.replace(' ', '-')}-{attention}-{seed}"),
+        "run_dir": str(folder / "run"),
+    }
+    began = time.monotonic()
+    result = appkit.train(
+        **merge_over(values, parse_overrides(asked.settings)),
         say=lambda line: print(f"  {line}", file=sys.stderr),
     )
     found = []
@@ -73,15 +110,16 @@ def runs_of(
         metrics = {key: one["value"] for key, one in summary["metrics"].items()}
         contender = f"LS {attention}" if who == "adapter" else who
         seconds = time.monotonic() - began if who == "adapter" else summary["seconds"]
-        found.append(Run(name, contender, seed, metrics, round(seconds, 1)))
+        settings = " ".join(asked.settings)
+        found.append(Run(name, contender, seed, metrics, round(seconds, 1), asked.side, settings))
     return found
 
 
 def markdown(runs: list[Run]) -> str:
     """A table for each data set: mean over seeds, and how far the seeds are apart."""
     parts = []
-    for name in dict.fromkeys(run.data for run in runs):
-        own = [run for run in runs if run.data == name]
+    for name, side, settings in dict.fromkeys((run.data, run.side, run.settings) for run in runs):
+        own = [run for run in runs if (run.data, run.side, run.settings) == (name, side, settings)]
         metrics = list(own[0].metrics)
         rows = []
         for contender in dict.fromkeys(run.contender for run in own):
@@ -90,7 +128,8 @@ def markdown(runs: list[Run]) -> str:
             rows.append(
                 [contender, str(len(these)), *cells, f"{sum(run.seconds for run in these) / len(these):.0f}"]
             )
-        parts.append(f"## {name}\n\n{table(['contender', 'seeds', *metrics, 's'], rows)}\n")
+        title = ", ".join(part for part in (name, f"{side} side" if side != "test" else "", settings) if part)
+        parts.append(f"## {title}\n\n{table(['contender', 'seeds', *metrics, 's'], rows)}\n")
     return "\n".join(parts)
 
 
@@ -106,7 +145,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder with the data sets")
     parser.add_argument("--sets", default=",".join(SETS), help=f"of {', '.join(SETS)}")
     parser.add_argument("--attention", default="causal,unmasked")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1, help="0 to N - 1")
+    parser.add_argument("--seed", type=int, help="this one alone")
+    parser.add_argument("--side", choices=("test", "dev"), default="test", help="what is measured")
+    parser.add_argument(
+        "--with", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="over the settings"
+    )
     parser.add_argument(
         "--baselines", choices=("none", "quick", "all"), default="all", help="with the first run of each set"
     )
@@ -120,38 +164,34 @@ def main() -> None:
         const=Path(__file__).with_suffix(".tables.md"),
         help="file for the tables",
     )
-    asked = parser.parse_args()
-    kept = (
-        asked.results.read_text(encoding="utf-8").splitlines()
-        if asked.results and asked.results.exists()
-        else []
-    )
+    words = parser.parse_args()
+    asked = Asked(words.data, words.side, tuple(words.settings), words.baselines)
+    kept = []
+    if words.results and words.results.exists():
+        kept = words.results.read_text(encoding="utf-8").splitlines()
     runs = [Run(**json.loads(line)) for line in kept]
+    done = {(run.data, run.contender, run.seed, run.side, run.settings) for run in runs}
     with tempfile.TemporaryDirectory(prefix="appkit-bench-") as folder:
-        for seed in range(asked.seeds):
-            for name in asked.sets.split(","):
-                for number, attention in enumerate(asked.attention.split(",")):
-                    if any(
-                        (run.data, run.contender, run.seed) == (name, f"LS {attention}", seed) for run in runs
-                    ):
+        for seed in range(words.seeds) if words.seed is None else (words.seed,):
+            for name in words.sets.split(","):
+                for number, attention in enumerate(words.attention.split(",")):
+                    if (name, f"LS {attention}", seed, asked.side, " ".join(asked.settings)) in done:
                         continue
-                    with_baselines = (
-                        asked.baselines if number == seed == 0 and asked.baselines != "none" else None
-                    )
+                    compared = number == seed == 0 and asked.baselines != "none"
                     print(f"{name}, {attention}, seed {seed}", file=sys.stderr)
-                    new = runs_of(name, attention, seed, with_baselines, Path(folder), asked.data)
+                    new = runs_of(name, attention, seed, asked, Path(folder), compared)
                     runs += new
                     for run in new:
                         print(
                             f"{run.data:12} {run.contender:12} {run.metrics} {run.seconds} s", file=sys.stderr
                         )
-                    if asked.results:
-                        with asked.results.open("a", encoding="utf-8") as handle:
+                    if words.results:
+                        with words.results.open("a", encoding="utf-8") as handle:
                             handle.writelines(json.dumps(asdict(run)) + "\n" for run in new)
     text = markdown(runs)
     print(text)
-    if asked.write:
-        asked.write.write_text(text, encoding="utf-8")
+    if words.write:
+        words.write.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

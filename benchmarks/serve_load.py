@@ -402,7 +402,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def newest_bundle() -> Path:
-    found = sorted(Path("runs").glob("*/*/bundle"))
+    found = sorted(Path("runs").rglob("bundle"))
     if not found:
         raise SystemExit("no bundle in runs/; appkit train task=nl2fol makes one, or name one with --bundle")
     return found[-1]
