@@ -109,6 +109,10 @@ class Client:
         """A task's fields, examples, tools, metrics and certificate."""
         return self._call("GET", f"/v1/tasks/{_part(alias)}")
 
+    def evidence(self, alias: str) -> dict[str, Any]:
+        """A bundle's report, scores, certificate and pictures; with an admin key the label audit too."""
+        return self._call("GET", f"/v1/tasks/{_part(alias)}/evidence")
+
     def task(
         self,
         alias: str,
@@ -117,14 +121,18 @@ class Client:
         constrain: bool = False,
         confidence: bool = False,
         threshold: float | None = None,
+        base: bool = False,
         batch: int = 32,
     ) -> list[Answer]:
-        """Answer rows, in order: bare texts, or the pack's input fields. `batch` go in one request."""
+        """Answer rows, in order: bare texts, or the pack's input fields. `batch` go in one request.
+
+        base: by the base alone, from the same prompt.
+        """
         if isinstance(rows, str):
             raise TypeError("rows is a sequence of rows, got one text; put it into a list")
         answers: list[Answer] = []
         for start in range(0, len(rows), batch):
-            body = _asked(rows[start : start + batch], constrain, confidence, threshold)
+            body = _asked(rows[start : start + batch], constrain, confidence, threshold) | {"base": base}
             found = self._call("POST", f"/v1/tasks/{_part(alias)}", body)
             with self._understood():
                 answers += [Answer(**result, model=found["model"]) for result in found["results"]]

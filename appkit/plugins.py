@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from appkit.adapters import Method
     from appkit.task import Task
 
-__all__ = ["did_you_mean", "load_method", "load_task", "modules"]
+__all__ = ["did_you_mean", "load_app", "load_method", "load_task", "modules"]
 
 RECORD = {"appkit.tasks": "TASK", "appkit.methods": "METHOD", "appkit.apps": "APP"}
 KIND = {"appkit.tasks": "task", "appkit.methods": "method", "appkit.apps": "app"}
@@ -98,6 +98,11 @@ def load_task(name: str) -> Task:
     """The task pack of that name; ConfigError with "did you mean" if there is none."""
     task: Task = _load("appkit.tasks", name)
     return task
+
+
+def load_app(name: str) -> Any:
+    """The app of that name; ConfigError with "did you mean" if there is none. Its record is known to apps alone."""
+    return _load("appkit.apps", name)
 
 
 def load_method(name: str) -> Method:

@@ -33,6 +33,7 @@ from appkit.serving.api import (
     within_time,
 )
 from appkit.serving.engine import EngineGone, Job
+from appkit.serving.evidence import evidence_of
 from appkit.serving.generation import Answer, Delta, answer, deltas
 from appkit.serving.labels import logits
 from appkit.serving.opened import Opened
@@ -61,6 +62,9 @@ class TaskRequest(BaseModel):
     )
     threshold: float | None = Field(
         None, ge=0, le=1, description="abstain below this confidence: the answer is not given as parsed"
+    )
+    base: bool = Field(
+        False, description="answer with the base alone, from the same prompt, to be put beside the adapter's"
     )
     stream: bool = Field(
         False, description="server-sent events: {row, delta}, and {row, result} once it is complete"
@@ -129,6 +133,16 @@ async def describe(alias: str, one: One, key: Caller) -> dict[str, Any]:
     }
 
 
+@router.get("/{alias}/evidence")
+async def evidence(alias: str, one: One, key: Caller) -> dict[str, Any]:
+    """What shows how good a bundle is: its report, scores, certificate, and the run's pictures (PNG in base64).
+
+    The label audit shows training rows, so that only admin keys get it.
+    """
+    target = one.find(alias, key)
+    return await asyncio.to_thread(evidence_of, _opened(target, alias), rows=key.admin)
+
+
 @router.post("/{alias}", response_model=TaskResponse, responses=STREAMED)
 async def answer_rows(
     alias: str,
@@ -144,6 +158,8 @@ async def answer_rows(
     if opened.labelling is not None:
         return await label_rows(asked, request, one, target, opened.labelling)
     reader = Reader(opened, asked)
+    if asked.base:
+        target = _base_of(one, target)
     with target.used():
         jobs = await asyncio.to_thread(_jobs, one, target, opened, asked)
         if asked.stream:
@@ -168,6 +184,10 @@ async def label_rows(
     asked: TaskRequest, request: Request, one: Gateway, target: Target, kind: Labelling
 ) -> Response | TaskResponse:
     """Labels or entities of one row or a batch; streamed, each row as it is done."""
+    if asked.base:
+        raise Fault(
+            400, f"task {kind.task.name!r} is answered by a head, which the base lacks; ask without base"
+        )
     if asked.constrain:
         raise Fault(400, f"task {kind.task.name!r} answers with its labels only; ask without constrain")
     if asked.threshold is not None and (kind.spec.kind != "sequence" or kind.spec.problem != "single"):
@@ -233,6 +253,11 @@ def _opened(target: Target, alias: str) -> Opened:
     return target.opened
 
 
+def _base_of(one: Gateway, target: Target) -> Target:
+    """The base that the version's engine answers with when it uses no adapter."""
+    return next(base for base in one.registry.bases.values() if base.engine is target.engine)
+
+
 def _rows(opened: Opened, asked: TaskRequest) -> list[Any]:
     """Raises DataError for a row that does not fit the pack's schema: nothing is answered then."""
     from appkit.bundle import input_row
@@ -276,6 +301,8 @@ class Reader:
         if asked.constrain and not opened.manifest.get("grammar"):
             raise Fault(400, f"task {opened.task.name!r} has no grammar; ask without constrain")
         wanted = asked.confidence or asked.threshold is not None
+        if asked.base and wanted:
+            raise Fault(400, "confidence is calibrated for the adapter, not for its base; ask without one of them")
         self.calibration = confidence.of_manifest(opened.manifest) if wanted else None
         if wanted and self.calibration is None:
             why = opened.manifest.get("no_confidence") or "it was trained before there were any"

@@ -1,0 +1,134 @@
+"""The commands around apps: demo, feedback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from appkit.errors import AppkitError, ConfigError
+from appkit.feedback import Feedback
+from appkit.terminal import print_table, say
+
+__all__ = ["app"]
+
+app = typer.Typer()
+feedback = typer.Typer(no_args_is_help=True, help="What people said of answers: list, review, export.")
+app.add_typer(feedback, name="feedback")
+
+STORE = Path("feedback.sqlite")
+Store = Annotated[Path, typer.Option("--store", help="The file that `appkit demo --feedback` wrote.")]
+
+
+@app.command()
+def demo(
+    words: Annotated[list[str] | None, typer.Argument(metavar="[task=NAME]", help="Its newest bundle.")] = None,
+    bundles: Annotated[Path | None, typer.Option("--bundles", help="Every bundle below this directory.")] = None,
+    gateway: Annotated[str | None, typer.Option(help="Show what this gateway serves.", envvar="APPKIT_URL")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="The gateway's API key.", envvar="APPKIT_KEY")] = None,
+    host: Annotated[str, typer.Option(help="Other than loopback needs --auth-file.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Of the page.")] = 7860,
+    auth_file: Annotated[Path | None, typer.Option(help="Who may log in: lines of name:password.")] = None,
+    feedback_file: Annotated[
+        Path | None, typer.Option("--feedback", help="Keep thumbs and corrections in this file.")
+    ] = STORE,
+    no_feedback: Annotated[bool, typer.Option("--no-feedback", help="Ask for no opinions.")] = False,
+    days: Annotated[int, typer.Option("--feedback-days", help="Texts that nobody accepted are kept so long.")] = 90,
+    per_minute: Annotated[int, typer.Option(help="Rows a minute that one user may ask.")] = 600,
+) -> None:
+    """Open a page for each specialist in the browser; a gateway is started unless one is named."""
+    from appkit.demo import demo as run
+
+    task = None
+    for word in words or ():
+        name, equals, value = word.partition("=")
+        if name != "task" or not equals or not value:
+            raise ConfigError(f"expected task=NAME, got {word!r}; for instance appkit demo task=nl2fol")
+        task = value
+    run(
+        task,
+        root=bundles,
+        gateway=gateway,
+        key=key,
+        host=host,
+        port=port,
+        auth=auth_file,
+        feedback=None if no_feedback else feedback_file,
+        days=days,
+        per_minute=per_minute,
+        say=say,
+    )
+
+
+@feedback.command("list")
+def feedback_list(
+    store: Store = STORE,
+    task: Annotated[str | None, typer.Option(help="Of this task only.")] = None,
+) -> None:
+    """How much there is of what, by task and version."""
+    entries = _there(store).entries(task=task)
+    rows = []
+    for model in dict.fromkeys((one.task, one.model) for one in entries):
+        own = [one for one in entries if (one.task, one.model) == model]
+        rows.append(
+            [
+                *model,
+                str(sum(one.verdict == "up" for one in own)),
+                str(sum(one.verdict == "down" for one in own)),
+                str(sum(one.correction is not None for one in own)),
+                str(sum(one.status == "accepted" for one in own)),
+            ]
+        )
+    print_table(["task", "bundle", "right", "wrong", "corrected", "accepted"], rows)
+
+
+@feedback.command("review")
+def feedback_review(
+    store: Store = STORE,
+    task: Annotated[str | None, typer.Option(help="Of this task only.")] = None,
+) -> None:
+    """Show each new correction, and accept or reject it: only what is accepted is ever trained on."""
+    kept = _there(store)
+    waiting = [one for one in kept.entries(task=task, status="new") if one.correction is not None]
+    if not waiting:
+        print("no correction waits for a review")
+        return
+    for number, one in enumerate(waiting, 1):
+        print(f"\n{number}/{len(waiting)}  {one.task}  {one.model}")
+        print(f"  input       {json.dumps(one.input, ensure_ascii=False)}")
+        print(f"  answered    {one.answer}")
+        print(f"  correction  {json.dumps(one.correction, ensure_ascii=False)}")
+        match typer.prompt("accept, reject, skip or quit", default="skip")[:1].lower():
+            case "a":
+                kept.review(one.id, "accepted")
+            case "r":
+                kept.review(one.id, "rejected")
+            case "q":
+                return
+
+
+@feedback.command("export")
+def feedback_export(
+    task: Annotated[str, typer.Argument(help="The task pack.")],
+    file: Annotated[Path, typer.Argument(help="JSONL file to write.")],
+    store: Store = STORE,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Preferences instead: chosen and rejected.")] = False,
+) -> None:
+    """Write the accepted corrections as rows of the task, or as preferences."""
+    from appkit.cache import write_text
+    from appkit.plugins import load_task
+
+    kept = _there(store)
+    rows = kept.pairs(task) if pairs else kept.rows(task, load_task(task).output)
+    if not rows:
+        raise AppkitError(f"no accepted correction of task {task!r} in {store}; appkit feedback review")
+    write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    print(f"{len(rows)} {'pairs' if pairs else 'rows'} written to {file}")
+
+
+def _there(store: Path) -> Feedback:
+    if not store.is_file():
+        raise AppkitError(f"no feedback store {store}; appkit demo keeps one, --store names another")
+    return Feedback(store)

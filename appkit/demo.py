@@ -1,0 +1,183 @@
+"""`appkit demo`: find the bundles, start a gateway for them unless there is one, and open the gallery."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from appkit import bundle as bundles
+from appkit.errors import AppkitError, BundleError, ConfigError, RunError
+from appkit.feedback import Feedback
+from appkit.plugins import load_app, load_task, modules
+
+__all__ = ["demo"]
+
+Say = Callable[[str], None]
+APPKIT = (sys.executable, "-c", "from appkit.cli import main; main()")
+PR_SET_PDEATHSIG = 1
+
+
+def demo(
+    task: str | None = None,
+    *,
+    root: Path | None = None,
+    gateway: str | None = None,
+    key: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    auth: Path | None = None,
+    feedback: Path | None = None,
+    days: int = 90,
+    per_minute: int = 600,
+    say: Say = print,
+) -> None:
+    """Show a gallery until ctrl-C.
+
+    task: the newest bundle of this pack; root: every bundle below; neither: the newest of each task below runs/.
+    gateway: show what this one serves instead. Without a bundle of `task`, a page offers to train one.
+
+    Raises ConfigError for an unknown task or a host that takes passwords, BundleError without bundles, RunError when a
+    port is taken or the gateway does not start.
+    """
+    gallery = _gallery()
+    if auth is None and host not in ("127.0.0.1", "localhost", "::1"):
+        raise ConfigError(
+            f"--host {host} lets other machines in, which takes passwords: --auth-file FILE with name:password lines"
+        )
+    if task is not None:
+        load_task(task)
+    store = Feedback(feedback, days=days) if feedback else None
+    shown = {"host": host, "port": port, "auth": auth, "say": say}
+    given: dict[str, Any] = {"apps": app_of, "key": key, "per_minute": per_minute, "feedback": store, **shown}
+    if gateway is not None:
+        gallery.launch(gateway, **given)
+        return
+    found = newest(root or Path("runs"), task, every=root is not None)
+    if not found:
+        if task is None:
+            where = root or Path("runs")
+            raise BundleError(f"no bundle below {where}; make one: appkit train task=nl2fol")
+        command = ["appkit", "train", f"task={task}"]
+        say(f"no bundle of task {task} below {root or 'runs'}; make one: {' '.join(command)}   or in the page:")
+        gallery.offer(command, lambda: trained(command[1:]), **shown)
+        found = newest(root or Path("runs"), task, every=root is not None)
+        if not found:
+            raise BundleError("the training ended, but there is no bundle below runs/")
+    with serving(found, say) as url:
+        gallery.launch(url, **given)
+
+
+def _gallery() -> Any:
+    """The gallery's module. Raises AppkitError when it is not installed."""
+    for entry in entry_points(group="appkit.gallery"):
+        try:
+            return entry.load()
+        except ModuleNotFoundError as error:
+            raise AppkitError(f"{error.name} is not installed; pip install 'appkit[apps]'") from None
+    raise AppkitError("no gallery is installed; pip install 'appkit[apps]'")
+
+
+def app_of(task: str) -> Any:
+    """The app of a task pack, None if it has none of its own."""
+    return load_app(task) if task in modules("appkit.apps") else None
+
+
+def newest(root: Path, task: str | None, *, every: bool = False) -> list[Path]:
+    """Bundles below `root`: of each task (or of `task` alone) the newest, or all of them."""
+    found: dict[str, list[tuple[float, Path]]] = {}
+    for file in sorted(root.rglob("appkit.json")) if root.is_dir() else ():
+        try:
+            manifest = bundles.read_manifest(file.parent, verify=False)
+        except BundleError:
+            continue  # half a run, or another's file of that name
+        name = manifest["task"]["name"]
+        if task in (None, name):
+            found.setdefault(name, []).append((file.stat().st_mtime, file.parent))
+    return [path for ones in found.values() for _, path in sorted(ones, reverse=True)[: None if every else 1]]
+
+
+def trained(words: Sequence[str]) -> Iterator[str]:
+    """The lines of an `appkit` command as it runs. Raises RunError with its last line when it fails."""
+    process = subprocess.Popen(
+        [*APPKIT, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        preexec_fn=_end_with_parent,
+    )
+    assert process.stdout is not None
+    last = ""
+    try:
+        for line in process.stdout:
+            if line.strip():
+                last = line.strip()
+                yield last
+        if process.wait():
+            raise RunError(last or f"it ended with status {process.returncode}")
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+
+
+@contextmanager
+def serving(found: Sequence[Path], say: Say) -> Iterator[str]:
+    """The address of a gateway with these bundles, certified or not; it ends with the context, and with this process.
+
+    Raises RunError when it does not start.
+    """
+    process = subprocess.Popen(
+        [*APPKIT, "serve", *map(str, found), "--port", "0", "--uncertified"],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_end_with_parent,
+        start_new_session=True,  # ctrl-C is ours: it is told to end, once the gallery is gone
+    )
+    assert process.stderr is not None
+    lines: list[str] = []
+    try:
+        for line in process.stderr:
+            lines.append(line.rstrip())
+            if "ready after" in line:
+                break
+            say(lines[-1])
+        address = re.search(r"http://[\w.\[\]:]+:\d+", "\n".join(lines))
+        if address is None or "ready after" not in lines[-1]:
+            process.wait()
+            raise RunError(f"the gateway did not start: {lines[-1] if lines else 'it said nothing'}")
+        _drained(process)
+        yield address[0]
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _drained(process: subprocess.Popen[str]) -> None:
+    """Pass on what the gateway says from now on: a full pipe would stop it."""
+    import threading
+
+    def pass_on() -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            sys.stderr.write(line)
+
+    threading.Thread(target=pass_on, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """In the child, before it starts: it is told to end when this process dies, however it dies (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,153 @@
+"""What people said of answers: kept in one SQLite file on this machine, and turned into rows to train on.
+
+A verdict is kept always. Texts are kept only where the person agreed, for `days` days. Nothing leaves the file but by
+`appkit feedback export` and `data.feedback=`, and only what was accepted in a review.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from appkit.errors import DataError
+
+__all__ = ["Entry", "Feedback"]
+
+Verdict = Literal["up", "down"]
+Status = Literal["new", "accepted", "rejected"]
+DAY = 86_400
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS feedback (
+    id INTEGER PRIMARY KEY,
+    at REAL NOT NULL,
+    task TEXT NOT NULL,
+    model TEXT NOT NULL,
+    verdict TEXT,
+    input TEXT,
+    answer TEXT,
+    correction TEXT,
+    status TEXT NOT NULL DEFAULT 'new'
+)
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One opinion. at: seconds since 1970. model: the version that answered. input: the row's fields.
+
+    input, answer and correction are None where the person did not agree to have the texts kept. correction: what the
+    row's output should have been, in the pack's own form.
+    """
+
+    id: int
+    at: float
+    task: str
+    model: str
+    verdict: Verdict | None
+    input: Mapping[str, Any] | None
+    answer: str | None
+    correction: Any
+    status: Status = "new"
+
+
+class Feedback:
+    """The opinions in one file, made if it is not there.
+
+    days: how long texts are kept that nobody accepted; older ones go whenever something is added.
+    Raises DataError for a file that is no such store or cannot be written.
+    """
+
+    def __init__(self, path: Path, *, days: int = 90) -> None:
+        if days < 1:
+            raise DataError(f"feedback is kept for 1 day or more, got {days}")
+        self.path, self.days = path, days
+        with self._open() as connection:
+            connection.execute(SCHEMA)
+
+    def add(
+        self,
+        task: str,
+        model: str,
+        *,
+        verdict: Verdict | None = None,
+        input: Mapping[str, Any] | None = None,
+        answer: str | None = None,
+        correction: Any = None,
+        keep: bool = False,
+    ) -> int:
+        """Keep an opinion; its texts only with `keep`, the person's consent. Gives its number."""
+        texts = [_text(value) if keep else None for value in (input, answer, correction)]
+        with self._open() as connection:
+            self._prune(connection)
+            cursor = connection.execute(
+                "INSERT INTO feedback (at, task, model, verdict, input, answer, correction) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (time.time(), task, model, verdict, *texts),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def entries(self, *, task: str | None = None, status: Status | None = None) -> list[Entry]:
+        """Oldest first."""
+        with self._open() as connection:
+            found = connection.execute(
+                "SELECT id, at, task, model, verdict, input, answer, correction, status FROM feedback "
+                "WHERE (?1 IS NULL OR task = ?1) AND (?2 IS NULL OR status = ?2) ORDER BY id",
+                (task, status),
+            ).fetchall()
+        return [Entry(*one[:5], *(_value(text) for text in one[5:8]), one[8]) for one in found]
+
+    def review(self, number: int, status: Status) -> None:
+        """Accept or reject an entry. Raises DataError if there is none of that number."""
+        with self._open() as connection:
+            if not connection.execute(
+                "UPDATE feedback SET status = ? WHERE id = ?", (status, number)
+            ).rowcount:
+                raise DataError(f"no feedback number {number} in {self.path}")
+
+    def rows(self, task: str, output: str) -> list[dict[str, Any]]:
+        """Accepted corrections as rows of the task: the input's fields, and the correction as `output`."""
+        return [
+            {**entry.input, output: entry.correction}
+            for entry in self.entries(task=task, status="accepted")
+            if entry.input is not None and entry.correction is not None
+        ]
+
+    def pairs(self, task: str) -> list[dict[str, Any]]:
+        """Accepted corrections as preferences: the input's fields under "input", what was wanted as "chosen", what was
+        answered as "rejected"."""
+        return [
+            {"input": entry.input, "chosen": entry.correction, "rejected": entry.answer}
+            for entry in self.entries(task=task, status="accepted")
+            if entry.input is not None and entry.correction is not None and entry.answer is not None
+        ]
+
+    def _prune(self, connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "UPDATE feedback SET input = NULL, answer = NULL, correction = NULL "
+            "WHERE status != 'accepted' AND at < ?",
+            (time.time() - self.days * DAY,),
+        )
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self.path, timeout=10)) as connection, connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise DataError(
+                f"{self.path} cannot be used as a feedback store ({error}); name another file, or a directory that is "
+                "there and may be written"
+            ) from None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _value(text: str | None) -> Any:
+    return None if text is None else json.loads(text)

@@ -1,0 +1,58 @@
+"""The evidence of a bundle as a page shows it: from its own files, and from its run's where they are still around it."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from appkit.serving.opened import Opened
+
+__all__ = ["evidence_of"]
+
+PICTURES = 12
+"""of a run, at most"""
+LARGEST = 2_000_000
+"""bytes of one file that is shown"""
+SHOWN = (
+    "metrics",
+    "verdict",
+    "quantization",
+    "confidence",
+    "calibration",
+    "base",
+    "method",
+    "quant",
+    "labels",
+    "servable_by",
+    "seed",
+    "versions",
+)
+"""of the manifest; paths of this machine are not among them"""
+
+
+def evidence_of(opened: Opened, *, rows: bool) -> dict[str, Any]:
+    """report: Markdown. pictures: name -> PNG in base64. audit: Markdown, None without `rows` or without a run."""
+    run = opened.path.parent if (opened.path.parent / "run.json").is_file() else None
+    pictures = sorted(run.glob("*.png"))[:PICTURES] if run else []
+    return {
+        "model": opened.ref,
+        "sha": opened.sha,
+        "task": opened.task.name,
+        "primary": opened.task.primary,
+        "report": _text(opened.path / "report.md"),
+        "manifest": {name: opened.manifest.get(name) for name in SHOWN},
+        "certificate": opened.certificate,
+        "pictures": {
+            picture.stem: base64.b64encode(picture.read_bytes()).decode()
+            for picture in pictures
+            if picture.stat().st_size <= LARGEST
+        },
+        "audit": _text(run / "audit.md") if run and rows else None,
+    }
+
+
+def _text(path: Path) -> str | None:
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        return None
+    return path.read_text(encoding="utf-8")

@@ -1,0 +1,9 @@
+"""Gradio front-ends: a page for each served bundle, in one gallery.
+
+A folder here, or in a package that an entry point of the group `appkit.apps` names, whose `__init__` holds an `APP` is
+the page of the task of that name.
+"""
+
+from appkit_apps.app import App, Page
+
+__all__ = ["App", "Page"]

@@ -1,0 +1,119 @@
+"""What an app is, and what its page works with."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from threading import Lock
+from typing import Any
+
+import gradio as gr
+
+from appkit.client import Answer, Client
+from appkit.errors import GatewayError
+from appkit.feedback import Feedback
+
+__all__ = ["App", "Limiter", "Page", "trouble"]
+
+LONGEST = 20_000
+"""characters of a row's field"""
+WINDOW = 60.0
+"""seconds over which a user's requests are counted"""
+
+
+@dataclass(frozen=True)
+class App:
+    """A page for the bundles of one task pack.
+
+    name: the pack's, and the folder's. build: puts the page's components into the Blocks that is open.
+    """
+
+    name: str
+    build: Callable[[Page], None]
+
+
+class Limiter:
+    """So many rows a minute for each user: by name where people log in, else by address."""
+
+    def __init__(self, per_minute: int) -> None:
+        self.per_minute = per_minute
+        self._seen: dict[str, deque[tuple[float, int]]] = {}
+        self._lock = Lock()
+
+    def take(self, request: gr.Request | None, rows: int) -> None:
+        """Raises gr.Error when the user has to wait."""
+        user = getattr(request, "username", None) or getattr(getattr(request, "client", None), "host", "") or ""
+        now = time.monotonic()
+        with self._lock:
+            for gone in [who for who, seen in self._seen.items() if seen[-1][0] < now - WINDOW]:
+                del self._seen[gone]
+            seen = self._seen.setdefault(user, deque())
+            while seen and seen[0][0] < now - WINDOW:
+                seen.popleft()
+            used = sum(count for _, count in seen)
+            if used and used + rows > self.per_minute:
+                wait = seen[0][0] + WINDOW - now
+                raise trouble(
+                    f"That is more than {self.per_minute} rows a minute; try again in {wait:.0f} seconds."
+                )
+            seen.append((now, rows))
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page is built from.
+
+    blocks: the Blocks it is in, for what happens when the page is opened. alias: what is asked. about: `Client.describe`
+    of it, when the gallery was started. feedback: where opinions go; None: nowhere.
+    """
+
+    blocks: gr.Blocks
+    alias: str
+    about: Mapping[str, Any]
+    client: Client
+    limiter: Limiter
+    feedback: Feedback | None = None
+
+    def ask(
+        self, request: gr.Request, rows: Sequence[Mapping[str, Any]], **options: Any
+    ) -> tuple[list[Answer], float]:
+        """Answers, and the seconds that they took. Raises gr.Error with what to do."""
+        for row in rows:
+            for name, value in row.items():
+                if isinstance(value, str) and len(value) > LONGEST:
+                    raise trouble(
+                        f"{name} has {len(value):,} characters, the limit here is {LONGEST:,}; send less at once."
+                    )
+        if not rows or any(not str(row.get(self.about["input"]) or "").strip() for row in rows):
+            raise trouble(f"Nothing to answer: write something into {self.about['input']}.")
+        self.limiter.take(request, len(rows))
+        began = time.monotonic()
+        try:
+            answers = self.client.task(self.alias, rows, **options)
+        except GatewayError as error:
+            raise trouble(_told(error)) from None
+        return answers, time.monotonic() - began
+
+    def tool(self, request: gr.Request, name: str, **arguments: Any) -> Any:
+        """What a function of the pack gives. Raises gr.Error with what to do."""
+        self.limiter.take(request, 1)
+        try:
+            return self.client.tool(self.alias, name, **arguments)
+        except GatewayError as error:
+            raise trouble(_told(error)) from None
+
+
+def trouble(message: str) -> gr.Error:
+    """A message in the page; nothing in the server's log, since it is the user's to mend."""
+    # shown as HTML, and a message may quote what the user sent
+    return gr.Error(escape(message), duration=None, print_exception=False)
+
+
+def _told(error: GatewayError) -> str:
+    """Never an address of the server: people see the page, not the machine behind it."""
+    if error.status is None:
+        return "The gateway does not answer; it may be starting. Try again in a minute, or ask who runs it."
+    return str(error)

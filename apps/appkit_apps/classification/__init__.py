@@ -1,0 +1,8 @@
+"""Texts to labels: bars with calibrated probabilities, many rows at once, and which words mattered."""
+
+from appkit_apps.app import App
+from appkit_apps.classification.page import build
+
+__all__ = ["APP"]
+
+APP = App("classification", build)

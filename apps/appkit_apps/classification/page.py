@@ -1,0 +1,119 @@
+"""The page of classification."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from appkit_apps import parts
+from appkit_apps.app import Page, trouble
+from appkit_apps.classification.rows import MOST, read_csv, read_lines, shares, write_csv
+from appkit_apps.classification.words import effects, without_each
+
+BARS = 8
+HEADER = ["text", "answer", "probability"]
+
+
+def build(page: Page) -> None:
+    gr.Markdown("# Text to label")
+    parts.about(page)
+    with gr.Tab("One text"):
+        text = gr.Textbox(label="Text", lines=3, elem_id="text")
+        pair = gr.Textbox(
+            label="Second text, for a task about pairs", lines=1, elem_id="pair", visible=_paired(page)
+        )
+        why = gr.Checkbox(label="Show which words matter", elem_id="why")
+        run = gr.Button("Classify", variant="primary", elem_id="run")
+        gr.Examples([[example] for example in page.about["examples"]], [text], label="Try one", api_name=None)
+        label = gr.Label(label="Probabilities, calibrated", num_top_classes=BARS, elem_id="label")
+        mattered = gr.HighlightedText(
+            label="What each word adds to the label's probability", visible=False, elem_id="words"
+        )
+        cost = gr.Markdown(elem_id="facts")
+        shared = gr.Markdown(elem_id="share")
+        answered = gr.State(None)
+        parts.opinions(
+            page,
+            lambda one, other: {"text": one} | ({"pair": other} if other else {}),
+            [text, pair],
+            answered,
+            lambda typed: _label(page, typed),
+            label="The right label",
+        )
+    with gr.Tab("Many texts"):
+        pasted = gr.Textbox(label=f"Texts, one a line, up to {MOST}", lines=6, elem_id="pasted")
+        file = gr.File(label="or a CSV file with a column named text", file_types=[".csv"], elem_id="csv")
+        many = gr.Button("Classify all", variant="primary", elem_id="run-many")
+        table = gr.Dataframe(headers=HEADER, label="Answers", interactive=False, wrap=True, elem_id="answers")
+        download = gr.DownloadButton("Download as CSV", visible=False, elem_id="download")
+        many_cost = gr.Markdown(elem_id="many-facts")
+
+    def classify(one: str, other: str, explain: bool, request: gr.Request) -> tuple[Any, ...]:
+        row = {"text": one} | ({"pair": other} if other else {})
+        (answer,), seconds = page.ask(request, [row])
+        if answer.parsed is None:
+            raise trouble(f"No label: {answer.error}")
+        bars: Any = shares(answer.parsed) or answer.text
+        return (
+            bars,
+            _words(page, row, answer.parsed, request) if explain else gr.update(visible=False),
+            parts.facts([answer], seconds),
+            parts.link({"text": one, "pair": other, "why": explain}),
+            asdict(answer),
+        )
+
+    gr.on(
+        [run.click, text.submit],
+        classify,
+        [text, pair, why],
+        [label, mattered, cost, shared, answered],
+        concurrency_id="answer",
+        api_name=f"{page.alias}-classify",
+    )
+
+    def classify_many(lines: str, upload: str | None, request: gr.Request) -> tuple[Any, ...]:
+        try:
+            rows = read_csv(Path(upload)) if upload else read_lines(lines)
+        except ValueError as error:
+            raise trouble(f"Nothing was asked: {error}.") from None
+        answers, seconds = page.ask(request, rows)
+        cells = [
+            [row["text"], answer.text, answer.confidence if answer.confidence is None else round(answer.confidence, 4)]
+            for row, answer in zip(rows, answers, strict=True)
+        ]
+        folder = Path(tempfile.mkdtemp(prefix="appkit-answers-"))
+        write_csv(folder / "answers.csv", HEADER, cells)
+        kept = gr.update(value=str(folder / "answers.csv"), visible=True)
+        return cells, kept, parts.facts(answers, seconds)
+
+    many.click(
+        classify_many, [pasted, file], [table, download, many_cost], concurrency_id="answer", api_visibility="private"
+    )
+    parts.restore(page, {"text": text, "pair": pair, "why": why})
+
+
+def _paired(page: Page) -> bool:
+    return "pair" in (page.about["row"].get("properties") or {})
+
+
+def _words(page: Page, row: dict[str, Any], parsed: dict[str, Any], request: gr.Request) -> Any:
+    if "label" not in parsed:
+        raise trouble("Only of a task with one label a text can it be told which words matter.")
+    best = next(iter(parsed["probabilities"]))
+    try:
+        words, texts = without_each(row["text"])
+    except ValueError as error:
+        raise trouble(f"It cannot be told which words matter: {error}.") from None
+    answers, _ = page.ask(request, [row | {"text": one} for one in texts])
+    without = [answer.parsed["probabilities"][best] for answer in answers]
+    return gr.update(visible=True, value=effects(words, parsed["probabilities"][best], without))
+
+
+def _label(page: Page, typed: str) -> Any:
+    """A label of the bundle, however it is written; a new one is taken as it is written."""
+    known = {name.casefold(): name for name in page.about["labels"] or ()}
+    return known.get(typed.strip().casefold(), typed.strip())

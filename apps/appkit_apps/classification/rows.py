@@ -1,0 +1,77 @@
+"""Many texts at once: read from what was pasted or uploaded, written as a table to download."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["MOST", "read_csv", "read_lines", "write_csv"]
+
+MOST = 500
+"""texts at once"""
+WIDEST = 20_000
+"""characters of one cell"""
+
+
+def read_lines(text: str) -> list[dict[str, Any]]:
+    """One text a line. Raises ValueError for none or too many."""
+    return _held({"text": line.strip()} for line in text.splitlines() if line.strip())
+
+
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """Rows of a CSV file with a column `text`, and `pair` if there is one; of a single column, whatever its name.
+
+    Raises ValueError for what is no such file, however it is called, or holds more than `MOST` rows.
+    """
+    with path.open("rb") as handle:
+        if b"\0" in handle.read(4096):
+            raise ValueError("this is no CSV file but something binary; save the table as CSV (UTF-8)")
+    csv.field_size_limit(WIDEST)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle)
+            columns = [name for name in reader.fieldnames or () if name is not None]
+            wanted = "text" if "text" in columns else columns[0] if len(columns) == 1 else None
+            if wanted is None:
+                shown = ", ".join(name[:30] for name in columns[:8]) or "none"
+                raise ValueError(f"the file needs a column named text; it has: {shown}")
+            return _held(
+                {"text": row[wanted].strip()} | ({"pair": row["pair"].strip()} if row.get("pair") else {})
+                for row in reader
+                if row[wanted] and row[wanted].strip()
+            )
+    except UnicodeDecodeError:
+        raise ValueError("the file is not UTF-8; save the table as CSV (UTF-8)") from None
+    except csv.Error as error:
+        raise ValueError(f"the file cannot be read as CSV: {error}") from None
+
+
+def _held(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """No more than may be asked are ever read: a file of millions of rows costs as little as one of hundreds."""
+    held: list[dict[str, Any]] = []
+    for row in rows:
+        if len(held) == MOST:
+            raise ValueError(f"more than {MOST} texts; send them in parts, or use `appkit client ask --file`")
+        held.append(row)
+    if not held:
+        raise ValueError("there is no text in it")
+    return held
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A cell that a spreadsheet would take for a formula gets an apostrophe, as is usual."""
+    with path.open("w", encoding="utf-8-sig", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(header)
+        writer.writerows([[_cell(value) for value in row] for row in rows])
+
+
+def _cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
+
+
+def shares(parsed: Mapping[str, Any]) -> dict[str, float]:
+    """Label -> probability, likeliest first; empty for a number."""
+    return dict(parsed.get("probabilities") or {})

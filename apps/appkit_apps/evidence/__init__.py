@@ -1,0 +1,5 @@
+"""How good each bundle is: report, pictures, certificate, label audit, and two of them side by side."""
+
+from appkit_apps.evidence.page import build
+
+__all__ = ["build"]

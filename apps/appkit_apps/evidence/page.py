@@ -1,0 +1,94 @@
+"""The evidence page; it belongs to no pack."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from appkit.client import Client
+from appkit.errors import GatewayError
+from appkit_apps import parts
+from appkit_apps.app import trouble
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def build(blocks: gr.Blocks, client: Client, aliases: Sequence[str]) -> None:
+    gr.Markdown("# Evidence")
+    with gr.Row():
+        one = gr.Dropdown(list(aliases), value=aliases[0], label="Bundle", elem_id="bundle")
+        other = gr.Dropdown(["", *aliases], value="", label="Beside", elem_id="beside-bundle")
+    told = gr.Markdown(elem_id="evidence")
+    scores = gr.Dataframe(label="Scores", interactive=False, wrap=True, elem_id="scores")
+    with gr.Accordion("Report", open=True):
+        report = gr.Markdown(elem_id="report")
+    with gr.Accordion("Pictures", open=True):
+        pictures = gr.HTML(elem_id="pictures")
+    with gr.Accordion("Certificate", open=False):
+        certificate = gr.Dataframe(label="Checks", interactive=False, wrap=True, elem_id="certificate")
+    with gr.Accordion("Label audit", open=False):
+        audit = gr.Markdown(elem_id="audit")
+
+    def show(name: str, beside: str) -> tuple[Any, ...]:
+        try:
+            found = client.evidence(name)
+            second = client.evidence(beside) if beside else None
+        except GatewayError as error:
+            if error.status is None:
+                raise trouble("The gateway does not answer; try again in a minute.") from None
+            raise trouble(str(error)) from None
+        header, rows = compared(found, second)
+        return (
+            f"`{found['model']}` · {parts.plain(str(found['manifest'].get('verdict') or ''))}",
+            gr.update(headers=header, value=rows),
+            found["report"] or "This bundle came without a report.",
+            _pictures(found["pictures"]),
+            gr.update(headers=["check", "passed", "figure"], value=checks(found["certificate"])),
+            found["audit"] or "Shown to admin keys, for a bundle that is still in its run's directory.",
+        )
+
+    outputs = [told, scores, report, pictures, certificate, audit]
+    gr.on([one.change, other.change, blocks.load], show, [one, other], outputs, api_visibility="private")
+
+
+def compared(found: Mapping[str, Any], second: Mapping[str, Any] | None) -> tuple[list[str], list[list[str]]]:
+    """A table of metrics: a row for each, a column for each contender of the first bundle and the second's adapter."""
+    columns = {who: one["metrics"] for who, one in (found["manifest"].get("metrics") or {}).items()}
+    if second is not None:
+        for who, one in (second["manifest"].get("metrics") or {}).items():
+            columns[f"{second['model']}, {who}"] = one["metrics"]
+    names = list(dict.fromkeys(name for metrics in columns.values() for name in metrics))
+    return ["metric", *columns], [
+        [name, *(_interval(metrics.get(name)) for metrics in columns.values())] for name in names
+    ]
+
+
+def _interval(score: Mapping[str, Any] | None) -> str:
+    return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]" if score else ""
+
+
+def checks(certificate: Mapping[str, Any] | None) -> list[list[str]]:
+    """A row for each check of a certificate."""
+    if not certificate:
+        return [["not certified", "no", "appkit certify shows what the serving engine makes of it"]]
+    words = {True: "yes", False: "no", None: "not made"}
+    return [[str(one["name"]), words[one["passed"]], str(one["figure"])] for one in certificate["checks"]]
+
+
+def _pictures(given: Mapping[str, str]) -> str:
+    """Inline images; only what is a PNG gets into the page."""
+    shown = []
+    for name, data in given.items():
+        try:
+            image = base64.b64decode(data, validate=True)
+        except binascii.Error:
+            continue
+        if image.startswith(PNG):
+            source = f"data:image/png;base64,{base64.b64encode(image).decode()}"
+            shown.append(f'<img src="{source}" alt="{escape(name, quote=True)}">')
+    return f'<div class="pictures">{"".join(shown)}</div>' if shown else "<p>No picture is at hand.</p>"

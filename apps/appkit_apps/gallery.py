@@ -1,0 +1,222 @@
+"""One gallery for all that a gateway serves: a page for each bundle, and the evidence."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from appkit.client import Client
+from appkit.errors import AppkitError, GatewayError, RunError
+from appkit.feedback import Feedback
+from appkit_apps import evidence, generic, parts
+from appkit_apps.app import App, Limiter, Page
+
+__all__ = ["build", "launch", "offer"]
+
+FOUND = Callable[[str], App | None]
+"""the app of a task pack, None if it has none of its own"""
+
+FONT = ("system-ui", "sans-serif")
+THEME = gr.themes.Default(font=FONT, font_mono=("ui-monospace", "monospace"))  # none is fetched from elsewhere
+UPLOAD = "2mb"
+WAITING = 64
+"""requests that may wait for their turn"""
+AT_ONCE = 8
+
+CSS = """
+.about { overflow-wrap: anywhere; }
+.gradio-container, .gradio-container * { min-width: 0; }
+.gradio-container pre, .gradio-container code { white-space: pre-wrap; overflow-wrap: anywhere; }
+ul.tree, ul.tree ul { list-style: none; padding-left: 1.25rem; border-left: 1px solid var(--border-color-primary); }
+ul.tree li { margin: .15rem 0; }
+ul.tree .node { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
+ul.tree .quantifier, ul.tree .connective, ul.tree .negation { font-weight: 600; }
+.pictures img { max-width: 100%; height: auto; background: white; margin: .5rem 0; }
+"""
+
+
+def build(client: Client, apps: FOUND, *, per_minute: int, feedback: Feedback | None) -> gr.Blocks:
+    """The gallery of what the gateway serves now.
+
+    Raises GatewayError when it cannot be asked, RunError when it serves no task.
+    """
+    served = client.tasks()
+    if not served:
+        raise RunError(f"{client.url} serves no task; add a bundle: appkit client add DIRECTORY")
+    abouts = {one["alias"]: client.describe(one["alias"]) for one in served}
+    limiter = Limiter(per_minute)
+    with gr.Blocks(title="appkit: specialists", analytics_enabled=False) as blocks:
+        cards = gr.Markdown(_home(abouts))
+        blocks.load(lambda: _listed(client, abouts), None, cards, show_progress="hidden", api_visibility="private")
+    for alias, about in abouts.items():
+        app = apps(about["task"]) or generic.APP
+        with blocks.route(alias, f"/{alias}"):
+            app.build(Page(blocks, alias, about, client, limiter, feedback))
+    with blocks.route("Evidence", "/evidence-of-all"):
+        evidence.build(blocks, client, list(abouts))
+    return blocks.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
+
+
+def _home(abouts: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = ["# Specialists", "", "Each page shows one of them at work; [Evidence](evidence-of-all) shows how good it is.", ""]
+    for alias, about in abouts.items():
+        lines += [f"### [{parts.plain(alias)}]({alias})", "", parts.about_line(about), ""]
+    return "\n".join(lines)
+
+
+def _listed(client: Client, known: Mapping[str, Mapping[str, Any]]) -> str:
+    """The home page as it is now, with what is served since the gallery was started."""
+    try:
+        served = [one["alias"] for one in client.tasks()]
+        told = _home({alias: client.describe(alias) for alias in known if alias in served})
+    except GatewayError:
+        return f"{_home(known)}\n\n**The gateway does not answer now.**"
+    if new := [alias for alias in served if alias not in known]:
+        told += f"\n\nServed since this gallery was started, without a page yet: {', '.join(map(parts.plain, new))}."
+    return told
+
+
+def launch(
+    url: str,
+    *,
+    apps: FOUND,
+    key: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    auth: Path | None = None,
+    per_minute: int = 600,
+    feedback: Feedback | None = None,
+    say: Callable[[str], None] = print,
+    until: threading.Event | None = None,
+) -> None:
+    """Show the gallery of a gateway until ctrl-C, or until `until` is set.
+
+    Raises GatewayError when the gateway cannot be asked, RunError when the port is taken.
+    """
+    with Client(url, key=key, retries=1) as client:
+        blocks = build(client, apps, per_minute=per_minute, feedback=feedback)
+        with _shown(blocks, host, port, auth) as address:
+            say(f"gallery: {address}   end it with ctrl-C")
+            (until or threading.Event()).wait()
+
+
+def offer(
+    command: Sequence[str],
+    train: Callable[[], Iterator[str]],
+    *,
+    host: str,
+    port: int,
+    auth: Path | None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """A page that offers to run the command that makes the first bundle; returns once it has ended well.
+
+    train: runs it and gives its lines; raises AppkitError when it fails.
+    """
+    trained = threading.Event()
+    with gr.Blocks(title="appkit: the first specialist", analytics_enabled=False) as blocks:
+        gr.Markdown("# No specialist yet")
+        gr.Markdown(f"This makes one, here or in a terminal:\n\n```\n{' '.join(command)}\n```")
+        start = gr.Button("Train it now", variant="primary", elem_id="train")
+        progress = gr.Textbox(label="Progress", lines=12, interactive=False, elem_id="progress")
+
+        def run() -> Iterator[Any]:
+            lines: list[str] = []
+            yield gr.update(interactive=False), "starting"
+            try:
+                for line in train():
+                    # a progress bar writes its line again and again
+                    if lines and line.split(":")[0] == lines[-1].split(":")[0]:
+                        lines.pop()
+                    lines.append(line)
+                    yield gr.skip(), "\n".join(lines[-100:])
+            except AppkitError as error:
+                lines.append(f"It failed: {error}")
+                yield gr.update(interactive=True), "\n".join(lines[-100:])
+                return
+            lines.append("Trained. The gateway starts now, which takes a minute; this page then opens by itself.")
+            yield gr.skip(), "\n".join(lines[-100:])
+            trained.set()
+
+        start.click(run, None, [start, progress], concurrency_limit=1, api_visibility="private").then(
+            None, None, None, js=_REOPEN
+        )
+    with _shown(blocks.queue(max_size=8), host, port, auth) as address:
+        say(f"the page: {address}")
+        trained.wait()
+        # the last lines have to reach the page before it goes
+        threading.Event().wait(2)
+
+
+_REOPEN = """() => { let gone = false; setInterval(async () => {
+    try { const answer = await fetch(window.location.pathname, {cache: "no-store"}); if (gone && answer.ok) window.location.reload(); }
+    catch { gone = true; } }, 2000); }"""
+
+
+class _shown:
+    """Blocks served on a port while the context lasts; gives the address."""
+
+    def __init__(self, blocks: gr.Blocks, host: str, port: int, auth: Path | None) -> None:
+        self.blocks, self.host, self.port = blocks, host, port
+        self.auth = _checker(_passwords(auth)) if auth else None
+
+    def __enter__(self) -> str:
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        try:
+            _, address, _ = self.blocks.launch(
+                server_name=self.host,
+                server_port=self.port or None,
+                auth=self.auth,
+                prevent_thread_lock=True,
+                quiet=True,
+                share=False,
+                show_error=False,
+                ssr_mode=False,
+                max_file_size=UPLOAD,
+                footer_links=[],
+                theme=THEME,
+                css=CSS,
+            )
+        except OSError as error:
+            raise RunError(f"cannot listen on {self.host}:{self.port} ({error}); choose another --port") from None
+        return address.rstrip("/")
+
+    def __exit__(self, *_: object) -> None:
+        self.blocks.close(verbose=False)
+
+
+def _passwords(file: Path) -> dict[str, str]:
+    """`name:password` lines. Raises RunError for a file that cannot be read, is malformed, or others can read."""
+    try:
+        if os.name == "posix" and file.stat().st_mode & 0o077:
+            raise RunError(f"{file} can be read by others; chmod 600 {file}")
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"cannot read the passwords in {file}: {error}") from None
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, colon, password = line.partition(":")
+        if not (name and colon and password):
+            raise RunError(f"{file}:{number} is no `name:password` line")
+        found[name] = password
+    if not found:
+        raise RunError(f"{file} holds no `name:password` line; nobody could log in")
+    return found
+
+
+def _checker(passwords: Mapping[str, str]) -> Callable[[str, str], bool]:
+    def right(name: str, password: str) -> bool:
+        known = passwords.get(name, "")
+        # a name that nobody has takes as long
+        same = hmac.compare_digest(known.encode(), password.encode())
+        return bool(known) and same
+
+    return right

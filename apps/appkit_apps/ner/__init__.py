@@ -1,0 +1,8 @@
+"""Text to entities: highlighted, with confidences, and spans that can be corrected."""
+
+from appkit_apps.app import App
+from appkit_apps.ner.page import build
+
+__all__ = ["APP"]
+
+APP = App("ner", build)

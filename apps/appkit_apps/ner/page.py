@@ -1,0 +1,115 @@
+"""The page of ner."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import gradio as gr
+
+from appkit_apps import parts
+from appkit_apps.app import Page, trouble
+
+HEADER = ["text", "type", "start", "end", "confidence"]
+
+
+def build(page: Page) -> None:
+    gr.Markdown("# Names in texts")
+    parts.about(page)
+    text = gr.Textbox(label="Text", lines=4, elem_id="text")
+    run = gr.Button("Find the entities", variant="primary", elem_id="run")
+    gr.Examples([[example] for example in page.about["examples"]], [text], label="Try one", api_name=None)
+    shown = gr.HighlightedText(label="Entities", combine_adjacent=False, elem_id="entities")
+    table = gr.Dataframe(
+        headers=HEADER,
+        label="Start and end count characters; the cells can be corrected, rows added and deleted",
+        interactive=True,
+        type="array",
+        column_count=(len(HEADER), "fixed"),
+        wrap=True,
+        elem_id="spans",
+    )
+    cost = gr.Markdown(elem_id="facts")
+    shared = gr.Markdown(elem_id="share")
+    answered = gr.State(None)
+    corrected = gr.Textbox(visible=False, label="corrected")
+
+    def find(one: str, request: gr.Request) -> tuple[Any, ...]:
+        (answer,), seconds = page.ask(request, [{"text": one}])
+        entities = answer.parsed or []
+        return (
+            highlighted(one, entities),
+            [[entity[name] for name in HEADER] for entity in entities],
+            parts.facts([answer], seconds),
+            parts.link({"text": one}),
+            asdict(answer),
+            "",
+        )
+
+    gr.on(
+        [run.click, text.submit],
+        find,
+        [text],
+        [shown, table, cost, shared, answered, corrected],
+        concurrency_id="answer",
+        api_name=f"{page.alias}-entities",
+    )
+
+    def edited(one: str, rows: Sequence[Sequence[Any]]) -> tuple[Any, str]:
+        entities = _entities(one, rows)
+        return highlighted(one, entities), json.dumps(entities, ensure_ascii=False)
+
+    table.input(edited, [text, table], [shown, corrected], show_progress="hidden", api_visibility="private")
+    parts.opinions(
+        page, lambda one: {"text": one}, [text], answered, _spans, edited=corrected
+    )
+    parts.restore(page, {"text": text})
+
+
+def highlighted(text: str, entities: Sequence[Mapping[str, Any]]) -> list[tuple[str, str | None]]:
+    """The text in pieces: (piece, what it is), as HighlightedText takes it; pieces together are the text."""
+    pieces: list[tuple[str, str | None]] = []
+    at = 0
+    for entity in sorted(entities, key=lambda one: one["start"]):
+        if entity["start"] > at:
+            pieces.append((text[at : entity["start"]], None))
+        sure = entity.get("confidence")
+        kind = entity["type"] if sure in (None, "") else f"{entity['type']} {float(sure):.2f}"
+        pieces.append((text[entity["start"] : entity["end"]], kind))
+        at = entity["end"]
+    if at < len(text):
+        pieces.append((text[at:], None))
+    return pieces
+
+
+def _entities(text: str, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    """The table's rows as entities of the text. Raises gr.Error for a span that is none."""
+    found: list[dict[str, Any]] = []
+    for number, row in enumerate(rows, 1):
+        if not any(str(cell).strip() for cell in row if cell is not None):
+            continue
+        cells = dict(zip(HEADER, row, strict=False))
+        try:
+            start, end = int(cells["start"]), int(cells["end"])
+        except (TypeError, ValueError):
+            raise trouble(f"Row {number}: start and end are numbers of characters.") from None
+        if not 0 <= start < end <= len(text):
+            raise trouble(f"Row {number}: {start} to {end} is not within the text of {len(text)} characters.")
+        if not str(cells["type"] or "").strip():
+            raise trouble(f"Row {number} has no type.")
+        found.append(
+            {"text": text[start:end], "type": str(cells["type"]).strip(), "start": start, "end": end,
+             "confidence": cells.get("confidence")}
+        )
+    found.sort(key=lambda one: one["start"])
+    for one, other in zip(found, found[1:], strict=False):
+        if other["start"] < one["end"]:
+            raise trouble(f"“{one['text']}” and “{other['text']}” overlap; a character belongs to one entity.")
+    return found
+
+
+def _spans(edited: str) -> list[dict[str, Any]]:
+    """As rows to train on have them."""
+    return [{name: one[name] for name in ("start", "end", "type")} for one in json.loads(edited)]

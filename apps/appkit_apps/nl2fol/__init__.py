@@ -1,0 +1,8 @@
+"""English to first-order logic: the formula and its tree, the base beside it, a prover for references and entailment."""
+
+from appkit_apps.app import App
+from appkit_apps.nl2fol.page import build
+
+__all__ = ["APP"]
+
+APP = App("nl2fol", build)

@@ -1,0 +1,166 @@
+"""The page of nl2fol."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from appkit_apps import parts
+from appkit_apps.app import Page, trouble
+
+VERDICTS = {
+    "equivalent": "**Equivalent**: both are true in the same worlds.",
+    "different": "**Different**: there is a world in which just one of the two is true.",
+    "undecided": "**Undecided**: the prover reached its limit.",
+    "entailed": "**Entailed**: wherever the premises are true, so is the conclusion.",
+    "refuted": "**Refuted**: wherever the premises are true, the conclusion is false.",
+    "open": "**Open**: the premises settle it neither way.",
+    "inconsistent": "**Inconsistent**: the premises contradict each other, so anything follows.",
+}
+MOST_PREMISES = 20
+
+
+def build(page: Page) -> None:
+    gr.Markdown("# English to first-order logic")
+    parts.about(page)
+    sentence = gr.Textbox(
+        label="Sentence", lines=2, placeholder="Every dog that barks annoys its owner.", elem_id="sentence"
+    )
+    with gr.Row():
+        constrain = gr.Checkbox(label="Keep to the grammar", elem_id="constrain")
+        beside = gr.Checkbox(label="Show the base's answer too", elem_id="beside")
+    run = gr.Button("Translate", variant="primary", elem_id="run")
+    gr.Examples(
+        [[example] for example in page.about["examples"]], [sentence], label="Try one", api_name=None
+    )
+    formula = gr.Textbox(label="Formula", interactive=False, buttons=["copy"], elem_id="formula")
+    state = gr.Markdown(elem_id="state")
+    base = gr.Textbox(label="The base's answer", interactive=False, visible=False, elem_id="base")
+    tree = gr.HTML(label="Syntax tree", elem_id="tree")
+    cost = gr.Markdown(elem_id="facts")
+    shared = gr.Markdown(elem_id="share")
+    answered = gr.State(None)
+
+    def translate(text: str, bound: bool, compare: bool, request: gr.Request) -> tuple[Any, ...]:
+        options = {"constrain": bound}
+        sure = bool(page.about["confidence"])
+        (answer,), seconds = page.ask(request, [{"sentence": text}], confidence=sure, **options)
+        told = _state(answer.parsed, answer.error, answer.truncated, answer.confidence)
+        drawn = _tree(page.tool(request, "tree", formula=answer.parsed)) if answer.parsed else ""
+        other = gr.update(visible=False)
+        if compare:
+            (plain,), _ = page.ask(request, [{"sentence": text}], base=True, **options)
+            other = gr.update(visible=True, value=plain.text)
+        return (
+            answer.parsed or answer.text,
+            told,
+            other,
+            drawn,
+            parts.facts([answer], seconds),
+            parts.link({"sentence": text, "constrain": bound, "beside": compare}),
+            asdict(answer),
+        )
+
+    outputs = [formula, state, base, tree, cost, shared, answered]
+    gr.on(
+        [run.click, sentence.submit],
+        translate,
+        [sentence, constrain, beside],
+        outputs,
+        concurrency_id="answer",
+        api_name=f"{page.alias}-translate",
+    )
+
+    with gr.Accordion("Compare with a reference", open=False):
+        reference = gr.Textbox(label="Reference formula", elem_id="reference")
+        judge = gr.Button("Judge", elem_id="judge")
+        verdict = gr.Markdown(elem_id="verdict")
+
+    def judged(ours: str, theirs: str, request: gr.Request) -> str:
+        if not ours.strip() or not theirs.strip():
+            raise trouble("Translate a sentence first, and write the reference formula.")
+        found = page.tool(request, "equivalent", formula=ours, reference=theirs)
+        return _verdict(found)
+
+    judge.click(judged, [formula, reference], verdict, concurrency_id="prover", api_visibility="private")
+
+    with gr.Accordion("Does it follow?", open=False):
+        premises = gr.Textbox(
+            label="Premises, one a line", info="Formulas, or sentences, which are translated first.",
+            lines=4, elem_id="premises",
+        )
+        conclusion = gr.Textbox(label="Conclusion", elem_id="conclusion")
+        prove = gr.Button("Prove", elem_id="prove")
+        proven = gr.Markdown(elem_id="proven")
+        used = gr.Textbox(label="The formulas that were used", interactive=False, lines=4, elem_id="used")
+
+    def follows(given: str, claim: str, request: gr.Request) -> tuple[str, str]:
+        lines = [line.strip() for line in given.splitlines() if line.strip()]
+        if not lines or not claim.strip():
+            raise trouble("Write one premise or more, and a conclusion.")
+        if len(lines) > MOST_PREMISES:
+            raise trouble(f"{len(lines)} premises are too many, the limit here is {MOST_PREMISES}.")
+        formulas = _formulas(page, [*lines, claim.strip()], request)
+        found = page.tool(request, "entails", premises=formulas[:-1], conclusion=formulas[-1])
+        return _verdict(found), "\n".join([*formulas[:-1], f"⊢ {formulas[-1]}"])
+
+    prove.click(
+        follows, [premises, conclusion], [proven, used], concurrency_id="prover", api_visibility="private"
+    )
+    parts.opinions(
+        page, lambda text: {"sentence": text}, [sentence], answered, lambda typed: _formula(page, typed),
+        label="The right formula",
+    )
+    parts.restore(page, {"sentence": sentence, "constrain": constrain, "beside": beside})
+
+
+def _formulas(page: Page, lines: list[str], request: gr.Request) -> list[str]:
+    """Each line as a formula: as it stands where it parses, else translated."""
+    checked = [page.tool(request, "check", formula=line) for line in lines]
+    sentences = [line for line, found in zip(lines, checked, strict=True) if not found["parses"]]
+    answers = iter(page.ask(request, [{"sentence": one} for one in sentences])[0] if sentences else ())
+    formulas = []
+    for line, found in zip(lines, checked, strict=True):
+        if found["parses"]:
+            formulas.append(found["text"])
+            continue
+        answer = next(answers)
+        if answer.parsed is None:
+            raise trouble(f"“{line[:80]}” could not be translated ({answer.error}); write it as a formula.")
+        formulas.append(answer.parsed)
+    return formulas
+
+
+def _formula(page: Page, typed: str) -> str:
+    found = page.client.tool(page.alias, "check", formula=typed)
+    if not found["parses"]:
+        raise ValueError(f"{found['error']} at character {found['position']}")
+    return str(found["text"])
+
+
+def _state(parsed: Any, error: str | None, truncated: bool, confidence: float | None) -> str:
+    told = "It parses." if parsed else f"**It does not parse**: {parts.plain(error or 'no formula')}"
+    if truncated:
+        told += " It was cut off at the limit."
+    return told if confidence is None else f"{told} Right with probability {confidence:.2f}."
+
+
+def _verdict(found: dict[str, Any]) -> str:
+    """In words; a counter-model is told as a world."""
+    told = VERDICTS.get(found["verdict"], found["verdict"])
+    world = found.get("counter_model")
+    return f"{told}\n\n{parts.plain(world['words'])}" if world else told
+
+
+def _tree(node: dict[str, Any]) -> str:
+    """A formula's tree as nested lists, which screen readers can walk too."""
+
+    def item(one: dict[str, Any]) -> str:
+        inner = "".join(map(item, one["children"]))
+        label = f'<span class="node {escape(one["kind"], quote=True)}">{escape(one["label"])}</span>'
+        return f"<li>{label}<ul>{inner}</ul></li>" if inner else f"<li>{label}</li>"
+
+    return f'<ul class="tree" aria-label="syntax tree">{item(node)}</ul>'

@@ -1,0 +1,154 @@
+"""What every page has: who answers and how good it is, what an answer cost, a link to the state, and opinions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import gradio as gr
+
+from appkit.client import Answer
+from appkit.errors import AppkitError, GatewayError
+from appkit_apps.app import Page, trouble
+
+__all__ = ["about", "facts", "link", "opinions", "plain", "restore"]
+
+LINK = 1500
+"""characters of a link's query; longer ones are cut by proxies and mail programs"""
+
+
+def about(page: Page) -> None:
+    """The version that answers now, its certificate and its scores; asked for whenever the page is opened."""
+    line = gr.Markdown(about_line(page.about), elem_classes="about")
+
+    def now() -> str:
+        try:
+            return about_line(page.client.describe(page.alias))
+        except GatewayError:
+            return "The gateway does not answer; what is typed here cannot be answered now."
+
+    page.blocks.load(now, None, line, show_progress="hidden", api_visibility="private")
+
+
+def about_line(told: Mapping[str, Any]) -> str:
+    """One line of Markdown: `name@sha`, certificate, the primary metric beside what it has to beat."""
+    parts = [f"`{told['model']}`", told["summary"]]
+    certificate = told.get("certificate")
+    parts.append(
+        f"certified for {certificate['engine']} {certificate['version']}, {certificate['dtype']}"
+        if certificate
+        else "**not certified** (`appkit certify`)"
+    )
+    for who, column in (told.get("metrics") or {}).items():
+        score = column["metrics"].get(told["primary"])
+        if score:
+            parts.append(
+                f"{who}: {told['primary']} {score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f}, n = {score['n']})"
+            )
+    return " · ".join(parts)
+
+
+def facts(answers: Sequence[Answer], seconds: float) -> str:
+    """What the answers cost and who gave them."""
+    tokens = sum(answer.tokens for answer in answers)
+    cut = sum(answer.truncated for answer in answers)
+    line = f"{seconds:.2f} s · {tokens} tokens · `{answers[0].model}`"
+    return f"{line} · {cut} cut off at the limit" if cut else line
+
+
+def plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|!~$&" else char for char in text)
+
+
+def link(fields: Mapping[str, Any]) -> str:
+    """A link to the page with these fields filled in, as Markdown."""
+    query = urlencode({name: value for name, value in fields.items() if value not in (None, "", False)})
+    if len(query) > LINK:
+        return "This input is too long for a link."
+    return f"[Link to this input](?{query})"
+
+
+def restore(page: Page, fields: Mapping[str, gr.components.Component]) -> None:
+    """When the page is opened by such a link, put the values into the components."""
+
+    def fill(request: gr.Request) -> list[Any]:
+        given = request.query_params
+        values = []
+        for name, component in fields.items():
+            if name not in given:
+                values.append(gr.skip())
+            elif isinstance(component, gr.Checkbox):
+                values.append(given[name] == "True")
+            else:
+                values.append(given[name])
+        return values if len(values) > 1 else values[0]
+
+    page.blocks.load(fill, None, list(fields.values()), show_progress="hidden", api_visibility="private")
+
+
+def opinions(
+    page: Page,
+    row: Callable[..., Mapping[str, Any]],
+    inputs: Sequence[gr.components.Component],
+    answered: gr.State,
+    correction: Callable[[str], Any],
+    label: str = "What it should have been",
+    edited: gr.components.Component | None = None,
+) -> None:
+    """Thumbs, a corrected answer, and consent to keep the texts.
+
+    row: values of `inputs` -> the row's fields. answered: holds the last Answer as a dictionary, or None. correction:
+    what was typed -> the row's output; raises ValueError for what cannot be one. edited: what holds a correction that
+    is made elsewhere in the page, as text; none: a line to type it into.
+    """
+    if page.feedback is None:
+        return
+    store = page.feedback
+    with gr.Accordion("Was this right?", open=True):
+        with gr.Row():
+            up = gr.Button("👍 Right", size="sm", elem_id="thumb-up")
+            down = gr.Button("👎 Wrong", size="sm", elem_id="thumb-down")
+        corrected = edited or gr.Textbox(label=label, lines=1, elem_id="correction")
+        keep = gr.Checkbox(
+            label=f"Keep my text and its answer for training, up to {store.days} days (else only the verdict)",
+            elem_id="consent",
+        )
+        send = gr.Button("Send the correction", size="sm", elem_id="send-correction")
+        told = gr.Markdown(elem_id="feedback-told")
+
+    def kept(verdict: str | None, typed: str, agreed: bool, last: Any, *values: Any) -> str:
+        if not last:
+            raise trouble("There is no answer yet to judge; ask first.")
+        if verdict is None and not typed.strip():
+            raise trouble("There is no correction yet; make it first.")
+        if verdict is None and not agreed:
+            raise trouble("A correction is of use only with its text; tick the box that allows to keep it.")
+        try:
+            meant = correction(typed) if typed.strip() and verdict != "up" else None
+            store.add(
+                page.about["task"],
+                last["model"],
+                verdict=verdict or "down",  # type: ignore[arg-type]
+                input=row(*values),
+                answer=last["text"],
+                correction=meant,
+                keep=agreed,
+            )
+        except ValueError as error:
+            raise trouble(f"That correction cannot be used: {error}") from None
+        except AppkitError:
+            raise trouble("It could not be kept; tell who runs this page.") from None
+        return "Thank you, it is kept." if agreed else "Thank you. Only the verdict is kept, no text."
+
+    for button, verdict in ((up, "up"), (down, "down"), (send, None)):
+
+        def handler(
+            typed: str, agreed: bool, last: Any, *values: Any, verdict: str | None = verdict
+        ) -> str:
+            return kept(verdict, typed, agreed, last, *values)
+
+        button.click(
+            handler, [corrected, keep, answered, *inputs], told, show_progress="hidden", api_visibility="private"
+        )
