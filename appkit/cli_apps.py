@@ -24,10 +24,18 @@ Store = Annotated[Path, typer.Option("--store", help="The file that `appkit demo
 
 @app.command()
 def demo(
-    words: Annotated[list[str] | None, typer.Argument(metavar="[task=NAME]", help="Its newest bundle.")] = None,
-    bundles: Annotated[Path | None, typer.Option("--bundles", help="Every bundle below this directory.")] = None,
-    gateway: Annotated[str | None, typer.Option(help="Show what this gateway serves.", envvar="APPKIT_URL")] = None,
-    key: Annotated[str | None, typer.Option("--key", help="The gateway's API key.", envvar="APPKIT_KEY")] = None,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[task=NAME]", help="Its newest bundle.")
+    ] = None,
+    bundles: Annotated[
+        Path | None, typer.Option("--bundles", help="Every bundle below this directory.")
+    ] = None,
+    gateway: Annotated[
+        str | None, typer.Option(help="Show what this gateway serves.", envvar="APPKIT_URL")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="The gateway's API key.", envvar="APPKIT_KEY")
+    ] = None,
     host: Annotated[str, typer.Option(help="Other than loopback needs --auth-file.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Of the page.")] = 7860,
     auth_file: Annotated[Path | None, typer.Option(help="Who may log in: lines of name:password.")] = None,
@@ -35,7 +43,9 @@ def demo(
         Path | None, typer.Option("--feedback", help="Keep thumbs and corrections in this file.")
     ] = STORE,
     no_feedback: Annotated[bool, typer.Option("--no-feedback", help="Ask for no opinions.")] = False,
-    days: Annotated[int, typer.Option("--feedback-days", help="Texts that nobody accepted are kept so long.")] = 90,
+    days: Annotated[
+        int, typer.Option("--feedback-days", help="Texts that nobody accepted are kept so long.")
+    ] = 90,
     per_minute: Annotated[int, typer.Option(help="Rows a minute that one user may ask.")] = 600,
 ) -> None:
     """Open a page for each specialist in the browser; a gateway is started unless one is named."""

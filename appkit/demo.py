@@ -67,7 +67,9 @@ def demo(
             where = root or Path("runs")
             raise BundleError(f"no bundle below {where}; make one: appkit train task=nl2fol")
         command = ["appkit", "train", f"task={task}"]
-        say(f"no bundle of task {task} below {root or 'runs'}; make one: {' '.join(command)}   or in the page:")
+        say(
+            f"no bundle of task {task} below {root or 'runs'}; make one: {' '.join(command)}   or in the page:"
+        )
         gallery.offer(command, lambda: trained(command[1:]), **shown)
         found = newest(root or Path("runs"), task, every=root is not None)
         if not found:

@@ -86,7 +86,8 @@ class Feedback:
         with self._open() as connection:
             self._prune(connection)
             cursor = connection.execute(
-                "INSERT INTO feedback (at, task, model, verdict, input, answer, correction) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO feedback (at, task, model, verdict, input, answer, correction) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (time.time(), task, model, verdict, *texts),
             )
             return int(cursor.lastrowid or 0)
@@ -99,7 +100,10 @@ class Feedback:
                 "WHERE (?1 IS NULL OR task = ?1) AND (?2 IS NULL OR status = ?2) ORDER BY id",
                 (task, status),
             ).fetchall()
-        return [Entry(*one[:5], *(_value(text) for text in one[5:8]), one[8]) for one in found]
+        return [
+            Entry(number, at, of, model, verdict, _value(given), _value(answer), _value(correction), state)
+            for number, at, of, model, verdict, given, answer, correction, state in found
+        ]
 
     def review(self, number: int, status: Status) -> None:
         """Accept or reject an entry. Raises DataError if there is none of that number."""

@@ -1,4 +1,4 @@
-"""The evidence of a bundle as a page shows it: from its own files, and from its run's where they are still around it."""
+"""The evidence of a bundle as a page shows it: from its own files, and of its run, if it is still there."""
 
 from __future__ import annotations
 

@@ -39,9 +39,9 @@ PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,127}")
 class Opened:
     """One version. files: the engine's copy of the adapter; base, dtype, null: what its engine is started with.
 
-    stop: ids that end an answer; cap: the most tokens of one. certificate None: it was not asked for. role: of its
-    engine. labelling: of a label task, how texts are read and logits understood; head: its weight (C, d) and bias (C,),
-    where it is the gateway that applies it.
+    stop: ids that end an answer; cap: the most tokens of one. certificate None: there is none, and none was asked for.
+    role: of its engine. labelling: of a label task, how texts are read and logits understood; head: its weight (C, d)
+    and bias (C,), where it is the gateway that applies it.
     """
 
     name: str
@@ -128,7 +128,7 @@ def open_bundle(
             raise BundleError(f"{path}: {check.name}: {check.figure}; appkit certify {path} tells more")
     _check_room(subject, max_rank, max_labels, chosen.max_window)
     computed = subject.manifest["base"]["dtype"] if chosen.dtype == "auto" else chosen.dtype
-    certificate = _certificate(subject, engine, version, computed) if chosen.certified else None
+    certificate = _certificate(subject, engine, version, computed, needed=chosen.certified)
     base = subject.base_to_serve()
     quant = subject.config.quant.name
     decoding = subject.manifest["decoding"]
@@ -191,8 +191,13 @@ def certificate_file(bundle: Path, engine: str, version: str, dtype: str, form: 
     return bundle / "certificates" / f"{engine}-{version}-{dtype}{form}.json"
 
 
-def _certificate(subject: Subject, engine: str, version: str, dtype: str) -> Mapping[str, Any]:
-    """The one for this engine. Raises BundleError when there is none, or it is another bundle's."""
+def _certificate(
+    subject: Subject, engine: str, version: str, dtype: str, *, needed: bool
+) -> Mapping[str, Any] | None:
+    """The one for this engine; None if there is none and none is `needed`.
+
+    Raises BundleError when there is none, and for one that is another bundle's.
+    """
     file = certificate_file(subject.path, engine, version, dtype, subject.form)
     remedy = f"appkit certify {subject.path} --engine {engine} --dtype {dtype}{' --folded' if subject.form else ''}"
     try:
@@ -204,6 +209,8 @@ def _certificate(subject: Subject, engine: str, version: str, dtype: str) -> Map
             and all(check["passed"] is not False for check in kept["checks"])
         )
     except FileNotFoundError:
+        if not needed:
+            return None
         raise BundleError(
             f"{subject.path} has no certificate for {engine} {version} in {dtype}; {remedy}"
         ) from None

@@ -302,7 +302,9 @@ class Reader:
             raise Fault(400, f"task {opened.task.name!r} has no grammar; ask without constrain")
         wanted = asked.confidence or asked.threshold is not None
         if asked.base and wanted:
-            raise Fault(400, "confidence is calibrated for the adapter, not for its base; ask without one of them")
+            raise Fault(
+                400, "confidence is calibrated for the adapter, not for its base; ask without one of them"
+            )
         self.calibration = confidence.of_manifest(opened.manifest) if wanted else None
         if wanted and self.calibration is None:
             why = opened.manifest.get("no_confidence") or "it was trained before there were any"

@@ -45,7 +45,9 @@ class Limiter:
 
     def take(self, request: gr.Request | None, rows: int) -> None:
         """Raises gr.Error when the user has to wait."""
-        user = getattr(request, "username", None) or getattr(getattr(request, "client", None), "host", "") or ""
+        user = (
+            getattr(request, "username", None) or getattr(getattr(request, "client", None), "host", "") or ""
+        )
         now = time.monotonic()
         with self._lock:
             for gone in [who for who, seen in self._seen.items() if seen[-1][0] < now - WINDOW]:
@@ -66,8 +68,8 @@ class Limiter:
 class Page:
     """What a page is built from.
 
-    blocks: the Blocks it is in, for what happens when the page is opened. alias: what is asked. about: `Client.describe`
-    of it, when the gallery was started. feedback: where opinions go; None: nowhere.
+    blocks: the Blocks it is in, for what happens when the page is opened. alias: what is asked. about: what
+    `Client.describe` told of it when the gallery was started. feedback: where opinions go; None: nowhere.
     """
 
     blocks: gr.Blocks

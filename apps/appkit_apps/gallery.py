@@ -23,13 +23,25 @@ FOUND = Callable[[str], App | None]
 """the app of a task pack, None if it has none of its own"""
 
 FONT = ("system-ui", "sans-serif")
-THEME = gr.themes.Default(font=FONT, font_mono=("ui-monospace", "monospace"))  # none is fetched from elsewhere
+BUTTON = "#b93c0b"
+"""white on it has a contrast of 5.6, in both themes"""
+THEME = gr.themes.Default(
+    font=FONT, font_mono=("ui-monospace", "monospace")
+).set(  # none is fetched from elsewhere
+    button_primary_background_fill=BUTTON,
+    button_primary_background_fill_dark=BUTTON,
+    button_primary_background_fill_hover="#9a3412",
+    button_primary_background_fill_hover_dark="#9a3412",
+)
 UPLOAD = "2mb"
 WAITING = 64
 """requests that may wait for their turn"""
 AT_ONCE = 8
 
 CSS = """
+a[data-sveltekit-reload] { color: var(--body-text-color) !important; }
+button[role=tab].selected { color: var(--body-text-color) !important; }
+#report, #audit { overflow: visible !important; }
 .about { overflow-wrap: anywhere; }
 .gradio-container, .gradio-container * { min-width: 0; }
 .gradio-container pre, .gradio-container code { white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -53,7 +65,9 @@ def build(client: Client, apps: FOUND, *, per_minute: int, feedback: Feedback | 
     limiter = Limiter(per_minute)
     with gr.Blocks(title="appkit: specialists", analytics_enabled=False) as blocks:
         cards = gr.Markdown(_home(abouts))
-        blocks.load(lambda: _listed(client, abouts), None, cards, show_progress="hidden", api_visibility="private")
+        blocks.load(
+            lambda: _listed(client, abouts), None, cards, show_progress="hidden", api_visibility="private"
+        )
     for alias, about in abouts.items():
         app = apps(about["task"]) or generic.APP
         with blocks.route(alias, f"/{alias}"):
@@ -64,7 +78,12 @@ def build(client: Client, apps: FOUND, *, per_minute: int, feedback: Feedback | 
 
 
 def _home(abouts: Mapping[str, Mapping[str, Any]]) -> str:
-    lines = ["# Specialists", "", "Each page shows one of them at work; [Evidence](evidence-of-all) shows how good it is.", ""]
+    lines = [
+        "# Specialists",
+        "",
+        "Each page shows one of them at work; [Evidence](evidence-of-all) shows how good it is.",
+        "",
+    ]
     for alias, about in abouts.items():
         lines += [f"### [{parts.plain(alias)}]({alias})", "", parts.about_line(about), ""]
     return "\n".join(lines)
@@ -140,7 +159,9 @@ def offer(
                 lines.append(f"It failed: {error}")
                 yield gr.update(interactive=True), "\n".join(lines[-100:])
                 return
-            lines.append("Trained. The gateway starts now, which takes a minute; this page then opens by itself.")
+            lines.append(
+                "Trained. The gateway starts now, which takes a minute; this page then opens by itself."
+            )
             yield gr.skip(), "\n".join(lines[-100:])
             trained.set()
 
@@ -154,9 +175,16 @@ def offer(
         threading.Event().wait(2)
 
 
-_REOPEN = """() => { let gone = false; setInterval(async () => {
-    try { const answer = await fetch(window.location.pathname, {cache: "no-store"}); if (gone && answer.ok) window.location.reload(); }
-    catch { gone = true; } }, 2000); }"""
+_REOPEN = """() => {
+    let gone = false;
+    setInterval(async () => {
+        try {
+            const answer = await fetch(window.location.pathname, {cache: "no-store"});
+            if (gone && answer.ok) window.location.reload();
+        } catch { gone = true; }
+    }, 2000);
+}"""
+"""The page goes with the process that showed it; once another answers in its place, it is opened anew."""
 
 
 class _shown:
@@ -184,7 +212,9 @@ class _shown:
                 css=CSS,
             )
         except OSError as error:
-            raise RunError(f"cannot listen on {self.host}:{self.port} ({error}); choose another --port") from None
+            raise RunError(
+                f"cannot listen on {self.host}:{self.port} ({error}); choose another --port"
+            ) from None
         return address.rstrip("/")
 
     def __exit__(self, *_: object) -> None:

@@ -44,7 +44,8 @@ def about_line(told: Mapping[str, Any]) -> str:
         score = column["metrics"].get(told["primary"])
         if score:
             parts.append(
-                f"{who}: {told['primary']} {score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f}, n = {score['n']})"
+                f"{who}: {told['primary']} {score['value']:.3f} "
+                f"({score['low']:.3f} to {score['high']:.3f}, n = {score['n']})"
             )
     return " · ".join(parts)
 
@@ -144,11 +145,13 @@ def opinions(
 
     for button, verdict in ((up, "up"), (down, "down"), (send, None)):
 
-        def handler(
-            typed: str, agreed: bool, last: Any, *values: Any, verdict: str | None = verdict
-        ) -> str:
+        def handler(typed: str, agreed: bool, last: Any, *values: Any, verdict: str | None = verdict) -> str:
             return kept(verdict, typed, agreed, last, *values)
 
         button.click(
-            handler, [corrected, keep, answered, *inputs], told, show_progress="hidden", api_visibility="private"
+            handler,
+            [corrected, keep, answered, *inputs],
+            told,
+            show_progress="hidden",
+            api_visibility="private",
         )

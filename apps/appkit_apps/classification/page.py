@@ -29,7 +29,9 @@ def build(page: Page) -> None:
         why = gr.Checkbox(label="Show which words matter", elem_id="why")
         run = gr.Button("Classify", variant="primary", elem_id="run")
         gr.Examples([[example] for example in page.about["examples"]], [text], label="Try one", api_name=None)
-        label = gr.Label(label="Probabilities, calibrated", num_top_classes=BARS, elem_id="label")
+        label = gr.Label(
+            label="Probabilities, calibrated", num_top_classes=BARS, visible=False, elem_id="label"
+        )
         mattered = gr.HighlightedText(
             label="What each word adds to the label's probability", visible=False, elem_id="words"
         )
@@ -59,7 +61,7 @@ def build(page: Page) -> None:
             raise trouble(f"No label: {answer.error}")
         bars: Any = shares(answer.parsed) or answer.text
         return (
-            bars,
+            gr.update(value=bars, visible=True),
             _words(page, row, answer.parsed, request) if explain else gr.update(visible=False),
             parts.facts([answer], seconds),
             parts.link({"text": one, "pair": other, "why": explain}),
@@ -82,7 +84,11 @@ def build(page: Page) -> None:
             raise trouble(f"Nothing was asked: {error}.") from None
         answers, seconds = page.ask(request, rows)
         cells = [
-            [row["text"], answer.text, answer.confidence if answer.confidence is None else round(answer.confidence, 4)]
+            [
+                row["text"],
+                answer.text,
+                answer.confidence if answer.confidence is None else round(answer.confidence, 4),
+            ]
             for row, answer in zip(rows, answers, strict=True)
         ]
         folder = Path(tempfile.mkdtemp(prefix="appkit-answers-"))
@@ -91,7 +97,11 @@ def build(page: Page) -> None:
         return cells, kept, parts.facts(answers, seconds)
 
     many.click(
-        classify_many, [pasted, file], [table, download, many_cost], concurrency_id="answer", api_visibility="private"
+        classify_many,
+        [pasted, file],
+        [table, download, many_cost],
+        concurrency_id="answer",
+        api_visibility="private",
     )
     parts.restore(page, {"text": text, "pair": pair, "why": why})
 

@@ -32,7 +32,9 @@ def build(page: Page) -> None:
 
     def row(*values: Any) -> dict[str, Any]:
         return {
-            name: value for name, value in zip(fields, values, strict=True) if value is not None and value != ""
+            name: value
+            for name, value in zip(fields, values, strict=True)
+            if value is not None and value != ""
         }
 
     def ask(*values: Any, request: gr.Request) -> tuple[Any, ...]:
@@ -41,7 +43,9 @@ def build(page: Page) -> None:
             raise trouble(f"Write something into {page.about['input']}.")
         (answer,), seconds = page.ask(request, [asked])
         told = f"**Not understood**: {parts.plain(answer.error)}" if answer.error else ""
-        value = answer.parsed if isinstance(answer.parsed, dict | list) else {page.about["output"]: answer.parsed}
+        value = (
+            answer.parsed if isinstance(answer.parsed, dict | list) else {page.about["output"]: answer.parsed}
+        )
         return (
             answer.text,
             told,
@@ -63,7 +67,9 @@ def build(page: Page) -> None:
         api_name=f"{page.alias}-ask",
     )
     parts.opinions(page, row, inputs, answered, lambda typed: typed.strip())
-    parts.restore(page, {name: one for name, one in fields.items() if isinstance(one, gr.Textbox | gr.Checkbox)})
+    parts.restore(
+        page, {name: one for name, one in fields.items() if isinstance(one, gr.Textbox | gr.Checkbox)}
+    )
 
 
 def _fields(about: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 import gradio as gr
@@ -21,7 +22,7 @@ def build(page: Page) -> None:
     text = gr.Textbox(label="Text", lines=4, elem_id="text")
     run = gr.Button("Find the entities", variant="primary", elem_id="run")
     gr.Examples([[example] for example in page.about["examples"]], [text], label="Try one", api_name=None)
-    shown = gr.HighlightedText(label="Entities", combine_adjacent=False, elem_id="entities")
+    shown = gr.HighlightedText(label="Entities", combine_adjacent=False, visible=False, elem_id="entities")
     table = gr.Dataframe(
         headers=HEADER,
         label="Start and end count characters; the cells can be corrected, rows added and deleted",
@@ -40,7 +41,7 @@ def build(page: Page) -> None:
         (answer,), seconds = page.ask(request, [{"text": one}])
         entities = answer.parsed or []
         return (
-            highlighted(one, entities),
+            gr.update(value=highlighted(one, entities), visible=True),
             [[entity[name] for name in HEADER] for entity in entities],
             parts.facts([answer], seconds),
             parts.link({"text": one}),
@@ -62,9 +63,7 @@ def build(page: Page) -> None:
         return highlighted(one, entities), json.dumps(entities, ensure_ascii=False)
 
     table.input(edited, [text, table], [shown, corrected], show_progress="hidden", api_visibility="private")
-    parts.opinions(
-        page, lambda one: {"text": one}, [text], answered, _spans, edited=corrected
-    )
+    parts.opinions(page, lambda one: {"text": one}, [text], answered, _spans, edited=corrected)
     parts.restore(page, {"text": text})
 
 
@@ -100,13 +99,20 @@ def _entities(text: str, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
         if not str(cells["type"] or "").strip():
             raise trouble(f"Row {number} has no type.")
         found.append(
-            {"text": text[start:end], "type": str(cells["type"]).strip(), "start": start, "end": end,
-             "confidence": cells.get("confidence")}
+            {
+                "text": text[start:end],
+                "type": str(cells["type"]).strip(),
+                "start": start,
+                "end": end,
+                "confidence": cells.get("confidence"),
+            }
         )
     found.sort(key=lambda one: one["start"])
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in pairwise(found):
         if other["start"] < one["end"]:
-            raise trouble(f"“{one['text']}” and “{other['text']}” overlap; a character belongs to one entity.")
+            raise trouble(
+                f"“{one['text']}” and “{other['text']}” overlap; a character belongs to one entity."
+            )
     return found
 
 

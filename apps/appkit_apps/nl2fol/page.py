@@ -33,12 +33,11 @@ def build(page: Page) -> None:
         constrain = gr.Checkbox(label="Keep to the grammar", elem_id="constrain")
         beside = gr.Checkbox(label="Show the base's answer too", elem_id="beside")
     run = gr.Button("Translate", variant="primary", elem_id="run")
-    gr.Examples(
-        [[example] for example in page.about["examples"]], [sentence], label="Try one", api_name=None
-    )
-    formula = gr.Textbox(label="Formula", interactive=False, buttons=["copy"], elem_id="formula")
+    gr.Examples([[example] for example in page.about["examples"]], [sentence], label="Try one", api_name=None)
+    with gr.Row():
+        formula = gr.Textbox(label="Formula", interactive=False, buttons=["copy"], elem_id="formula")
+        base = gr.Textbox(label="The base's answer", interactive=False, visible=False, elem_id="base")
     state = gr.Markdown(elem_id="state")
-    base = gr.Textbox(label="The base's answer", interactive=False, visible=False, elem_id="base")
     tree = gr.HTML(label="Syntax tree", elem_id="tree")
     cost = gr.Markdown(elem_id="facts")
     shared = gr.Markdown(elem_id="share")
@@ -89,8 +88,10 @@ def build(page: Page) -> None:
 
     with gr.Accordion("Does it follow?", open=False):
         premises = gr.Textbox(
-            label="Premises, one a line", info="Formulas, or sentences, which are translated first.",
-            lines=4, elem_id="premises",
+            label="Premises, one a line",
+            info="Formulas, or sentences, which are translated first.",
+            lines=4,
+            elem_id="premises",
         )
         conclusion = gr.Textbox(label="Conclusion", elem_id="conclusion")
         prove = gr.Button("Prove", elem_id="prove")
@@ -111,7 +112,11 @@ def build(page: Page) -> None:
         follows, [premises, conclusion], [proven, used], concurrency_id="prover", api_visibility="private"
     )
     parts.opinions(
-        page, lambda text: {"sentence": text}, [sentence], answered, lambda typed: _formula(page, typed),
+        page,
+        lambda text: {"sentence": text},
+        [sentence],
+        answered,
+        lambda typed: _formula(page, typed),
         label="The right formula",
     )
     parts.restore(page, {"sentence": sentence, "constrain": constrain, "beside": beside})

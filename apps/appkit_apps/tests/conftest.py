@@ -1,0 +1,127 @@
+"""Real bundles behind a real gateway behind the gallery, and a real browser before it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appkit.client import Client
+from appkit.feedback import Feedback
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+APPKIT = [sys.executable, "-c", "from appkit.cli import main; main()"]
+PICTURES = Path(os.environ.get("APPKIT_SCREENSHOTS", "build/screenshots"))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A gallery, the gateway behind it, and where its opinions go."""
+
+    url: str
+    gateway: Client
+    feedback: Feedback
+
+
+@contextmanager
+def command(*words: str, until: str, cwd: Path, lines: list[str] | None = None) -> Iterator[str]:
+    """An appkit command that serves; gives the address in the line with `until`, and ends it afterwards."""
+    process = subprocess.Popen([*APPKIT, *words], stderr=subprocess.PIPE, text=True, cwd=cwd)
+    said: list[str] = [] if lines is None else lines
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said.append(line)
+            if until in line:
+                break
+        assert process.poll() is None, "".join(said)
+        found = re.search(r"http://[\d.]+:\d+", "".join(said))
+        assert found, "".join(said)
+        yield found[0]
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run on the real base for each task that has a page; the classifier is certified."""
+    import appkit
+
+    folder = tmp_path_factory.mktemp("shelf")
+    for task, rows, tests in (("nl2fol", 320, 24), ("classification", 96, 8), ("ner", 400, 8)):
+        result = appkit.train(
+            task=task,
+            name=task,
+            model={"name": "smollm2-135m", "dtype": "float32"},
+            method={"rank": 8},
+            train={"name": "quick", "max_rows": rows, "trackers": []},
+            eval={"rows": tests, "quant_rows": 0, "baseline": False, "resamples": 100},
+            run_dir=str(folder / task),
+        )
+        if task == "classification":
+            words = ("certify", str(result.bundle), "--engine=transformers")
+            subprocess.run([*APPKIT, *words], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gateway(shelf: Path) -> Iterator[str]:
+    """With the bundles and a folder to write in, by one engine in the gateway's own process."""
+    words = ("serve", "--bundles", str(shelf), "--engine=transformers", "--uncertified", "--port=0")
+    with command(*words, until="ready after", cwd=shelf) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def shown(gateway: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    folder = tmp_path_factory.mktemp("gallery")
+    store = folder / "feedback.sqlite"
+    words = ("demo", "--gateway", gateway, "--port=0", "--feedback", str(store), "--per-minute=2000")
+    with command(*words, until="gallery:", cwd=folder) as url, Client(gateway) as client:
+        yield Shown(url, client, Feedback(store))
+
+
+@pytest.fixture(scope="package")  # its event loop would be in the way of other tests' own
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM, "these tests drive Chromium: apt-get install chromium"
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page that fails the test when it asks another machine for anything, or a script of it breaks."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
+    opened = context.new_page()
+    opened.set_default_timeout(20_000)
+    outside: list[str] = []
+    broken: list[str] = []
+    opened.on(
+        "request",
+        lambda one: outside.append(one.url) if not re.match(r"(http://127|data:|blob:)", one.url) else None,
+    )
+    opened.on("pageerror", lambda error: broken.append(str(error)))
+    yield opened
+    context.close()
+    assert outside == []
+    assert broken == []
+
+
+def picture(page: Any, name: str) -> None:
+    """Kept as an artefact."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / f"{name}.png", full_page=True)

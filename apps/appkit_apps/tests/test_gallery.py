@@ -1,0 +1,423 @@
+"""The gallery in a real browser, before a real gateway with the real base; what it shows is compared with the gateway's
+own answers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from appkit_apps.tests.conftest import Shown, command, picture
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.slow
+expect.set_options(timeout=20_000)
+
+SENTENCE = "Every dog that chases a cat barks."
+TEXT = "I was charged twice for my subscription this month."
+NAMES = "The ferry from Ostholm to Kallsund was late, said Inga Brandt of Nordlys."
+PAGES = ("", "nl2fol", "classification", "ner", "evidence-of-all")
+
+
+def opened(page: Any, shown: Shown, path: str) -> None:
+    """Once the page's own handlers have run."""
+    page.goto(f"{shown.url}/{path}")
+    page.locator("h1").first.wait_for()
+    page.wait_for_timeout(1500)
+
+
+def click(page: Any, name: str) -> None:
+    page.locator(f"#{name}").click()
+
+
+def read(page: Any, name: str) -> str:
+    return str(page.locator(f"#{name} textarea, #{name} input").first.input_value())
+
+
+def told(page: Any) -> str:
+    """The message of an error that is shown."""
+    message = page.get_by_test_id("toast-body").first
+    message.wait_for()
+    return str(message.inner_text())
+
+
+# --- the main paths ---------------------------------------------------------------------------------------
+
+
+def test_the_gallery_lists_what_is_served_with_its_scores(page: Any, shown: Shown) -> None:
+    opened(page, shown, "")
+    body = page.locator("body").inner_text()
+    for served in shown.gateway.tasks():
+        about = shown.gateway.describe(served["alias"])
+        assert about["model"] in body
+        score = about["metrics"]["adapter"]["metrics"][about["primary"]]
+        assert f"{score['value']:.3f}" in body
+    assert body.count("not certified") == 2
+    assert "certified for transformers" in body
+    picture(page, "gallery")
+    page.get_by_role("link", name="ner").first.click()
+    expect(page.locator("h1")).to_have_text("Names in texts")
+
+
+def check_nl2fol(page: Any, shown: Shown) -> None:
+    """What is shown is what the gateway answers."""
+    opened(page, shown, "nl2fol")
+    page.locator("#sentence textarea").fill(SENTENCE)
+    page.locator("#constrain input").check()
+    page.locator("#beside input").check()
+    click(page, "run")
+    expect(page.locator("#facts")).to_contain_text("tokens")
+    (answer,) = shown.gateway.task("nl2fol", [SENTENCE], constrain=True, confidence=True)
+    assert read(page, "formula") == answer.parsed
+    assert f"probability {answer.confidence:.2f}" in page.locator("#state").inner_text()
+    assert answer.model in page.locator("#facts").inner_text()
+    assert f"{answer.tokens} tokens" in page.locator("#facts").inner_text()
+    (plain,) = shown.gateway.task("nl2fol", [SENTENCE], constrain=True, base=True)
+    assert read(page, "base") == plain.text
+    assert plain.text != answer.text
+
+
+def labels(node: dict[str, Any]) -> list[str]:
+    return [node["label"], *(label for child in node["children"] for label in labels(child))]
+
+
+def test_a_sentence_becomes_a_formula_with_its_tree(page: Any, shown: Shown) -> None:
+    check_nl2fol(page, shown)
+    formula = read(page, "formula")
+    shown_labels = page.locator("#tree .node").all_inner_texts()
+    assert shown_labels == labels(shown.gateway.tool("nl2fol", "tree", formula=formula))
+    picture(page, "nl2fol")
+
+
+def test_the_prover_judges_a_reference_and_tells_a_world(page: Any, shown: Shown) -> None:
+    opened(page, shown, "nl2fol")
+    page.locator("#sentence textarea").fill(SENTENCE)
+    page.locator("#constrain input").check()
+    click(page, "run")
+    expect(page.locator("#facts")).to_contain_text("tokens")
+    page.get_by_role("button", name="Compare with a reference").click()
+    page.locator("#reference textarea, #reference input").first.fill(read(page, "formula"))
+    click(page, "judge")
+    expect(page.locator("#verdict")).to_contain_text("Equivalent")
+    page.locator("#reference textarea, #reference input").first.fill("∃x ¬Dog(x)")
+    click(page, "judge")
+    expect(page.locator("#verdict")).to_contain_text("Different")
+    world = shown.gateway.tool("nl2fol", "equivalent", formula=read(page, "formula"), reference="∃x ¬Dog(x)")
+    assert page.locator("#verdict").inner_text().endswith(world["counter_model"]["words"])
+
+
+@pytest.mark.parametrize(
+    ("conclusion", "verdict"), [("Barks(rex)", "Entailed"), ("¬Barks(rex)", "Refuted"), ("Cat(tom)", "Open")]
+)
+def test_premises_entail_refute_or_leave_open(page: Any, shown: Shown, conclusion: str, verdict: str) -> None:
+    opened(page, shown, "nl2fol")
+    page.get_by_role("button", name="Does it follow?").click()
+    page.locator("#premises textarea").fill("∀x (Dog(x) → Barks(x))\nDog(rex)")
+    page.locator("#conclusion textarea, #conclusion input").first.fill(conclusion)
+    click(page, "prove")
+    expect(page.locator("#proven")).to_contain_text(verdict)
+    assert read(page, "used").endswith(f"⊢ {conclusion}")
+
+
+def test_a_text_gets_its_labels_and_the_words_that_matter(page: Any, shown: Shown) -> None:
+    opened(page, shown, "classification")
+    page.locator("#text textarea").fill(TEXT)
+    page.locator("#why input").check()
+    click(page, "run")
+    expect(page.locator("#facts").first).to_contain_text("tokens")
+    (answer,) = shown.gateway.task("classification", [TEXT])
+    body = page.locator("#label").inner_text()
+    for name, share in list(answer.parsed["probabilities"].items())[:3]:
+        assert name in body
+        assert f"{round(100 * share)}%" in body
+    words = re.findall(r"\S+", TEXT)
+    expect(page.locator("#words")).to_be_visible()
+    shown_words = page.locator("#words").inner_text()
+    assert all(word in shown_words for word in words)
+    picture(page, "classification")
+
+
+def test_many_texts_by_upload_come_back_as_a_download(page: Any, shown: Shown, tmp_path: Path) -> None:
+    texts = [TEXT, "=1+1", "Wo ist mein Paket? 🦊"]
+    with (tmp_path / "rows.csv").open("w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle).writerows([["text"], *([text] for text in texts)])
+    opened(page, shown, "classification")
+    page.get_by_role("tab", name="Many texts").click()
+    page.locator("#csv input[type=file]").set_input_files(tmp_path / "rows.csv")
+    expect(page.locator("#csv")).to_contain_text("rows.csv")
+    click(page, "run-many")
+    expect(page.locator("#many-facts")).to_contain_text("tokens")
+    with page.expect_download() as downloading:
+        page.locator("#download").click()
+    downloading.value.save_as(tmp_path / "answers.csv")
+    with (tmp_path / "answers.csv").open(encoding="utf-8-sig", newline="") as handle:
+        header, *rows = csv.reader(handle)
+    answers = shown.gateway.task("classification", texts)
+    assert header == ["text", "answer", "probability"]
+    assert [row[0] for row in rows] == [TEXT, "'=1+1", texts[2]]
+    assert [row[1] for row in rows] == [answer.text for answer in answers]
+    assert [float(row[2]) for row in rows] == [round(answer.confidence or 0, 4) for answer in answers]
+
+
+def test_names_are_highlighted_and_can_be_corrected(page: Any, shown: Shown) -> None:
+    opened(page, shown, "ner")
+    page.locator("#text textarea").fill(NAMES)
+    click(page, "run")
+    expect(page.locator("#facts")).to_contain_text("tokens")
+    (answer,) = shown.gateway.task("ner", [NAMES])
+    assert answer.parsed, "the small run finds names"
+    seen = page.locator("#entities").inner_text().casefold()  # types are shown in capitals
+    for entity in answer.parsed:
+        assert entity["text"].casefold() in seen
+        assert f"{entity['type']} {entity['confidence']:.2f}".casefold() in seen
+    picture(page, "ner")
+    before = len(shown.feedback.entries(task="ner"))
+    first, *rest = sorted(answer.parsed, key=lambda one: one["start"])
+    page.locator("#spans").get_by_text(first["type"], exact=True).first.dblclick()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("thing")
+    page.keyboard.press("Enter")
+    expect(page.locator("#entities")).to_contain_text("thing", ignore_case=True)
+    page.locator("#consent input").check()
+    click(page, "send-correction")
+    expect(page.locator("#feedback-told")).to_contain_text("it is kept")
+    kept = shown.feedback.entries(task="ner")[before:]
+    assert [one.input for one in kept] == [{"text": NAMES}]
+    assert kept[0].correction == [
+        {name: one[name] for name in ("start", "end", "type")} for one in ({**first, "type": "thing"}, *rest)
+    ]
+
+
+def test_the_evidence_of_a_bundle_and_of_two(page: Any, shown: Shown) -> None:
+    opened(page, shown, "evidence-of-all?__theme=light")
+    page.get_by_label("Bundle").first.click()
+    page.get_by_role("option", name="classification").click()
+    found = shown.gateway.evidence("classification")
+    expect(page.locator("#evidence")).to_contain_text(found["model"])
+    expect(page.locator("#pictures img")).to_have_count(len(found["pictures"]))
+    loaded = "all => all.every(one => one.complete && one.naturalWidth > 0)"
+    assert page.locator("#pictures img").evaluate_all(loaded)
+    scores = page.locator("#scores").inner_text()
+    for name, score in found["manifest"]["metrics"]["adapter"]["metrics"].items():
+        assert name in scores
+        assert f"{score['value']:.3f}" in scores
+    page.get_by_role("button", name="Certificate").click()
+    for check in found["certificate"]["checks"]:
+        expect(page.locator("#certificate")).to_contain_text(check["name"])
+    page.get_by_label("Beside").click()
+    page.get_by_role("option", name="ner").click()
+    expect(page.locator("#scores")).to_contain_text(shown.gateway.describe("ner")["model"])
+    assert found["audit"] is None  # it has training rows; without an admin key nobody sees them
+    picture(page, "evidence")
+
+
+# --- state, opinions, looks -------------------------------------------------------------------------------
+
+
+def test_a_link_brings_the_state_back(page: Any, shown: Shown) -> None:
+    sentence = 'No <b>cat</b> & no "dog" barks? ∀'
+    opened(page, shown, "nl2fol")
+    page.locator("#sentence textarea").fill(sentence)
+    page.locator("#constrain input").check()
+    click(page, "run")
+    expect(page.locator("#share a")).to_be_visible()
+    target = page.locator("#share a").get_attribute("href")
+    page.goto(f"{shown.url}/nl2fol{target[target.index('?') :]}")
+    expect(page.locator("#sentence textarea")).to_have_value(sentence)
+    expect(page.locator("#constrain input")).to_be_checked()
+    expect(page.locator("#beside input")).not_to_be_checked()
+
+
+def test_thumbs_are_kept_and_texts_only_with_consent(page: Any, shown: Shown) -> None:
+    before = len(shown.feedback.entries(task="nl2fol"))
+    opened(page, shown, "nl2fol")
+    click(page, "thumb-up")
+    assert "ask first" in told(page)
+    page.locator("#sentence textarea").fill(SENTENCE)
+    click(page, "run")
+    expect(page.locator("#facts")).to_contain_text("tokens")
+    click(page, "thumb-up")
+    expect(page.locator("#feedback-told")).to_contain_text("Only the verdict")
+    page.locator("#correction textarea, #correction input").first.fill("forall x (Dog(x) -> Barks(x))")
+    page.locator("#consent input").check()
+    click(page, "send-correction")
+    expect(page.locator("#feedback-told")).to_contain_text("it is kept")
+    up, corrected = shown.feedback.entries(task="nl2fol")[before:]
+    model = shown.gateway.describe("nl2fol")["model"]
+    assert (up.verdict, up.model, up.input, up.answer) == ("up", model, None, None)
+    assert corrected.input == {"sentence": SENTENCE}
+    assert corrected.correction == "∀x (Dog(x) → Barks(x))"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_sound_on_a_phone_in_both_themes(browser: Any, shown: Shown, path: str, theme: str) -> None:
+    phone = browser.new_page(viewport={"width": 390, "height": 800})
+    opened(phone, shown, f"{path}?__theme={theme}")
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    seen = Image.open(io.BytesIO(phone.screenshot())).convert("L")
+    assert seen.getpixel((2, 600)) > 230 if theme == "light" else seen.getpixel((2, 600)) < 60
+    violations = [
+        (one["id"], [node["html"][:200] for node in one["nodes"]])
+        for one in Axe().run(phone).response["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert violations == []
+    picture(phone, f"phone-{theme}-{path or 'gallery'}")
+    phone.close()
+
+
+def test_it_works_by_keyboard_alone(page: Any, shown: Shown) -> None:
+    opened(page, shown, "classification")
+    page.locator("#text textarea").focus()
+    page.keyboard.type(TEXT)
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "run":
+            break
+    page.keyboard.press("Enter")
+    expect(page.locator("#facts").first).to_contain_text("tokens")
+
+
+# --- bad input --------------------------------------------------------------------------------------------
+
+MARKUP = "<script>window.hit = 1</script><img src=x onerror='window.hit = 1'> **bold** [x](javascript:window.hit=1)"
+
+
+@pytest.mark.parametrize(
+    ("path", "field"), [("nl2fol", "sentence"), ("classification", "text"), ("ner", "text")]
+)
+def test_markup_is_text_and_too_much_of_it_is_told(page: Any, shown: Shown, path: str, field: str) -> None:
+    opened(page, shown, path)
+    page.locator(f"#{field} textarea").fill(MARKUP)
+    click(page, "run")
+    expect(page.locator("#facts").first).to_contain_text("tokens")
+    assert page.evaluate("window.hit") is None
+    assert page.locator("img[src=x]").count() == 0
+    page.locator(f"#{field} textarea").fill("word " * 40_000)  # 200 KB
+    click(page, "run")
+    assert "the limit here is 20,000" in told(page)
+    page.locator(f"#{field} textarea").fill("  ")
+    click(page, "run")
+    expect(page.get_by_test_id("toast-body").filter(has_text="Nothing to answer")).to_be_visible()
+
+
+def test_formulas_that_are_none_are_told_in_place(page: Any, shown: Shown) -> None:
+    opened(page, shown, "nl2fol")
+    page.get_by_role("button", name="Compare with a reference").click()
+    page.locator("#reference textarea, #reference input").first.fill(MARKUP)
+    click(page, "judge")
+    assert "Translate a sentence first" in told(page)
+    page.locator("#sentence textarea").fill(SENTENCE)
+    page.locator("#constrain input").check()
+    click(page, "run")
+    expect(page.locator("#facts")).to_contain_text("tokens")
+    click(page, "judge")
+    expect(page.get_by_test_id("toast-body").filter(has_text="reference")).to_be_visible()
+    assert page.evaluate("window.hit") is None
+
+
+def test_a_file_that_is_none_is_told(page: Any, shown: Shown, tmp_path: Path) -> None:
+    (tmp_path / "zip.csv").write_bytes(b"PK\x03\x04" + bytes(200))
+    with (tmp_path / "huge.csv").open("w") as handle:
+        handle.write("text\n")
+        handle.writelines("row\n" for _ in range(400_000))  # 1.6 MB, below what may be uploaded
+    opened(page, shown, "classification")
+    page.get_by_role("tab", name="Many texts").click()
+    for name, message in (("zip.csv", "something binary"), ("huge.csv", "more than 500 texts")):
+        page.locator("#csv input[type=file]").set_input_files(tmp_path / name)
+        expect(page.locator("#csv")).to_contain_text(name)
+        click(page, "run-many")
+        expect(page.get_by_test_id("toast-body").filter(has_text=message)).to_be_visible()
+        page.locator("#csv").get_by_label("Clear").click()
+
+
+def test_no_path_of_the_server_is_ever_told(shown: Shown) -> None:
+    with urllib.request.urlopen(f"{shown.url}/config") as answer:
+        config = answer.read().decode()
+    assert "/tmp/" not in config
+    for path in ("/gradio_api/file=/etc/passwd", "/gradio_api/file=../../etc/passwd"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{shown.url}{path}")
+        assert refused.value.code in (403, 404)
+
+
+# --- another gateway --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def stub(described: dict[str, Any]) -> Iterator[str]:
+    """A gateway that answers the same, whatever it is asked."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.say(
+                {"tasks": [{"alias": "nl2fol", "task": "nl2fol", "summary": ""}]}
+                if self.path == "/v1/tasks"
+                else described
+            )
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            result = {
+                "text": "P(a)",
+                "parsed": "P(a)",
+                "error": None,
+                "truncated": False,
+                "tokens": 3,
+                "confidence": 0.5,
+            }
+            tree = {"label": "P(a)", "kind": "atom", "children": []}
+            self.say(tree if "/tools/" in self.path else {"model": "stub@0", "results": [result]})
+
+        def say(self, body: dict[str, Any]) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *words: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+
+
+def test_a_stub_gateway_does_not_pass_and_one_that_goes_is_told(
+    page: Any, shown: Shown, tmp_path: Path
+) -> None:
+    described = shown.gateway.describe("nl2fol")
+    with stub(described) as url:
+        words = ("demo", "--gateway", url, "--port=0", "--no-feedback")
+        with command(*words, until="gallery:", cwd=tmp_path) as gallery:
+            other = Shown(gallery, shown.gateway, shown.feedback)
+            with pytest.raises(AssertionError):
+                check_nl2fol(page, other)
+            assert page.locator("#correction").count() == 0
+    with stub(described) as url:
+        words = ("demo", "--gateway", url, "--port=0", "--no-feedback")
+        going = command(*words, until="gallery:", cwd=tmp_path)
+        gallery = going.__enter__()
+    try:  # the gateway is gone now
+        opened(page, Shown(gallery, shown.gateway, shown.feedback), "nl2fol")
+        page.locator("#sentence textarea").fill(SENTENCE)
+        click(page, "run")
+        assert "The gateway does not answer" in told(page)
+    finally:
+        going.__exit__(None, None, None)

@@ -1,0 +1,200 @@
+"""What pages compute without a gateway."""
+
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qs
+
+import gradio as gr
+import pytest
+from appkit_apps import parts
+from appkit_apps.app import Limiter, trouble
+from appkit_apps.classification.rows import MOST, read_csv, read_lines, write_csv
+from appkit_apps.classification.words import effects, without_each
+from appkit_apps.evidence.page import PNG, _pictures, checks, compared
+from appkit_apps.ner.page import _entities, highlighted
+from appkit_apps.nl2fol.page import _tree
+
+from appkit.client import Answer
+
+SCRIPT = '<script>alert("x")</script>'
+
+
+def answer(**changed: Any) -> Answer:
+    return Answer(
+        **{"text": "a", "parsed": "a", "error": None, "truncated": False, "tokens": 3, "model": "m@1"}
+        | changed
+    )
+
+
+# --- many texts -------------------------------------------------------------------------------------------
+
+
+def test_rows_of_a_csv_file_are_its_texts(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text('﻿text,other\n"two\nlines",1\n  ,2\nסלאם 🦊,3\n', encoding="utf-8")
+    assert read_csv(file) == [{"text": "two\nlines"}, {"text": "סלאם 🦊"}]
+    file.write_text("sentence\nalone\n", encoding="utf-8")
+    assert read_csv(file) == [{"text": "alone"}]
+    file.write_text("text,pair\na,b\nc,\n", encoding="utf-8")
+    assert read_csv(file) == [{"text": "a", "pair": "b"}, {"text": "c"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"PK\x03\x04\x00\x00zip", "no CSV file but something binary"),
+        ("text\nñandú".encode("latin-1"), "not UTF-8"),
+        (b"a,b\n1,2\n", "needs a column named text; it has: a, b"),
+        (b"", "it has: none"),
+        (b"text\n \n", "no text in it"),
+        (b"text\n" + b"x" * 30_000 + b"\n", "cannot be read as CSV"),
+    ],
+)
+def test_what_is_no_such_file_is_told(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "rows.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=told):
+        read_csv(tmp_path / "rows.csv")
+
+
+def test_no_more_rows_are_read_than_may_be_asked(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    with file.open("w") as handle:
+        handle.write("text\n")
+        handle.writelines("row\n" for _ in range(MOST))
+    assert len(read_csv(file)) == MOST
+    with file.open("a") as handle:
+        handle.write('one more\n"and a quote that never ends\n')  # would be an error if it were reached
+    with pytest.raises(ValueError, match=f"more than {MOST} texts"):
+        read_csv(file)
+    with pytest.raises(ValueError, match=f"more than {MOST} texts"):
+        read_lines("a\n" * (MOST + 1))
+
+
+def test_a_download_starts_no_formula(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", ["text", "answer"], [["=HYPERLINK(1)", "x"], ["-1+1", 0.5]])
+    with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as handle:
+        assert list(csv.reader(handle)) == [["text", "answer"], ["'=HYPERLINK(1)", "x"], ["'-1+1", "0.5"]]
+
+
+# --- words ------------------------------------------------------------------------------------------------
+
+
+def test_each_word_is_left_out_once() -> None:
+    words, texts = without_each("my card, arrived 🦊")
+    assert words == ["my", "card,", "arrived", "🦊"]
+    assert texts == ["card, arrived 🦊", "my  arrived 🦊", "my card,  🦊", "my card, arrived"]
+    assert effects(["a", "b"], 0.9, [0.2, 1.0]) == [("a", pytest.approx(0.7)), ("b", pytest.approx(-0.1))]
+    for text, told in (("one", "one word alone"), ("a " * 101, "101 words are too many")):
+        with pytest.raises(ValueError, match=told):
+            without_each(text)
+
+
+# --- entities ---------------------------------------------------------------------------------------------
+
+
+def test_pieces_together_are_the_text() -> None:
+    text = "🦊 Ada met Bo."
+    spans = [
+        {"start": 10, "end": 12, "type": "PER", "confidence": 0.5},
+        {"start": 2, "end": 5, "type": "PER"},
+    ]
+    pieces = highlighted(text, spans)
+    assert pieces == [("🦊 ", None), ("Ada", "PER"), (" met ", None), ("Bo", "PER 0.50"), (".", None)]
+    assert "".join(piece for piece, _ in pieces) == text
+    assert highlighted("none", []) == [("none", None)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([["x", "PER", "a", 3, ""]], "Row 1: start and end are numbers"),
+        ([["x", "PER", 0, 99, ""]], "0 to 99 is not within the text of 7 characters"),
+        ([["x", "", 0, 3, ""]], "Row 1 has no type"),
+        ([["x", "PER", 0, 3, ""], ["x", "ORG", 2, 5, ""]], "overlap"),
+    ],
+)
+def test_a_span_that_is_none_is_told(rows: list[list[Any]], told: str) -> None:
+    with pytest.raises(gr.Error, match=told):
+        _entities("Ada met", rows)
+
+
+def test_edited_spans_are_those_of_the_text() -> None:
+    rows = [["stale", "PER", "0", 3, None], ["", "", "", "", ""]]
+    assert _entities("Ada met", rows) == [
+        {"text": "Ada", "type": "PER", "start": 0, "end": 3, "confidence": None}
+    ]
+
+
+# --- nothing of a user's is markup ------------------------------------------------------------------------
+
+
+def test_text_is_never_markup() -> None:
+    assert "<script>" not in str(trouble(f"got {SCRIPT}"))
+    node = {
+        "label": SCRIPT,
+        "kind": 'a" onload="x',
+        "children": [{"label": "&", "kind": "atom", "children": []}],
+    }
+    drawn = _tree(node)
+    assert "<script>" not in drawn
+    assert 'onload="' not in drawn
+    assert "&amp;" in drawn
+    assert parts.plain("<b>*a*_[x](y)") == "\\<b\\>\\*a\\*\\_\\[x\\](y)"
+    assert _pictures({"x": "bm90IGEgcG5n", "y": "%%%"}) == "<p>No picture is at hand.</p>"
+    import base64
+
+    shown = _pictures({'" onerror="x': base64.b64encode(PNG + b"rest").decode()})
+    assert "data:image/png;base64," in shown
+    assert 'onerror="' not in shown
+
+
+def test_a_link_holds_the_fields_and_stays_short() -> None:
+    made = parts.link(
+        {"sentence": "Is 1 < 2 & 3? )[x](javascript:alert(1)", "constrain": False, "beside": True}
+    )
+    query = made.removeprefix("[Link to this input](?").removesuffix(")")
+    assert parse_qs(query) == {"sentence": ["Is 1 < 2 & 3? )[x](javascript:alert(1)"], "beside": ["True"]}
+    assert ")" not in query
+    assert parts.link({"sentence": "x" * 5000}) == "This input is too long for a link."
+
+
+# --- figures ----------------------------------------------------------------------------------------------
+
+
+def test_facts_say_what_it_cost_and_who_answered() -> None:
+    assert (
+        parts.facts([answer(), answer(truncated=True)], 1.25)
+        == "1.25 s · 6 tokens · `m@1` · 1 cut off at the limit"
+    )
+
+
+def test_two_bundles_stand_side_by_side() -> None:
+    score = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 10}
+    one = {"model": "a@1", "manifest": {"metrics": {"adapter": {"metrics": {"F1": score}}}}}
+    two = {"model": "b@2", "manifest": {"metrics": {"adapter": {"metrics": {"accuracy": score}}}}}
+    header, rows = compared(one, two)
+    assert header == ["metric", "adapter", "b@2, adapter"]
+    assert rows == [["F1", "0.500 [0.400, 0.600]", ""], ["accuracy", "", "0.500 [0.400, 0.600]"]]
+    assert checks(None)[0][0] == "not certified"
+    assert checks({"checks": [{"name": "ids", "passed": None, "figure": "no room"}]}) == [
+        ["ids", "not made", "no room"]
+    ]
+
+
+def test_a_user_waits_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(user: str) -> Any:
+        return SimpleNamespace(username=user, client=SimpleNamespace(host="127.0.0.1"))
+
+    now = [100.0]
+    monkeypatch.setattr("appkit_apps.app.time.monotonic", lambda: now[0])
+    limiter = Limiter(10)
+    limiter.take(of("ada"), 500)  # one request may be larger than the limit: it was allowed to be
+    with pytest.raises(gr.Error, match="try again in 60 seconds"):
+        limiter.take(of("ada"), 1)
+    limiter.take(of("bo"), 1)
+    now[0] += 61
+    limiter.take(of("ada"), 10)
+    with pytest.raises(gr.Error, match="10 rows a minute"):
+        limiter.take(of("ada"), 1)

@@ -1,0 +1,98 @@
+"""What people said: kept with consent, forgotten in time, trained on only when accepted."""
+
+import json
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from appkit.errors import DataError
+from appkit.feedback import DAY, Feedback
+
+
+def store(tmp_path: Path, **options: int) -> Feedback:
+    return Feedback(tmp_path / "feedback.sqlite", **options)
+
+
+def test_texts_are_kept_only_with_consent(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    kept.add(
+        "nl2fol",
+        "nl2fol@1",
+        verdict="down",
+        input={"sentence": "A secret."},
+        answer="P(a)",
+        correction="Q(a)",
+    )
+    kept.add("nl2fol", "nl2fol@1", verdict="up", input={"sentence": "Shared."}, answer="P(a)", keep=True)
+    without, agreed = kept.entries()
+    assert (without.verdict, without.input, without.answer, without.correction) == ("down", None, None, None)
+    assert b"secret" not in kept.path.read_bytes()
+    assert (agreed.input, agreed.answer) == ({"sentence": "Shared."}, "P(a)")
+
+
+def test_only_accepted_corrections_become_rows_and_pairs(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    for sentence in ("One.", "Two.", "Three."):
+        kept.add(
+            "nl2fol",
+            "nl2fol@1",
+            verdict="down",
+            input={"sentence": sentence},
+            answer="P(a)",
+            correction="Q(a)",
+            keep=True,
+        )
+    kept.review(1, "accepted")
+    kept.review(2, "rejected")
+    assert kept.rows("nl2fol", "formula") == [{"sentence": "One.", "formula": "Q(a)"}]
+    assert kept.pairs("nl2fol") == [{"input": {"sentence": "One."}, "chosen": "Q(a)", "rejected": "P(a)"}]
+    assert [one.id for one in kept.entries(status="new")] == [3]
+    assert kept.rows("classification", "label") == []
+
+
+def test_a_correction_may_be_of_any_shape(tmp_path: Path) -> None:
+    spans = [{"start": 0, "end": 3, "type": "PER"}]
+    kept = store(tmp_path)
+    kept.add("ner", "ner@1", input={"text": "Ada 🦊"}, answer="", correction=spans, keep=True)
+    kept.review(1, "accepted")
+    assert kept.rows("ner", "entities") == [{"text": "Ada 🦊", "entities": spans}]
+
+
+def test_texts_that_nobody_accepted_are_forgotten_in_time(tmp_path: Path) -> None:
+    kept = store(tmp_path, days=7)
+    for _ in range(2):
+        kept.add("nl2fol", "nl2fol@1", verdict="up", input={"sentence": "Old."}, answer="P(a)", keep=True)
+    kept.review(2, "accepted")
+    with sqlite3.connect(kept.path) as connection:
+        connection.execute("UPDATE feedback SET at = ?", (time.time() - 8 * DAY,))
+    kept.add("nl2fol", "nl2fol@1", verdict="up")
+    old, accepted, _ = kept.entries()
+    assert (old.verdict, old.input) == ("up", None)
+    assert accepted.input == {"sentence": "Old."}
+
+
+def test_what_is_no_store_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a database, but long enough to be told from one")
+    with pytest.raises(DataError, match=r"notes\.txt cannot be used as a feedback store"):
+        Feedback(tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text().startswith("not a database")
+    with pytest.raises(DataError, match="name another file"):
+        Feedback(tmp_path / "missing" / "feedback.sqlite")
+    with pytest.raises(DataError, match="1 day or more, got 0"):
+        store(tmp_path, days=0)
+    with pytest.raises(DataError, match="no feedback number 5"):
+        store(tmp_path).review(5, "accepted")
+
+
+def test_two_programs_may_add_at_once(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    kept = store(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        numbers = list(pool.map(lambda n: kept.add("nl2fol", f"m@{n}", verdict="up"), range(40)))
+    assert sorted(numbers) == list(range(1, 41))
+    assert json.dumps(sorted(one.model for one in kept.entries())) == json.dumps(
+        sorted(f"m@{n}" for n in range(40))
+    )
