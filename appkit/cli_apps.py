@@ -131,7 +131,7 @@ def feedback_export(
     from appkit.plugins import load_task
 
     kept = _there(store)
-    rows = kept.pairs(task) if pairs else kept.rows(task, load_task(task).output)
+    rows = kept.pairs(task) if pairs else list(kept.rows(task, load_task(task).output).values())
     if not rows:
         raise AppkitError(f"no accepted correction of task {task!r} in {store}; appkit feedback review")
     write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

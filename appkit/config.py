@@ -13,9 +13,9 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from appkit.errors import ConfigError
 from appkit.plugins import did_you_mean, load_method, load_task
@@ -97,6 +97,11 @@ class HeadConfig(Section):
     overlap: int = Field(64, ge=0, description="tokens shared by two windows of a long document; token heads")
 
 
+def _switch(value: object) -> object:
+    """YAML reads a bare `on` or `off` as true or false."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
 class TrainConfig(Section):
     """The optimization. Lengths are tokens, sizes are rows, steps are optimizer steps."""
 
@@ -122,7 +127,9 @@ class TrainConfig(Section):
     warmup: int = Field(5, ge=0, description="optimizer steps")
     weight_decay: float = Field(0.0, ge=0, le=1)
     max_grad_norm: float = Field(1.0, gt=0, description="gradients above it are scaled down")
-    gradient_checkpointing: Literal["auto", "on", "off"] = Field("auto", description="auto is on on a GPU")
+    gradient_checkpointing: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = Field(
+        "auto", description="auto is on on a GPU"
+    )
     eval_steps: int | None = Field(None, ge=1, description="measure the dev rows this often; none: never")
     eval_rows: int = Field(64, ge=1, description="dev rows measured during training, at most")
     save_steps: int | None = Field(
@@ -144,6 +151,9 @@ class DataConfig(Section):
     test: str | None = Field(None, description="rows for the final figures; none: shipped, or carved")
     columns: dict[str, str] = Field(
         default_factory=dict, description="field of the task -> column of the file"
+    )
+    feedback: str | None = Field(
+        None, description="store of `appkit demo`: accepted corrections join the training rows"
     )
     dev_share: float = Field(0.05, gt=0, lt=0.5, description="share of train carved out when dev is none")
     test_share: float = Field(0.1, gt=0, lt=0.5, description="share of train carved out when test is none")

@@ -48,6 +48,7 @@ __all__ = [
     "load_splits",
     "overlap",
     "read",
+    "read_feedback",
     "read_splits",
     "split",
     "subset",
@@ -333,6 +334,43 @@ def read_splits(task: Task, options: Any, data: DataConfig) -> dict[str, Read]:
     return reads
 
 
+def read_feedback(task: Task, store: str) -> Read:
+    """The corrections of a feedback store that a review accepted, as rows; a row's line is the correction's number.
+
+    Raises DataError without such a store, or when it holds no accepted correction of the task.
+    """
+    from appkit.feedback import Feedback
+
+    if not Path(store).is_file():
+        raise DataError(f"no feedback store {store!r}; appkit demo keeps one (--feedback)")
+    result = Read([], [], store)
+    for number, values in Feedback(Path(store)).rows(task.name, task.output).items():
+        value, problems = _fit(task.row, values, (task.input, task.output))
+        if value is not None:
+            result.records.append(Record(value, store, number, digest(value)))
+        result.faults.extend(Fault(store, number, name, why, shortened(got)) for name, why, got in problems)
+    if not result.records and not result.faults:
+        raise DataError(
+            f"{store} holds no accepted correction of task {task.name!r}; accept some: "
+            f"appkit feedback review --store {store}"
+        )
+    return result
+
+
+def _joined(
+    train: list[Record], corrections: list[Record], held: Sequence[Record], key: Callable[[Record], str]
+) -> tuple[list[Record], str]:
+    """The training rows with the corrections, each in place of the rows of the same input; and what was done."""
+    last = {key(record): record for record in corrections}  # of two corrections of one input, the later
+    seen = {key(record) for record in held}
+    new = [record for name, record in last.items() if name not in seen]
+    kept = [record for record in train if key(record) not in last]
+    told = f"train: {len(new)} rows came from feedback, {len(train) - len(kept)} rows of the same inputs gave way"
+    if left := len(last) - len(new):
+        told += f"; {left} were left out, their input is in dev or test"
+    return [*kept, *new], told
+
+
 def _source(name: str, read: Read) -> Source:
     """Raises DataError if the card.yaml beside the file is broken."""
     source: Source = {
@@ -418,6 +456,16 @@ def load_splits(task: Task, options: Any, data: DataConfig) -> Splits:
     shares = {name: getattr(data, f"{name}_share") for name in ("dev", "test") if name not in held}
     parts = held | split(train, shares, key)
     notes += [f"{carved}: {len(parts[carved])} rows carved from train by hash" for carved in shares]
+    if data.feedback:
+        # after the carving: what people corrected decides of no row on which side it is
+        corrections = read_feedback(task, data.feedback)
+        if corrections.faults and data.on_error == "refuse":
+            raise DataError(_refusal(corrections.faults, task))
+        faults = [*faults, *corrections.faults]
+        parts["train"], told = _joined(
+            parts["train"], corrections.records, [*parts["dev"], *parts["test"]], key
+        )
+        notes.append(told)
     for name in ("train", "dev", "test"):
         records = parts[name]
         if not records:
@@ -428,4 +476,6 @@ def load_splits(task: Task, options: Any, data: DataConfig) -> Splits:
         if torn := conflicts(records, task):
             notes.append(f"{name}: {len(torn)} inputs have more than one {task.output} ({_places(torn)})")
     sources = [_source(name, part) for name, part in reads.items()]
+    if data.feedback:
+        sources.append(_source("train", corrections))
     return Splits(parts["train"], parts["dev"], parts["test"], faults, sources, notes)

@@ -148,6 +148,7 @@ def _base() -> Check:
 def _extras() -> Iterator[Check]:
     for name, package, use in (
         ("serve", "fastapi", "appkit serve"),
+        ("apps", "gradio", "appkit demo"),
         ("hub", "datasets", "data from the hub"),
         ("nl2fol", "z3", "the NL→FOL pack's prover"),
     ):

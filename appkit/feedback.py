@@ -113,13 +113,13 @@ class Feedback:
             ).rowcount:
                 raise DataError(f"no feedback number {number} in {self.path}")
 
-    def rows(self, task: str, output: str) -> list[dict[str, Any]]:
-        """Accepted corrections as rows of the task: the input's fields, and the correction as `output`."""
-        return [
-            {**entry.input, output: entry.correction}
+    def rows(self, task: str, output: str) -> dict[int, dict[str, Any]]:
+        """Accepted corrections as rows of the task, by number: the input's fields, and the correction as `output`."""
+        return {
+            entry.id: {**entry.input, output: entry.correction}
             for entry in self.entries(task=task, status="accepted")
             if entry.input is not None and entry.correction is not None
-        ]
+        }
 
     def pairs(self, task: str) -> list[dict[str, Any]]:
         """Accepted corrections as preferences: the input's fields under "input", what was wanted as "chosen", what was

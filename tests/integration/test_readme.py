@@ -13,6 +13,7 @@ import pytest
 from running import running
 
 from appkit.bundle import read_manifest
+from appkit.feedback import Feedback
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -72,6 +73,16 @@ def workplace(tmp_path_factory, trained) -> Path:
     )
     tweets = [{"tokens": ["Ada", str(n)], "ner_tags": ["B-person", "O"]} for n in range(5)]
     (place / "tweets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tweets), encoding="utf-8")
+    opinions = Feedback(place / "feedback.sqlite")
+    opinions.add(
+        "nl2fol",
+        "nl2fol@0",
+        input={"sentence": "Tom sings."},
+        answer="Tom(sings)",
+        correction="Sings(tom)",
+        keep=True,
+    )
+    opinions.review(1, "accepted")
     for name in ("A", "B", "20261123-104500"):
         shutil.copytree(trained, place / "runs" / "nl2fol" / name)
     return place
@@ -116,7 +127,32 @@ def test_client_command(document, line, workplace, gateway, commands, trained):
     assert done.stdout.strip()
 
 
-OTHERS = [one for one in commands() if not one[1].startswith(("appkit serve", "appkit client"))]
+@pytest.mark.parametrize(("document", "line"), [one for one in commands() if "appkit demo" in one[1]])
+def test_demo_command(document, line, workplace, gateway, tmp_path, monkeypatch):
+    words = re.sub(r"http://[\d.]+:\d+", gateway["APPKIT_URL"], line).split()[1:]
+    # its own gateway would start vLLM; here it finds the one that is there
+    if "--gateway" not in words:
+        words += ["--gateway", gateway["APPKIT_URL"]]
+    words += ["--key", gateway["APPKIT_KEY"], "--port", "0", "--feedback", str(tmp_path / "feedback.sqlite")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from appkit.cli import main; main()", *words],
+        cwd=workplace,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        said = process.stderr.readline()
+        url = re.search(r"http://\S+", said)
+        assert url, said
+        assert "nl2fol" in httpx.get(url[0], timeout=30).text
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+OTHERS = [
+    one for one in commands() if not one[1].startswith(("appkit serve", "appkit client", "appkit demo"))
+]
 
 
 @pytest.mark.parametrize(("document", "line"), OTHERS)

@@ -28,6 +28,7 @@ def test_files_are_inside(wheel):
     packages = {
         "appkit": ROOT / "appkit",
         "appkit_tasks": ROOT / "tasks/appkit_tasks",
+        "appkit_apps": ROOT / "apps/appkit_apps",
         "appkit_data": ROOT / "data/appkit_data",
     }
     wanted = {

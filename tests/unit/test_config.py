@@ -323,3 +323,11 @@ def test_configuring_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "value"), [("on", "on"), ("off", "off"), ("auto", "auto"), ("'off'", "off")]
+)
+def test_on_and_off_are_words_though_yaml_has_them_for_truth(written: str, value: str) -> None:
+    config = load_run_config(["task=nl2fol", f"train.gradient_checkpointing={written}"])
+    assert config.train.gradient_checkpointing == value

@@ -23,8 +23,10 @@ def test_a_block_is_its_file(name: str) -> None:
 
 
 def test_every_file_of_pack_and_method_is_shown() -> None:
-    folders = [PACKAGE / "appkit_fixture" / folder for folder in ("tasks/shout", "methods/lora_plus")]
+    folders = [
+        PACKAGE / "appkit_fixture" / folder for folder in ("tasks/shout", "methods/lora_plus", "apps/shout")
+    ]
     code = [file for folder in folders for file in folder.glob("*.py")]
-    assert len(code) == 9
+    assert len(code) == 10
     missing = {str(file.relative_to(PACKAGE)) for file in code} - SHOWN.keys()
     assert (missing, "pyproject.toml" in SHOWN) == (set(), True)

@@ -46,10 +46,10 @@ def test_only_accepted_corrections_become_rows_and_pairs(tmp_path: Path) -> None
         )
     kept.review(1, "accepted")
     kept.review(2, "rejected")
-    assert kept.rows("nl2fol", "formula") == [{"sentence": "One.", "formula": "Q(a)"}]
+    assert kept.rows("nl2fol", "formula") == {1: {"sentence": "One.", "formula": "Q(a)"}}
     assert kept.pairs("nl2fol") == [{"input": {"sentence": "One."}, "chosen": "Q(a)", "rejected": "P(a)"}]
     assert [one.id for one in kept.entries(status="new")] == [3]
-    assert kept.rows("classification", "label") == []
+    assert kept.rows("classification", "label") == {}
 
 
 def test_a_correction_may_be_of_any_shape(tmp_path: Path) -> None:
@@ -57,7 +57,49 @@ def test_a_correction_may_be_of_any_shape(tmp_path: Path) -> None:
     kept = store(tmp_path)
     kept.add("ner", "ner@1", input={"text": "Ada 🦊"}, answer="", correction=spans, keep=True)
     kept.review(1, "accepted")
-    assert kept.rows("ner", "entities") == [{"text": "Ada 🦊", "entities": spans}]
+    assert kept.rows("ner", "entities") == {1: {"text": "Ada 🦊", "entities": spans}}
+
+
+def test_accepted_corrections_join_the_training_rows_and_no_others(tmp_path: Path) -> None:
+    from appkit.config import DataConfig
+    from appkit.data import load_splits
+    from appkit.plugins import load_task
+
+    task = load_task("nl2fol")
+    rows = [{"sentence": f"Row {n}.", "formula": f"P(a{n})"} for n in range(40)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = task.config()
+    plain = load_splits(task, options, DataConfig(train=str(tmp_path / "rows.jsonl")))
+    kept = store(tmp_path)
+    known = plain.train[0].value.sentence
+    for sentence in ("New.", known, plain.test[0].value.sentence, "Not accepted."):
+        kept.add(
+            "nl2fol", "nl2fol@1", input={"sentence": sentence}, answer="P(a)", correction="∀x Q(x)", keep=True
+        )
+    data = DataConfig(train=str(tmp_path / "rows.jsonl"), feedback=str(kept.path))
+    with pytest.raises(DataError, match="no accepted correction of task 'nl2fol'"):
+        load_splits(task, options, data)
+    for number in (1, 2, 3):
+        kept.review(number, "accepted")
+    joined = load_splits(task, options, data)
+    assert [one.digest for one in joined.test] == [one.digest for one in plain.test]
+    assert [one.digest for one in joined.dev] == [one.digest for one in plain.dev]
+    added = {(one.value.sentence, one.value.formula, one.line) for one in joined.train} - {
+        (one.value.sentence, one.value.formula, one.line) for one in plain.train
+    }
+    assert added == {("New.", "∀x Q(x)", 1), (known, "∀x Q(x)", 2)}
+    assert len(joined.train) == len(plain.train) + 1
+    assert (
+        "train: 2 rows came from feedback, 1 rows of the same inputs gave way; 1 were left out, "
+        "their input is in dev or test"
+    ) in joined.notes
+    assert joined.sources[-1]["path"] == str(kept.path)
+    kept.add("nl2fol", "nl2fol@1", input={"sentence": "Odd."}, answer="", correction="", keep=True)
+    kept.review(5, "accepted")
+    with pytest.raises(DataError, match=r"feedback\.sqlite:5"):
+        load_splits(task, options, data)
+    with pytest.raises(DataError, match="no feedback store"):
+        load_splits(task, options, DataConfig(train=data.train, feedback=str(tmp_path / "none.sqlite")))
 
 
 def test_texts_that_nobody_accepted_are_forgotten_in_time(tmp_path: Path) -> None:

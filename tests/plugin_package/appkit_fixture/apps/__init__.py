@@ -1,0 +1,1 @@
+"""Task apps, one folder each."""
