@@ -36,6 +36,9 @@ def demo(
     key: Annotated[
         str | None, typer.Option("--key", help="The gateway's API key.", envvar="APPKIT_KEY")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="Of the gateway that is started: vllm, transformers, auto.")
+    ] = "auto",
     host: Annotated[str, typer.Option(help="Other than loopback needs --auth-file.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Of the page.")] = 7860,
     auth_file: Annotated[Path | None, typer.Option(help="Who may log in: lines of name:password.")] = None,
@@ -68,6 +71,7 @@ def demo(
         feedback=None if no_feedback else feedback_file,
         days=days,
         per_minute=per_minute,
+        engine=engine,
         say=say,
     )
 

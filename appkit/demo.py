@@ -38,6 +38,7 @@ def demo(
     feedback: Path | None = None,
     days: int = 90,
     per_minute: int = 600,
+    engine: str = "auto",
     say: Say = print,
 ) -> None:
     """Show a gallery until ctrl-C.
@@ -74,7 +75,7 @@ def demo(
         found = newest(root or Path("runs"), task, every=root is not None)
         if not found:
             raise BundleError("the training ended, but there is no bundle below runs/")
-    with serving(found, say) as url:
+    with serving(found, engine, say) as url:
         gallery.launch(url, **given)
 
 
@@ -133,13 +134,13 @@ def trained(words: Sequence[str]) -> Iterator[str]:
 
 
 @contextmanager
-def serving(found: Sequence[Path], say: Say) -> Iterator[str]:
+def serving(found: Sequence[Path], engine: str, say: Say) -> Iterator[str]:
     """The address of a gateway with these bundles, certified or not; it ends with the context, and with this process.
 
     Raises RunError when it does not start.
     """
     process = subprocess.Popen(
-        [*APPKIT, "serve", *map(str, found), "--port", "0", "--uncertified"],
+        [*APPKIT, "serve", *map(str, found), "--port", "0", "--uncertified", "--engine", engine],
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=_end_with_parent,

@@ -15,7 +15,8 @@ from appkit_apps.app import Page, trouble
 def build(page: Page) -> None:
     gr.Markdown(f"# {parts.plain(page.alias)}")
     parts.about(page)
-    fields = {name: _component(name, schema) for name, schema in _fields(page.about).items()}
+    schemas = _fields(page.about)
+    fields = {name: _component(name, schema) for name, schema in schemas.items()}
     run = gr.Button("Ask", variant="primary", elem_id="run")
     gr.Examples(
         [[example] for example in page.about["examples"]],
@@ -31,11 +32,8 @@ def build(page: Page) -> None:
     answered = gr.State(None)
 
     def row(*values: Any) -> dict[str, Any]:
-        return {
-            name: value
-            for name, value in zip(fields, values, strict=True)
-            if value is not None and value != ""
-        }
+        filled = {name: value for name, value in zip(fields, values, strict=True) if value not in (None, "")}
+        return {name: _value(name, value, schemas[name]) for name, value in filled.items()}
 
     def ask(*values: Any, request: gr.Request) -> tuple[Any, ...]:
         asked = row(*values)
@@ -81,13 +79,29 @@ def _fields(about: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _component(name: str, schema: Mapping[str, Any]) -> gr.components.Component:
-    """The component for a field of the schema; what is neither text, number nor yes or no is typed as text."""
+    """Its component: a choice, a yes or no, or a line; a number is typed, since it may be left out."""
     label, info = name.replace("_", " "), schema.get("description")
-    kinds = {schema.get("type"), *(one.get("type") for one in schema.get("anyOf", ()))}
+    more = {"label": label, "info": info, "elem_id": f"field-{name}"}
     if "enum" in schema:
-        return gr.Dropdown(list(schema["enum"]), label=label, info=info, elem_id=f"field-{name}")
-    if "boolean" in kinds:
-        return gr.Checkbox(label=label, info=info, elem_id=f"field-{name}")
-    if kinds & {"integer", "number"} and "string" not in kinds:
-        return gr.Number(label=label, info=info, value=schema.get("default"), elem_id=f"field-{name}")
-    return gr.Textbox(label=label, info=info, lines=2, elem_id=f"field-{name}")
+        return gr.Dropdown(list(schema["enum"]), value=schema.get("default"), **more)
+    if "boolean" in _kinds(schema):
+        return gr.Checkbox(value=bool(schema.get("default")), **more)
+    return gr.Textbox(lines=1 if _numeric(schema) else 2, **more)
+
+
+def _kinds(schema: Mapping[str, Any]) -> set[Any]:
+    return {schema.get("type"), *(one.get("type") for one in schema.get("anyOf", ()))}
+
+
+def _numeric(schema: Mapping[str, Any]) -> bool:
+    return bool(_kinds(schema) & {"integer", "number"}) and "string" not in _kinds(schema)
+
+
+def _value(name: str, typed: Any, schema: Mapping[str, Any]) -> Any:
+    """What was typed as the schema has it. Raises gr.Error for a number that is none."""
+    if not _numeric(schema):
+        return typed
+    try:
+        return float(typed) if "number" in _kinds(schema) else int(typed)
+    except ValueError:
+        raise trouble(f"{name} is a number, got {typed[:40]!r}; correct it, or leave it out.") from None

@@ -6,20 +6,27 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import subprocess
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from appkit_apps.tests.conftest import Shown, command, picture
+from appkit_apps.gallery import offer
+from appkit_apps.tests.conftest import APPKIT, Shown, command, picture
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
+
+from appkit.errors import RunError
+from appkit.feedback import Feedback
 
 pytestmark = pytest.mark.slow
 expect.set_options(timeout=20_000)
@@ -357,28 +364,19 @@ def test_no_path_of_the_server_is_ever_told(shown: Shown) -> None:
 
 
 @contextmanager
-def stub(described: dict[str, Any]) -> Iterator[str]:
+def stub(alias: str, described: dict[str, Any]) -> Iterator[str]:
     """A gateway that answers the same, whatever it is asked."""
+    text = "P(a)"
+    result = {"text": text, "parsed": text, "error": None, "truncated": False, "tokens": 3, "confidence": 0.5}
+    tree = {"label": text, "kind": "atom", "children": []}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.say(
-                {"tasks": [{"alias": "nl2fol", "task": "nl2fol", "summary": ""}]}
-                if self.path == "/v1/tasks"
-                else described
-            )
+            served = {"alias": alias, "task": described["task"], "summary": ""}
+            self.say({"tasks": [served]} if self.path == "/v1/tasks" else described)
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            result = {
-                "text": "P(a)",
-                "parsed": "P(a)",
-                "error": None,
-                "truncated": False,
-                "tokens": 3,
-                "confidence": 0.5,
-            }
-            tree = {"label": "P(a)", "kind": "atom", "children": []}
             self.say(tree if "/tools/" in self.path else {"model": "stub@0", "results": [result]})
 
         def say(self, body: dict[str, Any]) -> None:
@@ -397,27 +395,160 @@ def stub(described: dict[str, Any]) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def gallery_of(url: str, folder: Path, *words: str) -> Iterator[str]:
+    with command("demo", "--gateway", url, "--port=0", *words, until="gallery:", cwd=folder) as address:
+        yield address
 
 
 def test_a_stub_gateway_does_not_pass_and_one_that_goes_is_told(
     page: Any, shown: Shown, tmp_path: Path
 ) -> None:
-    described = shown.gateway.describe("nl2fol")
-    with stub(described) as url:
-        words = ("demo", "--gateway", url, "--port=0", "--no-feedback")
-        with command(*words, until="gallery:", cwd=tmp_path) as gallery:
-            other = Shown(gallery, shown.gateway, shown.feedback)
-            with pytest.raises(AssertionError):
-                check_nl2fol(page, other)
-            assert page.locator("#correction").count() == 0
-    with stub(described) as url:
-        words = ("demo", "--gateway", url, "--port=0", "--no-feedback")
-        going = command(*words, until="gallery:", cwd=tmp_path)
-        gallery = going.__enter__()
-    try:  # the gateway is gone now
-        opened(page, Shown(gallery, shown.gateway, shown.feedback), "nl2fol")
-        page.locator("#sentence textarea").fill(SENTENCE)
+    with ExitStack() as gateway, ExitStack() as gallery:
+        url = gateway.enter_context(stub("nl2fol", shown.gateway.describe("nl2fol")))
+        address = gallery.enter_context(gallery_of(url, tmp_path, "--no-feedback"))
+        other = Shown(address, shown.gateway, shown.feedback)
+        with pytest.raises(AssertionError):
+            check_nl2fol(page, other)
+        assert page.locator("#correction").count() == 0
+        gateway.close()
         click(page, "run")
         assert "The gateway does not answer" in told(page)
-    finally:
-        going.__exit__(None, None, None)
+        assert url not in page.locator("body").inner_text()
+
+
+MYSTERY = {
+    "model": "mystery@0",
+    "task": "mystery",
+    "summary": "a question -> an answer",
+    "kind": "generate",
+    "input": "question",
+    "output": "answer",
+    "row": {
+        "properties": {
+            "style": {"enum": ["short", "long"], "type": "string"},
+            "question": {"type": "string", "description": "what is asked"},
+            "strict": {"type": "boolean"},
+            "most": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        },
+        "required": ["question"],
+    },
+    "examples": ["Why?"],
+    "labels": None,
+    "confidence": None,
+    "primary": "F1",
+    "metrics": None,
+    "certificate": None,
+}
+
+
+def test_a_pack_without_an_app_gets_a_page_from_its_schema(page: Any, shown: Shown, tmp_path: Path) -> None:
+    with stub("riddles", MYSTERY) as url, gallery_of(url, tmp_path) as address:
+        opened(page, Shown(address, shown.gateway, shown.feedback), "riddles?question=Who%3F&strict=True")
+        assert read(page, "field-question") == "Who?"
+        expect(page.locator("#field-strict input")).to_be_checked()
+        page.get_by_role("button", name="Why?").click()
+        expect(page.locator("#field-question textarea")).to_have_value("Why?")
+        page.locator("#field-most textarea, #field-most input").first.fill("many")
+        click(page, "run")
+        assert "most is a number, got 'many'" in told(page)
+        page.locator("#field-most textarea, #field-most input").first.fill("7")
+        click(page, "run")
+        expect(page.locator("#facts")).to_contain_text("3 tokens")
+        assert read(page, "answer") == "P(a)"
+        page.locator("#correction textarea, #correction input").first.fill("Because.")
+        page.locator("#consent input").check()
+        click(page, "send-correction")
+        expect(page.locator("#feedback-told")).to_contain_text("it is kept")
+    (kept,) = Feedback(tmp_path / "feedback.sqlite").entries(task="mystery")
+    assert kept.input == {"question": "Why?", "strict": True, "most": 7}
+    assert kept.correction == "Because."
+
+
+def test_the_first_specialist_is_trained_from_the_page(page: Any, tmp_path: Path) -> None:
+    runs: list[int] = []
+
+    def train() -> Iterator[str]:
+        runs.append(1)
+        yield "data: 4 rows"
+        yield "training: 1/2 steps"
+        if len(runs) == 1:
+            raise RunError("no space for the run; free some")
+        yield "training: 2/2 steps"
+
+    said: list[str] = []
+    words = ["appkit", "train", "task=nl2fol"]
+    options = {"host": "127.0.0.1", "port": 0, "auth": None, "say": said.append}
+    offering = threading.Thread(target=offer, args=(words, train), kwargs=options, daemon=True)
+    offering.start()
+    while not said:
+        page.wait_for_timeout(200)
+    page.goto(said[0].split()[-1])
+    expect(page.locator("body")).to_contain_text("appkit train task=nl2fol")
+    click(page, "train")
+    expect(page.locator("#progress textarea")).to_have_value(
+        re.compile("It failed: no space for the run; free some")
+    )
+    assert offering.is_alive()
+    click(page, "train")
+    expect(page.locator("#progress textarea")).to_have_value(
+        re.compile("data: 4 rows\ntraining: 2/2 steps\nTrained")
+    )
+    offering.join(20)
+    assert not offering.is_alive()
+
+
+def test_the_command_starts_a_gateway_of_its_own_and_leaves_nothing_behind(
+    shelf: Path, tmp_path: Path
+) -> None:
+    run = shelf / "classification"
+    words = ("demo", "task=classification", "--bundles", str(run), "--engine=transformers", "--port=0")
+    before = children(os.getpid())
+    with command(*words, until="gallery:", cwd=tmp_path):
+        started = {pid: line for pid, line in children(os.getpid()).items() if pid not in before}
+        assert any("serve" in one for one in started.values())
+    for _ in range(100):
+        left = {pid for pid in started if Path(f"/proc/{pid}").exists()}
+        if not left:
+            break
+        time.sleep(0.2)
+    assert left == set()
+
+
+def children(pid: int) -> dict[int, str]:
+    """All processes below one, with their command lines (Linux)."""
+    found: dict[int, str] = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            with suppress(FileNotFoundError):
+                found[child] = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
+                found |= children(child)
+    return found
+
+
+def test_people_log_in_where_a_file_says_who(page: Any, gateway: str, tmp_path: Path) -> None:
+    file = tmp_path / "people"
+    file.write_text("ada:engine\n")
+    file.chmod(0o644)
+    words = [*APPKIT, "demo", "--gateway", gateway, "--port=0"]
+
+    def refused(*more: str) -> str:
+        done = subprocess.run([*words, *more], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+        assert done.returncode == 2, done.stderr
+        return done.stderr
+
+    assert "lets other machines in, which takes passwords" in refused("--host=0.0.0.0")
+    assert f"chmod 600 {file}" in refused("--auth-file", str(file))
+    file.chmod(0o600)
+    with gallery_of(gateway, tmp_path, "--auth-file", str(file)) as address:
+        page.goto(address)
+        for password in ("wrong", "engine"):
+            page.get_by_label("username").fill("ada")
+            page.get_by_label("password").fill(password)
+            page.get_by_role("button", name="Login").click()
+            if password == "wrong":
+                expect(page.locator("body")).to_contain_text("Incorrect")
+        page.locator("h1", has_text="Specialists").wait_for()
