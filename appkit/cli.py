@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from appkit import cli_apps, cli_serving
+from appkit import cli_apps, cli_rag, cli_serving
 from appkit.errors import AppkitError, Interrupted
 from appkit.terminal import print_table, quiet_libraries, read_inputs, say
 
@@ -54,6 +54,7 @@ for name, group in {
 
 app.add_typer(cli_serving.app)  # at this level, without a name of its own
 app.add_typer(cli_apps.app)
+app.add_typer(cli_rag.app)
 
 Overrides = Annotated[
     list[str] | None,

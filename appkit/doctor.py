@@ -149,6 +149,7 @@ def _extras() -> Iterator[Check]:
     for name, package, use in (
         ("serve", "fastapi", "appkit serve"),
         ("apps", "gradio", "appkit demo"),
+        ("rag", "faiss", "appkit rag"),
         ("hub", "datasets", "data from the hub"),
         ("nl2fol", "z3", "the NL→FOL pack's prover"),
     ):

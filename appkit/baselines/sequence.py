@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from appkit.baselines import linear, minilm
+from appkit import minilm
+from appkit.baselines import linear
 from appkit.heads.spec import HeadSpec
 
 __all__ = ["SEQUENCE", "Target", "predict_sequence"]

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from appkit import baselines
-from appkit.baselines import minilm, predict_sequence, predict_tokens, tokens
+from appkit import baselines, minilm
+from appkit.baselines import predict_sequence, predict_tokens, tokens
 from appkit.errors import AppkitError, ModelError
 from appkit.heads.spec import HeadSpec
 

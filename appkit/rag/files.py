@@ -1,0 +1,157 @@
+"""Documents from files: text, Markdown, HTML, PDF, and JSONL with a passage a line; and their passages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from appkit.errors import AppkitError, DataError
+
+__all__ = ["KINDS", "Passage", "find", "passages"]
+
+KINDS = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf", ".jsonl")
+BLOCKS = re.compile(
+    r"^(h[1-6]|p|div|li|tr|br|hr|pre|table|section|article|header|footer|blockquote|d[td]|title)$"
+)
+LARGEST = 50_000_000
+"""bytes of one file"""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A piece of a document. source: its file as it was named, and a page or row after `#`; start: character there."""
+
+    id: str
+    text: str
+    source: str
+    start: int
+
+
+def find(given: Sequence[Path]) -> list[Path]:
+    """The files named, and those of a known kind below the directories named, in order.
+
+    Raises DataError for what is missing or of no known kind, or when there is no file at all.
+    """
+    found: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            found += sorted(
+                file
+                for file in path.rglob("*")
+                if file.suffix.lower() in KINDS and file.is_file() and not _hidden(file, path)
+            )
+        elif not path.exists():
+            raise DataError(f"no file or directory {str(path)!r}")
+        elif path.suffix.lower() not in KINDS:
+            raise DataError(f"{path.name} is of no kind that can be read; known: {', '.join(KINDS)}")
+        else:
+            found.append(path)
+    if not found:
+        shown = ", ".join(map(str, given))
+        raise DataError(f"no document below {shown}; known kinds: {', '.join(KINDS)}")
+    return list(dict.fromkeys(found))
+
+
+def _hidden(file: Path, below: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(below).parts)
+
+
+def passages(file: Path, *, size: int, overlap: int) -> list[Passage]:
+    """A document in pieces of at most `size` characters, neighbours sharing up to `overlap`; split where it is natural.
+
+    Raises DataError for a file that cannot be read, AppkitError without the packages that read it.
+    """
+    splitter = _splitter(file, size, overlap)
+    found = []
+    for place, text in _texts(file):
+        source = f"{file}#{place}" if place else str(file)
+        for piece in splitter.create_documents([text]):
+            start = piece.metadata["start_index"]
+            name = hashlib.sha256(f"{source}\0{start}\0{piece.page_content}".encode()).hexdigest()[:16]
+            found.append(Passage(name, piece.page_content, source, start))
+    return found
+
+
+def _splitter(file: Path, size: int, overlap: int) -> Any:
+    try:
+        from langchain_text_splitters import Language, RecursiveCharacterTextSplitter
+    except ImportError as error:
+        raise AppkitError(f"{error.name} is not installed; pip install 'appkit[rag]'") from None
+    markdown = file.suffix.lower() in (".md", ".markdown")
+    separators = (
+        RecursiveCharacterTextSplitter.get_separators_for_language(Language.MARKDOWN) if markdown else None
+    )
+    return RecursiveCharacterTextSplitter(
+        separators, is_separator_regex=markdown, chunk_size=size, chunk_overlap=overlap, add_start_index=True
+    )
+
+
+def _texts(file: Path) -> Iterator[tuple[str, str]]:
+    """(page or row, text) of a document; "" for one that is a whole."""
+    if file.stat().st_size > LARGEST:
+        raise DataError(f"{file} has {file.stat().st_size:,} bytes, the limit is {LARGEST:,}; split it")
+    match file.suffix.lower():
+        case ".pdf":
+            yield from _pdf(file)
+        case ".html" | ".htm":
+            yield "", _html(_read(file))
+        case ".jsonl":
+            yield from _rows(file)
+        case _:
+            yield "", _read(file)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8 (byte {error.start}); convert it") from None
+
+
+def _html(text: str) -> str:
+    """What a reader sees: no script, no style; a line for each block."""
+    try:
+        from bs4 import BeautifulSoup
+    except ImportError as error:
+        raise AppkitError(f"{error.name} is not installed; pip install 'appkit[rag]'") from None
+    page = BeautifulSoup(text, "html.parser")
+    for hidden in page(["script", "style", "template", "noscript"]):
+        hidden.decompose()
+    for string in page.find_all(string=True):  # a line break in the source is a space to a reader
+        string.replace_with(re.sub(r"\s+", " ", string))
+    for block in page.find_all(BLOCKS):
+        block.insert(0, "\n")
+        block.append("\n")
+    lines = (line.strip() for line in page.get_text().splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+def _pdf(file: Path) -> Iterator[tuple[str, str]]:
+    try:
+        from pypdf import PdfReader
+        from pypdf.errors import PyPdfError
+    except ImportError as error:
+        raise AppkitError(f"{error.name} is not installed; pip install 'appkit[rag]'") from None
+    try:
+        for number, page in enumerate(PdfReader(file).pages, 1):
+            yield f"page {number}", page.extract_text()
+    except PyPdfError as error:
+        raise DataError(
+            f"{file} cannot be read as PDF ({error}); save it again, without a password"
+        ) from None
+
+
+def _rows(file: Path) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(_read(file).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            yield str(row.get("pid") or row.get("id") or number), str(row["text"])
+        except (ValueError, KeyError, AttributeError):
+            raise DataError(f"{file}:{number} is no JSON object with a text") from None

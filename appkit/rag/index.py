@@ -1,0 +1,290 @@
+"""An index of passages on disk: dense vectors (FAISS) and words (BM25), kept up by the content of each file.
+
+    INDEX/current        the name of the version that is in use; replaced at once
+    INDEX/<version>/     index.json  passages.jsonl  vectors.npy  dense.faiss  words/
+
+A run that is killed leaves the version before it in use.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from appkit.cache import locked, staged, write_text
+from appkit.checkpoint import file_sha256
+from appkit.errors import AppkitError, ConfigError, DataError
+from appkit.progress import Progress
+from appkit.rag.files import Passage, find, passages
+from appkit.rag.rank import fused, signed_qim
+
+__all__ = ["Built", "Encoder", "Hit", "Index", "build", "encoder"]
+
+SCHEMA = 1
+POOL = 50
+"""passages of each ranking that are fused"""
+JUDGED = 20
+"""passages that the judge puts in order"""
+By = Literal["dense", "bm25", "hybrid"]
+Say = Callable[[str], None]
+
+
+class Encoder(Protocol):
+    """Texts -> vectors (N, d), float32, of length 1."""
+
+    def embed(self, texts: Sequence[str], *, show: bool = True) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A passage that was found. score: of the ranking that was asked for, higher is nearer."""
+
+    passage: Passage
+    score: float
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a run did. embedded: passages that were new; files that could not be read stand in `skipped` with why."""
+
+    path: Path
+    files: int
+    passages: int
+    embedded: int
+    removed: int
+    skipped: dict[str, str]
+
+
+def encoder(name: str) -> Encoder:
+    """`minilm`, from the package registry, or any model of sentence-transformers by its name.
+
+    Raises AppkitError when it cannot be had.
+    """
+    if name == "minilm":
+        from appkit.minilm import Encoder as MiniLM
+
+        return MiniLM()
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        raise AppkitError(
+            f"embeddings by {name!r} need sentence-transformers; pip install sentence-transformers, "
+            "or leave out --embeddings"
+        ) from None
+    model = SentenceTransformer(name)
+
+    class Other:
+        def embed(self, texts: Sequence[str], *, show: bool = True) -> np.ndarray:
+            made: np.ndarray = model.encode(list(texts), normalize_embeddings=True, show_progress_bar=show)
+            return made.astype(np.float32)
+
+    return Other()
+
+
+def build(
+    given: Sequence[Path],
+    to: Path,
+    *,
+    embeddings: str = "minilm",
+    size: int = 1000,
+    overlap: int = 100,
+    say: Say = lambda line: None,
+) -> Built:
+    """Index files, or bring an index of them up to date: what did not change is not embedded again.
+
+    size, overlap: characters of a passage, and of what two neighbours share.
+    Raises DataError when nothing can be indexed, ConfigError for sizes that make no sense, AppkitError for what is
+    missing on this machine.
+    """
+    if not 100 <= size <= 20_000 or not 0 <= overlap < size:
+        raise ConfigError(f"size is 100 to 20000 and overlap less than it, got {size} and {overlap}")
+    files = find(given)
+    if to.exists() and not (to / "current").exists() and any(to.iterdir()):
+        raise DataError(f"{to} is there and is no index; name another directory")
+    with locked(to):
+        old = Index.open(to) if (to / "current").exists() else None
+        options = {"embeddings": embeddings, "size": size, "overlap": overlap}
+        same = old is not None and old.about["options"] == options
+        kept = old if same else None
+        found, hashes, skipped = _read(files, kept, size, overlap)
+        if not found:
+            why = f" ({next(iter(skipped.values()))})" if skipped else ""
+            raise DataError(f"no text in {len(files)} files{why}; nothing was indexed")
+        vectors, embedded = _vectors(found, kept, embeddings)
+        about = {"schema": SCHEMA, "options": options, "files": hashes, "passages": len(found)}
+        path = _write(to, about, found, vectors)
+    for name, why in skipped.items():
+        say(f"  skipped: {name}: {why}")
+    gone = len(old.passages) + embedded - len(found) if kept and old else 0
+    return Built(path, len(hashes), len(found), embedded, max(0, gone), skipped)
+
+
+def _read(
+    files: Sequence[Path], kept: Index | None, size: int, overlap: int
+) -> tuple[list[Passage], dict[str, str], dict[str, str]]:
+    """(passages, sha256 by file, why by file that was skipped); of files that did not change, the passages kept."""
+    before: dict[str, list[Passage]] = {}
+    for one in kept.passages if kept else ():
+        before.setdefault(one.source.partition("#")[0], []).append(one)
+    found: list[Passage] = []
+    hashes: dict[str, str] = {}
+    skipped: dict[str, str] = {}
+    with Progress("reading", len(files), "files", show=len(files) > 1) as bar:
+        for file in files:
+            sha = file_sha256(file)
+            try:
+                if kept and kept.about["files"].get(str(file)) == sha:
+                    found += before.get(str(file), [])
+                else:
+                    found += passages(file, size=size, overlap=overlap)
+                hashes[str(file)] = sha
+            except DataError as error:
+                skipped[str(file)] = str(error)
+            bar.advance(1)
+    return found, hashes, skipped
+
+
+def _vectors(found: Sequence[Passage], kept: Index | None, embeddings: str) -> tuple[np.ndarray, int]:
+    """(vectors (N, d), how many were made anew); a text that was embedded before, wherever, is not again."""
+    known = {one.text: row for row, one in enumerate(kept.passages)} if kept else {}
+    new = list(dict.fromkeys(one.text for one in found if one.text not in known))
+    if not new and kept:
+        return kept.vectors[[known[one.text] for one in found]], 0
+    made = encoder(embeddings).embed(new)
+    place = {text: row for row, text in enumerate(new)}
+    rows = [
+        made[place[one.text]] if one.text in place else kept.vectors[known[one.text]]  # type: ignore[union-attr]
+        for one in found
+    ]
+    return np.stack(rows).astype(np.float32), len(new)
+
+
+def _write(to: Path, about: dict[str, Any], found: Sequence[Passage], vectors: np.ndarray) -> Path:
+    import hashlib
+
+    faiss, bm25s = _libraries()
+    body = "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in found)
+    name = hashlib.sha256((json.dumps(about, sort_keys=True) + body).encode()).hexdigest()[:16]
+    to.mkdir(parents=True, exist_ok=True)
+    if not (to / name).exists():
+        with staged(to / name) as stage:
+            (stage / "passages.jsonl").write_text(body, encoding="utf-8")
+            np.save(stage / "vectors.npy", vectors)
+            dense = faiss.IndexFlatIP(vectors.shape[1])
+            dense.add(vectors)
+            faiss.write_index(dense, str(stage / "dense.faiss"))
+            words = bm25s.BM25()
+            words.index(_tokens([one.text for one in found]), show_progress=False)
+            words.save(str(stage / "words"))
+            (stage / "index.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+    write_text(to / "current", name)
+    for other in to.iterdir():  # who has opened an older version holds all of it in memory
+        if other.is_dir() and other.name != name and (other / "index.json").exists():
+            shutil.rmtree(other, ignore_errors=True)
+    return to
+
+
+def _libraries() -> tuple[Any, Any]:
+    try:
+        import bm25s
+        import faiss
+    except ImportError as error:
+        raise AppkitError(f"{error.name} is not installed; pip install 'appkit[rag]'") from None
+    return faiss, bm25s
+
+
+def _tokens(texts: Sequence[str]) -> Any:
+    """Words for BM25: no stop words left out, no stemming, so that every language is treated alike."""
+    import bm25s
+
+    return bm25s.tokenize(list(texts), stopwords=None, stemmer=None, show_progress=False)
+
+
+class Index:
+    """An index that is open: all of it is in memory, so that a later run may replace what is on disk."""
+
+    def __init__(self, path: Path, about: dict[str, Any], found: list[Passage], vectors: np.ndarray) -> None:
+        self.path, self.about, self.passages, self.vectors = path, about, found, vectors
+        faiss, bm25s = _libraries()
+        self._dense = faiss.read_index(str(path / "dense.faiss"))
+        self._words = bm25s.BM25.load(str(path / "words"))
+
+    @classmethod
+    def open(cls, to: Path) -> Index:
+        """Raises DataError when there is none, or it is damaged or of another schema."""
+        if not (to / "current").is_file():
+            raise DataError(f"no index at {to}; make one: appkit rag index DOCUMENTS --to {to}")
+        path = to / (to / "current").read_text(encoding="utf-8").strip()
+        try:
+            about = json.loads((path / "index.json").read_text(encoding="utf-8"))
+            if about["schema"] != SCHEMA:
+                raise DataError(f"{to} has schema {about['schema']}, this appkit reads {SCHEMA}; index again")
+            lines = (path / "passages.jsonl").read_text(encoding="utf-8").splitlines()
+            found = [Passage(**json.loads(line)) for line in lines]
+            vectors = np.load(path / "vectors.npy", allow_pickle=False)
+            if len(found) != about["passages"] or len(vectors) != len(found):
+                raise ValueError(
+                    f"{len(found)} passages, {len(vectors)} vectors, {about['passages']} recorded"
+                )
+            return cls(path, about, found, vectors)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise DataError(f"{to} is damaged ({error}); delete it and index again") from None
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return encoder(self.about["options"]["embeddings"])
+
+    def search(self, query: str, k: int = 5, *, by: By = "hybrid", judge: bool = False) -> list[Hit]:
+        """The k passages nearest to the query, nearest first.
+
+        by: embeddings (dense), words (bm25), or both rankings fused (hybrid). judge: QIM puts the best 20 in order.
+        Raises DataError for an empty query, ConfigError for a k below 1.
+        """
+        return self.search_all([query], k, by=by, judge=judge)[0]
+
+    def search_all(
+        self, queries: Sequence[str], k: int = 5, *, by: By = "hybrid", judge: bool = False
+    ) -> list[list[Hit]]:
+        """The same for many queries; their embeddings are made together."""
+        if k < 1:
+            raise ConfigError(f"k is 1 or more, got {k}")
+        if any(not query.strip() for query in queries):
+            raise DataError("the query is empty; ask something")
+        if not queries:
+            return []
+        depth = min(len(self.passages), max(POOL, k))
+        vectors = self._encoder.embed(queries, show=False) if by != "bm25" or judge else None
+        found = []
+        for number, query in enumerate(queries):
+            vector = None if vectors is None else vectors[number]
+            ranked = self._ranked(query, vector, by, depth)
+            if judge and vector is not None:
+                first = [row for row, _ in ranked[: max(JUDGED, k)]]
+                scores = signed_qim(vector, self.vectors[first])
+                ranked = sorted(zip(first, scores.tolist(), strict=True), key=lambda one: -one[1])
+            found.append([Hit(self.passages[row], float(score)) for row, score in ranked[:k]])
+        return found
+
+    def _ranked(self, query: str, vector: np.ndarray | None, by: By, depth: int) -> list[tuple[int, float]]:
+        dense = self._by_vector(vector, depth) if vector is not None and by != "bm25" else []
+        words = self._by_words(query, depth) if by != "dense" else []
+        if by == "hybrid":
+            return fused([[row for row, _ in dense], [row for row, _ in words]])
+        return dense if by == "dense" else words
+
+    def _by_vector(self, vector: np.ndarray, depth: int) -> list[tuple[int, float]]:
+        scores, rows = self._dense.search(vector[None], depth)
+        return [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True)]
+
+    def _by_words(self, query: str, depth: int) -> list[tuple[int, float]]:
+        """Passages that share a word with the query."""
+        rows, scores = self._words.retrieve(_tokens([query]), k=depth, show_progress=False)
+        ranked = [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True)]
+        return [one for one in ranked if one[1] > 0]

@@ -1,0 +1,45 @@
+"""The index as a LangChain retriever, for chains of other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+
+from appkit.rag.index import By, Index
+
+__all__ = ["IndexRetriever", "retriever"]
+
+
+class IndexRetriever(BaseRetriever):
+    """Documents with `source`, `start`, `id` and `score` in their metadata, nearest first."""
+
+    index: Any
+    k: int = 5
+    by: By = "hybrid"
+    judge: bool = False
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun
+    ) -> list[Document]:
+        return [
+            Document(
+                hit.passage.text,
+                id=hit.passage.id,
+                metadata={
+                    "source": hit.passage.source,
+                    "start": hit.passage.start,
+                    "id": hit.passage.id,
+                    "score": hit.score,
+                },
+            )
+            for hit in self.index.search(query, self.k, by=self.by, judge=self.judge)
+        ]
+
+
+def retriever(index: str | Path, *, k: int = 5, by: By = "hybrid", judge: bool = False) -> IndexRetriever:
+    """A retriever over the index in a directory. Raises DataError when there is none."""
+    return IndexRetriever(index=Index.open(Path(index)), k=k, by=by, judge=judge)

@@ -1,0 +1,125 @@
+"""Retrieval side by side: `python benchmarks/rag.py --data DIR --write`.
+
+DIR holds `corpus.jsonl` (pid, text) and `train.jsonl` (question, gold_pid), as XQuAD's English part does. Every passage is
+indexed whole; each way of ranking answers every question. Then speed: an index of 10,000 short passages from nothing, and
+again with 10 of them changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from tables import table
+
+from appkit.rag import Index, build
+
+WAYS = (("dense", False), ("bm25", False), ("hybrid", False), ("hybrid", True), ("dense", True))
+RESAMPLES = 5000
+
+
+def ranks(index: Index, questions: list[dict[str, str]], by: str, judge: bool) -> np.ndarray:
+    """The place of each question's passage among the first five, from 1; 0 where it is not there."""
+    found = index.search_all([one["question"] for one in questions], 5, by=by, judge=judge)  # type: ignore[arg-type]
+    places = []
+    for one, hits in zip(questions, found, strict=True):
+        pids = [hit.passage.source.rpartition("#")[2] for hit in hits]
+        places.append(pids.index(one["gold_pid"]) + 1 if one["gold_pid"] in pids else 0)
+    return np.array(places)
+
+
+def scores(places: np.ndarray) -> dict[str, np.ndarray]:
+    """Of each question. nDCG of one right passage is 1 / log2(1 + its place)."""
+    return {
+        "recall@1": (places == 1).astype(float),
+        "recall@5": (places > 0).astype(float),
+        "nDCG@5": np.where(places > 0, 1 / np.log2(1 + np.maximum(places, 1)), 0.0),
+    }
+
+
+def interval(differences: np.ndarray) -> str:
+    """Mean and its 95 % interval, bootstrap over questions."""
+    draws = np.random.default_rng(0).choice(differences, (RESAMPLES, len(differences))).mean(1)
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return f"{differences.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def speed(folder: Path, corpus: list[dict[str, str]]) -> str:
+    """Seconds to index 10,000 short passages in 100 files, and to index again with ten of them changed."""
+    sentences = [part for one in corpus for part in one["text"].split(". ") if len(part) > 20]
+    files = folder / "files"
+    files.mkdir()
+    lines = [f"{number}: {sentences[number % len(sentences)]}" for number in range(10_000)]
+
+    def write(start: int) -> None:
+        rows = "".join(json.dumps({"text": line}) + "\n" for line in lines[start : start + 100])
+        (files / f"{start:05}.jsonl").write_text(rows, encoding="utf-8")
+
+    for start in range(0, len(lines), 100):
+        write(start)
+    began = time.monotonic()
+    first = build([files], folder / "many")
+    once = time.monotonic() - began
+    for number in range(0, 10_000, 1000):
+        lines[number] += " Changed."
+        write(number)
+    began = time.monotonic()
+    again = build([files], folder / "many")
+    return (
+        f"{first.passages} passages ({np.mean([len(line) for line in lines]):.0f} characters each) in {once:.0f} s; "
+        f"again with {again.embedded} of them changed in {time.monotonic() - began:.1f} s."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument(
+        "--write", type=Path, nargs="?", const=Path(__file__).with_suffix(".tables.md"), help="file"
+    )
+    asked = parser.parse_args()
+    corpus, questions = (
+        [json.loads(line) for line in (asked.data / name).read_text(encoding="utf-8").splitlines()]
+        for name in ("corpus.jsonl", "train.jsonl")
+    )
+    with tempfile.TemporaryDirectory(prefix="appkit-rag-") as name:
+        folder = Path(name)
+        build([asked.data / "corpus.jsonl"], folder / "index", size=20_000, overlap=0)
+        index = Index.open(folder / "index")
+        found = {}
+        for by, judge in WAYS:
+            found[by + (" + QIM" if judge else "")] = scores(ranks(index, questions, by, judge))
+        measures = list(found["dense"])
+        rows = [[way, *(f"{one[measure].mean():.3f}" for measure in measures)] for way, one in found.items()]
+        pairs = [
+            ("hybrid", "dense"),
+            ("hybrid", "bm25"),
+            ("hybrid + QIM", "hybrid"),
+            ("dense + QIM", "dense"),
+        ]
+        against = [
+            [f"{a} - {b}", *(interval(found[a][measure] - found[b][measure]) for measure in measures)]
+            for a, b in pairs
+        ]
+        text = "\n".join(
+            [
+                f"{len(questions)} questions, {len(corpus)} passages.\n",
+                table(["ranking", *measures], rows),
+                "\nPaired differences with 95 % intervals:\n",
+                table(["", *measures], against),
+                "\n" + speed(folder, corpus),
+            ]
+        )
+    print(text)
+    if asked.write:
+        asked.write.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
