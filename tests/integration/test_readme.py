@@ -73,6 +73,8 @@ def workplace(tmp_path_factory, trained) -> Path:
     )
     tweets = [{"tokens": ["Ada", str(n)], "ner_tags": ["B-person", "O"]} for n in range(5)]
     (place / "tweets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tweets), encoding="utf-8")
+    (place / "notes").mkdir()
+    (place / "notes" / "pass.md").write_text("# Passes\n\nThe Furka pass is closed in winter.\n")
     opinions = Feedback(place / "feedback.sqlite")
     opinions.add(
         "nl2fol",
