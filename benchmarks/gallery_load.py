@@ -1,8 +1,8 @@
 """Many people on the gallery at once: `python benchmarks/gallery_load.py --gallery URL --pid PID`.
 
-Each simulated user opens the gallery, asks the first page of a task, reads for some seconds, and asks again. Told are the
-answers, what else came (that people have to wait is no error), seconds of an answer, and the memory of the gallery's
-process from a quarter of the time on.
+Each simulated user opens the gallery, asks a page, reads for some seconds, and asks again. Told are the answers, what
+else came (that people have to wait is no error), seconds of an answer, and the memory of the gallery's process from a
+quarter of the time on.
 """
 
 from __future__ import annotations

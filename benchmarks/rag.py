@@ -1,8 +1,8 @@
 """Retrieval side by side: `python benchmarks/rag.py --data DIR --write`.
 
 DIR holds `corpus.jsonl` (pid, text) and `train.jsonl` (question, gold_pid), as XQuAD's English part does. Every passage
-is indexed whole; each way of ranking answers every question. Then speed: an index of 10,000 short passages from nothing,
-and again with 10 of them changed.
+is indexed whole; each way of ranking answers every question. Then speed: an index of 10,000 short passages from
+nothing, and again with 10 of them changed.
 """
 
 from __future__ import annotations
