@@ -34,6 +34,8 @@ THEME = gr.themes.Default(
     button_primary_background_fill_hover_dark="#9a3412",
 )
 UPLOAD = "2mb"
+CACHE = (600, 3600)
+"""seconds: how often to look for uploads and downloads that are to go, and their age then"""
 WAITING = 64
 """requests that may wait for their turn"""
 AT_ONCE = 8
@@ -63,7 +65,7 @@ def build(client: Client, apps: FOUND, *, per_minute: int, feedback: Feedback | 
         raise RunError(f"{client.url} serves no task; add a bundle: appkit client add DIRECTORY")
     abouts = {one["alias"]: client.describe(one["alias"]) for one in served}
     limiter = Limiter(per_minute)
-    with gr.Blocks(title="appkit: specialists", analytics_enabled=False) as blocks:
+    with gr.Blocks(title="appkit: specialists", analytics_enabled=False, delete_cache=CACHE) as blocks:
         cards = gr.Markdown(_home(abouts))
         blocks.load(
             lambda: _listed(client, abouts), None, cards, show_progress="hidden", api_visibility="private"

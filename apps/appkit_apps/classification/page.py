@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import deque
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,9 @@ def build(page: Page) -> None:
         api_name=f"{page.alias}-classify",
     )
 
+    # Gradio copies a file when it is shown; ours goes when 16 others have come, or the gallery ends
+    recent: deque[tempfile.TemporaryDirectory[str]] = deque(maxlen=16)
+
     def classify_many(lines: str, upload: str | None, request: gr.Request) -> tuple[Any, ...]:
         try:
             rows = read_csv(Path(upload)) if upload else read_lines(lines)
@@ -91,9 +95,10 @@ def build(page: Page) -> None:
             ]
             for row, answer in zip(rows, answers, strict=True)
         ]
-        folder = Path(tempfile.mkdtemp(prefix="appkit-answers-"))
-        write_csv(folder / "answers.csv", HEADER, cells)
-        kept = gr.update(value=str(folder / "answers.csv"), visible=True)
+        recent.append(tempfile.TemporaryDirectory(prefix="appkit-answers-"))
+        file = Path(recent[-1].name) / "answers.csv"
+        write_csv(file, HEADER, cells)
+        kept = gr.update(value=str(file), visible=True)
         return cells, kept, parts.facts(answers, seconds)
 
     many.click(
