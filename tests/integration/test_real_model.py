@@ -30,9 +30,9 @@ def test_answers_look_like_formulas(real):
 
 def test_the_bundle_answers_as_in_the_run(real):
     specialist = appkit.load(real.bundle)
-    inputs = [record.value.sentence for record in real.adapter.records[:4]]
-    again = specialist.predict(inputs)
-    assert [one.text for one in again] == [one.text for one in real.adapter.predictions[:4]]
+    # all of them, as in the run: in bf16 what stands beside a row moves its last digits
+    again = specialist.predict([record.value.sentence for record in real.adapter.records])
+    assert [one.text for one in again] == [one.text for one in real.adapter.predictions]
 
 
 def test_plain_peft_gives_the_recorded_log_probabilities(real):
