@@ -132,7 +132,9 @@ class Client:
             raise TypeError("rows is a sequence of rows, got one text; put it into a list")
         answers: list[Answer] = []
         for start in range(0, len(rows), batch):
-            body = _asked(rows[start : start + batch], constrain, confidence, threshold) | {"base": base}
+            body = _asked(rows[start : start + batch], constrain, confidence, threshold)
+            if base:
+                body["base"] = True
             found = self._call("POST", f"/v1/tasks/{_part(alias)}", body)
             with self._understood():
                 answers += [Answer(**result, model=found["model"]) for result in found["results"]]
