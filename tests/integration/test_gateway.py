@@ -1,11 +1,13 @@
 """The gateway over a real port and an engine in memory, whose faults can be provoked."""
 
 import asyncio
+import base64
 import json
 import logging
 import re
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 from fakes import BASE, CHAT, FakeEngine, Served, gateway, in_loop, opened, sha, until
 
 from appkit.errors import BundleError
-from appkit.serving.engine import JobRefused
+from appkit.serving.engine import NULL, JobRefused
 from appkit.serving.keys import add_key
 from appkit.serving.registry import Alias
 
@@ -178,6 +180,55 @@ async def test_a_prompt_that_is_none_is_refused(root: Path, prompt: Any, message
         assert message in error_of(answer, 400)
 
 
+# --- beside the answers -----------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_the_base_answers_the_same_prompt_beside_the_adapter(root: Path, keys: dict[str, Any]) -> None:
+    async with gateway(root, **keys) as one:
+        one.engine.answers = {sha("one"): "P(one)", NULL: "Sure! Here it is."}
+        asked = {"rows": ["Hi.", "Ho."]}
+        adapter = (await one.http.post("/v1/tasks/nl2fol", json=asked)).json()
+        base = (await one.http.post("/v1/tasks/nl2fol", json=asked | {"base": True})).json()
+        assert (adapter["model"], base["model"]) == (ONE, BASE)
+        assert [result["text"] for result in adapter["results"]] == ["P(one)"] * 2
+        assert [result["text"] for result in base["results"]] == ["Sure! Here it is."] * 2
+        assert base["results"][0]["parsed"] is None
+        *adapters, first, second = one.engine.asked
+        assert [job.tokens for job in adapters[-2:]] == [first.tokens, second.tokens]
+        assert (first.adapter, first.stop) == (NULL, adapters[-1].stop)
+        refused = await one.http.post("/v1/tasks/nl2fol", json=asked | {"base": True, "confidence": True})
+        assert "calibrated for the adapter" in error_of(refused, 400)
+
+
+@in_loop
+async def test_evidence_has_the_report_and_only_admins_see_rows(
+    root: Path, keys: dict[str, Any], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    (run / "bundle").mkdir(parents=True)
+    (run / "bundle" / "report.md").write_text("# Report")
+    for name, content in (
+        ("run.json", b"{}"),
+        ("audit.md", b"a row"),
+        ("loss.png", b"PNG"),
+        ("huge.png", bytes(2_000_001)),
+    ):
+        (run / name).write_bytes(content)
+    async with gateway(root, **keys) as one:
+        target = one.one.registry.versions[ONE]
+        target.opened = replace(target.opened, path=run / "bundle")
+        seen = (await one.http.get("/v1/tasks/nl2fol/evidence")).json()
+        assert (seen["model"], seen["report"], seen["audit"]) == (ONE, "# Report", None)
+        assert seen["pictures"] == {"loss": base64.b64encode(b"PNG").decode()}
+        assert seen["certificate"] == {"made_at": "today"}
+        assert str(tmp_path) not in json.dumps(seen)
+        assert (await one.admin.get("/v1/tasks/nl2fol/evidence")).json()["audit"] == "a row"
+        target.opened = replace(target.opened, path=tmp_path / "moved")
+        alone = (await one.http.get("/v1/tasks/nl2fol/evidence")).json()
+        assert (alone["report"], alone["pictures"]) == (None, {})
+
+
 # --- versions come and go while requests are under way ----------------------------------------------------
 
 
@@ -332,6 +383,7 @@ ROUTES = [
     ("GET", "/v1/tasks", None),
     ("GET", "/v1/tasks/{name}", None),
     ("POST", "/v1/tasks/{name}", {"rows": ["Hi."]}),
+    ("GET", "/v1/tasks/{name}/evidence", None),
     ("POST", "/v1/tasks/{name}/tools/check", {"formula": "P(a)"}),
     ("GET", "/metrics", None),
 ]  # fmt: skip
