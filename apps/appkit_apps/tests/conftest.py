@@ -58,7 +58,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import appkit
 
     folder = tmp_path_factory.mktemp("shelf")
-    for task, rows, tests in (("nl2fol", 320, 24), ("classification", 96, 8), ("ner", 400, 8)):
+    for task, rows, tests in (("nl2fol", 240, 24), ("classification", 96, 8), ("ner", 320, 8)):
         result = appkit.train(
             task=task,
             name=task,
