@@ -48,7 +48,7 @@ button[role=tab].selected { color: var(--body-text-color) !important; }
 .gradio-container, .gradio-container * { min-width: 0; }
 .gradio-container pre, .gradio-container code { white-space: pre-wrap; overflow-wrap: anywhere; }
 ul.tree, ul.tree ul { list-style: none; padding-left: 1.25rem; border-left: 1px solid var(--border-color-primary); }
-ul.tree li { margin: .15rem 0; }
+ul.tree li { margin: .15rem 0; font-size: 1rem; }
 ul.tree .node { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
 ul.tree .quantifier, ul.tree .connective, ul.tree .negation { font-weight: 600; }
 .pictures img { max-width: 100%; height: auto; background: white; margin: .5rem 0; }

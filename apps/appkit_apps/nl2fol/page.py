@@ -35,8 +35,10 @@ def build(page: Page) -> None:
     run = gr.Button("Translate", variant="primary", elem_id="run")
     gr.Examples([[example] for example in page.about["examples"]], [sentence], label="Try one", api_name=None)
     with gr.Row():
-        formula = gr.Textbox(label="Formula", interactive=False, buttons=["copy"], elem_id="formula")
-        base = gr.Textbox(label="The base's answer", interactive=False, visible=False, elem_id="base")
+        formula = gr.Textbox(label="Formula", lines=2, interactive=False, buttons=["copy"], elem_id="formula")
+        base = gr.Textbox(
+            label="The base's answer", lines=2, interactive=False, visible=False, elem_id="base"
+        )
     state = gr.Markdown(elem_id="state")
     tree = gr.HTML(label="Syntax tree", elem_id="tree")
     cost = gr.Markdown(elem_id="facts")
