@@ -456,9 +456,9 @@ def load_splits(task: Task, options: Any, data: DataConfig) -> Splits:
     shares = {name: getattr(data, f"{name}_share") for name in ("dev", "test") if name not in held}
     parts = held | split(train, shares, key)
     notes += [f"{carved}: {len(parts[carved])} rows carved from train by hash" for carved in shares]
-    if data.feedback:
+    corrections = read_feedback(task, data.feedback) if data.feedback else None
+    if corrections:
         # after the carving: what people corrected decides of no row on which side it is
-        corrections = read_feedback(task, data.feedback)
         if corrections.faults and data.on_error == "refuse":
             raise DataError(_refusal(corrections.faults, task))
         faults = [*faults, *corrections.faults]
@@ -476,6 +476,6 @@ def load_splits(task: Task, options: Any, data: DataConfig) -> Splits:
         if torn := conflicts(records, task):
             notes.append(f"{name}: {len(torn)} inputs have more than one {task.output} ({_places(torn)})")
     sources = [_source(name, part) for name, part in reads.items()]
-    if data.feedback:
+    if corrections:
         sources.append(_source("train", corrections))
     return Splits(parts["train"], parts["dev"], parts["test"], faults, sources, notes)

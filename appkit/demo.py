@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
-import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
@@ -23,7 +22,6 @@ __all__ = ["demo"]
 
 Say = Callable[[str], None]
 APPKIT = (sys.executable, "-c", "from appkit.cli import main; main()")
-PR_SET_PDEATHSIG = 1
 
 
 def demo(
@@ -62,19 +60,17 @@ def demo(
     if gateway is not None:
         gallery.launch(gateway, **given)
         return
-    found = newest(root or Path("runs"), task, every=root is not None)
+    below, every = root or Path("runs"), root is not None
+    found = newest(below, task, every=every)
     if not found:
         if task is None:
-            where = root or Path("runs")
-            raise BundleError(f"no bundle below {where}; make one: appkit train task=nl2fol")
+            raise BundleError(f"no bundle below {below}; make one: appkit train task=nl2fol")
         command = ["appkit", "train", f"task={task}"]
-        say(
-            f"no bundle of task {task} below {root or 'runs'}; make one: {' '.join(command)}   or in the page:"
-        )
+        say(f"no bundle of task {task} below {below}; make one: {' '.join(command)}   or in the page:")
         gallery.offer(command, lambda: trained(command[1:]), **shown)
-        found = newest(root or Path("runs"), task, every=root is not None)
+        found = newest(below, task, every=every)
         if not found:
-            raise BundleError("the training ended, but there is no bundle below runs/")
+            raise BundleError(f"the training ended, but there is no bundle below {below}")
     with serving(found, engine, say) as url:
         gallery.launch(url, **given)
 
@@ -96,28 +92,22 @@ def app_of(task: str) -> Any:
 
 def newest(root: Path, task: str | None, *, every: bool = False) -> list[Path]:
     """Bundles below `root`: of each task (or of `task` alone) the newest, or all of them."""
-    found: dict[str, list[tuple[float, Path]]] = {}
-    for file in sorted(root.rglob("appkit.json")) if root.is_dir() else ():
+    from appkit.serving.opened import find_bundles
+
+    found: dict[str, list[Path]] = {}
+    for path in find_bundles(root) if root.is_dir() else ():
         try:
-            manifest = bundles.read_manifest(file.parent, verify=False)
+            name = bundles.read_manifest(path, verify=False)["task"]["name"]
         except BundleError:
             continue  # half a run, or another's file of that name
-        name = manifest["task"]["name"]
         if task in (None, name):
-            found.setdefault(name, []).append((file.stat().st_mtime, file.parent))
-    return [path for ones in found.values() for _, path in sorted(ones, reverse=True)[: None if every else 1]]
+            found.setdefault(name, []).append(path)
+    return [path for paths in found.values() for path in (paths if every else paths[-1:])]
 
 
 def trained(words: Sequence[str]) -> Iterator[str]:
     """The lines of an `appkit` command as it runs. Raises RunError with its last line when it fails."""
-    process = subprocess.Popen(
-        [*APPKIT, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        preexec_fn=_end_with_parent,
-    )
+    process = _guarded(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout is not None
     last = ""
     try:
@@ -139,13 +129,8 @@ def serving(found: Sequence[Path], engine: str, say: Say) -> Iterator[str]:
 
     Raises RunError when it does not start.
     """
-    process = subprocess.Popen(
-        [*APPKIT, "serve", *map(str, found), "--port", "0", "--uncertified", "--engine", engine],
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=_end_with_parent,
-        start_new_session=True,  # ctrl-C is ours: it is told to end, once the gallery is gone
-    )
+    words = ["serve", *map(str, found), "--port", "0", "--uncertified", "--engine", engine]
+    process = _guarded(words, stderr=subprocess.PIPE)
     assert process.stderr is not None
     lines: list[str] = []
     try:
@@ -168,9 +153,23 @@ def serving(found: Sequence[Path], engine: str, say: Say) -> Iterator[str]:
             process.kill()
 
 
+def _guarded(
+    words: Sequence[str], *, stdout: int | None = None, stderr: int | None = None
+) -> subprocess.Popen[str]:
+    """An appkit command that ends when this process does, however it ends; ctrl-C in the terminal does not reach it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "appkit.serving.guard", *APPKIT, *words],
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
+    )
+
+
 def _drained(process: subprocess.Popen[str]) -> None:
     """Pass on what the gateway says from now on: a full pipe would stop it."""
-    import threading
 
     def pass_on() -> None:
         assert process.stderr is not None
@@ -178,9 +177,3 @@ def _drained(process: subprocess.Popen[str]) -> None:
             sys.stderr.write(line)
 
     threading.Thread(target=pass_on, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """In the child, before it starts: it is told to end when this process dies, however it dies (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

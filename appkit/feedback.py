@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from appkit.errors import DataError
 
-__all__ = ["Entry", "Feedback"]
+__all__ = ["Entry", "Feedback", "Verdict"]
 
 Verdict = Literal["up", "down"]
 Status = Literal["new", "accepted", "rejected"]

@@ -6,13 +6,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from appkit.errors import AppkitError, DataError
 
-__all__ = ["KINDS", "Passage", "find", "passages"]
+__all__ = ["KINDS", "Passage", "find", "of_extra", "passages"]
 
 KINDS = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf", ".jsonl")
 BLOCKS = re.compile(
@@ -30,6 +31,15 @@ class Passage:
     text: str
     source: str
     start: int
+
+
+@contextmanager
+def of_extra() -> Iterator[None]:
+    """Around imports of what only `appkit[rag]` installs. Raises AppkitError with the command that does."""
+    try:
+        yield
+    except ImportError as error:
+        raise AppkitError(f"{error.name} is not installed; pip install 'appkit[rag]'") from None
 
 
 def find(given: Sequence[Path]) -> list[Path]:
@@ -78,10 +88,8 @@ def passages(file: Path, *, size: int, overlap: int) -> list[Passage]:
 
 
 def _splitter(file: Path, size: int, overlap: int) -> Any:
-    try:
+    with of_extra():
         from langchain_text_splitters import Language, RecursiveCharacterTextSplitter
-    except ImportError as error:
-        raise AppkitError(f"{error.name} is not installed; pip install 'appkit[rag]'") from None
     markdown = file.suffix.lower() in (".md", ".markdown")
     separators = (
         RecursiveCharacterTextSplitter.get_separators_for_language(Language.MARKDOWN) if markdown else None
@@ -115,10 +123,8 @@ def _read(file: Path) -> str:
 
 def _html(text: str) -> str:
     """What a reader sees: no script, no style; a line for each block."""
-    try:
+    with of_extra():
         from bs4 import BeautifulSoup
-    except ImportError as error:
-        raise AppkitError(f"{error.name} is not installed; pip install 'appkit[rag]'") from None
     page = BeautifulSoup(text, "html.parser")
     for hidden in page(["script", "style", "template", "noscript"]):
         hidden.decompose()
@@ -132,11 +138,9 @@ def _html(text: str) -> str:
 
 
 def _pdf(file: Path) -> Iterator[tuple[str, str]]:
-    try:
+    with of_extra():
         from pypdf import PdfReader
         from pypdf.errors import PyPdfError
-    except ImportError as error:
-        raise AppkitError(f"{error.name} is not installed; pip install 'appkit[rag]'") from None
     try:
         for number, page in enumerate(PdfReader(file).pages, 1):
             yield f"page {number}", page.extract_text()

@@ -8,13 +8,14 @@ A run that is killed leaves the version before it in use.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from appkit.cache import locked, staged, write_text
 from appkit.checkpoint import file_sha256
 from appkit.errors import AppkitError, ConfigError, DataError
 from appkit.progress import Progress
-from appkit.rag.files import Passage, find, passages
+from appkit.rag.files import Passage, find, of_extra, passages
 from appkit.rag.rank import fused, signed_qim
 
 __all__ = ["Built", "Encoder", "Hit", "Index", "build", "encoder"]
@@ -33,6 +34,7 @@ POOL = 50
 JUDGED = 20
 """passages that the judge puts in order"""
 By = Literal["dense", "bm25", "hybrid"]
+WAYS: tuple[str, ...] = get_args(By)
 Say = Callable[[str], None]
 
 
@@ -58,7 +60,6 @@ class Built:
     files: int
     passages: int
     embedded: int
-    removed: int
     skipped: dict[str, str]
 
 
@@ -78,7 +79,11 @@ def encoder(name: str) -> Encoder:
             f"embeddings by {name!r} need sentence-transformers; pip install sentence-transformers, "
             "or leave out --embeddings"
         ) from None
-    model = SentenceTransformer(name)
+    try:
+        model = SentenceTransformer(name)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise AppkitError(f"no embeddings by {name!r}: {reason}; check the name and the network") from None
 
     class Other:
         def embed(self, texts: Sequence[str], *, show: bool = True) -> np.ndarray:
@@ -111,8 +116,7 @@ def build(
     with locked(to):
         old = Index.open(to) if (to / "current").exists() else None
         options = {"embeddings": embeddings, "size": size, "overlap": overlap}
-        same = old is not None and old.about["options"] == options
-        kept = old if same else None
+        kept = old if old and old.about["options"] == options else None  # of other settings nothing fits
         found, hashes, skipped = _read(files, kept, size, overlap)
         if not found:
             why = f" ({next(iter(skipped.values()))})" if skipped else ""
@@ -122,8 +126,7 @@ def build(
         path = _write(to, about, found, vectors)
     for name, why in skipped.items():
         say(f"  skipped: {name}: {why}")
-    gone = len(old.passages) + embedded - len(found) if kept and old else 0
-    return Built(path, len(hashes), len(found), embedded, max(0, gone), skipped)
+    return Built(path, len(hashes), len(found), embedded, skipped)
 
 
 def _read(
@@ -167,8 +170,6 @@ def _vectors(found: Sequence[Passage], kept: Index | None, embeddings: str) -> t
 
 
 def _write(to: Path, about: dict[str, Any], found: Sequence[Passage], vectors: np.ndarray) -> Path:
-    import hashlib
-
     faiss, bm25s = _libraries()
     body = "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in found)
     name = hashlib.sha256((json.dumps(about, sort_keys=True) + body).encode()).hexdigest()[:16]
@@ -192,11 +193,9 @@ def _write(to: Path, about: dict[str, Any], found: Sequence[Passage], vectors: n
 
 
 def _libraries() -> tuple[Any, Any]:
-    try:
+    with of_extra():
         import bm25s
         import faiss
-    except ImportError as error:
-        raise AppkitError(f"{error.name} is not installed; pip install 'appkit[rag]'") from None
     return faiss, bm25s
 
 
@@ -245,7 +244,7 @@ class Index:
         """The k passages nearest to the query, nearest first.
 
         by: embeddings (dense), words (bm25), or both rankings fused (hybrid). judge: QIM puts the best 20 in order.
-        Raises DataError for an empty query, ConfigError for a k below 1.
+        Raises DataError for an empty query, ConfigError for a k below 1 or another way.
         """
         return self.search_all([query], k, by=by, judge=judge)[0]
 
@@ -253,6 +252,8 @@ class Index:
         self, queries: Sequence[str], k: int = 5, *, by: By = "hybrid", judge: bool = False
     ) -> list[list[Hit]]:
         """The same for many queries; their embeddings are made together."""
+        if by not in WAYS:
+            raise ConfigError(f"passages are ranked by {', '.join(WAYS)}, got {by!r}")
         if k < 1:
             raise ConfigError(f"k is 1 or more, got {k}")
         if any(not query.strip() for query in queries):

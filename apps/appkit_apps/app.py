@@ -16,7 +16,7 @@ from appkit.client import Answer, Client
 from appkit.errors import GatewayError
 from appkit.feedback import Feedback
 
-__all__ = ["App", "Limiter", "Page", "trouble"]
+__all__ = ["LONGEST", "App", "Limiter", "Page", "trouble"]
 
 LONGEST = 20_000
 """characters of a row's field"""
@@ -43,11 +43,9 @@ class Limiter:
         self._seen: dict[str, deque[tuple[float, int]]] = {}
         self._lock = Lock()
 
-    def take(self, request: gr.Request | None, rows: int) -> None:
+    def take(self, request: gr.Request, rows: int) -> None:
         """Raises gr.Error when the user has to wait."""
-        user = (
-            getattr(request, "username", None) or getattr(getattr(request, "client", None), "host", "") or ""
-        )
+        user = request.username or (request.client.host if request.client else "")
         now = time.monotonic()
         with self._lock:
             for gone in [who for who, seen in self._seen.items() if seen[-1][0] < now - WINDOW]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hmac
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,16 @@ from appkit_apps.app import App, Limiter, Page
 
 __all__ = ["build", "launch", "offer"]
 
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing of ours asks another machine
+
 FOUND = Callable[[str], App | None]
 """the app of a task pack, None if it has none of its own"""
 
 FONT = ("system-ui", "sans-serif")
 BUTTON = "#b93c0b"
 """white on it has a contrast of 5.6, in both themes"""
-THEME = gr.themes.Default(
-    font=FONT, font_mono=("ui-monospace", "monospace")
-).set(  # none is fetched from elsewhere
+# fonts of the reader's machine: none is fetched from elsewhere
+THEME = gr.themes.Default(font=FONT, font_mono=("ui-monospace", "monospace")).set(
     button_primary_background_fill=BUTTON,
     button_primary_background_fill_dark=BUTTON,
     button_primary_background_fill_hover="#9a3412",
@@ -65,7 +68,7 @@ def build(client: Client, apps: FOUND, *, per_minute: int, feedback: Feedback | 
         raise RunError(f"{client.url} serves no task; add a bundle: appkit client add DIRECTORY")
     abouts = {one["alias"]: client.describe(one["alias"]) for one in served}
     limiter = Limiter(per_minute)
-    with gr.Blocks(title="appkit: specialists", analytics_enabled=False, delete_cache=CACHE) as blocks:
+    with gr.Blocks(title="appkit: specialists", delete_cache=CACHE) as blocks:
         cards = gr.Markdown(_home(abouts))
         blocks.load(
             lambda: _listed(client, abouts), None, cards, show_progress="hidden", api_visibility="private"
@@ -114,9 +117,8 @@ def launch(
     per_minute: int = 600,
     feedback: Feedback | None = None,
     say: Callable[[str], None] = print,
-    until: threading.Event | None = None,
 ) -> None:
-    """Show the gallery of a gateway until ctrl-C, or until `until` is set.
+    """Show the gallery of a gateway until ctrl-C.
 
     Raises GatewayError when the gateway cannot be asked, RunError when the port is taken.
     """
@@ -124,7 +126,7 @@ def launch(
         blocks = build(client, apps, per_minute=per_minute, feedback=feedback)
         with _shown(blocks, host, port, auth) as address:
             say(f"gallery: {address}   end it with ctrl-C")
-            (until or threading.Event()).wait()
+            threading.Event().wait()
 
 
 def offer(
@@ -141,7 +143,7 @@ def offer(
     train: runs it and gives its lines; raises AppkitError when it fails.
     """
     trained = threading.Event()
-    with gr.Blocks(title="appkit: the first specialist", analytics_enabled=False) as blocks:
+    with gr.Blocks(title="appkit: the first specialist") as blocks:
         gr.Markdown("# No specialist yet")
         gr.Markdown(f"This makes one, here or in a terminal:\n\n```\n{' '.join(command)}\n```")
         start = gr.Button("Train it now", variant="primary", elem_id="train")
@@ -173,8 +175,7 @@ def offer(
     with _shown(blocks.queue(max_size=8), host, port, auth) as address:
         say(f"the page: {address}")
         trained.wait()
-        # the last lines have to reach the page before it goes
-        threading.Event().wait(2)
+        time.sleep(2)  # the last lines have to reach the page before it goes
 
 
 _REOPEN = """() => {
@@ -189,38 +190,30 @@ _REOPEN = """() => {
 """The page goes with the process that showed it; once another answers in its place, it is opened anew."""
 
 
-class _shown:
+@contextmanager
+def _shown(blocks: gr.Blocks, host: str, port: int, auth: Path | None) -> Iterator[str]:
     """Blocks served on a port while the context lasts; gives the address."""
-
-    def __init__(self, blocks: gr.Blocks, host: str, port: int, auth: Path | None) -> None:
-        self.blocks, self.host, self.port = blocks, host, port
-        self.auth = _checker(_passwords(auth)) if auth else None
-
-    def __enter__(self) -> str:
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        try:
-            _, address, _ = self.blocks.launch(
-                server_name=self.host,
-                server_port=self.port or None,
-                auth=self.auth,
-                prevent_thread_lock=True,
-                quiet=True,
-                share=False,
-                show_error=False,
-                ssr_mode=False,
-                max_file_size=UPLOAD,
-                footer_links=[],
-                theme=THEME,
-                css=CSS,
-            )
-        except OSError as error:
-            raise RunError(
-                f"cannot listen on {self.host}:{self.port} ({error}); choose another --port"
-            ) from None
-        return address.rstrip("/")
-
-    def __exit__(self, *_: object) -> None:
-        self.blocks.close(verbose=False)
+    try:
+        _, address, _ = blocks.launch(
+            server_name=host,
+            server_port=port or None,
+            auth=_checker(_passwords(auth)) if auth else None,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            show_error=False,
+            ssr_mode=False,
+            max_file_size=UPLOAD,
+            footer_links=[],
+            theme=THEME,
+            css=CSS,
+        )
+    except OSError as error:
+        raise RunError(f"cannot listen on {host}:{port} ({error}); choose another --port") from None
+    try:
+        yield address.rstrip("/")
+    finally:
+        blocks.close(verbose=False)
 
 
 def _passwords(file: Path) -> dict[str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,9 +12,10 @@ import gradio as gr
 
 from appkit.client import Answer
 from appkit.errors import AppkitError, GatewayError
+from appkit.feedback import Verdict
 from appkit_apps.app import Page, trouble
 
-__all__ = ["about", "facts", "link", "opinions", "plain", "restore"]
+__all__ = ["about", "about_line", "answered", "facts", "link", "opinions", "plain", "restore"]
 
 LINK = 1500
 """characters of a link's query; longer ones are cut by proxies and mail programs"""
@@ -84,25 +87,28 @@ def restore(page: Page, fields: Mapping[str, gr.components.Component]) -> None:
                 values.append(given[name] == "True")
             else:
                 values.append(given[name])
-        return values if len(values) > 1 else values[0]
+        return values if len(values) > 1 else values[0]  # a list would be one component's value
 
     page.blocks.load(fill, None, list(fields.values()), show_progress="hidden", api_visibility="private")
 
 
+def answered(row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+    """What `opinions` keeps in its state: an answer with the row that was asked, whatever the boxes hold by then."""
+    return asdict(answer) | {"row": dict(row)}
+
+
 def opinions(
     page: Page,
-    row: Callable[..., Mapping[str, Any]],
-    inputs: Sequence[gr.components.Component],
-    answered: gr.State,
-    correction: Callable[[str], Any],
+    last: gr.State,
+    correction: Callable[[str, Mapping[str, Any]], Any],
     label: str = "What it should have been",
     edited: gr.components.Component | None = None,
 ) -> None:
     """Thumbs, a corrected answer, and consent to keep the texts.
 
-    row: values of `inputs` -> the row's fields. answered: holds the last Answer as a dictionary, or None. correction:
-    what was typed -> the row's output; raises ValueError for what cannot be one. edited: what holds a correction that
-    is made elsewhere in the page, as text; none: a line to type it into.
+    last: holds what `answered` made, or None. correction: what was typed, and that -> the row's output; raises
+    ValueError for what cannot be one. edited: what holds a correction that is made elsewhere in the page, as text;
+    none: a line to type it into.
     """
     if page.feedback is None:
         return
@@ -119,21 +125,21 @@ def opinions(
         send = gr.Button("Send the correction", size="sm", elem_id="send-correction")
         told = gr.Markdown(elem_id="feedback-told")
 
-    def kept(verdict: str | None, typed: str, agreed: bool, last: Any, *values: Any) -> str:
-        if not last:
+    def kept(verdict: Verdict | None, typed: str, agreed: bool, one: Any) -> str:
+        if not one:
             raise trouble("There is no answer yet to judge; ask first.")
         if verdict is None and not typed.strip():
             raise trouble("There is no correction yet; make it first.")
         if verdict is None and not agreed:
             raise trouble("A correction is of use only with its text; tick the box that allows to keep it.")
         try:
-            meant = correction(typed) if typed.strip() and verdict != "up" else None
+            meant = correction(typed, one) if typed.strip() and verdict != "up" else None
             store.add(
                 page.about["task"],
-                last["model"],
-                verdict=verdict or "down",  # type: ignore[arg-type]
-                input=row(*values),
-                answer=last["text"],
+                one["model"],
+                verdict=verdict or "down",
+                input=one["row"],
+                answer=one["text"],
                 correction=meant,
                 keep=agreed,
             )
@@ -143,14 +149,11 @@ def opinions(
             raise trouble("It could not be kept; tell who runs this page.") from None
         return "Thank you, it is kept." if agreed else "Thank you. Only the verdict is kept, no text."
 
-    for button, verdict in ((up, "up"), (down, "down"), (send, None)):
-
-        def handler(typed: str, agreed: bool, last: Any, *values: Any, verdict: str | None = verdict) -> str:
-            return kept(verdict, typed, agreed, last, *values)
-
+    verdicts: tuple[tuple[gr.Button, Verdict | None], ...] = ((up, "up"), (down, "down"), (send, None))
+    for button, verdict in verdicts:
         button.click(
-            handler,
-            [corrected, keep, answered, *inputs],
+            partial(kept, verdict),
+            [corrected, keep, last],
             told,
             show_progress="hidden",
             api_visibility="private",

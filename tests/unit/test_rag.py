@@ -228,6 +228,8 @@ def test_each_way_of_ranking_finds_what_it_looks_for(notes: Path, tmp_path: Path
     assert len(index.search("hut", 50)) == 3  # there are no more
     with pytest.raises(DataError, match="query is empty"):
         index.search("  ")
+    with pytest.raises(ConfigError, match="ranked by dense, bm25, hybrid, got 'magic'"):
+        index.search("hut", by="magic")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="k is 1 or more, got 0"):
         index.search("hut", 0)
     assert index.search_all([]) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import deque
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import gradio as gr
 
 from appkit_apps import parts
 from appkit_apps.app import Page, trouble
-from appkit_apps.classification.rows import MOST, read_csv, read_lines, shares, write_csv
+from appkit_apps.classification.rows import MOST, read_csv, read_lines, write_csv
 from appkit_apps.classification.words import effects, without_each
 
 BARS = 8
@@ -38,14 +38,9 @@ def build(page: Page) -> None:
         )
         cost = gr.Markdown(elem_id="facts")
         shared = gr.Markdown(elem_id="share")
-        answered = gr.State(None)
+        last = gr.State(None)
         parts.opinions(
-            page,
-            lambda one, other: {"text": one} | ({"pair": other} if other else {}),
-            [text, pair],
-            answered,
-            lambda typed: _label(page, typed),
-            label="The right label",
+            page, last, lambda typed, one: _correction(page, typed, one["parsed"]), label="The right label"
         )
     with gr.Tab("Many texts"):
         pasted = gr.Textbox(label=f"Texts, one a line, up to {MOST}", lines=6, elem_id="pasted")
@@ -60,20 +55,20 @@ def build(page: Page) -> None:
         (answer,), seconds = page.ask(request, [row])
         if answer.parsed is None:
             raise trouble(f"No label: {answer.error}")
-        bars: Any = shares(answer.parsed) or answer.text
+        bars: Any = answer.parsed.get("probabilities") or answer.text
         return (
             gr.update(value=bars, visible=True),
             _words(page, row, answer.parsed, request) if explain else gr.update(visible=False),
             parts.facts([answer], seconds),
             parts.link({"text": one, "pair": other, "why": explain}),
-            asdict(answer),
+            parts.answered(row, answer),
         )
 
     gr.on(
         [run.click, text.submit],
         classify,
         [text, pair, why],
-        [label, mattered, cost, shared, answered],
+        [label, mattered, cost, shared, last],
         concurrency_id="answer",
         api_name=f"{page.alias}-classify",
     )
@@ -126,6 +121,18 @@ def _words(page: Page, row: dict[str, Any], parsed: dict[str, Any], request: gr.
     answers, _ = page.ask(request, [row | {"text": one} for one in texts])
     without = [answer.parsed["probabilities"][best] for answer in answers]
     return gr.update(visible=True, value=effects(words, parsed["probabilities"][best], without))
+
+
+def _correction(page: Page, typed: str, parsed: Mapping[str, Any]) -> Any:
+    """What was typed in the form of the answer: a label, labels with commas between, or a number.
+
+    Raises ValueError for a number that is none.
+    """
+    if "value" in parsed:
+        return float(typed)
+    if "labels" in parsed:
+        return [_label(page, one) for one in typed.split(",") if one.strip()]
+    return _label(page, typed)
 
 
 def _label(page: Page, typed: str) -> Any:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from appkit_apps.app import LONGEST
 
 __all__ = ["MOST", "read_csv", "read_lines", "write_csv"]
 
 MOST = 500
 """texts at once"""
-WIDEST = 20_000
-"""characters of one cell"""
 
 
 def read_lines(text: str) -> list[dict[str, Any]]:
@@ -28,7 +28,7 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
     with path.open("rb") as handle:
         if b"\0" in handle.read(4096):
             raise ValueError("this is no CSV file but something binary; save the table as CSV (UTF-8)")
-    csv.field_size_limit(WIDEST)
+    csv.field_size_limit(LONGEST)
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle)
@@ -70,8 +70,3 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) 
 
 def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
-
-
-def shares(parsed: Mapping[str, Any]) -> dict[str, float]:
-    """Label -> probability, likeliest first; empty for a number."""
-    return dict(parsed.get("probabilities") or {})

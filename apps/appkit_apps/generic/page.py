@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
@@ -29,7 +28,7 @@ def build(page: Page) -> None:
     parsed = gr.JSON(label="As it was read", elem_id="parsed")
     cost = gr.Markdown(elem_id="facts")
     shared = gr.Markdown(elem_id="share")
-    answered = gr.State(None)
+    last = gr.State(None)
 
     def row(*values: Any) -> dict[str, Any]:
         filled = {name: value for name, value in zip(fields, values, strict=True) if value not in (None, "")}
@@ -50,7 +49,7 @@ def build(page: Page) -> None:
             value,
             parts.facts([answer], seconds),
             parts.link(asked),
-            asdict(answer),
+            parts.answered(asked, answer),
         )
 
     def asked_by(request: gr.Request, *values: Any) -> tuple[Any, ...]:
@@ -60,11 +59,11 @@ def build(page: Page) -> None:
     run.click(
         asked_by,
         inputs,
-        [text, state, parsed, cost, shared, answered],
+        [text, state, parsed, cost, shared, last],
         concurrency_id="answer",
         api_name=f"{page.alias}-ask",
     )
-    parts.opinions(page, row, inputs, answered, lambda typed: typed.strip())
+    parts.opinions(page, last, lambda typed, _: typed.strip())
     parts.restore(
         page, {name: one for name, one in fields.items() if isinstance(one, gr.Textbox | gr.Checkbox)}
     )

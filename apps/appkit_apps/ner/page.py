@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -34,7 +33,7 @@ def build(page: Page) -> None:
     )
     cost = gr.Markdown(elem_id="facts")
     shared = gr.Markdown(elem_id="share")
-    answered = gr.State(None)
+    last = gr.State(None)
     corrected = gr.Textbox(visible=False, label="corrected")
 
     def find(one: str, request: gr.Request) -> tuple[Any, ...]:
@@ -45,7 +44,7 @@ def build(page: Page) -> None:
             [[entity[name] for name in HEADER] for entity in entities],
             parts.facts([answer], seconds),
             parts.link({"text": one}),
-            asdict(answer),
+            parts.answered({"text": one}, answer),
             "",
         )
 
@@ -53,17 +52,20 @@ def build(page: Page) -> None:
         [run.click, text.submit],
         find,
         [text],
-        [shown, table, cost, shared, answered, corrected],
+        [shown, table, cost, shared, last, corrected],
         concurrency_id="answer",
         api_name=f"{page.alias}-entities",
     )
 
-    def edited(one: str, rows: Sequence[Sequence[Any]]) -> tuple[Any, str]:
-        entities = _entities(one, rows)
-        return highlighted(one, entities), json.dumps(entities, ensure_ascii=False)
+    def edited(one: Any, rows: Sequence[Sequence[Any]]) -> tuple[Any, str]:
+        if not one:
+            raise trouble("There is no text yet whose entities could be corrected; find them first.")
+        answered = one["row"]["text"]
+        entities = _entities(answered, rows)
+        return highlighted(answered, entities), json.dumps(entities, ensure_ascii=False)
 
-    table.input(edited, [text, table], [shown, corrected], show_progress="hidden", api_visibility="private")
-    parts.opinions(page, lambda one: {"text": one}, [text], answered, _spans, edited=corrected)
+    table.input(edited, [last, table], [shown, corrected], show_progress="hidden", api_visibility="private")
+    parts.opinions(page, last, lambda typed, _: _spans(typed), edited=corrected)
     parts.restore(page, {"text": text})
 
 

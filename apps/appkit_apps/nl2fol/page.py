@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from html import escape
 from typing import Any
 
@@ -43,17 +42,17 @@ def build(page: Page) -> None:
     tree = gr.HTML(label="Syntax tree", elem_id="tree")
     cost = gr.Markdown(elem_id="facts")
     shared = gr.Markdown(elem_id="share")
-    answered = gr.State(None)
+    last = gr.State(None)
 
     def translate(text: str, bound: bool, compare: bool, request: gr.Request) -> tuple[Any, ...]:
-        options = {"constrain": bound}
+        row = {"sentence": text}
         sure = bool(page.about["confidence"])
-        (answer,), seconds = page.ask(request, [{"sentence": text}], confidence=sure, **options)
+        (answer,), seconds = page.ask(request, [row], confidence=sure, constrain=bound)
         told = _state(answer.parsed, answer.error, answer.truncated, answer.confidence)
         drawn = _tree(page.tool(request, "tree", formula=answer.parsed)) if answer.parsed else ""
         other = gr.update(visible=False)
         if compare:
-            (plain,), _ = page.ask(request, [{"sentence": text}], base=True, **options)
+            (plain,), _ = page.ask(request, [row], base=True, constrain=bound)
             other = gr.update(visible=True, value=plain.text)
         return (
             answer.parsed or answer.text,
@@ -61,11 +60,11 @@ def build(page: Page) -> None:
             other,
             drawn,
             parts.facts([answer], seconds),
-            parts.link({"sentence": text, "constrain": bound, "beside": compare}),
-            asdict(answer),
+            parts.link(row | {"constrain": bound, "beside": compare}),
+            parts.answered(row, answer),
         )
 
-    outputs = [formula, state, base, tree, cost, shared, answered]
+    outputs = [formula, state, base, tree, cost, shared, last]
     gr.on(
         [run.click, sentence.submit],
         translate,
@@ -113,14 +112,7 @@ def build(page: Page) -> None:
     prove.click(
         follows, [premises, conclusion], [proven, used], concurrency_id="prover", api_visibility="private"
     )
-    parts.opinions(
-        page,
-        lambda text: {"sentence": text},
-        [sentence],
-        answered,
-        lambda typed: _formula(page, typed),
-        label="The right formula",
-    )
+    parts.opinions(page, last, lambda typed, _: _formula(page, typed), label="The right formula")
     parts.restore(page, {"sentence": sentence, "constrain": constrain, "beside": beside})
 
 

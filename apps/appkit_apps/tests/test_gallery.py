@@ -256,6 +256,7 @@ def test_thumbs_are_kept_and_texts_only_with_consent(page: Any, shown: Shown) ->
     expect(page.locator("#facts")).to_contain_text("tokens")
     click(page, "thumb-up")
     expect(page.locator("#feedback-told")).to_contain_text("Only the verdict")
+    page.locator("#sentence textarea").fill("Something else is being typed by now")
     page.locator("#correction textarea, #correction input").first.fill("forall x (Dog(x) -> Barks(x))")
     page.locator("#consent input").check()
     click(page, "send-correction")

@@ -10,6 +10,7 @@ import gradio as gr
 import pytest
 from appkit_apps import parts
 from appkit_apps.app import Limiter, trouble
+from appkit_apps.classification.page import _correction
 from appkit_apps.classification.rows import MOST, read_csv, read_lines, write_csv
 from appkit_apps.classification.words import effects, without_each
 from appkit_apps.evidence.page import PNG, _pictures, checks, compared
@@ -125,6 +126,19 @@ def test_edited_spans_are_those_of_the_text() -> None:
     assert _entities("Ada met", rows) == [
         {"text": "Ada", "type": "PER", "start": 0, "end": 3, "confidence": None}
     ]
+
+
+# --- corrections ------------------------------------------------------------------------------------------
+
+
+def test_a_correction_has_the_form_of_the_answer() -> None:
+    page: Any = SimpleNamespace(about={"labels": ["Billing", "Refund"]})
+    assert _correction(page, " billing ", {"label": "Refund"}) == "Billing"
+    assert _correction(page, "brand new", {"label": "Refund"}) == "brand new"
+    assert _correction(page, "refund, BILLING,", {"labels": []}) == ["Refund", "Billing"]
+    assert _correction(page, "2.5", {"value": 1.0}) == 2.5
+    with pytest.raises(ValueError, match="could not convert"):
+        _correction(page, "many", {"value": 1.0})
 
 
 # --- nothing of a user's is markup ------------------------------------------------------------------------
