@@ -107,7 +107,7 @@ def page(browser: Any) -> Iterator[Any]:
     """A page that fails the test when it asks another machine for anything, or a script of it breaks."""
     context = browser.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
     opened = context.new_page()
-    opened.set_default_timeout(20_000)
+    opened.set_default_timeout(60_000)
     outside: list[str] = []
     broken: list[str] = []
     opened.on(
