@@ -83,6 +83,9 @@ def feedback_list(
 ) -> None:
     """How much there is of what, by task and version."""
     entries = _there(store).entries(task=task)
+    if not entries:
+        print("nothing was said yet")
+        return
     rows = []
     for model in dict.fromkeys((one.task, one.model) for one in entries):
         own = [one for one in entries if (one.task, one.model) == model]

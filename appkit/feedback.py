@@ -7,6 +7,7 @@ A verdict is kept always. Texts are kept only where the person agreed, for `days
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ __all__ = ["Entry", "Feedback", "Verdict"]
 Verdict = Literal["up", "down"]
 Status = Literal["new", "accepted", "rejected"]
 DAY = 86_400
+REMEDY = "name another file, in a directory that is there and may be written"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS feedback (
     id INTEGER PRIMARY KEY,
@@ -57,7 +59,7 @@ class Entry:
 
 
 class Feedback:
-    """The opinions in one file, made if it is not there.
+    """The opinions in one file, which the first of them makes.
 
     days: how long texts are kept that nobody accepted; older ones go whenever something is added.
     Raises DataError for a file that is no such store or cannot be written.
@@ -67,8 +69,11 @@ class Feedback:
         if days < 1:
             raise DataError(f"feedback is kept for 1 day or more, got {days}")
         self.path, self.days = path, days
-        with self._open() as connection:
-            connection.execute(SCHEMA)
+        if path.exists():
+            with self._open():
+                pass
+        elif not os.access(path.parent, os.W_OK):
+            raise DataError(f"{path} cannot be used as a feedback store; {REMEDY}")
 
     def add(
         self,
@@ -141,12 +146,10 @@ class Feedback:
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
             with closing(sqlite3.connect(self.path, timeout=10)) as connection, connection:
+                connection.execute(SCHEMA)
                 yield connection
         except sqlite3.Error as error:
-            raise DataError(
-                f"{self.path} cannot be used as a feedback store ({error}); name another file, or a directory that is "
-                "there and may be written"
-            ) from None
+            raise DataError(f"{self.path} cannot be used as a feedback store ({error}); {REMEDY}") from None
 
 
 def _text(value: Any) -> str | None:

@@ -56,7 +56,7 @@ def find(given: Sequence[Path]) -> list[Path]:
                 if file.suffix.lower() in KINDS and file.is_file() and not _hidden(file, path)
             )
         elif not path.exists():
-            raise DataError(f"no file or directory {str(path)!r}")
+            raise DataError(f"no file or directory {str(path)!r}; name what is to be indexed")
         elif path.suffix.lower() not in KINDS:
             raise DataError(f"{path.name} is of no kind that can be read; known: {', '.join(KINDS)}")
         else:

@@ -122,6 +122,9 @@ def test_what_is_no_store_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text().startswith("not a database")
     with pytest.raises(DataError, match="name another file"):
         Feedback(tmp_path / "missing" / "feedback.sqlite")
+    store(tmp_path)
+    assert not (tmp_path / "feedback.sqlite").exists()  # a page that is only looked at leaves nothing behind
+    assert store(tmp_path).entries() == []
     with pytest.raises(DataError, match="1 day or more, got 0"):
         store(tmp_path, days=0)
     with pytest.raises(DataError, match="no feedback number 5"):
