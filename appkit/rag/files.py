@@ -25,12 +25,18 @@ LARGEST = 50_000_000
 
 @dataclass(frozen=True)
 class Passage:
-    """A piece of a document. source: its file as it was named, and a page or row after `#`; start: character there."""
+    """A piece of a document. file: as it was named; place: page or row in it, "" for a whole; start: character there."""
 
     id: str
     text: str
-    source: str
+    file: str
+    place: str
     start: int
+
+    @property
+    def source(self) -> str:
+        """The file, and the place after `#`."""
+        return f"{self.file}#{self.place}" if self.place else self.file
 
 
 @contextmanager
@@ -79,11 +85,11 @@ def passages(file: Path, *, size: int, overlap: int) -> list[Passage]:
     splitter = _splitter(file, size, overlap)
     found = []
     for place, text in _texts(file):
-        source = f"{file}#{place}" if place else str(file)
         for piece in splitter.create_documents([text]):
             start = piece.metadata["start_index"]
-            name = hashlib.sha256(f"{source}\0{start}\0{piece.page_content}".encode()).hexdigest()[:16]
-            found.append(Passage(name, piece.page_content, source, start))
+            named = f"{file}\0{place}\0{start}\0{piece.page_content}"
+            name = hashlib.sha256(named.encode()).hexdigest()[:16]
+            found.append(Passage(name, piece.page_content, str(file), place, start))
     return found
 
 

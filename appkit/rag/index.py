@@ -135,7 +135,7 @@ def _read(
     """(passages, sha256 by file, why by file that was skipped); of files that did not change, the passages kept."""
     before: dict[str, list[Passage]] = {}
     for one in kept.passages if kept else ():
-        before.setdefault(one.source.partition("#")[0], []).append(one)
+        before.setdefault(one.file, []).append(one)
     found: list[Passage] = []
     hashes: dict[str, str] = {}
     skipped: dict[str, str] = {}

@@ -131,12 +131,14 @@ def test_only_what_changed_is_embedded_again(notes: Path, tmp_path: Path, letter
     again = build([notes], tmp_path / "index")
     assert (again.passages, again.embedded) == (3, 0)
     (notes / "lake.txt").write_text("The lake is deep.")
-    (notes / "page.html").rename(notes / "moved.html")
+    (notes / "page.html").rename(notes / "moved#1.html")
     letters.embedded.clear()
     changed = build([notes], tmp_path / "index")
     assert (changed.passages, changed.embedded, letters.embedded) == (3, 1, ["The lake is deep."])
     found = Index.open(tmp_path / "index")
-    assert sorted(Path(one.source).name for one in found.passages) == ["lake.txt", "moved.html", "pass.md"]
+    assert sorted(Path(one.source).name for one in found.passages) == ["lake.txt", "moved#1.html", "pass.md"]
+    same = build([notes], tmp_path / "index")
+    assert (same.passages, same.embedded) == (3, 0)
     fresh = build([notes], tmp_path / "fresh")
     assert fresh.embedded == 3
     assert np.array_equal(found.vectors, Index.open(tmp_path / "fresh").vectors)
