@@ -25,7 +25,7 @@ LARGEST = 50_000_000
 
 @dataclass(frozen=True)
 class Passage:
-    """A piece of a document. file: as it was named; place: page or row in it, "" for a whole; start: character there."""
+    """A piece of a document. file: as it was named. place: page or row in it, "" for a whole. start: a character."""
 
     id: str
     text: str
