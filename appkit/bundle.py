@@ -184,7 +184,7 @@ def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
     return manifest
 
 
-MEASURED_WITH = ("data", "eval", "decoding", "threads", "task.name")
+MEASURED_WITH = ("data", "rag", "eval", "decoding", "threads", "task.name")
 WITHOUT_EFFECT = ("data.max_length", "data.on_long", "eval.quant_rows")
 
 

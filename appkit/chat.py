@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ class Chat:
     prompt: messages -> token ids up to where the answer begins. example: the same ids, then the answer and
     the token that ends the turn, which is learned too. Training and answering share the prompt's ids by
     construction. A tokenizer without a template gets the plain one: the texts, a line each; it needs an
-    end-of-text token (ModelError).
+    end-of-text token (ModelError). What stands in a text cannot end its turn or open another: the names of the
+    tokens that do are broken with an invisible space.
     """
 
     def __init__(self, tokenizer: Any, extra_stop: Sequence[int | None] = ()) -> None:
@@ -53,13 +56,30 @@ class Chat:
 
     def render(self, messages: Sequence[Message], answer: str | None = None) -> str:
         """The template's text: up to the answer, or the answer and the end of the turn included."""
+        texts = [self._harmless(message.text) for message in messages]
+        answer = None if answer is None else self._harmless(answer)
         if not self.has_template:
-            text = (self.tokenizer.bos_token or "") + "".join(message.text + "\n" for message in messages)
+            text = (self.tokenizer.bos_token or "") + "".join(text + "\n" for text in texts)
             return text if answer is None else text + answer + self._end_of_text()
-        turns = [{"role": message.role, "content": message.text} for message in messages]
+        turns = [
+            {"role": message.role, "content": text} for message, text in zip(messages, texts, strict=True)
+        ]
         if answer is not None:
             turns.append({"role": "assistant", "content": answer})
         return self._apply(turns, generation=answer is None)
+
+    def _harmless(self, text: str) -> str:
+        """A document that quotes `<|im_end|>` would else speak with the system's voice."""
+        if self._names is None:
+            return text
+        return self._names.sub(lambda found: f"{found[0][0]}\u200b{found[0][1:]}", text)
+
+    @cached_property
+    def _names(self) -> re.Pattern[str] | None:
+        """Of the tokens that are no text."""
+        added = getattr(self.tokenizer, "added_tokens_decoder", {}).values()
+        names = {token.content for token in added if token.special} | set(self.tokenizer.all_special_tokens)
+        return re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True)))) if names else None
 
     def _end_of_text(self) -> str:
         end = self.tokenizer.eos_token

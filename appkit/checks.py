@@ -43,17 +43,20 @@ async def metric_check(
 
     Of fewer rows than were recorded it is told only: other rows have other scores.
     """
-    from appkit.data import fingerprint, load_splits, subset
+    from appkit.data import fingerprint, subset
     from appkit.evaluation import score
+    from appkit.rag.rows import load_rows
 
     name = f"metric {task.primary}"
     if rows == 0:
         return Check(name, None, "left out (rows=0)")
     try:
-        test = load_splits(task, config.task, config.data).test
+        splits, documents = load_rows(task, config)
     except AppkitError as error:
         return Check(name, None, f"not measured, the test rows are not here: {error}")
-    records = subset(test, config.eval.rows) if config.eval.rows else list(test)
+    if documents != manifest["data"].get("documents"):
+        return Check(name, None, "not measured, the documents are not those of the bundle")
+    records = subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test)
     if fingerprint(records) != manifest["data"]["test"]:
         return Check(name, None, "not measured, the test rows are not those of the bundle")
     chosen = subset(records, rows) if rows else records

@@ -16,7 +16,7 @@ import typer.core
 
 from appkit import cli_apps, cli_rag, cli_serving
 from appkit.errors import AppkitError, Interrupted
-from appkit.terminal import print_table, quiet_libraries, read_inputs, say
+from appkit.terminal import print_table, quiet_libraries, read_inputs, say, show_citations
 
 __all__ = ["app", "main"]
 
@@ -257,21 +257,35 @@ def _write_evaluations(to: Path, result: Any, task: Any) -> None:
 @app.command()
 def predict(
     bundle: Annotated[Path, typer.Argument(help="Bundle or run directory.")],
-    sentences: Annotated[list[str] | None, typer.Argument(help="Inputs; none: from --file or stdin.")] = None,
+    sentences: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SENTENCE...] [rag=INDEX]",
+            help="Inputs; none: from --file or stdin. rag=INDEX: with documents at hand.",
+        ),
+    ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="One input a line, or JSONL rows.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--jsonl", help="JSON objects instead of bare answers.")] = False,
 ) -> None:
     """Answer sentences given as arguments, from a file, or from stdin."""
+    from appkit.config import rag_words
+
+    documents, sentences = rag_words(sentences or ())
     inputs = read_inputs(sentences, file)
     if not inputs:
         raise AppkitError("nothing to answer; give sentences, --file, or lines on stdin")
     quiet_libraries()
     import appkit
 
+    found: list[Any] = [(given, None) for given in inputs]
+    if documents.index:
+        found = _with_passages(bundle, inputs, documents)
     specialist = appkit.load(bundle)
-    for given, prediction in zip(inputs, specialist.predict(inputs), strict=True):
+    predictions = specialist.predict([row for row, _ in found])
+    for given, (_, hits), prediction in zip(inputs, found, predictions, strict=True):
+        citations = [] if hits is None else _citations(specialist.task, prediction, hits)
         if as_json:
             shown = given if isinstance(given, dict) else {specialist.task.input: given}
             entry = {
@@ -283,11 +297,33 @@ def predict(
             }
             if (confidence := specialist.confidence(prediction)) is not None:
                 entry["confidence"] = round(confidence, 4)
+            if hits is not None:
+                entry["citations"] = citations
             print(json.dumps(entry, ensure_ascii=False))
         elif prediction.confidence is not None:  # of a label, as `appkit client ask` shows it
             print(f"{prediction.confidence:.2f}\t{prediction.answer}")
         else:
             print(prediction.answer)
+        if not as_json:
+            show_citations(citations)
+
+
+def _with_passages(bundle: Path, inputs: list[Any], documents: Any) -> list[Any]:
+    """Each input as a row with what was found for it; before the weights are loaded, since an index may be missing."""
+    from appkit.bundle import find, input_row, read_manifest
+    from appkit.rag.rows import AtHand, rule
+
+    task = _task(read_manifest(find(bundle), verify=False)["task"]["name"])
+    rule(task)
+    return AtHand.open(documents).put(task, [input_row(task, given) for given in inputs])
+
+
+def _citations(task: Any, prediction: Any, hits: Any) -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    from appkit.rag.rows import AtHand
+
+    return [asdict(one) for one in AtHand.citations(task, prediction.parsed.value, hits)]
 
 
 @app.command()

@@ -25,7 +25,7 @@ Store = Annotated[Path, typer.Option("--store", help="The file that `appkit demo
 @app.command()
 def demo(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[task=NAME]", help="Its newest bundle.")
+        list[str] | None, typer.Argument(metavar="[task=NAME] [rag=INDEX]", help="Its newest bundle; documents at hand.")
     ] = None,
     bundles: Annotated[
         Path | None, typer.Option("--bundles", help="Every bundle below this directory.")
@@ -52,10 +52,12 @@ def demo(
     per_minute: Annotated[int, typer.Option(help="Rows a minute that one user may ask.")] = 600,
 ) -> None:
     """Open a page for each specialist in the browser; a gateway is started unless one is named."""
+    from appkit.config import rag_words
     from appkit.demo import demo as run
 
     task = None
-    for word in words or ():
+    _, others = rag_words(words or ())
+    for word in others:
         name, equals, value = word.partition("=")
         if name != "task" or not equals or not value:
             raise ConfigError(f"expected task=NAME, got {word!r}; for instance appkit demo task=nl2fol")
@@ -72,6 +74,7 @@ def demo(
         days=days,
         per_minute=per_minute,
         engine=engine,
+        rag=[word for word in words or () if word not in others],
         say=say,
     )
 

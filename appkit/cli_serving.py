@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from appkit.errors import AppkitError
-from appkit.terminal import print_table, quiet_libraries, read_inputs, say
+from appkit.terminal import print_table, quiet_libraries, read_inputs, say, show_citations
 
 __all__ = ["app"]
 
@@ -106,8 +106,8 @@ def serve(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[BUNDLE|ALIAS=BUNDLE...] [serve.KEY=VALUE...]",
-            help="Bundle or run directories, and settings.",
+            metavar="[BUNDLE|ALIAS=BUNDLE...] [serve.KEY=VALUE...] [rag=INDEX]",
+            help="Bundle or run directories, settings, documents at hand.",
         ),
     ] = None,
     bundles: Annotated[
@@ -196,6 +196,7 @@ def client_ask(
         bool, typer.Option("--confidence", help="How likely each answer is right.")
     ] = False,
     threshold: Annotated[float | None, typer.Option(help="Abstain below this confidence.")] = None,
+    no_rag: Annotated[bool, typer.Option("--no-rag", help="Without the gateway's documents.")] = False,
     as_json: Annotated[bool, typer.Option("--jsonl", help="JSON objects instead of bare answers.")] = False,
     url: Url = LOCAL,
     key: AccessKey = None,
@@ -209,7 +210,9 @@ def client_ask(
     if not rows:
         raise AppkitError("nothing to answer; give inputs, --file, or lines on stdin")
     with Client(url, key=key) as gateway:
-        answers = gateway.task(alias, rows, constrain=constrain, confidence=confidence, threshold=threshold)
+        answers = gateway.task(
+            alias, rows, constrain=constrain, confidence=confidence, threshold=threshold, rag=not no_rag
+        )
     for one in answers:
         if as_json:
             print(json.dumps(asdict(one), ensure_ascii=False))
@@ -218,6 +221,7 @@ def client_ask(
                 "(abstained)" if one.abstained else one.parsed if isinstance(one.parsed, str) else one.text
             )
             print(shown if one.confidence is None else f"{one.confidence:.2f}\t{shown}")
+            show_citations(one.citations or [])
 
 
 @client.command("bundles")

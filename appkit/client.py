@@ -35,6 +35,8 @@ class Answer:
     """One answered row. text: what the model wrote. parsed: the pack's reading, None with the reason in `error`.
 
     confidence: 0 to 1, if it was asked for. abstained: it was below the threshold. model: the version that answered.
+    citations: passages that the gateway found for the row, as numbered in the prompt, each with number, cited, score,
+    source, start and text; None where it looked for none.
     """
 
     text: str
@@ -45,6 +47,7 @@ class Answer:
     model: str
     confidence: float | None = None
     abstained: bool = False
+    citations: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -122,11 +125,12 @@ class Client:
         confidence: bool = False,
         threshold: float | None = None,
         base: bool = False,
+        rag: bool = True,
         batch: int = 32,
     ) -> list[Answer]:
         """Answer rows, in order: bare texts, or the pack's input fields. `batch` go in one request.
 
-        base: by the base alone, from the same prompt.
+        base: by the base alone, from the same prompt. rag: with the gateway's documents, if it has any.
         """
         if isinstance(rows, str):
             raise TypeError("rows is a sequence of rows, got one text; put it into a list")
@@ -135,6 +139,8 @@ class Client:
             body = _asked(rows[start : start + batch], constrain, confidence, threshold)
             if base:
                 body["base"] = True
+            if not rag:
+                body["rag"] = False
             found = self._call("POST", f"/v1/tasks/{_part(alias)}", body)
             with self._understood():
                 answers += [Answer(**result, model=found["model"]) for result in found["results"]]
@@ -148,9 +154,12 @@ class Client:
         constrain: bool = False,
         confidence: bool = False,
         threshold: float | None = None,
+        rag: bool = True,
     ) -> Iterator[Delta]:
         """The same in one request, as the answers come. A connection that is lost on the way is not tried again."""
         body = _asked(rows, constrain, confidence, threshold) | {"stream": True}
+        if not rag:
+            body["rag"] = False
         with closing(self._sent("POST", f"/v1/tasks/{_part(alias)}", body, stream=True)) as answer:
             try:
                 for line in answer.iter_lines():

@@ -12,13 +12,14 @@ from appkit import bundle as bundles
 from appkit import report as reports
 from appkit.chat import Chat
 from appkit.config import RunConfig, build_run_config
-from appkit.data import Record, Splits, load_splits, subset
+from appkit.data import Record, Splits, subset
 from appkit.errors import RunError
 from appkit.evaluation import Evaluation, evaluate_rows, few_shot_messages
 from appkit.kinds import Kind
 from appkit.kinds.generating import Generating, token_cap
 from appkit.kinds.labelling import Labelling
 from appkit.plugins import load_task
+from appkit.rag.rows import load_rows, without_passages
 from appkit.run import Say, quiet, set_threads
 from appkit.task import Task
 
@@ -57,9 +58,10 @@ def evaluate(
         config = bundles.eval_config(own[0], values) if own else build_run_config(values)
     set_threads(config.threads)
     task = specialists[0].task if specialists else load_task(config.task.name)
-    splits = load_splits(task, config.task, config.data)
+    splits, _ = load_rows(task, config)
     rows = subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test)
     done: list[Evaluation] = []
+    beside: list[Evaluation] = []  # shown, and nothing is compared with them
     for number, target in enumerate(targets):
         one = specialists[0] if number == 0 else bundles.load(target)
         if one.task.name != task.name:
@@ -79,6 +81,9 @@ def evaluate(
                     against.measured(name, kind, splits.train, splits.dev, rows, config.eval.resamples)
                     for name in against.names(kind, config.eval.baselines)
                 ]
+        if task.retrieval:
+            bare = without_passages(task, rows)
+            beside.append(_evaluate_one(f"{target}, without passages", one, kind, bare, config, say))
         done.append(_evaluate_one(str(target), one, kind, rows, config, say))
     if not targets:
         done.append(_evaluate_base(config, task, splits, rows, say))
@@ -88,7 +93,7 @@ def evaluate(
         strongest = reports.strongest(done[:-1], task) if len(targets) == 1 else done[0]
         compared = reports.comparisons(strongest, done[-1], config.eval.resamples)
         summary = reports.verdict(task, compared[task.primary], strongest.who, done[-1].who)
-    return Comparison(done, compared, summary)
+    return Comparison([*done[:-1], *beside, *done[-1:]], compared, summary)
 
 
 def _measured_as(one: bundles.Specialist, config: RunConfig, splits: Splits) -> Kind:

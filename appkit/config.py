@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from appkit.errors import ConfigError
 from appkit.plugins import did_you_mean, load_method, load_task
@@ -30,6 +30,7 @@ __all__ = [
     "HeadConfig",
     "ModelConfig",
     "QuantConfig",
+    "RagConfig",
     "RunConfig",
     "TrainConfig",
     "build_run_config",
@@ -38,6 +39,7 @@ __all__ = [
     "model_config",
     "parse_overrides",
     "presets",
+    "rag_words",
     "to_values",
     "to_yaml",
 ]
@@ -184,6 +186,24 @@ class EvalConfig(Section):
     )
 
 
+class RagConfig(Section):
+    """Documents at hand: which index, and what is taken from it."""
+
+    index: str | None = Field(
+        None,
+        validation_alias=AliasChoices("index", "name"),
+        description="directory that `appkit rag index` made; none: rows bring their own passages",
+    )
+    k: int = Field(5, ge=1, le=50, description="passages of a row")
+    by: Literal["dense", "bm25", "hybrid"] = Field("hybrid", description="how they are ranked")
+    judge: bool = Field(False, description="QIM puts the best 20 in order")
+
+
+def _of_index(value: object) -> object:
+    """`rag=INDEX` names the directory."""
+    return {"index": value} if isinstance(value, str) else value
+
+
 class RunConfig(Section):
     """Everything that decides a run."""
 
@@ -194,6 +214,7 @@ class RunConfig(Section):
     head: HeadConfig = HeadConfig()
     train: TrainConfig = TrainConfig()
     data: DataConfig = DataConfig()
+    rag: Annotated[RagConfig, BeforeValidator(_of_index)] = RagConfig()
     eval: EvalConfig = EvalConfig()
     decoding: Decoding = Decoding()
     seed: int = Field(0, ge=0, lt=2**31, description="of initialization, batches and dropout")
@@ -281,6 +302,18 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
         else:
             node[leaf] = plain
     return merged
+
+
+def rag_words(words: Sequence[str]) -> tuple[RagConfig, list[str]]:
+    """What the words `rag=INDEX` and `rag.KEY=VALUE` among others say of documents, and the others.
+
+    Raises ConfigError for a value that does not fit, or settings without an index.
+    """
+    own = [word for word in words if re.match(r"rag(\.\w+)?=", word)]
+    found: RagConfig = _validate(RagConfig, _of_index(parse_overrides(own).get("rag", {})), "rag")  # type: ignore[arg-type]
+    if own and found.index is None:
+        raise ConfigError(f"{own[0]} has no effect without an index; add rag=INDEX (appkit rag index makes one)")
+    return found, [word for word in words if word not in own]
 
 
 def _as_written(number: float, text: str) -> Any:

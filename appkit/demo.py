@@ -37,12 +37,13 @@ def demo(
     days: int = 90,
     per_minute: int = 600,
     engine: str = "auto",
+    rag: Sequence[str] = (),
     say: Say = print,
 ) -> None:
     """Show a gallery until ctrl-C.
 
     task: the newest bundle of this pack; root: every bundle below; neither: the newest of each task below runs/.
-    gateway: show what this one serves instead. Without a bundle of `task`, a page offers to train one.
+    gateway: show what this one serves instead. rag: words `rag=INDEX` and `rag.KEY=VALUE` for the gateway. Without a bundle of `task`, a page offers to train one.
 
     Raises ConfigError for an unknown task or a host that takes passwords, BundleError without bundles, RunError when a
     port is taken or the gateway does not start.
@@ -58,6 +59,8 @@ def demo(
     shown = {"host": host, "port": port, "auth": auth, "say": say}
     given: dict[str, Any] = {"apps": app_of, "key": key, "per_minute": per_minute, "feedback": store, **shown}
     if gateway is not None:
+        if rag:
+            raise ConfigError(f"{rag[0]} belongs to the gateway; give it to appkit serve, not beside --gateway")
         gallery.launch(gateway, **given)
         return
     below, every = root or Path("runs"), root is not None
@@ -71,7 +74,7 @@ def demo(
         found = newest(below, task, every=every)
         if not found:
             raise BundleError(f"the training ended, but there is no bundle below {below}")
-    with serving(found, engine, say) as url:
+    with serving(found, engine, say, rag) as url:
         gallery.launch(url, **given)
 
 
@@ -124,12 +127,12 @@ def trained(words: Sequence[str]) -> Iterator[str]:
 
 
 @contextmanager
-def serving(found: Sequence[Path], engine: str, say: Say) -> Iterator[str]:
+def serving(found: Sequence[Path], engine: str, say: Say, rag: Sequence[str] = ()) -> Iterator[str]:
     """The address of a gateway with these bundles, certified or not; it ends with the context, and with this process.
 
     Raises RunError when it does not start.
     """
-    words = ["serve", *map(str, found), "--port", "0", "--uncertified", "--engine", engine]
+    words = ["serve", *map(str, found), *rag, "--port", "0", "--uncertified", "--engine", engine]
     process = _guarded(words, stderr=subprocess.PIPE)
     assert process.stderr is not None
     lines: list[str] = []

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from appkit.models import Base
     from appkit.run import Prepared
 
-__all__ = ["Train", "adapter", "kept", "kept_rivals", "rivals"]
+__all__ = ["Train", "adapter", "kept", "kept_rivals", "rivals", "without_passages"]
 
 Say = Callable[[str], None]
+BARE = "adapter-without-passages"
 Train = Callable[[Any, "Head", Sequence[Any], Sequence[Any], Path], Any]
 """(model, head, examples, plan, folder) -> loop.Outcome: train in the folder, with nothing measured on the way."""
 
@@ -40,6 +41,26 @@ def adapter(run_dir: Path, model: Any, prepared: Prepared, say: Say) -> Evaluati
         say,
         lambda: evaluate_rows("adapter", kind, model, prepared.test, resamples=resamples),
     )
+
+
+def without_passages(run_dir: Path, model: Any, prepared: Prepared, say: Say) -> list[Evaluation]:
+    """The trained model on the test rows without their documents; none of a pack that has no rule for any."""
+    if prepared.task.retrieval is None:
+        return []
+    from appkit.rag import rows
+
+    who, resamples = BARE, prepared.config.eval.resamples
+    bare = rows.without_passages(prepared.task, prepared.test)
+    prepared = replace(prepared, test=bare)
+    return [
+        _once(
+            run_dir,
+            who,
+            prepared,
+            say,
+            lambda: evaluate_rows(_label(who, prepared), prepared.kind, model, bare, resamples=resamples),
+        )
+    ]
 
 
 def rivals(run_dir: Path, base: Base, prepared: Prepared, train: Train, say: Say) -> list[Evaluation]:
@@ -94,7 +115,8 @@ def _file(run_dir: Path, who: str) -> Path:
 
 
 def _label(who: str, prepared: Prepared) -> str:
-    return f"base, {prepared.config.eval.few_shot}-shot" if who == "base" else who
+    shots = prepared.config.eval.few_shot
+    return {"base": f"base, {shots}-shot", BARE: "adapter, without passages"}.get(who, who)
 
 
 def _names(prepared: Prepared) -> tuple[str, ...]:

@@ -214,7 +214,7 @@ def model_card(task: Task, manifest: Mapping[str, Any], summary: str) -> str:
         f"{manifest['exported']['rank']}\n- servable by: {', '.join(manifest['servable_by'])}\n"
         f"- data: {data}\n\n"
         "```python\nimport appkit\n\n"
-        f'appkit.load("path/to/{name}").predict(["{task.examples[0] if task.examples else "..."}"])\n```\n\n'
+        f'appkit.load("path/to/{name}").predict([{json.dumps(task.examples[0], ensure_ascii=False)}])\n```\n\n'
         'It is in PEFT\'s own form too: `PeftModel.from_pretrained(base, "path")`. '
         "Figures and how they were measured: [report.md](report.md).\n"
     )

@@ -22,7 +22,7 @@ from appkit.cache import write_text
 from appkit.chat import Chat
 from appkit.confidence import Calibration, LabelCalibration, Uncalibrated, fit_score
 from appkit.config import HeadConfig, RunConfig, build_run_config, to_values, to_yaml
-from appkit.data import Record, Splits, fingerprint, load_splits, subset
+from appkit.data import Record, Splits, fingerprint, subset
 from appkit.errors import ConfigError, DataError, Interrupted, RunError
 from appkit.evaluation import Evaluation, score
 from appkit.kinds import Kind
@@ -30,6 +30,7 @@ from appkit.kinds.calibration import calibration_error
 from appkit.kinds.generating import Generating, token_cap
 from appkit.kinds.labelling import Labelling
 from appkit.plugins import load_method, load_task
+from appkit.rag.rows import load_rows
 from appkit.servable import label_servable
 from appkit.task import Task
 
@@ -80,6 +81,8 @@ class Prepared:
     test: Sequence[Record]
     dev: Sequence[Record]
     notes: Sequence[str]
+    documents: str | None = None
+    """version of the index that the rows' passages came from"""
 
     @property
     def cap(self) -> int:
@@ -100,7 +103,7 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
         raise RunError(f"task {task.name!r} has the objective {task.objective}, which cannot be trained yet")
     check_choices(config.train)
     _check_head(config, task)
-    splits = load_splits(task, config.task, config.data)
+    splits, documents = load_rows(task, config)
     chat = Chat.at(locate_tokenizer(config.model))
     kind, told = _kind(config, task, chat, splits)
     examples, records, notes = _training_rows(config, kind, splits)
@@ -130,7 +133,9 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
     )
     for note in notes[:10]:
         say(f"  note: {note}")
-    return Prepared(config, kind.task, method, splits, kind, examples, records, plan, test, dev, notes)
+    return Prepared(
+        config, kind.task, method, splits, kind, examples, records, plan, test, dev, notes, documents
+    )
 
 
 def _check_head(config: RunConfig, task: Task) -> None:
@@ -290,11 +295,12 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
         prepared.method.before_training(model, first)
     outcome = _fit(model, prepared, run_dir, say)
     prepared = replace(prepared, kind=prepared.kind.settled(model, prepared.splits.dev))
+    bare = measured.without_passages(run_dir, model, prepared, say)
     adapter = measured.adapter(run_dir, model, prepared, say)
     cost = _cost_of_quantization(model, base, prepared, adapter, say)
     calibrated = _calibrated(prepared, adapter, say)
 
-    columns = [*rivals, adapter]
+    columns = [*rivals, *bare, adapter]
     baseline = reports.strongest(rivals, task) if rivals else None
     compared = reports.comparisons(baseline, adapter, options.resamples) if baseline else {}
     summary = (
@@ -360,13 +366,14 @@ def _data_fingerprints(prepared: Prepared) -> dict[str, Any]:
         "dev": fingerprint(prepared.dev),
         "test": fingerprint(prepared.test),
         "rows": {"train": len(prepared.records), "dev": len(prepared.dev), "test": len(prepared.test)},
+        "documents": prepared.documents,
     }
 
 
 def _check_same_data(run_dir: Path, prepared: Prepared) -> None:
     recorded = runs.read_state(run_dir)["data"]
     for name, now in _data_fingerprints(prepared).items():
-        if recorded[name] != now:
+        if recorded.get(name) != now:
             raise RunError(
                 f"the {name} rows changed since {run_dir} was started ({recorded[name]} then, {now} now); "
                 "restore the file, or start a new run"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from appkit.heads.spec import HeadSpec
+    from appkit.rag.files import Passage
 
 __all__ = [
     "Decoding",
@@ -27,6 +28,7 @@ __all__ = [
     "Parsed",
     "Part",
     "Prediction",
+    "Retrieval",
     "Row",
     "Shipped",
     "Task",
@@ -188,6 +190,21 @@ class Shipped:
 
 
 @dataclass(frozen=True)
+class Retrieval:
+    """A pack's rule for documents at hand: what is looked up, and how passages come into a row and its prompt.
+
+    field: of `row`, where passages stand; a row that brings its own keeps them. query: (row) -> what is looked up.
+    put: (row, passages) -> the row with them, nearest first; none: without any. cited: what was read of an answer ->
+    the passages that it refers to, from 1; also numbers of passages that there are not.
+    """
+
+    field: str
+    query: Callable[[Any], str]
+    put: Callable[[Any, Sequence[Passage]], Any]
+    cited: Callable[[Any], Sequence[int]]
+
+
+@dataclass(frozen=True)
 class Task:
     """A task pack.
 
@@ -213,9 +230,10 @@ class Task:
     input: the field of `row` that a bare line of text fills in `appkit predict`.
     beside: further fields of `row` that are read with the input, such as the second text of a pair.
     output: the field of `row` that holds the target; empty when predicting.
-    examples: inputs that a newcomer can try; bundles record the model's answers to them.
+    examples: inputs that a newcomer can try, texts or input fields; bundles record the model's answers to them.
     few_shot: rows shown to the base in its few-shot prompt, drawn from the training rows by the pack.
     grammar: options -> EBNF of what the model may answer, for constrained decoding.
+    retrieval: how documents at hand come into its rows (`rag=INDEX`); none: they do not.
     strata: named functions that put a row into a group, for scores by group (depth, domain, ...).
     defaults: values the pack prefers for other parts of the config, below anything the user says.
     """
@@ -232,7 +250,7 @@ class Task:
     primary: str
     input: str
     output: str
-    examples: tuple[str, ...]
+    examples: tuple[str | Mapping[str, Any], ...]
     parse: Callable[[str], Parsed] = field(default=lambda text: Parsed(text))
     read: Callable[[Any, np.ndarray, HeadSpec], tuple[str, Any, float | None]] | None = None
     words: Callable[[Any, Any], Sequence[tuple[int, int]]] | None = None
@@ -243,6 +261,7 @@ class Task:
     objective: Literal["supervised", "preference", "reward"] = "supervised"
     decoding: Decoding = field(default_factory=Decoding)
     few_shot: Callable[[Sequence[Any], Any], Sequence[Any]] = field(default=lambda rows, options: rows[:4])
+    retrieval: Retrieval | None = None
     strata: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
     grammar: Callable[[Any], str] | None = None
     reward: Callable[[Any, Prediction], float] | None = None
@@ -258,6 +277,10 @@ class Task:
         if missing := [name for name in (self.input, self.output, *self.beside) if name not in fields]:
             raise ValueError(
                 f"task {self.name!r}: {missing[0]!r} is no field of its row; fields: {list(fields)}"
+            )
+        if self.retrieval and self.retrieval.field not in fields:
+            raise ValueError(
+                f"task {self.name!r}: {self.retrieval.field!r} is no field of its row; fields: {list(fields)}"
             )
         if not self.examples:
             raise ValueError(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from appkit.errors import AppkitError
 
-__all__ = ["print_table", "quiet_libraries", "read_inputs", "say"]
+__all__ = ["print_table", "quiet_libraries", "read_inputs", "say", "show_citations"]
 
 
 def say(line: str) -> None:
@@ -27,6 +28,14 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def show_citations(citations: Sequence[Mapping[str, Any]]) -> None:
+    """The passages that an answer refers to, a line each."""
+    for one in citations:
+        if one["cited"]:
+            text = " ".join(one["text"].split())
+            print(f"    [{one['number']}] {one['score']:.4f}  {one['source']}:{one['start']}  {text[:100]}")
 
 
 def quiet_libraries() -> None:

@@ -26,6 +26,7 @@ from appkit.serving.registry import Registry, Target, Unknown
 from appkit.serving.settings import Settings
 
 if TYPE_CHECKING:
+    from appkit.rag.rows import AtHand
     from appkit.serving.metrics import Metrics
 
 __all__ = [
@@ -56,7 +57,7 @@ T = TypeVar("T")
 
 @dataclass
 class Gateway:
-    """What a running gateway holds. root: where bundles may be added from; None: nowhere."""
+    """What a running gateway holds. root: where bundles may be added from; None: nowhere. rag: documents at hand."""
 
     settings: Settings
     keys: Keys
@@ -64,6 +65,7 @@ class Gateway:
     registry: Registry
     metrics: Metrics
     root: Path | None = None
+    rag: AtHand | None = None
     starting: list[str] = field(default_factory=list)
     """Bundles that are still being loaded."""
     refused: dict[str, str] = field(default_factory=dict)

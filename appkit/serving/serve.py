@@ -18,7 +18,9 @@ from typing import Any
 from appkit import bundle as bundles
 from appkit.cache import cache_dir
 from appkit.certify import engine_name
+from appkit.config import rag_words
 from appkit.errors import AppkitError, BundleError, ConfigError, RunError
+from appkit.rag.rows import AtHand
 from appkit.serving.api import Gateway
 from appkit.serving.engine import Engine
 from appkit.serving.keys import Keys
@@ -57,10 +59,11 @@ def serve(
 ) -> None:
     """Serve bundles until SIGTERM or ctrl-C; running requests are finished first.
 
-    words: bundle or run directories, `ALIAS=DIRECTORY`, `serve.KEY=VALUE`. root: a directory whose bundles are all
+    words: bundle or run directories, `ALIAS=DIRECTORY`, `serve.KEY=VALUE`, `rag=INDEX`, `rag.KEY=VALUE`. root: a directory whose bundles are all
     served, and below which more may be added. given: settings by name.
     Raises ConfigError, BundleError when no bundle can be served, RunError when the port is taken or no engine starts.
     """
+    documents, words = rag_words(words)
     chosen = settings([word for word in words if word.startswith("serve.")], **given)
     asked = _asked([word for word in words if not word.startswith("serve.")], root)
     if keys is None and not _loopback(host):
@@ -68,9 +71,15 @@ def serve(
             f"--host {host} lets other machines in, which takes keys: "
             "appkit keys add keys.json NAME, then --keys keys.json"
         )
+    rag = None
+    if documents.index:
+        rag = AtHand.open(documents)
+        rag.index.search("loads the model of the embeddings, or says why not")
+        say(f"documents: {len(rag.index.passages)} passages of {documents.index}")
     engine = engine_name(chosen.engine)
     with _listening(host, port) as listener, _store() as store:
         one = _gateway(chosen, engine, store, keys, root, asked)
+        one.rag = rag
         asyncio.run(_run(one, asked, listener, local=_loopback(host), say=say))
 
 

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from appkit import confidence
 from appkit.errors import DataError
 from appkit.kinds.labelling import Labelling
+from appkit.rag.index import Hit
+from appkit.rag.rows import AtHand, Citation
 from appkit.serving.api import (
     STREAMED,
     Caller,
@@ -38,7 +40,7 @@ from appkit.serving.generation import Answer, Delta, answer, deltas
 from appkit.serving.labels import logits
 from appkit.serving.opened import Opened
 from appkit.serving.registry import Target, Unknown
-from appkit.task import Prediction
+from appkit.task import Prediction, Task
 
 __all__ = ["router"]
 
@@ -66,13 +68,21 @@ class TaskRequest(BaseModel):
     base: bool = Field(
         False, description="answer with the base alone, from the same prompt, to be put beside the adapter's"
     )
+    rag: bool = Field(
+        True,
+        description="where the gateway has documents and the pack a rule for them: answer rows that bring no passages "
+        "of their own from those that are found",
+    )
     stream: bool = Field(
         False, description="server-sent events: {row, delta}, and {row, result} once it is complete"
     )
 
 
 class Result(BaseModel):
-    """One answer. text: what the model wrote. parsed: the pack's reading of it, None with the reason in `error`."""
+    """One answer. text: what the model wrote. parsed: the pack's reading of it, None with the reason in `error`.
+
+    citations: the passages that were found for the row, as numbered in the prompt; None where none were looked for.
+    """
 
     text: str
     parsed: Any
@@ -81,6 +91,7 @@ class Result(BaseModel):
     tokens: int
     confidence: float | None = None
     abstained: bool = False
+    citations: list[Citation] | None = None
 
 
 class TaskResponse(BaseModel):
@@ -130,6 +141,20 @@ async def describe(alias: str, one: One, key: Caller) -> dict[str, Any]:
         "primary": task.primary,
         "metrics": opened.manifest.get("metrics"),
         "certificate": opened.certificate,
+        "retrieval": _retrieval(one, task),
+    }
+
+
+def _retrieval(one: Gateway, task: Task) -> dict[str, Any] | None:
+    """What is looked up for a row; None for a pack without a rule."""
+    if task.retrieval is None:
+        return None
+    asked = one.rag and one.rag.config
+    return {
+        "field": task.retrieval.field,
+        "documents": one.rag and {"version": one.rag.version, "passages": len(one.rag.index.passages)},
+        "k": asked and asked.k,
+        "by": asked and asked.by,
     }
 
 
@@ -161,9 +186,10 @@ async def answer_rows(
     if asked.base:
         target = _base_of(one, target)
     with target.used():
-        jobs = await asyncio.to_thread(_jobs, one, target, opened, asked)
+        rows, hits = await asyncio.to_thread(_rows, one, opened, asked)
+        jobs = await asyncio.to_thread(_jobs, one, target, opened, asked, rows)
         if asked.stream:
-            events = _events(one, request, target, jobs, reader)
+            events = _events(one, request, target, jobs, reader, hits)
             return await until_gone(request, EventStream.begin(events, one.settings.timeout_s))
 
         async def work() -> list[Answer]:
@@ -176,7 +202,10 @@ async def answer_rows(
     for job, found in zip(jobs, answers, strict=True):
         one.metrics.count(target.ref, prompt=len(job.tokens), answer=found.count)
         log_texts(one, target, job.tokens, found.text)
-    results = [reader.result(a.tokens, a.log_probabilities, a.finish) for a in answers]
+    results = [
+        reader.result(a.tokens, a.log_probabilities, a.finish, found)
+        for a, found in zip(answers, hits, strict=True)
+    ]
     return TaskResponse(model=target.ref, results=results)
 
 
@@ -195,7 +224,7 @@ async def label_rows(
             400, f"task {kind.task.name!r} has no one label a row to abstain from; ask without threshold"
         )
     opened = _opened(target, target.ref)
-    rows = _rows(opened, asked)
+    rows, hits = await asyncio.to_thread(_rows, one, opened, asked)
     read = await asyncio.to_thread(lambda: [kind.windows(row) for row in rows])
     longest = max(len(window.tokens) for one_read in read for window in one_read.windows)
     if longest > target.engine.engine.max_length:
@@ -226,6 +255,7 @@ async def label_rows(
             tokens=made.tokens,
             confidence=sure,
             abstained=abstained,
+            citations=_citations(opened, made, hits[place]),
         )
 
     async def events() -> AsyncGenerator[dict[str, Any]]:
@@ -258,22 +288,36 @@ def _base_of(one: Gateway, target: Target) -> Target:
     return next(base for base in one.registry.bases.values() if base.engine is target.engine)
 
 
-def _rows(opened: Opened, asked: TaskRequest) -> list[Any]:
-    """Raises DataError for a row that does not fit the pack's schema: nothing is answered then."""
+def _rows(
+    one: Gateway, opened: Opened, asked: TaskRequest
+) -> tuple[list[Any], Sequence[Sequence[Hit] | None]]:
+    """The rows with the passages that were found for them, and these; None where none were looked for.
+
+    Raises DataError for a row that does not fit the pack's schema: nothing is answered then.
+    """
     from appkit.bundle import input_row
 
-    rows = []
+    rows: list[Any] = []
     for place, given in enumerate(asked.rows):
         try:
             rows.append(input_row(opened.task, given))
         except DataError as error:
             raise DataError(f"rows[{place}]: {error}") from None
-    return rows
+    if one.rag is None or not asked.rag or opened.task.retrieval is None:
+        return rows, [None] * len(rows)
+    found = one.rag.put(opened.task, rows)
+    return [row for row, _ in found], [hits or None for _, hits in found]
 
 
-def _jobs(one: Gateway, target: Target, opened: Opened, asked: TaskRequest) -> list[Job]:
+def _citations(opened: Opened, made: Prediction, hits: Sequence[Hit] | None) -> list[Citation] | None:
+    return None if hits is None else AtHand.citations(opened.task, made.parsed.value, hits)
+
+
+def _jobs(
+    one: Gateway, target: Target, opened: Opened, asked: TaskRequest, rows: Sequence[Any]
+) -> list[Job]:
     decoding, jobs = opened.manifest["decoding"], []
-    for row in _rows(opened, asked):
+    for row in rows:
         tokens = tuple(opened.chat.prompt(opened.task.prompt(row, opened.config.task)))
         jobs.append(
             Job(
@@ -310,7 +354,13 @@ class Reader:
             why = opened.manifest.get("no_confidence") or "it was trained before there were any"
             raise Fault(400, f"{opened.ref} has no calibrated confidence ({why}); ask without it")
 
-    def result(self, tokens: Sequence[int], log_probabilities: Sequence[float], finish: str | None) -> Result:
+    def result(
+        self,
+        tokens: Sequence[int],
+        log_probabilities: Sequence[float],
+        finish: str | None,
+        hits: Sequence[Hit] | None = None,
+    ) -> Result:
         from appkit.generate import cut_loop
 
         kept = cut_loop(tokens, self.opened.config.decoding.loop)
@@ -330,11 +380,17 @@ class Reader:
             tokens=one.tokens,
             confidence=sure,
             abstained=abstained,
+            citations=_citations(self.opened, one, hits),
         )
 
 
 async def _events(
-    one: Gateway, request: Request, target: Target, jobs: list[Job], reader: Reader
+    one: Gateway,
+    request: Request,
+    target: Target,
+    jobs: list[Job],
+    reader: Reader,
+    hits: Sequence[Sequence[Hit] | None],
 ) -> AsyncGenerator[dict[str, Any]]:
     read: dict[int, list[Delta]] = {row: [] for row in range(len(jobs))}
     with ExitStack() as stack:
@@ -348,7 +404,7 @@ async def _events(
                 if delta.finish:
                     tokens = [token for part in read[row] for token in part.tokens]
                     likely = [value for part in read[row] for value in part.log_probabilities]
-                    result = reader.result(tokens, likely, delta.finish)
+                    result = reader.result(tokens, likely, delta.finish, hits[row])
                     one.metrics.count(target.ref, prompt=len(jobs[row].tokens), answer=result.tokens)
                     log_texts(one, target, jobs[row].tokens, result.text)
                     yield {"row": row, "result": result.model_dump(), "model": target.ref}

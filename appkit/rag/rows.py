@@ -1,0 +1,123 @@
+"""Documents in a pack's rows: what `rag=INDEX` does in train, eval, predict and serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from appkit.config import RagConfig, RunConfig
+from appkit.data import Splits, load_splits
+from appkit.errors import ConfigError, DataError
+from appkit.rag.index import Hit, Index
+from appkit.task import Retrieval, Task
+
+if TYPE_CHECKING:
+    from appkit.data import Record
+
+__all__ = ["AtHand", "Citation", "load_rows", "rule", "without_passages"]
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A passage that an answer was given from. number: in the prompt, from 1. cited: the answer refers to it.
+
+    score: of the ranking, higher is nearer. source, start: file and place in it, and the first character there.
+    """
+
+    number: int
+    cited: bool
+    score: float
+    source: str
+    start: int
+    text: str
+
+
+@dataclass(frozen=True)
+class AtHand:
+    """An index that is open, and what is taken from it."""
+
+    index: Index
+    config: RagConfig
+
+    @classmethod
+    def open(cls, config: RagConfig) -> AtHand:
+        """Raises ConfigError without an index, DataError for one that is not there or damaged."""
+        if config.index is None:
+            raise ConfigError("no index is named; rag=INDEX, which appkit rag index makes")
+        return cls(Index.open(Path(config.index)), config)
+
+    @property
+    def version(self) -> str:
+        """Changes with the documents."""
+        return self.index.path.name
+
+    def put(self, task: Task, rows: Sequence[Any], *, replace: bool = False) -> list[tuple[Any, list[Hit]]]:
+        """Each row with the passages that were found for it, and these; one that brings its own keeps them.
+
+        replace: its own ones give way. Raises ConfigError for a pack without a rule, DataError for an empty query.
+        """
+        how = rule(task)
+        asked = [place for place, row in enumerate(rows) if replace or not getattr(row, how.field)]
+        queries = [how.query(rows[place]) for place in asked]
+        found = self.index.search_all(queries, self.config.k, by=self.config.by, judge=self.config.judge)
+        hits: dict[int, list[Hit]] = dict(zip(asked, found, strict=True))
+        return [
+            (how.put(row, [hit.passage for hit in hits[place]]), hits[place]) if place in hits else (row, [])
+            for place, row in enumerate(rows)
+        ]
+
+    @staticmethod
+    def citations(task: Task, value: Any, hits: Sequence[Hit]) -> list[Citation]:
+        """The passages of an answer, in their order. value: the pack's reading of it, None where there is none."""
+        cited = set(rule(task).cited(value)) if value is not None else set()
+        return [
+            Citation(
+                number, number in cited, hit.score, hit.passage.source, hit.passage.start, hit.passage.text
+            )
+            for number, hit in enumerate(hits, 1)
+        ]
+
+
+def rule(task: Task) -> Retrieval:
+    """The pack's rule for passages. Raises ConfigError when it has none."""
+    if task.retrieval is None:
+        raise ConfigError(
+            f"task {task.name!r} has no rule for passages; leave rag out, or take a pack that has one, such as qa"
+        )
+    return task.retrieval
+
+
+def without_passages(task: Task, records: Sequence[Record]) -> list[Record]:
+    """The rows as they are without any document."""
+    how = rule(task)
+    return [replace(record, value=how.put(record.value, [])) for record in records]
+
+
+def load_rows(task: Task, config: RunConfig) -> tuple[Splits, str | None]:
+    """The rows of a run (see `load_splits`), with passages from `config.rag.index`; and the index's version.
+
+    A row keeps its digest and its split whatever is found for it. Raises ConfigError for a pack without a rule,
+    DataError when rows that need passages have none.
+    """
+    if config.rag.index is not None:
+        rule(task)  # before any work
+    splits = load_splits(task, config.task, config.data)
+    if task.retrieval is None:
+        return splits, None
+    if config.rag.index is None:
+        if not any(getattr(record.value, task.retrieval.field) for record in splits.train):
+            field = task.retrieval.field
+            raise DataError(
+                f"no training row has {field}; name an index (rag=INDEX), or the column: data.columns.{field}=<column>"
+            )
+        return splits, None
+    at_hand = AtHand.open(config.rag)
+
+    def put(records: list[Record]) -> list[Record]:
+        found = at_hand.put(task, [record.value for record in records], replace=True)
+        return [replace(record, value=row) for record, (row, _) in zip(records, found, strict=True)]
+
+    sides = {side: put(getattr(splits, side)) for side in ("train", "dev", "test")}
+    return replace(splits, **sides), at_hand.version
