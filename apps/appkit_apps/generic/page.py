@@ -17,9 +17,10 @@ def build(page: Page) -> None:
     schemas = _fields(page.about)
     fields = {name: _component(name, schema) for name, schema in schemas.items()}
     run = gr.Button("Ask", variant="primary", elem_id="run")
+    typed = {name: one for name, one in fields.items() if isinstance(one, gr.Textbox)}
     gr.Examples(
-        [[example] for example in page.about["examples"]],
-        [fields[page.about["input"]]],
+        [_filled(example, typed, page.about["input"]) for example in page.about["examples"]],
+        list(typed.values()),
         label="Try one",
         api_name=None,
     )
@@ -69,6 +70,13 @@ def build(page: Page) -> None:
     )
 
 
+def _filled(example: Any, typed: Mapping[str, Any], main: str) -> list[str]:
+    """An example's values for the boxes in their order; a list has a line for each."""
+    given = example if isinstance(example, dict) else {main: example}
+    values = (given.get(name, "") for name in typed)
+    return ["\n".join(map(str, value)) if isinstance(value, list) else str(value) for value in values]
+
+
 def _fields(about: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The input first, then what must be given, then the rest."""
     schema = about["row"]
@@ -97,7 +105,10 @@ def _numeric(schema: Mapping[str, Any]) -> bool:
 
 
 def _value(name: str, typed: Any, schema: Mapping[str, Any]) -> Any:
-    """What was typed as the schema has it. Raises gr.Error for a number that is none."""
+    """What was typed as the schema has it, a list by its lines. Raises gr.Error for a number that is none."""
+    if "array" in _kinds(schema) and isinstance(typed, str):
+        items = schema.get("items") or {}
+        return [_value(name, line.strip(), items) for line in typed.splitlines() if line.strip()]
     if not _numeric(schema):
         return typed
     try:

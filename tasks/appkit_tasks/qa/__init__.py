@@ -5,7 +5,7 @@ from __future__ import annotations
 from appkit.task import Decoding, Metric, Retrieval, Task
 from appkit_tasks.qa import metrics
 from appkit_tasks.qa.config import QaConfig
-from appkit_tasks.qa.load import QaRow, load, put, supporting
+from appkit_tasks.qa.load import QaRow, load, put
 from appkit_tasks.qa.prompt import GRAMMAR, answer, cited, few_shot, prompt, target
 
 __all__ = ["TASK"]
@@ -52,6 +52,6 @@ TASK = Task(
     few_shot=few_shot,
     grammar=lambda options: GRAMMAR,
     retrieval=Retrieval(field="passages", query=lambda row: row.question, put=put, cited=cited),
-    strata={"the answer is": lambda row: "in the passages" if supporting(row) else "not in them"},
+    strata={"the documents": lambda row: "hold the answer" if row.answerable else "leave it open"},
     defaults={"data": {"max_length": 1536}, "eval": {"few_shot": 2}},
 )

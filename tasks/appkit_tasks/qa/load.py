@@ -56,7 +56,8 @@ class QaRow(Row):
 
     @property
     def answerable(self) -> bool:
-        return self.answers != (NOWHERE,)
+        """False too of a row that is only asked, whose answers nobody knows."""
+        return bool(self.answers) and self.answers != (NOWHERE,)
 
 
 def supporting(row: QaRow) -> list[int]:

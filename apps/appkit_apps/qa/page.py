@@ -1,0 +1,134 @@
+"""The page of qa."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from appkit.client import Answer
+from appkit_apps import parts
+from appkit_apps.app import LONGEST, Page, trouble
+
+MOST_PASSAGES = 20
+OPEN = "Not in the documents."
+
+
+def build(page: Page) -> None:
+    gr.Markdown("# Questions to documents")
+    parts.about(page)
+    found = (page.about.get("retrieval") or {}).get("documents")
+    gr.Markdown(
+        f"Answers come from {found['passages']:,} passages of the documents behind this page."
+        if found
+        else "No documents are behind this page: give passages of your own, or start it with `rag=INDEX`."
+    )
+    question = gr.Textbox(label="Question", lines=2, elem_id="question")
+    with gr.Accordion("Passages of your own", open=not found):
+        passages = gr.Textbox(
+            label="Passages",
+            info="An empty line between two; these alone are used then.",
+            lines=4,
+            elem_id="passages",
+        )
+    with gr.Row():
+        constrain = gr.Checkbox(label="Keep to the form of an answer", value=True, elem_id="constrain")
+        beside = gr.Checkbox(label="Show the answer without passages too", elem_id="beside")
+    run = gr.Button("Ask", variant="primary", elem_id="run")
+    gr.Examples(
+        [[one["question"], "\n\n".join(one["passages"])] for one in page.about["examples"]],
+        [question, passages],
+        label="Try one",
+        api_name=None,
+    )
+    with gr.Row():
+        text = gr.Textbox(label="Answer", lines=2, interactive=False, buttons=["copy"], elem_id="answer")
+        plain = gr.Textbox(
+            label="Without passages", lines=2, interactive=False, visible=False, elem_id="without"
+        )
+    state = gr.Markdown(elem_id="state")
+    cited = gr.HTML(label="Passages", elem_id="cited")
+    cost = gr.Markdown(elem_id="facts")
+    shared = gr.Markdown(elem_id="share")
+    last = gr.State(None)
+
+    def ask(asked: str, given: str, bound: bool, compare: bool, request: gr.Request) -> tuple[Any, ...]:
+        if len(given) > LONGEST:
+            raise trouble(f"The passages have {len(given):,} characters, the limit here is {LONGEST:,}.")
+        own = [one.strip() for one in re.split(r"\n\s*\n", given) if one.strip()]
+        if len(own) > MOST_PASSAGES:
+            raise trouble(f"{len(own)} passages are too many, the limit here is {MOST_PASSAGES}.")
+        row: dict[str, Any] = {"question": asked, **({"passages": own} if own else {})}
+        (answer,), seconds = page.ask(request, [row], constrain=bound)
+        other = gr.update(visible=False)
+        if compare:
+            (closed,), _ = page.ask(request, [{"question": asked}], constrain=bound, rag=False)
+            other = gr.update(visible=True, value=_said(closed))
+        shown = answer.citations or _given(own, answer)
+        # what is kept of an opinion has to hold what the answer was given from
+        kept = {"question": asked, "passages": [one["text"] for one in shown]}
+        return (
+            _said(answer),
+            f"**Not understood**: {parts.plain(answer.error)}" if answer.error else "",
+            other,
+            _listed(shown),
+            parts.facts([answer], seconds),
+            parts.link({"question": asked, "passages": given, "beside": compare}),
+            parts.answered(kept, answer),
+        )
+
+    gr.on(
+        [run.click, question.submit],
+        ask,
+        [question, passages, constrain, beside],
+        [text, state, plain, cited, cost, shared, last],
+        concurrency_id="answer",
+        api_name=f"{page.alias}-ask",
+    )
+    parts.opinions(page, last, lambda typed, _: _correction(typed), label="The right answer")
+    parts.restore(page, {"question": question, "passages": passages, "beside": beside})
+
+
+def _said(answer: Answer) -> str:
+    if answer.parsed is None:
+        return answer.text
+    return str(answer.parsed["answer"] or OPEN)
+
+
+def _given(own: Sequence[str], answer: Answer) -> list[dict[str, Any]]:
+    """Passages of the user's own, as the gateway gives those that it found."""
+    cites = answer.parsed["cites"] if answer.parsed else []
+    return [
+        {"number": number, "cited": number in cites, "text": text, "source": "given here", "score": None}
+        for number, text in enumerate(own, 1)
+    ]
+
+
+def _listed(shown: Sequence[Mapping[str, Any]]) -> str:
+    """The passages as HTML, those that the answer refers to marked in words too."""
+    if not shown:
+        return "<p>No passage was used.</p>"
+    items = []
+    for one in shown:
+        score = "" if one["score"] is None else f" · score {one['score']:.4f}"
+        mark = " · <strong>cited</strong>" if one["cited"] else ""
+        body = escape(one["text"])
+        items.append(
+            f'<li value="{int(one["number"])}"{" class=cited" if one["cited"] else ""}>'
+            f"<small>{escape(str(one['source']))}{score}{mark}</small><br>"
+            f"{f'<mark>{body}</mark>' if one['cited'] else body}</li>"
+        )
+    return f'<ol class="passages">{"".join(items)}</ol>'
+
+
+def _correction(typed: str) -> list[str]:
+    """Raises ValueError for what cannot be an answer."""
+    said = re.sub(r"(\s*\[\d+\])+\s*$", "", typed).strip()
+    if said.rstrip(".").casefold() == OPEN.rstrip(".").casefold():
+        return []
+    if not said or re.search(r"[\[\]\n]", said):
+        raise ValueError("an answer is one line without square brackets")
+    return [said]
