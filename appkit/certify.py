@@ -223,7 +223,9 @@ class Subject:
         for example, canary in zip(self.task.examples, self.canaries, strict=True):
             prompt = self.chat.prompt(self.task.prompt(self.task.input_row(example), self.config.task))
             if tuple(prompt) != canary.tokens[: canary.supervised]:
-                return Check("token ids", False, f"the prompt of {example!r} has other tokens than in training")
+                return Check(
+                    "token ids", False, f"the prompt of {example!r} has other tokens than in training"
+                )
         if (found := self.chat.fingerprint()) != self.manifest["template"]:
             return Check("token ids", False, f"the chat template is another one ({found[:19]}…)")
         return Check("token ids", True, f"equal in {len(self.canaries)} prompts")

@@ -25,7 +25,8 @@ Store = Annotated[Path, typer.Option("--store", help="The file that `appkit demo
 @app.command()
 def demo(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[task=NAME] [rag=INDEX]", help="Its newest bundle; documents at hand.")
+        list[str] | None,
+        typer.Argument(metavar="[task=NAME] [rag=INDEX]", help="Its newest bundle; documents at hand."),
     ] = None,
     bundles: Annotated[
         Path | None, typer.Option("--bundles", help="Every bundle below this directory.")

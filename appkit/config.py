@@ -312,7 +312,9 @@ def rag_words(words: Sequence[str]) -> tuple[RagConfig, list[str]]:
     own = [word for word in words if re.match(r"rag(\.\w+)?=", word)]
     found: RagConfig = _validate(RagConfig, _of_index(parse_overrides(own).get("rag", {})), "rag")  # type: ignore[arg-type]
     if own and found.index is None:
-        raise ConfigError(f"{own[0]} has no effect without an index; add rag=INDEX (appkit rag index makes one)")
+        raise ConfigError(
+            f"{own[0]} has no effect without an index; add rag=INDEX (appkit rag index makes one)"
+        )
     return found, [word for word in words if word not in own]
 
 

@@ -43,7 +43,8 @@ def demo(
     """Show a gallery until ctrl-C.
 
     task: the newest bundle of this pack; root: every bundle below; neither: the newest of each task below runs/.
-    gateway: show what this one serves instead. rag: words `rag=INDEX` and `rag.KEY=VALUE` for the gateway. Without a bundle of `task`, a page offers to train one.
+    gateway: show what this one serves instead. rag: words `rag=INDEX` and `rag.KEY=VALUE` for the gateway that is
+    started. Without a bundle of `task`, a page offers to train one.
 
     Raises ConfigError for an unknown task or a host that takes passwords, BundleError without bundles, RunError when a
     port is taken or the gateway does not start.
@@ -60,7 +61,9 @@ def demo(
     given: dict[str, Any] = {"apps": app_of, "key": key, "per_minute": per_minute, "feedback": store, **shown}
     if gateway is not None:
         if rag:
-            raise ConfigError(f"{rag[0]} belongs to the gateway; give it to appkit serve, not beside --gateway")
+            raise ConfigError(
+                f"{rag[0]} belongs to the gateway; give it to appkit serve, not beside --gateway"
+            )
         gallery.launch(gateway, **given)
         return
     below, every = root or Path("runs"), root is not None

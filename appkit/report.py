@@ -92,7 +92,12 @@ def _strata(columns: Sequence[Evaluation], task: Task) -> str:
     for name in columns[-1].strata:
         header = [name, "n", *(f"{task.primary}, {one.who}" for one in columns)]
         rows = [
-            [group, str(interval.n), *(_interval(one.strata[name][group]) for one in columns)]
+            [
+                group,
+                str(interval.n),
+                # a pack may sort by what one of them was shown, such as passages
+                *(_interval(one.strata[name][group]) if group in one.strata[name] else "" for one in columns),
+            ]
             for group, interval in columns[-1].strata[name].items()
         ]
         parts.append(f"\n### By {name}\n\n{markdown_table(header, rows)}\n")

@@ -119,5 +119,5 @@ def load_rows(task: Task, config: RunConfig) -> tuple[Splits, str | None]:
         found = at_hand.put(task, [record.value for record in records], replace=True)
         return [replace(record, value=row) for record, (row, _) in zip(records, found, strict=True)]
 
-    sides = {side: put(getattr(splits, side)) for side in ("train", "dev", "test")}
-    return replace(splits, **sides), at_hand.version
+    found = replace(splits, train=put(splits.train), dev=put(splits.dev), test=put(splits.test))
+    return found, at_hand.version

@@ -59,8 +59,8 @@ def serve(
 ) -> None:
     """Serve bundles until SIGTERM or ctrl-C; running requests are finished first.
 
-    words: bundle or run directories, `ALIAS=DIRECTORY`, `serve.KEY=VALUE`, `rag=INDEX`, `rag.KEY=VALUE`. root: a directory whose bundles are all
-    served, and below which more may be added. given: settings by name.
+    words: bundle or run directories, `ALIAS=DIRECTORY`, `serve.KEY=VALUE`, `rag=INDEX`, `rag.KEY=VALUE`. root: a
+    directory whose bundles are all served, and below which more may be added. given: settings by name.
     Raises ConfigError, BundleError when no bundle can be served, RunError when the port is taken or no engine starts.
     """
     documents, words = rag_words(words)

@@ -313,9 +313,7 @@ def _citations(opened: Opened, made: Prediction, hits: Sequence[Hit] | None) -> 
     return None if hits is None else AtHand.citations(opened.task, made.parsed.value, hits)
 
 
-def _jobs(
-    one: Gateway, target: Target, opened: Opened, asked: TaskRequest, rows: Sequence[Any]
-) -> list[Job]:
+def _jobs(one: Gateway, target: Target, opened: Opened, asked: TaskRequest, rows: Sequence[Any]) -> list[Job]:
     decoding, jobs = opened.manifest["decoding"], []
     for row in rows:
         tokens = tuple(opened.chat.prompt(opened.task.prompt(row, opened.config.task)))

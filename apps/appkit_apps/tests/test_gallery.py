@@ -34,7 +34,7 @@ expect.set_options(timeout=60_000)  # the first bound answer compiles the gramma
 SENTENCE = "Every dog that chases a cat barks."
 TEXT = "I was charged twice for my subscription this month."
 NAMES = "The ferry from Ostholm to Kallsund was late, said Inga Brandt of Nordlys."
-PAGES = ("", "nl2fol", "classification", "ner", "evidence-of-all")
+PAGES = ("", "nl2fol", "classification", "ner", "qa", "evidence-of-all")
 
 
 def opened(page: Any, shown: Shown, path: str) -> None:
@@ -70,7 +70,7 @@ def test_the_gallery_lists_what_is_served_with_its_scores(page: Any, shown: Show
         assert about["model"] in body
         score = about["metrics"]["adapter"]["metrics"][about["primary"]]
         assert f"{score['value']:.3f}" in body
-    assert body.count("not certified") == 2
+    assert body.count("not certified") == 3
     assert "certified for transformers" in body
     picture(page, "gallery")
     page.get_by_role("link", name="ner").first.click()

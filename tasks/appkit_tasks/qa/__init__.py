@@ -34,7 +34,9 @@ TASK = Task(
             metrics.citations,
             metrics.ratio,
         ),
-        Metric("recall@k", "share of rows with an answer among their passages", metrics.recall, metrics.ratio),
+        Metric(
+            "recall@k", "share of rows with an answer among their passages", metrics.recall, metrics.ratio
+        ),
         Metric("nDCG", "how far up such passages stand", metrics.ndcg, metrics.ratio),
         Metric("form", "share of answers that can be read", metrics.in_form),
         Metric("abstained", "share answered with: not in the documents", metrics.abstained),

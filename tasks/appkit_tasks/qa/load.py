@@ -82,13 +82,19 @@ def put(row: QaRow, passages: Sequence[Passage]) -> QaRow:
 
 
 def _of(passage: Passage, source: str | None) -> bool:
-    return source is None or passage.place == source or f"/{passage.source}".endswith((f"/{source}", f"#{source}"))
+    return (
+        source is None
+        or passage.place == source
+        or f"/{passage.source}".endswith((f"/{source}", f"#{source}"))
+    )
 
 
 def _holds(text: str, answers: Sequence[str]) -> bool:
     """Whether one of the answers stands in the text, as words of their own."""
     return any(
-        re.search(rf"(?<!\w){re.escape(' '.join(answer.split()))}(?!\w)", " ".join(text.split()), re.IGNORECASE)
+        re.search(
+            rf"(?<!\w){re.escape(' '.join(answer.split()))}(?!\w)", " ".join(text.split()), re.IGNORECASE
+        )
         for answer in answers
     )
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
+import string
+from collections import Counter
 
 import numpy as np
 
 from appkit.task import Prediction
 from appkit_tasks.qa.load import NOWHERE, QaRow, supporting
 
-__all__ = ["abstained", "citations", "exact", "f1", "in_form", "ndcg", "ratio", "recall"]
+__all__ = ["abstained", "citations", "exact", "f1", "in_form", "ndcg", "ratio", "recall", "words"]
 
 
 def said(prediction: Prediction) -> str:
@@ -18,20 +21,29 @@ def said(prediction: Prediction) -> str:
     return prediction.text if value is None else value["answer"] or NOWHERE
 
 
-def exact(row: QaRow, prediction: Prediction) -> tuple[float]:
-    """Equal to one of the answers but for case, punctuation and articles (SQuAD)."""
-    from transformers.data.metrics.squad_metrics import compute_exact
+def words(text: str) -> list[str]:
+    """The words of a text without case, punctuation and articles, as SQuAD's own scorer has them (arXiv 1606.05250)."""
+    plain = "".join(char for char in text.lower() if char not in string.punctuation)
+    return re.sub(r"\b(a|an|the)\b", " ", plain).split()
 
-    return (float(max(compute_exact(answer, said(prediction)) for answer in row.answers)),)
+
+def exact(row: QaRow, prediction: Prediction) -> tuple[float]:
+    """Equal to one of the answers but for case, punctuation and articles."""
+    return (float(any(words(answer) == words(said(prediction)) for answer in row.answers)),)
 
 
 def f1(row: QaRow, prediction: Prediction) -> tuple[float]:
     """F1 of the words, with the nearest of the answers; all or nothing where one of both is that there is none."""
-    from transformers.data.metrics.squad_metrics import compute_f1
-
     if NOWHERE in (*row.answers, said(prediction)):
         return exact(row, prediction)
-    return (float(max(compute_f1(answer, said(prediction)) for answer in row.answers)),)
+    return (max(_overlap(words(answer), words(said(prediction))) for answer in row.answers),)
+
+
+def _overlap(reference: list[str], given: list[str]) -> float:
+    shared = sum((Counter(reference) & Counter(given)).values())
+    if not reference or not given:  # nothing but punctuation and articles
+        return float(reference == given)
+    return 2 * shared / (len(reference) + len(given))
 
 
 def in_form(row: QaRow, prediction: Prediction) -> tuple[float]:

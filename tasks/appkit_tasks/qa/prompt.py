@@ -43,7 +43,9 @@ def answer(text: str) -> Parsed:
     if (match["text"] if match else text).strip(" .\n").casefold() == NOWHERE:
         return Parsed({"answer": None, "cites": []})
     if match is None:
-        return Parsed(None, f"neither an answer with the number of its passage, such as `1912 [2]`, nor {NOWHERE!r}")
+        return Parsed(
+            None, f"neither an answer with the number of its passage, such as `1912 [2]`, nor {NOWHERE!r}"
+        )
     numbers = [int(number) for number in re.findall(r"\d+", match["cited"])]
     return Parsed({"answer": match["text"], "cites": list(dict.fromkeys(numbers))})
 

@@ -10,11 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import yaml
+from appkit_tasks.qa import TASK
+from appkit_tasks.qa.load import supporting
 
 from appkit.config import DataConfig
 from appkit.data import load_splits
-from appkit_tasks.qa import TASK
-from appkit_tasks.qa.load import supporting
 
 FOLDER = Path(str(files("appkit_data").joinpath("qa")))
 
@@ -27,7 +27,8 @@ def test_the_card_tells_the_truth() -> None:
 
 
 def test_the_generator_writes_these_files(tmp_path: Path) -> None:
-    (tmp_path / "generate.py").write_bytes((FOLDER / "generate.py").read_bytes())
+    for name in ("generate.py", "facts.jsonl", "words.yaml"):
+        (tmp_path / name).write_bytes((FOLDER / name).read_bytes())
     subprocess.run([sys.executable, "generate.py"], cwd=tmp_path, check=True, capture_output=True)
     for name in ("train.jsonl", "test.jsonl", "handbook.md"):
         assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes(), name

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from appkit_tasks.qa import TASK
+from appkit_tasks.qa import metrics as measured
+from appkit_tasks.qa.load import NOWHERE, QaRow, put, supporting
 from pydantic import ValidationError
 
 from appkit.rag.files import Passage
 from appkit.task import Parsed, Prediction
-from appkit_tasks.qa import TASK
-from appkit_tasks.qa import metrics as measured
-from appkit_tasks.qa.load import NOWHERE, QaRow, put, supporting
 
 OPTIONS = TASK.config()
 
@@ -110,6 +110,27 @@ def test_scores() -> None:
     assert measured.recall(left, said("x [1]")) == (0.0, 0.0)
     assert measured.ratio(np.array([[1, 2], [0, 0], [2, 2.0]])) == 0.75
     assert measured.ratio(np.zeros((2, 2))) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("reference", "given"),
+    [
+        ("the old oak", "An Old, Oak!"),
+        ("2,243 metres", "2243 metres"),
+        ("a b b c", "b b d"),
+        ("the", "an"),
+        ("the", "x"),
+        ("Ünïted - States", "states united"),
+        ("anthem theory", "them ory"),
+    ],
+)
+def test_words_are_compared_as_squad_does(reference: str, given: str) -> None:
+    from transformers.data.metrics.squad_metrics import compute_exact, compute_f1
+
+    row = QaRow(question="q", answers=[reference])  # type: ignore[arg-type]
+    told = Prediction(given, Parsed({"answer": given, "cites": []}), 1, False)
+    assert measured.exact(row, told) == (float(compute_exact(reference, given)),)
+    assert measured.f1(row, told) == pytest.approx((float(compute_f1(reference, given)),))
 
 
 def test_ndcg_equals_scikit_learn() -> None:
