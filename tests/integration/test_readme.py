@@ -55,7 +55,7 @@ def commands() -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory, trained) -> Path:
+def workplace(tmp_path_factory, trained, project, commands) -> Path:
     """A directory with the files and runs that the documents speak of."""
     place = tmp_path_factory.mktemp("readme")
     rows = [("Every dog barks.", "∀x (Dog(x) → Barks(x))"), ("Tom sleeps.", "Sleeps(tom)")]
@@ -75,6 +75,8 @@ def workplace(tmp_path_factory, trained) -> Path:
     (place / "tweets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tweets), encoding="utf-8")
     (place / "notes").mkdir()
     (place / "notes" / "pass.md").write_text("# Passes\n\nThe Furka pass is closed in winter.\n")
+    questions = [{"question": f"Which pass is closed in winter {n}?", "answers": ["Furka"]} for n in range(20)]
+    (place / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
     opinions = Feedback(place / "feedback.sqlite")
     opinions.add(
         "nl2fol",
@@ -87,6 +89,11 @@ def workplace(tmp_path_factory, trained) -> Path:
     opinions.review(1, "accepted")
     for name in ("A", "B", "20261123-104500"):
         shutil.copytree(trained, place / "runs" / "nl2fol" / name)
+    for line in ("rag index notes --to index", "train task=qa run_dir=runs/qa/A"):
+        words = line.split()
+        words += [f"model={project.folder / 'base'}", *SMALL] if words[0] == "train" else []
+        done = commands.run(*words, cwd=place)
+        assert done.code == 0, done.stderr
     return place
 
 
@@ -134,6 +141,7 @@ def test_demo_command(document, line, workplace, gateway, tmp_path, monkeypatch)
     words = re.sub(r"http://[\d.]+:\d+", gateway["APPKIT_URL"], line).split()[1:]
     # its own gateway would start vLLM; here it finds the one that is there
     if "--gateway" not in words:
+        words = [word for word in words if not word.startswith("rag=")]
         words += ["--gateway", gateway["APPKIT_URL"]]
     words += ["--key", gateway["APPKIT_KEY"], "--port", "0", "--feedback", str(tmp_path / "feedback.sqlite")]
     process = subprocess.Popen(
