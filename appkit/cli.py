@@ -365,6 +365,8 @@ def tasks_show(name: str) -> None:
     print("\nexamples")
     for example in task.examples:
         print(f"  {example}")
+    if task.retrieval:
+        print(f"\ndocuments\n  rag=INDEX fills {task.retrieval.field} with what is found")
     if task.tools:
         print("\ntools")
     for tool, function in task.tools.items():

@@ -53,13 +53,13 @@ class AtHand:
         """Changes with the documents."""
         return self.index.path.name
 
-    def put(self, task: Task, rows: Sequence[Any], *, replace: bool = False) -> list[tuple[Any, list[Hit]]]:
+    def put(self, task: Task, rows: Sequence[Any], *, anew: bool = False) -> list[tuple[Any, list[Hit]]]:
         """Each row with the passages that were found for it, and these; one that brings its own keeps them.
 
-        replace: its own ones give way. Raises ConfigError for a pack without a rule, DataError for an empty query.
+        anew: its own ones give way. Raises ConfigError for a pack without a rule, DataError for an empty query.
         """
         how = rule(task)
-        asked = [place for place, row in enumerate(rows) if replace or not getattr(row, how.field)]
+        asked = [place for place, row in enumerate(rows) if anew or not getattr(row, how.field)]
         queries = [how.query(rows[place]) for place in asked]
         found = self.index.search_all(queries, self.config.k, by=self.config.by, judge=self.config.judge)
         hits: dict[int, list[Hit]] = dict(zip(asked, found, strict=True))
@@ -116,7 +116,7 @@ def load_rows(task: Task, config: RunConfig) -> tuple[Splits, str | None]:
     at_hand = AtHand.open(config.rag)
 
     def put(records: list[Record]) -> list[Record]:
-        found = at_hand.put(task, [record.value for record in records], replace=True)
+        found = at_hand.put(task, [record.value for record in records], anew=True)
         return [replace(record, value=row) for record, (row, _) in zip(records, found, strict=True)]
 
     found = replace(splits, train=put(splits.train), dev=put(splits.dev), test=put(splits.test))

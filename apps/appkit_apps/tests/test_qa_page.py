@@ -25,7 +25,11 @@ def ask(page: Any, shown: Shown, question: str, passages: str = "") -> None:
 
 
 def answered(page: Any) -> None:
-    expect(page.locator("#facts")).to_contain_text("tokens")
+    try:
+        expect(page.locator("#facts")).to_contain_text("tokens")
+    except AssertionError:
+        print("TOAST", page.get_by_test_id("toast-body").first.inner_text())
+        raise
 
 
 def check_answer(page: Any, shown: Shown) -> None:
