@@ -27,6 +27,7 @@ from appkit.serving.settings import Settings
 
 if TYPE_CHECKING:
     from appkit.serving.metrics import Metrics
+    from appkit.serving.trainer import Trainer
 
 __all__ = [
     "STREAMED",
@@ -56,7 +57,7 @@ T = TypeVar("T")
 
 @dataclass
 class Gateway:
-    """What a running gateway holds. root: where bundles may be added from; None: nowhere."""
+    """What a running gateway holds. root: where bundles may be added from, and trained by `trainer`; None: nowhere."""
 
     settings: Settings
     keys: Keys
@@ -64,6 +65,7 @@ class Gateway:
     registry: Registry
     metrics: Metrics
     root: Path | None = None
+    trainer: Trainer | None = None
     starting: list[str] = field(default_factory=list)
     """Bundles that are still being loaded."""
     refused: dict[str, str] = field(default_factory=dict)
