@@ -211,7 +211,11 @@ class Client:
 
     def runs(self) -> dict[str, Any]:
         """What can be chosen there (tasks, models, methods, presets), and the runs, newest first."""
-        return self._call("GET", "/v1/runs")
+        with self._understood():
+            found = self._call("GET", "/v1/runs")
+            return {
+                name: found[name] for name in ("tasks", "models", "methods", "presets", "runs", "running")
+            }
 
     def check(self, words: Sequence[str], rows: Mapping[str, Path | str] | None = None) -> dict[str, Any]:
         """A new run of `KEY=VALUE` words, and what the data check says of it: `id`, `ok`, and the findings.

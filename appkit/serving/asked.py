@@ -37,7 +37,22 @@ def allowed(words: Sequence[str]) -> str:
         raise Fault(400, str(error)) from None
     # the nested values, not the words: data={train: /etc/passwd} is one of them too
     flat = dict(_flat(values))
+    named = {
+        "task.name": list(modules("appkit.tasks")),
+        "method.name": list(modules("appkit.methods")),
+        "model.name": models_here(),
+        "train.name": presets("train"),
+        "quant.name": presets("quant"),
+    }
+    for key, names in named.items():
+        if key in flat and flat[key] not in names:
+            raise Fault(
+                400,
+                f"no {key.split('.')[0]} {str(flat[key])[:80]!r} here; {did_you_mean(str(flat[key]), names)}",
+            )
     for key, value in flat.items():
+        if key in named:
+            continue
         if not KEYS.fullmatch(key) or key.startswith(REFUSED):
             raise Fault(
                 400, f"{key[:80]} cannot be set from here; leave it out, or train on the command line"
@@ -45,21 +60,8 @@ def allowed(words: Sequence[str]) -> str:
         for text in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
             if PATHLIKE.fullmatch(str(text)):
                 raise Fault(400, f"{key[:80]} names a place, got {str(text)[:80]!r}; leave it out")
-    choices = {
-        "task.name": list(modules("appkit.tasks")),
-        "method.name": list(modules("appkit.methods")),
-        "model.name": models_here(),
-        "train.name": presets("train"),
-        "quant.name": presets("quant"),
-    }
-    for key, names in choices.items():
-        if key in flat and flat[key] not in names:
-            raise Fault(
-                400,
-                f"no {key.split('.')[0]} {str(flat[key])[:80]!r} here; {did_you_mean(str(flat[key]), names)}",
-            )
     if "task.name" not in flat:
-        raise Fault(400, f"task is missing; choose one: {', '.join(choices['task.name'])}")
+        raise Fault(400, f"task is missing; choose one: {', '.join(named['task.name'])}")
     if "name" in flat and not NAME.fullmatch(str(flat["name"])):
         raise Fault(
             400, f"a name is made of letters, digits, '.', '_' and '-', got {str(flat['name'])[:80]!r}"

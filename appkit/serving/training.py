@@ -40,13 +40,12 @@ Runs = Annotated[Trainer, Depends(_trainer)]
 
 
 @router.get("")
-async def runs(trainer: Runs, one: One) -> dict[str, Any]:
+async def runs(trainer: Runs) -> dict[str, Any]:
     """What can be chosen on this machine: tasks, models that are here, methods, presets; its runs, newest first."""
     found = await asyncio.to_thread(choices)
     return found | {
         "runs": [trainer.line(run) for run in trainer.ids()],
         "running": trainer.running,
-        "max_upload": one.settings.max_upload,
     }
 
 
