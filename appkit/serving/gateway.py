@@ -195,7 +195,7 @@ class Watched:
 
     def _too_large(self, scope: Scope) -> Fault:
         key = "max_upload" if training.UPLOAD.fullmatch(scope["path"]) else "max_body"
-        return Fault(413, f"a request may have {self._most(scope):,} bytes here (serve.{key})")
+        return Fault(413, f"a request may have {self._most(scope):,} bytes (serve.{key})")
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
         """Bodies without a length are counted as they come."""

@@ -97,12 +97,9 @@ def build(blocks: gr.Blocks, client: Client, offered: Mapping[str, Any] | str) -
     def listed(chosen: str | None = None) -> tuple[Any, ...]:
         """The runs there are now, and one of them: the one that is trained, if none is chosen."""
         found = _asked(client.runs)
-        names = [
-            (f"{one['id']} ({one['phase']})", one["id"]) for one in found["runs"] if one["phase"] != "new"
-        ]
-        known = [value for _, value in names]
+        known = [one["id"] for one in found["runs"] if one["phase"] != "new"]
         picked = chosen if chosen in known else found["running"] or _first(known)
-        return gr.update(choices=names, value=picked), *look(picked)
+        return gr.update(choices=known, value=picked), *look(picked)
 
     def ask(*values: Any) -> tuple[Any, ...]:
         words, rows = _words(*values[:8]), _rows(*values[8:])
