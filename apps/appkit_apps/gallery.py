@@ -46,6 +46,7 @@ AT_ONCE = 8
 CSS = """
 a[data-sveltekit-reload] { color: var(--body-text-color) !important; }
 button[role=tab].selected { color: var(--body-text-color) !important; }
+span.or { color: var(--body-text-color) !important; }
 #report, #audit { overflow: visible !important; }
 .about { overflow-wrap: anywhere; }
 .gradio-container, .gradio-container * { min-width: 0; }

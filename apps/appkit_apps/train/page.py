@@ -49,8 +49,8 @@ def build(blocks: gr.Blocks, client: Client, offered: Mapping[str, Any] | str) -
         )
     with gr.Row():
         name = gr.Textbox(label="Name; none: the task's", max_lines=1, elem_id="name")
-        epochs = gr.Number(label="Epochs; none: the preset's", value=None, elem_id="epochs")
-        rank = gr.Number(label="Rank; none: the method's", value=None, precision=0, elem_id="rank")
+        epochs = gr.Number(label="Epochs; 0: the preset's", value=0, minimum=0, elem_id="epochs")
+        rank = gr.Number(label="Rank; 0: the method's", value=0, minimum=0, precision=0, elem_id="rank")
     more = gr.Textbox(
         label="Further settings, KEY=VALUE, one a line",
         placeholder="data.columns.text=body\ntrain.learning_rate=5e-4",
