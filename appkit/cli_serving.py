@@ -113,6 +113,9 @@ def serve(
     bundles: Annotated[
         Path | None, typer.Option("--bundles", help="Serve every bundle below, and add more while it runs.")
     ] = None,
+    more: Annotated[
+        Path | None, typer.Option("--more", help="Add bundles below while it runs, without serving them all.")
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="vllm, transformers or auto.")] = None,
     host: Annotated[str, typer.Option(help="Other than loopback needs --keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: a free one.")] = 8000,
@@ -139,6 +142,7 @@ def serve(
     run(
         words or (),
         root=bundles,
+        more=more,
         host=host,
         port=port,
         keys=keys,

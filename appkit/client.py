@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -215,6 +216,41 @@ class Client:
         except httpx.TransportError:
             return False
 
+    # -- runs, for admin keys ------------------------------------------------------------------------------------
+
+    def runs(self) -> dict[str, Any]:
+        """What can be chosen there (tasks, models, methods, presets), and the runs, newest first."""
+        with self._understood():
+            found = self._call("GET", "/v1/runs")
+            return {
+                name: found[name] for name in ("tasks", "models", "methods", "presets", "runs", "running")
+            }
+
+    def check(self, words: Sequence[str], rows: Mapping[str, Path | str] | None = None) -> dict[str, Any]:
+        """A new run of `KEY=VALUE` words, and what the data check says of it: `id`, `ok`, and the findings.
+
+        rows: files by split (train, dev, test); none: those that the task ships. A run that is `ok` can be started.
+        """
+        with self._understood():
+            run = str(self._call("POST", "/v1/runs", {"words": list(words)})["id"])
+        for split, file in (rows or {}).items():
+            body = Path(file).read_bytes()
+            kind = Path(file).suffix.lower()
+            self._sent("PUT", f"/v1/runs/{_part(run)}/rows/{_part(split)}?kind={_part(kind)}", body)
+        return self._call("POST", f"/v1/runs/{_part(run)}/check")
+
+    def start(self, run: str) -> dict[str, Any]:
+        """Train a run that was checked, or go on with one that was stopped or failed."""
+        return self._call("POST", f"/v1/runs/{_part(run)}/start")
+
+    def stop(self, run: str) -> dict[str, Any]:
+        """Stop a run; its state is saved."""
+        return self._call("POST", f"/v1/runs/{_part(run)}/stop")
+
+    def run(self, run: str, after: int = 0) -> dict[str, Any]:
+        """Phase, progress, last lines and the curve behind step `after`; of one that is done verdict and bundle."""
+        return self._call("GET", f"/v1/runs/{_part(run)}?after={after}")
+
     # -- the wire ------------------------------------------------------------------------------------------------
 
     def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
@@ -235,7 +271,8 @@ class Client:
 
     def _sent(self, method: str, path: str, body: Any = None, *, stream: bool = False) -> httpx.Response:
         """The response, once its status is good."""
-        request = self._http.build_request(method, path, json=body)
+        given: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
+        request = self._http.build_request(method, path, **given)
         for left in range(self.retries, -1, -1):
             try:
                 answer = self._http.send(request, stream=stream)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from appkit import bundle as bundles
 from appkit.errors import AppkitError, BundleError, ConfigError, RunError
 from appkit.feedback import Feedback
 from appkit.plugins import load_app, load_task, modules
+from appkit.serving.keys import add_key
 
 __all__ = ["demo"]
 
@@ -77,8 +79,9 @@ def demo(
         found = newest(below, task, every=every)
         if not found:
             raise BundleError(f"the training ended, but there is no bundle below {below}")
-    with serving(found, engine, say, rag) as url:
-        gallery.launch(url, **given)
+    # its gateway has an admin key only where nobody but who sits at this machine opens the page
+    with serving(found, engine, say, below, admin=auth is None, rag=rag) as (url, own):
+        gallery.launch(url, **given | {"key": own})
 
 
 def _gallery() -> Any:
@@ -130,12 +133,25 @@ def trained(words: Sequence[str]) -> Iterator[str]:
 
 
 @contextmanager
-def serving(found: Sequence[Path], engine: str, say: Say, rag: Sequence[str] = ()) -> Iterator[str]:
+def serving(
+    found: Sequence[Path], engine: str, say: Say, below: Path, *, admin: bool, rag: Sequence[str] = ()
+) -> Iterator[tuple[str, str | None]]:
     """The address of a gateway with these bundles, certified or not; it ends with the context, and with this process.
 
+    below: where it may train and serve more, for the admin key that comes with the address; None without `admin`.
     Raises RunError when it does not start.
     """
     words = ["serve", *map(str, found), *rag, "--port", "0", "--uncertified", "--engine", engine]
+    with tempfile.TemporaryDirectory(prefix="appkit-demo-") as folder:
+        key = add_key(Path(folder) / "keys.json", "demo", admin=True) if admin else None
+        if admin:
+            words += ["--more", str(below), "--keys", str(Path(folder) / "keys.json")]
+        with _gateway(words, say) as url:
+            yield url, key
+
+
+@contextmanager
+def _gateway(words: Sequence[str], say: Say) -> Iterator[str]:
     process = _guarded(words, stderr=subprocess.PIPE)
     assert process.stderr is not None
     lines: list[str] = []

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
 
 __all__ = ["Progress"]
 
-QUIET_S = 15.0
-"""Seconds between lines when the output is not a terminal."""
+QUIET_S = float(os.environ.get("APPKIT_PROGRESS_S", "15"))
+"""Seconds between lines when the output is not a terminal; a gateway that shows them asks for more."""
 
 
 class Progress:

@@ -28,6 +28,7 @@ from appkit.serving.settings import Settings
 if TYPE_CHECKING:
     from appkit.rag.rows import AtHand
     from appkit.serving.metrics import Metrics
+    from appkit.serving.trainer import Trainer
 
 __all__ = [
     "STREAMED",
@@ -57,7 +58,10 @@ T = TypeVar("T")
 
 @dataclass
 class Gateway:
-    """What a running gateway holds. root: where bundles may be added from; None: nowhere. rag: documents at hand."""
+    """What a running gateway holds. root: where bundles may be added from, and trained by `trainer`; None: nowhere.
+
+    rag: documents at hand.
+    """
 
     settings: Settings
     keys: Keys
@@ -66,6 +70,7 @@ class Gateway:
     metrics: Metrics
     root: Path | None = None
     rag: AtHand | None = None
+    trainer: Trainer | None = None
     starting: list[str] = field(default_factory=list)
     """Bundles that are still being loaded."""
     refused: dict[str, str] = field(default_factory=dict)

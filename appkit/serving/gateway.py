@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import appkit
 from appkit.errors import AppkitError
-from appkit.serving import admin, openai, tasks
+from appkit.serving import admin, openai, tasks, training
 from appkit.serving.api import Caller, Fault, Gateway, One, response, told
 
 __all__ = ["create_app"]
@@ -38,7 +38,7 @@ def create_app(one: Gateway, *, local: bool = True, lifespan: Lifespan | None = 
         lifespan=lifespan,
     )
     app.state.gateway = one
-    for module in (openai, tasks, admin):
+    for module in (openai, tasks, admin, training):
         app.include_router(module.router, responses=_RESPONSES)
     for kind in (AppkitError, Fault, TimeoutError):
         app.add_exception_handler(kind, told)
@@ -77,8 +77,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         400: "a value that is not supported or out of its range",
         401: "no or an unknown key",
         403: "not an admin key, or one of some aliases where all are shown",
-        404: "no such model, task or tool",
-        409: "a ceiling or another name stands against it",
+        404: "no such model, task, tool or run",
+        409: "a ceiling, another name or another run stands against it",
         413: "the request is too large",
         422: "rows or arguments that do not fit the schema; an unsound bundle",
         429: "the key's rate or the queue's length; Retry-After says when",
@@ -161,7 +161,7 @@ class Watched:
             if fault := self._refused(scope):
                 await response(fault)(scope, receive, answered)
             else:
-                await self.app(scope, self._limited(receive), answered)
+                await self.app(scope, self._limited(scope, receive), answered)
         except Exception:
             log.exception("request %s failed", number)
             if not status:
@@ -185,23 +185,28 @@ class Watched:
                 403, "this gateway answers to loopback names only; start it with --host to serve others"
             )
         size = headers.get(b"content-length", b"0")
-        if size.isdigit() and int(size) > self.one.settings.max_body:
-            return self._too_large()
+        if size.isdigit() and int(size) > self._most(scope):
+            return self._too_large(scope)
         return None
 
-    def _too_large(self) -> Fault:
-        return Fault(413, f"a request may have {self.one.settings.max_body:,} bytes (serve.max_body)")
+    def _most(self, scope: Scope) -> int:
+        chosen = self.one.settings
+        return chosen.max_upload if training.UPLOAD.fullmatch(scope["path"]) else chosen.max_body
 
-    def _limited(self, receive: Receive) -> Receive:
+    def _too_large(self, scope: Scope) -> Fault:
+        key = "max_upload" if training.UPLOAD.fullmatch(scope["path"]) else "max_body"
+        return Fault(413, f"a request may have {self._most(scope):,} bytes (serve.{key})")
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
         """Bodies without a length are counted as they come."""
-        read = 0
+        read, most = 0, self._most(scope)
 
         async def limited() -> Message:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > self.one.settings.max_body:
-                raise HTTPException(413, self._too_large().message)
+            if read > most:
+                raise HTTPException(413, self._too_large(scope).message)
             return message
 
         return limited

@@ -3,7 +3,8 @@
     python -m appkit.serving.guard COMMAND...
 
 Standard input is a pipe whose other end the gateway holds. It closes however the gateway ends, by kill -9 too, and an
-engine of several processes must never be left behind.
+engine of several processes must never be left behind. A byte that comes through it is a ctrl-C for the command, which
+ends in its own way: unlike a signal it cannot come before the guard is there to pass it on.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def main() -> int:
 
 def _when_alone(child: subprocess.Popen[bytes]) -> None:
     while os.read(0, 1):
-        pass
+        _signal(child, signal.SIGINT)
     _end(child)
 
 

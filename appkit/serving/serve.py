@@ -29,6 +29,7 @@ from appkit.serving.opened import Opened, find_bundles, open_bundle
 from appkit.serving.pool import Pool
 from appkit.serving.registry import NAME, Registry
 from appkit.serving.settings import Settings, settings
+from appkit.serving.trainer import Trainer
 
 __all__ = ["engine_version", "serve"]
 
@@ -51,6 +52,7 @@ def serve(
     words: Sequence[str],
     *,
     root: Path | None = None,
+    more: Path | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
     keys: Path | None = None,
@@ -60,12 +62,15 @@ def serve(
     """Serve bundles until SIGTERM or ctrl-C; running requests are finished first.
 
     words: bundle or run directories, `ALIAS=DIRECTORY`, `serve.KEY=VALUE`, `rag=INDEX`, `rag.KEY=VALUE`. root: a
-    directory whose bundles are all served, and below which more may be added. given: settings by name.
+    directory whose bundles are all served, and below which more may be added, or trained. more: the same without
+    serving all. given: settings by name.
     Raises ConfigError, BundleError when no bundle can be served, RunError when the port is taken or no engine starts.
     """
     documents, words = rag_words(words)
     chosen = settings([word for word in words if word.startswith("serve.")], **given)
     asked = _asked([word for word in words if not word.startswith("serve.")], root)
+    if root is not None and more is not None:
+        raise ConfigError(f"--bundles {root} takes more bundles already; leave --more {more} out")
     if keys is None and not _loopback(host):
         raise ConfigError(
             f"--host {host} lets other machines in, which takes keys: "
@@ -78,7 +83,7 @@ def serve(
         say(f"documents: {len(rag.index.passages)} passages of {documents.index}")
     engine = engine_name(chosen.engine)
     with _listening(host, port) as listener, _store() as store:
-        one = _gateway(chosen, engine, store, keys, root, asked)
+        one = _gateway(chosen, engine, store, keys, root, more, asked)
         one.rag = rag
         asyncio.run(_run(one, asked, listener, local=_loopback(host), say=say))
 
@@ -148,6 +153,7 @@ def _gateway(
     store: Path,
     keys: Path | None,
     root: Path | None,
+    more: Path | None,
     asked: Sequence[tuple[Path, str | None]],
 ) -> Gateway:
     version = engine_version(engine)
@@ -173,7 +179,10 @@ def _gateway(
     )
     state = root / ".appkit-serve.json" if root else None
     registry = Registry(pool, opening, max_bundles=chosen.max_bundles, state=state)
-    return Gateway(chosen, Keys(keys), pool, registry, Metrics(pool), root and root.resolve())
+    given = root or more
+    place = given.resolve() if given else None
+    trainer = Trainer(place) if place else None
+    return Gateway(chosen, Keys(keys), pool, registry, Metrics(pool), place, trainer)
 
 
 def _spare_rank(paths: Sequence[Path], chosen: Settings) -> int:
@@ -238,6 +247,8 @@ async def _run(
         finally:
             bringing.cancel()
             await asyncio.gather(bringing, return_exceptions=True)
+            if one.trainer is not None:
+                await one.trainer.close()
             await one.pool.close()
 
     async def bring_up() -> None:

@@ -16,7 +16,7 @@ import gradio as gr
 from appkit.client import Client
 from appkit.errors import AppkitError, GatewayError, RunError
 from appkit.feedback import Feedback
-from appkit_apps import evidence, generic, parts
+from appkit_apps import evidence, generic, parts, train
 from appkit_apps.app import App, Limiter, Page
 
 __all__ = ["build", "launch", "offer"]
@@ -46,6 +46,7 @@ AT_ONCE = 8
 CSS = """
 a[data-sveltekit-reload] { color: var(--body-text-color) !important; }
 button[role=tab].selected { color: var(--body-text-color) !important; }
+span.or { color: var(--body-text-color) !important; }
 #report, #audit { overflow: visible !important; }
 .about { overflow-wrap: anywhere; }
 .gradio-container, .gradio-container * { min-width: 0; }
@@ -79,7 +80,18 @@ def build(client: Client, apps: FOUND, *, per_minute: int, feedback: Feedback | 
             app.build(Page(blocks, alias, about, client, limiter, feedback))
     with blocks.route("Evidence", "/evidence-of-all"):
         evidence.build(blocks, client, list(abouts))
+    if (offered := _offered(client)) is not None:
+        with blocks.route("Train", "/train-a-specialist"):
+            train.build(blocks, client, offered)
     return blocks.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
+
+
+def _offered(client: Client) -> dict[str, Any] | str | None:
+    """What can be trained there; why nothing can; None where the key is no admin's."""
+    try:
+        return client.runs()
+    except GatewayError as error:
+        return str(error) if error.status == 409 else None
 
 
 def _home(abouts: Mapping[str, Mapping[str, Any]]) -> str:

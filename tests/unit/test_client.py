@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -301,3 +302,17 @@ def test_importing_the_client_imports_nothing_heavy() -> None:
         "z3",
         "appkit_tasks",
     }
+
+
+def test_a_check_sends_words_then_files_as_they_are_then_asks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "my rows.CSV").write_bytes(b"a,b\n\xff")
+    wire = Wire(monkeypatch, httpx.Response(201, json={"id": "t-1"}), httpx.Response(200, json={"ok": True}))
+    assert wire.client().check(["task=t"], {"dev": tmp_path / "my rows.CSV"}) == {"ok": True}
+    asked = [(one.method, str(one.url).removeprefix("http://gateway"), one.content) for one in wire.asked]
+    assert asked == [
+        ("POST", "/v1/runs", b'{"words":["task=t"]}'),
+        ("PUT", "/v1/runs/t-1/rows/dev?kind=.csv", b"a,b\n\xff"),
+        ("POST", "/v1/runs/t-1/check", b""),
+    ]

@@ -52,6 +52,12 @@ def terminated(guard: subprocess.Popen[bytes]) -> None:
     os.kill(guard.pid, signal.SIGTERM)
 
 
+def interrupted(guard: subprocess.Popen[bytes]) -> None:
+    assert guard.stdin is not None
+    guard.stdin.write(b"\x03")
+    guard.stdin.flush()
+
+
 def ended(how: str, end: Callable[[subprocess.Popen[bytes]], None], within: float) -> int:
     guard, pids = guarded(how)
     end(guard)
@@ -73,3 +79,7 @@ def test_a_stubborn_command_is_killed() -> None:
 
 def test_the_command_ends_by_itself_and_leaves_a_child() -> None:
     assert ended("short", lambda guard: None, 5) == 3
+
+
+def test_a_byte_is_a_ctrl_c_that_the_command_takes_in_its_own_way() -> None:
+    assert ended("patient", interrupted, 5) == 1 + 129  # python ends by the signal itself

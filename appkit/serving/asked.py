@@ -1,0 +1,99 @@
+"""What may be asked of a run from elsewhere: a list of keys, and choices that are on this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from appkit.config import GROUPS, parse_overrides, presets
+from appkit.errors import AppkitError, ConfigError
+from appkit.models import known
+from appkit.plugins import did_you_mean, load_method, load_task, modules
+from appkit.serving.api import Fault
+from appkit.serving.registry import NAME
+
+__all__ = ["allowed", "choices", "models_here"]
+
+KEYS = re.compile(
+    r"(task|method|quant|train|head|eval|decoding)(\.\w+)+"
+    r"|model\.(name|dtype)|data\.(on_error|on_long|max_length|dev_share|test_share|columns\.[\w-]+)|seed|name"
+)
+"""What may be said of a run; none of it names a place of this machine, or another machine."""
+REFUSED = ("train.trackers",)
+PATHLIKE = re.compile(r"[/~\\].+|(.*[/\\])?\.\.([/\\].*)?|\w+:.*//.*", re.DOTALL)
+
+
+def models_here() -> list[str]:
+    """Presets whose weights are on this machine."""
+    return [name for name, (_, path) in known().items() if path is not None]
+
+
+def allowed(words: Sequence[str]) -> str:
+    """The task that the words choose. Fault 400 for a word that could name a place of this machine, or is unknown."""
+    try:
+        values = parse_overrides(words)
+    except ConfigError as error:
+        raise Fault(400, str(error)) from None
+    # the nested values, not the words: data={train: /etc/passwd} is one of them too
+    flat = dict(_flat(values))
+    named = {
+        "task.name": list(modules("appkit.tasks")),
+        "method.name": list(modules("appkit.methods")),
+        "model.name": models_here(),
+        "train.name": presets("train"),
+        "quant.name": presets("quant"),
+    }
+    for key, names in named.items():
+        if key in flat and flat[key] not in names:
+            raise Fault(
+                400,
+                f"no {key.split('.')[0]} {str(flat[key])[:80]!r} here; {did_you_mean(str(flat[key]), names)}",
+            )
+    for key, value in flat.items():
+        if key in named:
+            continue
+        if not KEYS.fullmatch(key) or key.startswith(REFUSED):
+            raise Fault(
+                400, f"{key[:80]} cannot be set from here; leave it out, or train on the command line"
+            )
+        for text in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
+            if PATHLIKE.fullmatch(str(text)):
+                raise Fault(400, f"{key[:80]} names a place, got {str(text)[:80]!r}; leave it out")
+    if "task.name" not in flat:
+        raise Fault(400, f"task is missing; choose one: {', '.join(named['task.name'])}")
+    if "name" in flat and not NAME.fullmatch(str(flat["name"])):
+        raise Fault(
+            400, f"a name is made of letters, digits, '.', '_' and '-', got {str(flat['name'])[:80]!r}"
+        )
+    return str(flat["task.name"])
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys with their values; a group's bare word is its name."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield (f"{key}.name" if not above and key in GROUPS else f"{above}{key}"), value
+
+
+def choices() -> dict[str, Any]:
+    """What can be asked for on this machine: tasks, models, methods, presets."""
+    found = []
+    for name in sorted(modules("appkit.tasks")):
+        try:
+            task = load_task(name)
+            ships = task.load(task.config()) is not None
+        except AppkitError:  # a package that it needs is not installed
+            continue
+        if task.objective == "supervised":
+            fields = [
+                {"name": field, "required": info.is_required(), "description": info.description or ""}
+                for field, info in task.row.model_fields.items()
+            ]
+            found.append({"name": name, "summary": task.summary, "ships": ships, "fields": fields})
+    methods = [
+        {"name": name, "summary": load_method(name).summary} for name in sorted(modules("appkit.methods"))
+    ]
+    return {"tasks": found, "models": models_here(), "methods": methods, "presets": presets("train")}
