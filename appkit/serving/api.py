@@ -69,8 +69,8 @@ class Gateway:
     registry: Registry
     metrics: Metrics
     root: Path | None = None
-    rag: AtHand | None = None
     trainer: Trainer | None = None
+    rag: AtHand | None = None
     starting: list[str] = field(default_factory=list)
     """Bundles that are still being loaded."""
     refused: dict[str, str] = field(default_factory=dict)

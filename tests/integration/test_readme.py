@@ -75,7 +75,9 @@ def workplace(tmp_path_factory, trained, project, commands) -> Path:
     (place / "tweets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tweets), encoding="utf-8")
     (place / "notes").mkdir()
     (place / "notes" / "pass.md").write_text("# Passes\n\nThe Furka pass is closed in winter.\n")
-    questions = [{"question": f"Which pass is closed in winter {n}?", "answers": ["Furka"]} for n in range(20)]
+    questions = [
+        {"question": f"Which pass is closed in winter {n}?", "answers": ["Furka"]} for n in range(20)
+    ]
     (place / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
     opinions = Feedback(place / "feedback.sqlite")
     opinions.add(
