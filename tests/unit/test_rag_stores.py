@@ -402,6 +402,8 @@ def test_a_server_that_does_not_answer_is_one_line(
 def test_a_package_that_is_missing_is_told_with_its_extra(
     name: str, notes: Path, tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for loaded in [one for one in sys.modules if one.startswith(f"{PACKAGES[name]}.")]:
+        monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, PACKAGES[name], None)
     for store in (name, f"{name}=http://127.0.0.1:9"):
         with pytest.raises(

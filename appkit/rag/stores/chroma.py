@@ -128,8 +128,8 @@ def _library() -> Any:
 @contextmanager
 def _told(address: str | None, collection: str) -> Iterator[None]:
     """A server's refusals and silence as one line; what is damaged here as a ValueError."""
-    from chromadb.errors import NotFoundError
-
+    with of_extra("chroma"):
+        from chromadb.errors import NotFoundError
     try:
         yield
     except AppkitError:
