@@ -58,7 +58,7 @@ ul.tree .quantifier, ul.tree .connective, ul.tree .negation { font-weight: 600; 
 .pictures img { max-width: 100%; height: auto; background: white; margin: .5rem 0; }
 """
 
-
+# of the gallery, and of pages that are mounted into it later
 LOOKS: dict[str, Any] = {
     "show_error": False,
     "ssr_mode": False,
@@ -120,7 +120,7 @@ def _listed(client: Client, known: Mapping[str, Mapping[str, Any]]) -> str:
     except GatewayError:
         return f"{_home(dict(known))}\n\n**The gateway does not answer now.**"
     if new := [alias for alias in served if alias not in known]:
-        told += f"\n\nNew, with a page in a moment: {', '.join(map(parts.plain, new))}."
+        told += f"\n\nNew, without a page yet: {', '.join(map(parts.plain, new))}."
     return told
 
 
