@@ -307,6 +307,7 @@ def test_its_app_is_used_in_a_browser(
     ):
         (served,) = client.tasks()
         (answer,) = client.task(served["alias"], [sentence])
+        assert answer.text.strip()
         with driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser:
             page = browser.new_page()
             page.goto(gallery)
