@@ -325,3 +325,6 @@ def test_its_app_is_used_in_a_browser(
             page.locator("#sentence textarea").fill(" ")
             page.get_by_role("button", name="Shout").click()
             expect(page.get_by_test_id("toast-body")).to_contain_text("write something into sentence")
+            page.goto(f"{gallery}/evidence-of-all")
+            expect(page.locator("#evidence").first).to_contain_text(answer.model, timeout=60_000)
+            expect(page.locator("#bundle input")).to_have_value(served["alias"])
