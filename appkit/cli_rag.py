@@ -29,12 +29,15 @@ def rag_index(
     ] = "minilm",
     size: Annotated[int, typer.Option(help="Characters of a passage, at most.")] = 1000,
     overlap: Annotated[int, typer.Option(help="Characters that neighbours share, at most.")] = 100,
+    store: Annotated[
+        str, typer.Option(help="faiss, qdrant or chroma; qdrant=http://host:6333 for a server.")
+    ] = "faiss",
 ) -> None:
     """Index documents; what did not change since the last time is not embedded again."""
     from appkit.rag import build
 
     quiet_libraries()
-    done = build(documents, to, embeddings=embeddings, size=size, overlap=overlap, say=say)
+    done = build(documents, to, embeddings=embeddings, size=size, overlap=overlap, store=store, say=say)
     print(f"{done.path}: {done.passages} passages of {done.files} files, {done.embedded} newly embedded")
 
 

@@ -150,6 +150,8 @@ def _extras() -> Iterator[Check]:
         ("serve", "fastapi", "appkit serve"),
         ("apps", "gradio", "appkit demo"),
         ("rag", "faiss", "appkit rag"),
+        ("qdrant", "qdrant_client", "appkit rag index --store qdrant"),
+        ("chroma", "chromadb", "appkit rag index --store chroma"),
         ("hub", "datasets", "data from the hub"),
         ("nl2fol", "z3", "the NL→FOL pack's prover"),
     ):

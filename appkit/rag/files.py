@@ -40,12 +40,12 @@ class Passage:
 
 
 @contextmanager
-def of_extra() -> Iterator[None]:
-    """Around imports of what only `appkit[rag]` installs. Raises AppkitError with the command that does."""
+def of_extra(name: str = "rag") -> Iterator[None]:
+    """Around imports of what only that extra installs. Raises AppkitError with the command that does."""
     try:
         yield
     except ImportError as error:
-        raise AppkitError(f"{error.name} is not installed; pip install 'appkit[rag]'") from None
+        raise AppkitError(f"{error.name} is not installed; pip install 'appkit[{name}]'") from None
 
 
 def find(given: Sequence[Path]) -> list[Path]:

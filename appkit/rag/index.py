@@ -1,8 +1,9 @@
-"""An index of passages on disk: dense vectors (FAISS) and words (BM25), kept up by the content of each file.
+"""An index of passages on disk: dense vectors and words (BM25), kept up by the content of each file.
 
     INDEX/current        the name of the version that is in use; replaced at once
-    INDEX/<version>/     index.json  passages.jsonl  vectors.npy  dense.faiss  words/
+    INDEX/<version>/     index.json  passages.jsonl  vectors.npy  words/  and what the store of vectors writes
 
+passages.jsonl and vectors.npy are the truth, a store is made from them; on a server each version has a collection.
 A run that is killed leaves the version before it in use.
 """
 
@@ -10,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +26,7 @@ from appkit.cache import locked, staged, write_text
 from appkit.checkpoint import file_sha256
 from appkit.errors import AppkitError, ConfigError, DataError
 from appkit.progress import Progress
+from appkit.rag import stores
 from appkit.rag.files import Passage, find, of_extra, passages
 from appkit.rag.rank import fused, signed_qim
 
@@ -100,37 +104,53 @@ def build(
     embeddings: str = "minilm",
     size: int = 1000,
     overlap: int = 100,
+    store: str = "faiss",
     say: Say = lambda line: None,
 ) -> Built:
     """Index files, or bring an index of them up to date: what did not change is not embedded again.
 
-    size, overlap: characters of a passage, and of what two neighbours share.
+    size, overlap: characters of a passage, and of what two neighbours share. store: faiss, qdrant or chroma, or one of
+    the latter two with the address of its server, `qdrant=http://host:6333`.
     Raises DataError when nothing can be indexed, ConfigError for sizes that make no sense, AppkitError for what is
     missing on this machine.
     """
     if not 100 <= size <= 20_000 or not 0 <= overlap < size:
         raise ConfigError(f"size is 100 to 20000 and overlap less than it, got {size} and {overlap}")
+    _, address = stores.parsed(store)
     files = find(given)
-    if to.exists() and not (to / "current").exists() and any(to.iterdir()):
+    if (
+        to.exists()
+        and not (to / "current").exists()
+        and any(not one.name.startswith(".") for one in to.iterdir())
+    ):
         raise DataError(f"{to} is there and is no index; name another directory")
     with locked(to):
-        old = Index.open(to) if (to / "current").exists() else None
+        old = _version(to) if (to / "current").exists() else None
         options = {"embeddings": embeddings, "size": size, "overlap": overlap}
-        kept = old if old and old.about["options"] == options else None  # of other settings nothing fits
+        # of other settings nothing fits; another store is made from the same vectors
+        kept = old if old and old.about["options"] | options == old.about["options"] else None
         found, hashes, skipped = _read(files, kept, size, overlap)
         if not found:
             why = f" ({next(iter(skipped.values()))})" if skipped else ""
             raise DataError(f"no text in {len(files)} files{why}; nothing was indexed")
         vectors, embedded = _vectors(found, kept, embeddings)
-        about = {"schema": SCHEMA, "options": options, "files": hashes, "passages": len(found)}
-        path = _write(to, about, found, vectors)
+        about = {
+            "schema": SCHEMA,
+            "options": options | {"store": store},
+            "files": hashes,
+            "passages": len(found),
+        }
+        if address:
+            about["collections"] = _prefix(to)
+        version = _write(to, about, found, vectors)
+        _prune([old.about, about] if old else [about], keep=_collection(about, version), say=say)
     for name, why in skipped.items():
         say(f"  skipped: {name}: {why}")
-    return Built(path, len(hashes), len(found), embedded, skipped)
+    return Built(to, len(hashes), len(found), embedded, skipped)
 
 
 def _read(
-    files: Sequence[Path], kept: Index | None, size: int, overlap: int
+    files: Sequence[Path], kept: Version | None, size: int, overlap: int
 ) -> tuple[list[Passage], dict[str, str], dict[str, str]]:
     """(passages, sha256 by file, why by file that was skipped); of files that did not change, the passages kept."""
     before: dict[str, list[Passage]] = {}
@@ -154,7 +174,7 @@ def _read(
     return found, hashes, skipped
 
 
-def _vectors(found: Sequence[Passage], kept: Index | None, embeddings: str) -> tuple[np.ndarray, int]:
+def _vectors(found: Sequence[Passage], kept: Version | None, embeddings: str) -> tuple[np.ndarray, int]:
     """(vectors (N, d), how many were made anew); a text that was embedded before, wherever, is not again."""
     known = {one.text: row for row, one in enumerate(kept.passages)} if kept else {}
     new = list(dict.fromkeys(one.text for one in found if one.text not in known))
@@ -170,17 +190,20 @@ def _vectors(found: Sequence[Passage], kept: Index | None, embeddings: str) -> t
 
 
 def _write(to: Path, about: dict[str, Any], found: Sequence[Passage], vectors: np.ndarray) -> Path:
-    faiss, bm25s = _libraries()
+    """The directory of the version, which is in use from now on."""
+    bm25s = _bm25s()
+    store, address = _store(about)
     body = "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in found)
     name = hashlib.sha256((json.dumps(about, sort_keys=True) + body).encode()).hexdigest()[:16]
     to.mkdir(parents=True, exist_ok=True)
+    if address and store.server:
+        store.server.upload(address, _collection(about, to / name), vectors)
     if not (to / name).exists():
         with staged(to / name) as stage:
             (stage / "passages.jsonl").write_text(body, encoding="utf-8")
             np.save(stage / "vectors.npy", vectors)
-            dense = faiss.IndexFlatIP(vectors.shape[1])
-            dense.add(vectors)
-            faiss.write_index(dense, str(stage / "dense.faiss"))
+            if not address:
+                store.write(stage, vectors)
             words = bm25s.BM25()
             words.index(_tokens([one.text for one in found]), show_progress=False)
             words.save(str(stage / "words"))
@@ -189,14 +212,45 @@ def _write(to: Path, about: dict[str, Any], found: Sequence[Passage], vectors: n
     for other in to.iterdir():  # who has opened an older version holds all of it in memory
         if other.is_dir() and other.name != name and (other / "index.json").exists():
             shutil.rmtree(other, ignore_errors=True)
-    return to
+    return to / name
 
 
-def _libraries() -> tuple[Any, Any]:
+def _store(about: dict[str, Any]) -> tuple[stores.Kind, str | None]:
+    """An index's store, and the address of its server; one made before there was a choice has FAISS."""
+    name, address = stores.parsed(about["options"].get("store", "faiss"))
+    return stores.find(name), address
+
+
+def _prefix(to: Path) -> str:
+    """What begins the names of this index's collections: also those of a first run that was killed are found by it."""
+    file = to / ".collections"
+    if not file.exists():
+        write_text(file, f"appkit-{secrets.token_hex(4)}-")
+    return file.read_text(encoding="utf-8")
+
+
+def _collection(about: dict[str, Any], version: Path) -> str:
+    return f"{about.get('collections', '')}{version.name}"
+
+
+def _prune(abouts: Sequence[dict[str, Any]], keep: str, say: Say) -> None:
+    """Remove the collections of other versions, from the server that was used before too."""
+    done = set()
+    for about in abouts:
+        store, address = _store(about)
+        if not address or not store.server or (address, about["collections"]) in done:
+            continue
+        done.add((address, about["collections"]))
+        try:
+            store.server.prune(address, about["collections"], keep)
+        except AppkitError as error:  # the index is made; what is left there only takes room
+            say(f"  collections {about['collections']}* of older versions may be left: {error}")
+
+
+def _bm25s() -> Any:
     with of_extra():
         import bm25s
-        import faiss
-    return faiss, bm25s
+    return bm25s
 
 
 def _tokens(texts: Sequence[str]) -> Any:
@@ -206,35 +260,62 @@ def _tokens(texts: Sequence[str]) -> Any:
     return bm25s.tokenize(list(texts), stopwords=None, stemmer=None, show_progress=False)
 
 
-class Index:
-    """An index that is open: all of it is in memory, so that a later run may replace what is on disk."""
+@dataclass(frozen=True)
+class Version:
+    """What is true of an index, whatever its store. vectors: (N, d), a row for each passage."""
 
-    def __init__(self, path: Path, about: dict[str, Any], found: list[Passage], vectors: np.ndarray) -> None:
-        self.path, self.about, self.passages, self.vectors = path, about, found, vectors
-        faiss, bm25s = _libraries()
-        self._dense = faiss.read_index(str(path / "dense.faiss"))
-        self._words = bm25s.BM25.load(str(path / "words"))
+    path: Path
+    about: dict[str, Any]
+    passages: list[Passage]
+    vectors: np.ndarray
+
+
+def _version(to: Path) -> Version:
+    """The version that is in use. Raises DataError when there is none, or it is damaged or of another schema."""
+    if not (to / "current").is_file():
+        raise DataError(f"no index at {to}; make one: appkit rag index DOCUMENTS --to {to}")
+    with _damage_told(to):
+        path = to / (to / "current").read_text(encoding="utf-8").strip()
+        about = json.loads((path / "index.json").read_text(encoding="utf-8"))
+        if about["schema"] != SCHEMA:
+            raise DataError(f"{to} has schema {about['schema']}, this appkit reads {SCHEMA}; index again")
+        lines = (path / "passages.jsonl").read_text(encoding="utf-8").splitlines()
+        found = [Passage(**json.loads(line)) for line in lines]
+        vectors = np.load(path / "vectors.npy", allow_pickle=False)
+        if len(found) != about["passages"] or len(vectors) != len(found):
+            raise ValueError(f"{len(found)} passages, {len(vectors)} vectors, {about['passages']} recorded")
+        return Version(path, about, found, vectors)
+
+
+@contextmanager
+def _damage_told(to: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise DataError(f"{to} is damaged ({error}); delete it and index again") from None
+
+
+class Index:
+    """An index that is open, and its own: a later run may replace what is on disk, though not what is on a server."""
+
+    def __init__(self, version: Version) -> None:
+        self.path, self.about = version.path, version.about
+        self.passages, self.vectors = version.passages, version.vectors
+        store, address = _store(self.about)
+        if address and store.server:
+            collection = _collection(self.about, self.path)
+            self._dense = store.server.connect(address, collection, len(self.passages))
+        else:
+            self._dense = store.open(self.path, self.vectors)
+        self._words = _bm25s().BM25.load(str(self.path / "words"))
 
     @classmethod
     def open(cls, to: Path) -> Index:
-        """Raises DataError when there is none, or it is damaged or of another schema."""
-        if not (to / "current").is_file():
-            raise DataError(f"no index at {to}; make one: appkit rag index DOCUMENTS --to {to}")
-        path = to / (to / "current").read_text(encoding="utf-8").strip()
-        try:
-            about = json.loads((path / "index.json").read_text(encoding="utf-8"))
-            if about["schema"] != SCHEMA:
-                raise DataError(f"{to} has schema {about['schema']}, this appkit reads {SCHEMA}; index again")
-            lines = (path / "passages.jsonl").read_text(encoding="utf-8").splitlines()
-            found = [Passage(**json.loads(line)) for line in lines]
-            vectors = np.load(path / "vectors.npy", allow_pickle=False)
-            if len(found) != about["passages"] or len(vectors) != len(found):
-                raise ValueError(
-                    f"{len(found)} passages, {len(vectors)} vectors, {about['passages']} recorded"
-                )
-            return cls(path, about, found, vectors)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise DataError(f"{to} is damaged ({error}); delete it and index again") from None
+        """Raises DataError when there is none, or it is damaged or of another schema; AppkitError when its store's
+        package is missing or its server does not hold it."""
+        version = _version(to)
+        with _damage_told(to):
+            return cls(version)
 
     @cached_property
     def _encoder(self) -> Encoder:
@@ -274,15 +355,11 @@ class Index:
         return found
 
     def _ranked(self, query: str, vector: np.ndarray | None, by: By, depth: int) -> list[tuple[int, float]]:
-        dense = self._by_vector(vector, depth) if vector is not None and by != "bm25" else []
+        dense = self._dense.search(vector, depth) if vector is not None and by != "bm25" else []
         words = self._by_words(query, depth) if by != "dense" else []
         if by == "hybrid":
             return fused([[row for row, _ in dense], [row for row, _ in words]])
         return dense if by == "dense" else words
-
-    def _by_vector(self, vector: np.ndarray, depth: int) -> list[tuple[int, float]]:
-        scores, rows = self._dense.search(vector[None], depth)
-        return [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True)]
 
     def _by_words(self, query: str, depth: int) -> list[tuple[int, float]]:
         """Passages that share a word with the query."""

@@ -16,7 +16,7 @@ from appkit.client import Answer, Client
 from appkit.errors import GatewayError
 from appkit.feedback import Feedback
 
-__all__ = ["LONGEST", "App", "Limiter", "Page", "told", "trouble"]
+__all__ = ["LONGEST", "App", "Limiter", "Page", "refusal", "trouble"]
 
 LONGEST = 20_000
 """characters of a row's field"""
@@ -94,7 +94,7 @@ class Page:
         try:
             answers = self.client.task(self.alias, rows, **options)
         except GatewayError as error:
-            raise trouble(told(error)) from None
+            raise trouble(refusal(error, self.alias)) from None
         return answers, time.monotonic() - began
 
     def tool(self, request: gr.Request, name: str, **arguments: Any) -> Any:
@@ -103,7 +103,7 @@ class Page:
         try:
             return self.client.tool(self.alias, name, **arguments)
         except GatewayError as error:
-            raise trouble(told(error)) from None
+            raise trouble(refusal(error, self.alias)) from None
 
 
 def trouble(message: str) -> gr.Error:
@@ -112,8 +112,10 @@ def trouble(message: str) -> gr.Error:
     return gr.Error(escape(message), duration=None, print_exception=False)
 
 
-def told(error: GatewayError) -> str:
+def refusal(error: GatewayError, alias: str = "") -> str:
     """Never an address of the server: people see the page, not the machine behind it."""
     if error.status is None:
         return "The gateway does not answer; it may be starting. Try again in a minute, or ask who runs it."
+    if error.status == 404 and alias:
+        return f"{alias} is not served any more; the home page lists what is."
     return str(error)

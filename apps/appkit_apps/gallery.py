@@ -18,6 +18,7 @@ from appkit.errors import AppkitError, GatewayError, RunError
 from appkit.feedback import Feedback
 from appkit_apps import evidence, generic, parts, train
 from appkit_apps.app import App, Limiter, Page
+from appkit_apps.late import Late
 
 __all__ = ["build", "launch", "offer"]
 
@@ -58,17 +59,26 @@ ul.tree .quantifier, ul.tree .connective, ul.tree .negation { font-weight: 600; 
 .pictures img { max-width: 100%; height: auto; background: white; margin: .5rem 0; }
 """
 
+# of the gallery, and of pages that are mounted into it later
+LOOKS: dict[str, Any] = {
+    "show_error": False,
+    "ssr_mode": False,
+    "max_file_size": UPLOAD,
+    "footer_links": [],
+    "theme": THEME,
+    "css": CSS,
+}
 
-def build(client: Client, apps: FOUND, *, per_minute: int, feedback: Feedback | None) -> gr.Blocks:
-    """The gallery of what the gateway serves now.
 
-    Raises GatewayError when it cannot be asked, RunError when it serves no task.
-    """
-    served = client.tasks()
-    if not served:
-        raise RunError(f"{client.url} serves no task; add a bundle: appkit client add DIRECTORY")
-    abouts = {one["alias"]: client.describe(one["alias"]) for one in served}
-    limiter = Limiter(per_minute)
+def build(
+    client: Client,
+    apps: FOUND,
+    abouts: Mapping[str, Mapping[str, Any]],
+    *,
+    limiter: Limiter,
+    feedback: Feedback | None,
+) -> gr.Blocks:
+    """The gallery of these aliases, as `Client.describe` tells of them; later ones may join the mapping."""
     with gr.Blocks(title="appkit: specialists", delete_cache=CACHE) as blocks:
         cards = gr.Markdown(_home(abouts))
         blocks.load(
@@ -79,7 +89,7 @@ def build(client: Client, apps: FOUND, *, per_minute: int, feedback: Feedback | 
         with blocks.route(alias, f"/{alias}"):
             app.build(Page(blocks, alias, about, client, limiter, feedback))
     with blocks.route("Evidence", "/evidence-of-all"):
-        evidence.build(blocks, client, list(abouts))
+        evidence.build(blocks, client, abouts)
     if (offered := _offered(client)) is not None:
         with blocks.route("Train", "/train-a-specialist"):
             train.build(blocks, client, offered)
@@ -92,6 +102,14 @@ def _offered(client: Client) -> dict[str, Any] | str | None:
         return client.runs()
     except GatewayError as error:
         return str(error) if error.status == 409 else None
+
+
+def _served(client: Client) -> dict[str, Mapping[str, Any]]:
+    """What the gateway tells of each alias. Raises GatewayError when it cannot be asked, RunError without any."""
+    served = client.tasks()
+    if not served:
+        raise RunError(f"{client.url} serves no task; add a bundle: appkit client add DIRECTORY")
+    return {one["alias"]: client.describe(one["alias"]) for one in served}
 
 
 def _home(abouts: Mapping[str, Mapping[str, Any]]) -> str:
@@ -107,14 +125,14 @@ def _home(abouts: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _listed(client: Client, known: Mapping[str, Mapping[str, Any]]) -> str:
-    """The home page as it is now, with what is served since the gallery was started."""
+    """The home page as it is now: `known` has a page."""
     try:
         served = [one["alias"] for one in client.tasks()]
-        told = _home({alias: client.describe(alias) for alias in known if alias in served})
+        told = _home({alias: client.describe(alias) for alias in list(known) if alias in served})
     except GatewayError:
-        return f"{_home(known)}\n\n**The gateway does not answer now.**"
+        return f"{_home(dict(known))}\n\n**The gateway does not answer now.**"
     if new := [alias for alias in served if alias not in known]:
-        told += f"\n\nServed since this gallery was started, without a page yet: {', '.join(map(parts.plain, new))}."
+        told += f"\n\nNew, without a page yet: {', '.join(map(parts.plain, new))}."
     return told
 
 
@@ -135,8 +153,18 @@ def launch(
     Raises GatewayError when the gateway cannot be asked, RunError when the port is taken.
     """
     with Client(url, key=key, retries=1) as client:
-        blocks = build(client, apps, per_minute=per_minute, feedback=feedback)
-        with _shown(blocks, host, port, auth) as address:
+        abouts, limiter = _served(client), Limiter(per_minute)
+        blocks = build(client, apps, abouts, limiter=limiter, feedback=feedback)
+
+        def alone(alias: str, about: Mapping[str, Any]) -> gr.Blocks:
+            with gr.Blocks(title=alias, delete_cache=CACHE) as one:
+                gr.HTML('<a href="../">All specialists</a>')
+                app = apps(about["task"]) or generic.APP
+                app.build(Page(one, alias, about, client, limiter, feedback))
+            return one.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
+
+        late = Late(client, abouts, alone, LOOKS)
+        with _shown(blocks, host, port, auth, lifespan=late.lifespan) as address:
             say(f"gallery: {address}   end it with ctrl-C")
             threading.Event().wait()
 
@@ -203,8 +231,8 @@ _REOPEN = """() => {
 
 
 @contextmanager
-def _shown(blocks: gr.Blocks, host: str, port: int, auth: Path | None) -> Iterator[str]:
-    """Blocks served on a port while the context lasts; gives the address."""
+def _shown(blocks: gr.Blocks, host: str, port: int, auth: Path | None, **app: Any) -> Iterator[str]:
+    """Blocks served on a port while the context lasts; gives the address. app: options of the FastAPI app."""
     try:
         _, address, _ = blocks.launch(
             server_name=host,
@@ -213,12 +241,8 @@ def _shown(blocks: gr.Blocks, host: str, port: int, auth: Path | None) -> Iterat
             prevent_thread_lock=True,
             quiet=True,
             share=False,
-            show_error=False,
-            ssr_mode=False,
-            max_file_size=UPLOAD,
-            footer_links=[],
-            theme=THEME,
-            css=CSS,
+            app_kwargs=app,
+            **LOOKS,
         )
     except OSError as error:
         raise RunError(f"cannot listen on {host}:{port} ({error}); choose another --port") from None

@@ -13,7 +13,7 @@ import gradio as gr
 from appkit.client import Answer
 from appkit.errors import AppkitError, GatewayError
 from appkit.feedback import Verdict
-from appkit_apps.app import Page, trouble
+from appkit_apps.app import Page, refusal, trouble
 
 __all__ = ["about", "about_line", "answered", "facts", "link", "opinions", "plain", "restore"]
 
@@ -28,8 +28,8 @@ def about(page: Page) -> None:
     def now() -> str:
         try:
             return about_line(page.client.describe(page.alias))
-        except GatewayError:
-            return "The gateway does not answer; what is typed here cannot be answered now."
+        except GatewayError as error:
+            return f"**{plain(refusal(error, page.alias))}**"
 
     page.blocks.load(now, None, line, show_progress="hidden", api_visibility="private")
 

@@ -16,10 +16,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from appkit_apps.tests.conftest import CHROMIUM
+from appkit_apps.tests.conftest import command as serving
+from playwright.sync_api import expect, sync_playwright
+from running import running
 from safetensors.torch import load_file
 from tiny import save_tiny
 
 import appkit
+from appkit.client import Client
 from appkit.plugins import modules
 
 ROOT = Path(__file__).parents[2]
@@ -50,14 +55,18 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny(tmp_path_factory.mktemp("base") / "tiny")
 
 
+def python_path(*sites: Path) -> str:
+    """With `sites` before what this process was given."""
+    inherited = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return os.pathsep.join([*map(str, sites), *(str(Path(entry).resolve()) for entry in inherited)])
+
+
 def command(*words: str, sites: tuple[Path, ...], cwd: Path) -> subprocess.CompletedProcess[str]:
     """The command line in a process that sees `sites` as well."""
-    inherited = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    path = os.pathsep.join([*map(str, sites), *(str(Path(entry).resolve()) for entry in inherited)])
     return subprocess.run(
         [sys.executable, "-c", "from appkit.cli import main; main()", *words],
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": path, "APPKIT_CACHE": str(cwd / "cache")},
+        env=os.environ | {"PYTHONPATH": python_path(*sites), "APPKIT_CACHE": str(cwd / "cache")},
         capture_output=True,
         text=True,
         timeout=300,
@@ -280,3 +289,42 @@ def test_the_bundle_is_the_trained_model(run: Path) -> None:
     assert torch.equal(now["tokens"], trained["tokens"])
     torch.testing.assert_close(now["adapter"], trained["adapter"], rtol=0, atol=1e-5)
     assert float((now["adapter"] - now["base"]).abs().mean()) > 1e-3
+
+
+def test_its_app_is_used_in_a_browser(
+    run: Path, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page that the package brings, in the gallery, before a gateway that serves the bundle."""
+    assert CHROMIUM, "this test drives Chromium: apt-get install chromium"
+    monkeypatch.setenv("PYTHONPATH", python_path(site))
+    monkeypatch.setenv("APPKIT_CACHE", str(tmp_path / "cache"))
+    sentence = "the kettle is on"
+    with (
+        running(str(run / "bundle"), "--engine", "transformers", "--uncertified", cwd=tmp_path) as gateway,
+        serving("demo", "--gateway", gateway, "--port=0", until="gallery:", cwd=tmp_path) as gallery,
+        Client(gateway) as client,
+        sync_playwright() as driver,
+    ):
+        (served,) = client.tasks()
+        (answer,) = client.task(served["alias"], [sentence])
+        assert answer.text.strip()
+        with driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser:
+            page = browser.new_page()
+            page.goto(gallery)
+            page.get_by_role("navigation").get_by_role("link", name=served["alias"]).click()
+            expect(page.locator("h1")).to_have_text("Louder", timeout=60_000)
+            page.locator("#sentence textarea").fill(sentence)
+            page.get_by_role("button", name="Shout").click()
+            expect(page.locator("#facts").first).to_contain_text(answer.model, timeout=60_000)
+            expect(page.locator("#facts").first).to_contain_text(f"{answer.tokens} tokens")
+            expect(page.locator("#shout textarea")).to_have_value(answer.text)
+            page.goto(f"{gallery}/{served['alias']}?sentence=my+shoe")
+            expect(page.locator("#sentence textarea")).to_have_value("my shoe", timeout=60_000)
+            page.get_by_role("button", name="Shout").click()
+            expect(page.locator("#facts").first).to_contain_text("tokens", timeout=60_000)
+            page.locator("#sentence textarea").fill(" ")
+            page.get_by_role("button", name="Shout").click()
+            expect(page.get_by_test_id("toast-body")).to_contain_text("write something into sentence")
+            page.goto(f"{gallery}/evidence-of-all")
+            expect(page.locator("#evidence").first).to_contain_text(answer.model, timeout=60_000)
+            expect(page.locator("#bundle input")).to_have_value(served["alias"])

@@ -6,11 +6,11 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from letters import Letters
 
 from appkit.errors import AppkitError, ConfigError, DataError
 from appkit.rag import Index, build
@@ -19,20 +19,6 @@ from appkit.rag.files import find, passages
 from appkit.rag.rank import fused, levels, qim, signed_qim
 
 ORACLE = Path(__file__).parents[3] / "shared/data/rag/qim_oracle/test.jsonl"
-
-
-class Letters:
-    """Embeddings of how often each letter occurs; texts with like letters are near. Counts what it embeds."""
-
-    embedded: list[str]
-
-    def __init__(self) -> None:
-        self.embedded = []
-
-    def embed(self, texts: Sequence[str], *, show: bool = True) -> np.ndarray:
-        self.embedded += texts
-        counts = np.array([[text.casefold().count(chr(97 + n)) + 0.01 for n in range(26)] for text in texts])
-        return (counts / np.linalg.norm(counts, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture
@@ -165,10 +151,10 @@ def test_a_killed_run_leaves_the_index_as_it_was(notes: Path, tmp_path: Path, le
         code = f"""
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from unittest.mock import patch
 import bm25s
-from test_rag import Letters
+from letters import Letters
 from appkit.rag import build, index
 index.encoder = lambda name: Letters()
 with patch({place!r}, lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)):

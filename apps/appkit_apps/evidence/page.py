@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from html import escape
 from typing import Any
 
@@ -18,10 +18,11 @@ from appkit_apps.app import trouble
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def build(blocks: gr.Blocks, client: Client, aliases: Sequence[str]) -> None:
+def build(blocks: gr.Blocks, client: Client, aliases: Collection[str]) -> None:
+    """aliases: those there are; later ones may join them."""
     gr.Markdown("# Evidence")
     with gr.Row():
-        one = gr.Dropdown(list(aliases), value=aliases[0], label="Bundle", elem_id="bundle")
+        one = gr.Dropdown(list(aliases), value=next(iter(aliases)), label="Bundle", elem_id="bundle")
         other = gr.Dropdown(["", *aliases], value="", label="Beside", elem_id="beside-bundle")
     told = gr.Markdown(elem_id="evidence")
     scores = gr.Dataframe(label="Scores", interactive=False, wrap=True, elem_id="scores")
@@ -52,6 +53,10 @@ def build(blocks: gr.Blocks, client: Client, aliases: Sequence[str]) -> None:
             found["audit"] or "Shown to admin keys, for a bundle that is still in its run's directory.",
         )
 
+    def choices() -> tuple[Any, Any]:
+        return gr.update(choices=list(aliases)), gr.update(choices=["", *aliases])
+
+    blocks.load(choices, None, [one, other], show_progress="hidden", api_visibility="private")
     outputs = [told, scores, report, pictures, certificate, audit]
     gr.on([one.change, other.change, blocks.load], show, [one, other], outputs, api_visibility="private")
 

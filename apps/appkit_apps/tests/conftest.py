@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -141,3 +144,79 @@ def picture(page: Any, name: str) -> None:
     """Kept as an artefact."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+
+MYSTERY = {
+    "model": "mystery@0",
+    "task": "mystery",
+    "summary": "a question -> an answer",
+    "kind": "generate",
+    "input": "question",
+    "output": "answer",
+    "row": {
+        "properties": {
+            "style": {"enum": ["short", "long"], "type": "string"},
+            "question": {"type": "string", "description": "what is asked"},
+            "strict": {"type": "boolean"},
+            "most": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        },
+        "required": ["question"],
+    },
+    "examples": ["Why?"],
+    "labels": None,
+    "confidence": None,
+    "primary": "F1",
+    "metrics": None,
+    "certificate": None,
+}
+
+
+@contextmanager
+def stub(served: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    """A gateway that serves these aliases at the time, and answers the same, whatever it is asked."""
+    text = "P(a)"
+    result = {"text": text, "parsed": text, "error": None, "truncated": False, "tokens": 3, "confidence": 0.5}
+    tree = {"label": text, "kind": "atom", "children": []}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/v1/tasks":
+                tasks = [{"alias": name, "task": one["task"], "summary": ""} for name, one in served.items()]
+                self.say({"tasks": tasks})
+            elif self.known():
+                self.say(served[self.path.split("/")[3]])
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            if self.known():
+                self.say(tree if "/tools/" in self.path else {"model": "stub@0", "results": [result]})
+
+        def known(self) -> bool:
+            alias = self.path.split("/")[3]
+            if alias not in served:
+                self.say({"error": {"message": f"no model {alias!r}; GET /v1/models lists them"}}, 404)
+            return alias in served
+
+        def say(self, body: dict[str, Any], status: int = 200) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *words: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def gallery_of(url: str, folder: Path, *words: str) -> Iterator[str]:
+    with command("demo", "--gateway", url, "--port=0", *words, until="gallery:", cwd=folder) as address:
+        yield address

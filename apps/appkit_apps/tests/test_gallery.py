@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import re
 import subprocess
@@ -13,14 +12,13 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from appkit_apps.gallery import offer
-from appkit_apps.tests.conftest import APPKIT, Shown, command, picture
+from appkit_apps.tests.conftest import APPKIT, MYSTERY, Shown, command, gallery_of, picture, stub
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
@@ -364,52 +362,11 @@ def test_no_path_of_the_server_is_ever_told(shown: Shown) -> None:
 # --- another gateway --------------------------------------------------------------------------------------
 
 
-@contextmanager
-def stub(alias: str, described: dict[str, Any]) -> Iterator[str]:
-    """A gateway that answers the same, whatever it is asked."""
-    text = "P(a)"
-    result = {"text": text, "parsed": text, "error": None, "truncated": False, "tokens": 3, "confidence": 0.5}
-    tree = {"label": text, "kind": "atom", "children": []}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            served = {"alias": alias, "task": described["task"], "summary": ""}
-            self.say({"tasks": [served]} if self.path == "/v1/tasks" else described)
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.say(tree if "/tools/" in self.path else {"model": "stub@0", "results": [result]})
-
-        def say(self, body: dict[str, Any]) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *words: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@contextmanager
-def gallery_of(url: str, folder: Path, *words: str) -> Iterator[str]:
-    with command("demo", "--gateway", url, "--port=0", *words, until="gallery:", cwd=folder) as address:
-        yield address
-
-
 def test_a_stub_gateway_does_not_pass_and_one_that_goes_is_told(
     page: Any, shown: Shown, tmp_path: Path
 ) -> None:
     with ExitStack() as gateway, ExitStack() as gallery:
-        url = gateway.enter_context(stub("nl2fol", shown.gateway.describe("nl2fol")))
+        url = gateway.enter_context(stub({"nl2fol": shown.gateway.describe("nl2fol")}))
         address = gallery.enter_context(gallery_of(url, tmp_path, "--no-feedback"))
         other = Shown(address, shown.gateway, shown.feedback)
         with pytest.raises(AssertionError):
@@ -421,33 +378,8 @@ def test_a_stub_gateway_does_not_pass_and_one_that_goes_is_told(
         assert url not in page.locator("body").inner_text()
 
 
-MYSTERY = {
-    "model": "mystery@0",
-    "task": "mystery",
-    "summary": "a question -> an answer",
-    "kind": "generate",
-    "input": "question",
-    "output": "answer",
-    "row": {
-        "properties": {
-            "style": {"enum": ["short", "long"], "type": "string"},
-            "question": {"type": "string", "description": "what is asked"},
-            "strict": {"type": "boolean"},
-            "most": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
-        },
-        "required": ["question"],
-    },
-    "examples": ["Why?"],
-    "labels": None,
-    "confidence": None,
-    "primary": "F1",
-    "metrics": None,
-    "certificate": None,
-}
-
-
 def test_a_pack_without_an_app_gets_a_page_from_its_schema(page: Any, shown: Shown, tmp_path: Path) -> None:
-    with stub("riddles", MYSTERY) as url, gallery_of(url, tmp_path) as address:
+    with stub({"riddles": MYSTERY}) as url, gallery_of(url, tmp_path) as address:
         opened(page, Shown(address, shown.gateway, shown.feedback), "riddles?question=Who%3F&strict=True")
         assert read(page, "field-question") == "Who?"
         expect(page.locator("#field-strict input")).to_be_checked()

@@ -10,7 +10,7 @@ import gradio as gr
 from appkit.client import Client
 from appkit.errors import GatewayError
 from appkit_apps import parts
-from appkit_apps.app import told, trouble
+from appkit_apps.app import refusal, trouble
 
 KINDS = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".conll", ".bio", ".iob", ".iob2"]
 FAULTS = ["row", "field", "reason", "value"]
@@ -162,7 +162,7 @@ def _asked(call: Any, *values: Any) -> Any:
     try:
         return call(*values)
     except GatewayError as error:
-        raise trouble(told(error)) from None
+        raise trouble(refusal(error)) from None
 
 
 def _first(names: Sequence[str], wanted: str = "smollm2-135m") -> str | None:

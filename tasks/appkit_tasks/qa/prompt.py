@@ -14,7 +14,7 @@ __all__ = ["GRAMMAR", "answer", "cited", "few_shot", "prompt", "target"]
 
 ANSWER = re.compile(r"(?P<text>[^\[\]\n]*[^\[\]\n\s])\s*(?P<cited>(\[\d{1,2}\]\s*)+)")
 GRAMMAR = f"""\
-root ::= "{NOWHERE}" | words cited{{1,5}}
+root ::= "{NOWHERE}" | words cited{{1,3}}
 words ::= [^\\[\\] \\n] [^\\[\\]\\n]{{0,199}}
 cited ::= " "? "[" [1-9] [0-9]? "]"
 """

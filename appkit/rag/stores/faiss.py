@@ -1,0 +1,43 @@
+"""FAISS: exact inner products, in a file of the version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from appkit.rag.files import of_extra
+from appkit.rag.stores import Kind
+
+__all__ = ["KIND"]
+
+FILE = "dense.faiss"
+
+
+class Flat:
+    """All of it is in memory."""
+
+    def __init__(self, dense: Any) -> None:
+        self._dense = dense
+
+    def search(self, vector: np.ndarray, k: int) -> list[tuple[int, float]]:
+        scores, rows = self._dense.search(vector[None], k)
+        return [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True)]
+
+
+def write(directory: Path, vectors: np.ndarray) -> None:
+    with of_extra():
+        import faiss
+    dense = faiss.IndexFlatIP(vectors.shape[1])
+    dense.add(vectors)
+    faiss.write_index(dense, str(directory / FILE))
+
+
+def opened(directory: Path, vectors: np.ndarray) -> Flat:
+    with of_extra():
+        import faiss
+    return Flat(faiss.read_index(str(directory / FILE)))
+
+
+KIND = Kind(write, opened)
