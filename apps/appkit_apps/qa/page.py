@@ -55,7 +55,10 @@ def build(page: Page) -> None:
     shared = gr.Markdown(elem_id="share")
     last = gr.State(None)
 
-    def ask(asked: str, given: str, bound: bool, compare: bool, request: gr.Request) -> tuple[Any, ...]:
+    def ask(
+        asked: str, given: str | None, bound: bool, compare: bool, request: gr.Request
+    ) -> tuple[Any, ...]:
+        given = given or ""  # a box that was never opened holds nothing
         if len(given) > LONGEST:
             raise trouble(f"The passages have {len(given):,} characters, the limit here is {LONGEST:,}.")
         own = [one.strip() for one in re.split(r"\n\s*\n", given) if one.strip()]
