@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,11 +64,22 @@ class AtHand:
         asked = [place for place, row in enumerate(rows) if anew or not getattr(row, how.field)]
         queries = [how.query(rows[place]) for place in asked]
         found = self.index.search_all(queries, self.config.k, by=self.config.by, judge=self.config.judge)
-        hits: dict[int, list[Hit]] = dict(zip(asked, found, strict=True))
+        hits = {place: [self._told(hit) for hit in those] for place, those in zip(asked, found, strict=True)}
         return [
             (how.put(row, [hit.passage for hit in hits[place]]), hits[place]) if place in hits else (row, [])
             for place, row in enumerate(rows)
         ]
+
+    def _told(self, hit: Hit) -> Hit:
+        """Without what the names of all files begin with, where that is a place of this machine."""
+        return replace(hit, passage=replace(hit.passage, file=hit.passage.file.removeprefix(self._above)))
+
+    @cached_property
+    def _above(self) -> str:
+        files = [Path(one) for one in self.index.about["files"]]
+        if not all(file.is_absolute() for file in files):
+            return ""
+        return f"{os.path.commonpath([file.parent for file in files]).rstrip('/')}/"
 
     @staticmethod
     def citations(task: Task, value: Any, hits: Sequence[Hit]) -> list[Citation]:
@@ -74,7 +87,12 @@ class AtHand:
         cited = set(rule(task).cited(value)) if value is not None else set()
         return [
             Citation(
-                number, number in cited, hit.score, hit.passage.source, hit.passage.start, hit.passage.text
+                number,
+                number in cited,
+                hit.score,
+                hit.passage.source,
+                hit.passage.start,
+                hit.passage.text,
             )
             for number, hit in enumerate(hits, 1)
         ]
