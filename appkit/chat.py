@@ -23,8 +23,8 @@ class Chat:
     prompt: messages -> token ids up to where the answer begins. example: the same ids, then the answer and
     the token that ends the turn, which is learned too. Training and answering share the prompt's ids by
     construction. A tokenizer without a template gets the plain one: the texts, a line each; it needs an
-    end-of-text token (ModelError). What stands in a text cannot end its turn or open another: the names of the
-    tokens that do are broken with an invisible space.
+    end-of-text token (ModelError). What stands in a message cannot end its turn or open another: the names of
+    the tokens that do are broken with an invisible space. In an answer they are a fault: see `audit`.
     """
 
     def __init__(self, tokenizer: Any, extra_stop: Sequence[int | None] = ()) -> None:
@@ -57,7 +57,6 @@ class Chat:
     def render(self, messages: Sequence[Message], answer: str | None = None) -> str:
         """The template's text: up to the answer, or the answer and the end of the turn included."""
         texts = [self._harmless(message.text) for message in messages]
-        answer = None if answer is None else self._harmless(answer)
         if not self.has_template:
             text = (self.tokenizer.bos_token or "") + "".join(text + "\n" for text in texts)
             return text if answer is None else text + answer + self._end_of_text()
