@@ -24,7 +24,7 @@ TEXTS = (
     "No student who studies fails every exam.",
     "Some yacht is anchored.",
 )
-ASKED = {"translate": (False, False), "classify": ("", False), "entities": ()}
+ASKED = {"translate": (False, False), "classify": ("", False), "entities": (), "qa-ask": ("", True, False)}
 """what each page's function takes behind the text"""
 
 
