@@ -265,7 +265,7 @@ def _state(now: Mapping[str, Any]) -> str:
             ]
             lines.append(f"{parts.plain(who)}: {parts.plain(', '.join(figures))}")
     if now["served"]:
-        lines.append(f"Served as `{now['served']}`; it gets its page when the gallery is started again.")
+        lines.append(f"Served as `{now['served']}`: the home page leads to its own within seconds.")
     return "\n\n".join(lines)
 
 
