@@ -8,6 +8,7 @@ from appkit.config import RunConfig
 from appkit.data import read_splits
 from appkit.data_check import DataReport, check
 from appkit.plugins import load_task
+from appkit.rag.rows import check_passages
 
 __all__ = ["check_data"]
 
@@ -29,4 +30,7 @@ def check_data(config: RunConfig) -> DataReport:
                 return len(chat.ids(messages[-1].text))
             return len(chat.example(messages, task.answer_text(row, config.task)).tokens)
 
-    return check(read_splits(task, config.task, config.data), task, lengths, config.data.max_length)
+    reads = read_splits(task, config.task, config.data)
+    if task.retrieval and config.rag.index is None:
+        check_passages(task, [record.value for record in reads["train"].records])
+    return check(reads, task, lengths, config.data.max_length)

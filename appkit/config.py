@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from appkit.errors import ConfigError
 from appkit.plugins import did_you_mean, load_method, load_task
@@ -191,7 +191,6 @@ class RagConfig(Section):
 
     index: str | None = Field(
         None,
-        validation_alias=AliasChoices("index", "name"),
         description="directory that `appkit rag index` made; none: rows bring their own passages",
     )
     k: int = Field(5, ge=1, le=50, description="passages of a row")
@@ -199,9 +198,13 @@ class RagConfig(Section):
     judge: bool = Field(False, description="QIM puts the best 20 in order")
 
 
-def _of_index(value: object) -> object:
+def _of_index(value: Any) -> Any:
     """`rag=INDEX` names the directory."""
-    return {"index": value} if isinstance(value, str) else value
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return {"index": str(value)}
+    if isinstance(value, Mapping) and "name" in value:  # beside `rag.k=3`
+        return {**{key: one for key, one in value.items() if key != "name"}, "index": str(value["name"])}
+    return value
 
 
 class RunConfig(Section):
@@ -310,7 +313,7 @@ def rag_words(words: Sequence[str]) -> tuple[RagConfig, list[str]]:
     Raises ConfigError for a value that does not fit, or settings without an index.
     """
     own = [word for word in words if re.match(r"rag(\.\w+)?=", word)]
-    found: RagConfig = _validate(RagConfig, _of_index(parse_overrides(own).get("rag", {})), "rag")  # type: ignore[arg-type]
+    found: RagConfig = _validate(RagConfig, _of_index(parse_overrides(own).get("rag", {})), "rag")
     if own and found.index is None:
         raise ConfigError(
             f"{own[0]} has no effect without an index; add rag=INDEX (appkit rag index makes one)"
@@ -325,11 +328,12 @@ def _as_written(number: float, text: str) -> Any:
 
 
 def _named(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"task": "nl2fol"}` -> `{"task": {"name": "nl2fol"}}` for the groups that presets fill."""
-    return {
+    """`{"task": "nl2fol"}` -> `{"task": {"name": "nl2fol"}}` for the groups that presets fill; rag has an index."""
+    named = {
         key: {"name": value} if key in GROUPS and isinstance(value, (str, int, float)) else value
         for key, value in values.items()
     }
+    return named | {"rag": _of_index(named["rag"])} if "rag" in named else named
 
 
 def merge_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

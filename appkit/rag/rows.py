@@ -18,7 +18,7 @@ from appkit.task import Retrieval, Task
 if TYPE_CHECKING:
     from appkit.data import Record
 
-__all__ = ["AtHand", "Citation", "load_rows", "rule", "without_passages"]
+__all__ = ["AtHand", "Citation", "check_passages", "load_rows", "rule", "without_passages"]
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,10 @@ class AtHand:
         """Changes with the documents."""
         return self.index.path.name
 
-    def put(self, task: Task, rows: Sequence[Any], *, anew: bool = False) -> list[tuple[Any, list[Hit]]]:
-        """Each row with the passages that were found for it, and these; one that brings its own keeps them.
+    def put(
+        self, task: Task, rows: Sequence[Any], *, anew: bool = False
+    ) -> list[tuple[Any, list[Hit] | None]]:
+        """Each row with the passages that were found for it, and these; one that brings its own keeps them (None).
 
         anew: its own ones give way. Raises ConfigError for a pack without a rule, DataError for an empty query.
         """
@@ -64,22 +66,27 @@ class AtHand:
         asked = [place for place, row in enumerate(rows) if anew or not getattr(row, how.field)]
         queries = [how.query(rows[place]) for place in asked]
         found = self.index.search_all(queries, self.config.k, by=self.config.by, judge=self.config.judge)
-        hits = {place: [self._told(hit) for hit in those] for place, those in zip(asked, found, strict=True)}
+        hits = dict(zip(asked, found, strict=True))
         return [
-            (how.put(row, [hit.passage for hit in hits[place]]), hits[place]) if place in hits else (row, [])
+            (how.put(row, [hit.passage for hit in hits[place]]), [self._told(hit) for hit in hits[place]])
+            if place in hits
+            else (row, None)
             for place, row in enumerate(rows)
         ]
 
     def _told(self, hit: Hit) -> Hit:
-        """Without what the names of all files begin with, where that is a place of this machine."""
-        return replace(hit, passage=replace(hit.passage, file=hit.passage.file.removeprefix(self._above)))
+        """Under a name that tells no place of this machine."""
+        file = Path(hit.passage.file)
+        if not file.is_absolute():
+            return hit
+        name = file.name if self._above == Path("/") else str(file.relative_to(self._above))
+        return replace(hit, passage=replace(hit.passage, file=name))
 
     @cached_property
-    def _above(self) -> str:
+    def _above(self) -> Path:
+        """The directory that all files with absolute names are below."""
         files = [Path(one) for one in self.index.about["files"]]
-        if not all(file.is_absolute() for file in files):
-            return ""
-        return f"{os.path.commonpath([file.parent for file in files]).rstrip('/')}/"
+        return Path(os.path.commonpath([file.parent for file in files if file.is_absolute()]))
 
     @staticmethod
     def citations(task: Task, value: Any, hits: Sequence[Hit]) -> list[Citation]:
@@ -107,6 +114,15 @@ def rule(task: Task) -> Retrieval:
     return task.retrieval
 
 
+def check_passages(task: Task, rows: Sequence[Any]) -> None:
+    """Raises DataError when rows to train on were to bring passages, and none does."""
+    field = rule(task).field
+    if rows and not any(getattr(row, field) for row in rows):
+        raise DataError(
+            f"no training row has {field}; name an index (rag=INDEX), or the column: data.columns.{field}=<column>"
+        )
+
+
 def without_passages(task: Task, records: Sequence[Record]) -> list[Record]:
     """The rows as they are without any document."""
     how = rule(task)
@@ -125,11 +141,7 @@ def load_rows(task: Task, config: RunConfig) -> tuple[Splits, str | None]:
     if task.retrieval is None:
         return splits, None
     if config.rag.index is None:
-        if not any(getattr(record.value, task.retrieval.field) for record in splits.train):
-            field = task.retrieval.field
-            raise DataError(
-                f"no training row has {field}; name an index (rag=INDEX), or the column: data.columns.{field}=<column>"
-            )
+        check_passages(task, [record.value for record in splits.train])
         return splits, None
     at_hand = AtHand.open(config.rag)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
+
+from pydantic import ValidationError
 
 from appkit.config import GROUPS, parse_overrides, presets
 from appkit.errors import AppkitError, ConfigError
@@ -85,7 +88,10 @@ def choices() -> dict[str, Any]:
         try:
             task = load_task(name)
             ships = task.load(task.config()) is not None
-        except AppkitError:  # a package that it needs is not installed
+        except (
+            AppkitError,
+            ValidationError,
+        ):  # a package that it needs is not installed, or an option is needed
             continue
         if task.objective == "supervised":
             fields = [
@@ -93,7 +99,8 @@ def choices() -> dict[str, Any]:
                 for field, info in task.row.model_fields.items()
             ]
             found.append({"name": name, "summary": task.summary, "ships": ships, "fields": fields})
-    methods = [
-        {"name": name, "summary": load_method(name).summary} for name in sorted(modules("appkit.methods"))
-    ]
+    methods = []
+    for name in sorted(modules("appkit.methods")):
+        with suppress(AppkitError):
+            methods.append({"name": name, "summary": load_method(name).summary})
     return {"tasks": found, "models": models_here(), "methods": methods, "presets": presets("train")}

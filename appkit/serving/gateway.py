@@ -26,6 +26,7 @@ __all__ = ["create_app"]
 log = logging.getLogger("appkit.gateway")
 LOOPBACK = re.compile(r"((localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d*)?)?", re.IGNORECASE)
 """A Host header that names this machine; an empty one comes from no browser."""
+LOOKED_AT = ("/v1/tasks", "/v1/runs", "/v1/runs/{run}", "/healthz", "/readyz")
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
 
@@ -170,7 +171,10 @@ class Watched:
             route = getattr(scope.get("route"), "path", "")
             bundle = state.get("bundle", "")
             self.one.metrics.requests.labels(route, bundle, str(status)).inc()
-            log.info(
+            # a page that is open looks again and again
+            again = scope["method"] == "GET" and status == 200 and route in LOOKED_AT
+            log.log(
+                logging.DEBUG if again else logging.INFO,
                 "%s %s %d %.0f ms key=%s bundle=%s id=%s",
                 *(scope["method"], route or "-", status, 1000 * (time.monotonic() - began)),
                 *(state.get("key", "-"), bundle or "-", number),

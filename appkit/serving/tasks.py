@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import ExitStack, aclosing
 from functools import lru_cache
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from appkit import confidence
-from appkit.errors import DataError
+from appkit.errors import AppkitError, DataError
 from appkit.kinds.labelling import Labelling
 from appkit.rag.index import Hit
 from appkit.rag.rows import AtHand, Citation
@@ -44,6 +45,8 @@ from appkit.task import Prediction, Task
 
 __all__ = ["router"]
 
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
 
 
@@ -186,7 +189,7 @@ async def answer_rows(
     if asked.base:
         target = _base_of(one, target)
     with target.used():
-        rows, hits = await asyncio.to_thread(_rows, one, opened, asked)
+        rows, hits = await _prepared(one, opened, asked)
         jobs = await asyncio.to_thread(_jobs, one, target, opened, asked, rows)
         if asked.stream:
             events = _events(one, request, target, jobs, reader, hits)
@@ -224,7 +227,7 @@ async def label_rows(
             400, f"task {kind.task.name!r} has no one label a row to abstain from; ask without threshold"
         )
     opened = _opened(target, target.ref)
-    rows, hits = await asyncio.to_thread(_rows, one, opened, asked)
+    rows, hits = await _prepared(one, opened, asked)
     read = await asyncio.to_thread(lambda: [kind.windows(row) for row in rows])
     longest = max(len(window.tokens) for one_read in read for window in one_read.windows)
     if longest > target.engine.engine.max_length:
@@ -288,13 +291,30 @@ def _base_of(one: Gateway, target: Target) -> Target:
     return next(base for base in one.registry.bases.values() if base.engine is target.engine)
 
 
-def _rows(
+async def _prepared(
     one: Gateway, opened: Opened, asked: TaskRequest
 ) -> tuple[list[Any], Sequence[Sequence[Hit] | None]]:
     """The rows with the passages that were found for them, and these; None where none were looked for.
 
-    Raises DataError for a row that does not fit the pack's schema: nothing is answered then.
+    Raises DataError for a row that does not fit the pack's schema, and Fault 503 when the documents cannot be searched:
+    nothing is answered then.
     """
+    rows = await asyncio.to_thread(_rows, opened, asked)
+    if one.rag is None or not asked.rag or opened.task.retrieval is None:
+        return rows, [None] * len(rows)
+    try:
+        found = await computed(one, one.rag.put, opened.task, rows)
+    except DataError:
+        raise
+    except AppkitError as error:  # it may name a server that is nobody's business
+        log.warning("the documents cannot be searched: %s", error)
+        raise Fault(
+            503, "the documents cannot be searched now; ask who runs this gateway", retry_after=10
+        ) from None
+    return [row for row, _ in found], [hits for _, hits in found]
+
+
+def _rows(opened: Opened, asked: TaskRequest) -> list[Any]:
     from appkit.bundle import input_row
 
     rows: list[Any] = []
@@ -303,10 +323,22 @@ def _rows(
             rows.append(input_row(opened.task, given))
         except DataError as error:
             raise DataError(f"rows[{place}]: {error}") from None
-    if one.rag is None or not asked.rag or opened.task.retrieval is None:
-        return rows, [None] * len(rows)
-    found = one.rag.put(opened.task, rows)
-    return [row for row, _ in found], [hits or None for _, hits in found]
+    return rows
+
+
+async def computed(one: Gateway, function: Callable[..., T], *values: Any, **named: Any) -> T:
+    """What a function gives that computes in a thread: few at once, and within the time of a request."""
+
+    async def working() -> T:
+        async with one.tools:
+            return await asyncio.to_thread(function, *values, **named)
+
+    work = asyncio.create_task(working())
+    try:
+        # a thread cannot be stopped: it keeps its place among those that compute, whoever still waits for it
+        return await within_time(one, asyncio.shield(work))
+    finally:
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def _citations(opened: Opened, made: Prediction, hits: Sequence[Hit] | None) -> list[Citation] | None:
@@ -430,18 +462,10 @@ async def use_tool(
         raise Fault(422, _first(error)) from None
     values = {field: getattr(given, field) for field in type(given).model_fields}
 
-    async def computed() -> Any:
-        async with one.tools:
-            return await asyncio.to_thread(tool, **values)
-
-    work = asyncio.create_task(computed())
     try:
-        # a thread cannot be stopped: it keeps its place among those that compute, whoever still waits for it
-        return await within_time(one, asyncio.shield(work))
+        return await computed(one, tool, **values)
     except ValueError as error:
         raise Fault(422, str(error)) from None
-    finally:
-        work.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def _first(error: ValidationError) -> str:

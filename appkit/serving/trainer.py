@@ -47,6 +47,7 @@ APPKIT = (sys.executable, "-P", "-c", "from appkit.cli import main; main()")
 
 ANYWHERE = re.compile(r"(?<![\w/.:<])/(?:[^\s/'\",:;()]+/)+")
 """an absolute path, but for its last part"""
+PLACE = re.compile(r"/(?:[^/]+/)+(?=[^/]+:\d+$)")
 STEPS = re.compile(r"training: (from the start, |going on from step \d+ of )(?P<steps>\d+)( steps)?")
 PROGRESS = re.compile(r"(?P<title>[\w ,()-]+): (?P<done>\d+)/(?P<total>\d+) (?P<unit>\w+)(?P<rest> · .*)")
 
@@ -73,8 +74,9 @@ class Trainer:
         return run
 
     def _forget_drafts(self) -> None:
-        for run in [run for run in self.ids() if self.phase(run) in ("new", "checked")][DRAFTS - 1 :]:
-            shutil.rmtree(self.folder(run), ignore_errors=True)
+        drafts = [one["id"] for one in self.lines() if one["phase"] in ("new", "checked")]
+        for run in drafts[DRAFTS - 1 :]:
+            shutil.rmtree(self.root / FOLDER / run, ignore_errors=True)
 
     async def put(self, run: str, split: str, suffix: str, chunks: AsyncIterator[bytes]) -> None:
         """Keep a file of rows under a name of ours. Fault 400 for another kind than the readers know."""
@@ -82,17 +84,19 @@ class Trainer:
             raise Fault(
                 400, f"rows come as {', '.join(SUFFIXES)}, got {suffix[:20]!r}; convert or rename the file"
             )
-        self._in(run, "new", "checked", remedy="make another one for other rows")
-        files = self._noted(run)["files"]
+        early = {"remedy": "make another one for other rows"}
+        self._in(run, "new", "checked", **early)
         file = self.folder(run) / DATA / f"{split}{suffix}"
         part = file.with_suffix(".part")
         try:
             with part.open("wb") as handle:
                 async for chunk in chunks:
                     handle.write(chunk)
+            self._in(run, "new", "checked", **early)  # it may have been started while they came
             part.replace(file)
         finally:
             part.unlink(missing_ok=True)
+        files = self._noted(run)["files"]
         if files.get(split, file.name) != file.name:
             file.with_name(files[split]).unlink(missing_ok=True)
         self._note(run, files=files | {split: file.name}, checked=False)
@@ -104,7 +108,7 @@ class Trainer:
         """
         self._in(run, "new", "checked", remedy="its rows were checked before it was started")
         self._note(run, checked=False)
-        noted = self._noted(run)
+        noted, rows = self._noted(run), self._rows(run)
         words = [*noted["words"], *(f"data.{split}={file}" for split, file in noted["files"].items())]
         async with self._checks:
             # from within the folder: places of rows are then told by the files' names alone
@@ -132,8 +136,14 @@ class Trainer:
             lines = [*self._told(run, errors.decode(errors="replace")), "the check failed"]
             found = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
             raise Fault(422, (found or lines)[0]) from None
+        if self._rows(run) != rows:
+            raise Fault(409, f"other rows came for {run} while it was checked; check again")
         self._note(run, checked=bool(report["ok"]))
         return _cut(report) | {"id": run}
+
+    def _rows(self, run: str) -> dict[str, int]:
+        """Its files and when each was written."""
+        return {one.name: one.stat().st_mtime_ns for one in (self.folder(run) / DATA).iterdir()}
 
     # -- training ------------------------------------------------------------------------------------------------
 
@@ -227,6 +237,14 @@ class Trainer:
             return "checked" if noted["checked"] else "new"
         # without a code the gateway ended while it was trained
         return "stopped" if noted.get("stopped") or noted.get("code") is None else "failed"
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All runs, the newest first."""
+        found = []
+        for run in self.ids():
+            with suppress(Fault):  # a draft that goes just now
+                found.append(self.line(run))
+        return found
 
     def line(self, run: str) -> dict[str, Any]:
         """A run in a list."""
@@ -347,6 +365,7 @@ def _progress(lines: Sequence[str]) -> dict[str, Any] | None:
 def _cut(report: Mapping[str, Any]) -> dict[str, Any]:
     """The report of a check with the first items of each kind, and how many there are of it."""
     counts = {}
+    report = _named(report)
     cut = dict(report)
     for kind in ("faults", "duplicates", "overlaps", "conflicts", "long"):
         found = report[kind] or []
@@ -355,3 +374,15 @@ def _cut(report: Mapping[str, Any]) -> dict[str, Any]:
         short = {split: items[:MANY] for split, items in by_split.items()}
         cut[kind] = short if isinstance(found, dict) else short[""]
     return cut | {"counts": counts}
+
+
+def _named(value: Any) -> Any:
+    """Places of rows by the name of their file: where it lies on this machine is nothing to tell."""
+    if isinstance(value, dict):
+        return {
+            key: Path(one).name if key == "file" and isinstance(one, str) else _named(one)
+            for key, one in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_named(one) for one in value]
+    return PLACE.sub("", value) if isinstance(value, str) and PLACE.match(value) else value

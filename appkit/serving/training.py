@@ -44,7 +44,7 @@ async def runs(trainer: Runs) -> dict[str, Any]:
     """What can be chosen on this machine: tasks, models that are here, methods, presets; its runs, newest first."""
     found = await asyncio.to_thread(choices)
     return found | {
-        "runs": [trainer.line(run) for run in trainer.ids()],
+        "runs": trainer.lines(),
         "running": trainer.running,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
 
 from appkit.client import Client
 from appkit.errors import AppkitError, GatewayError, RunError
@@ -26,6 +29,10 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing of ours asks another
 
 FOUND = Callable[[str], App | None]
 """the app of a task pack, None if it has none of its own"""
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = re.compile(r"((localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d*)?)?", re.IGNORECASE)
+"""a Host header that names this machine; an empty one comes from no browser"""
 
 FONT = ("system-ui", "sans-serif")
 BUTTON = "#b93c0b"
@@ -230,9 +237,25 @@ _REOPEN = """() => {
 """The page goes with the process that showed it; once another answers in its place, it is opened anew."""
 
 
+class Loopback:
+    """Answers to names of this machine alone: a page in its browser may have a name of its own point here."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        host = dict(scope.get("headers") or ()).get(b"host", b"").decode("latin-1")
+        if scope["type"] == "http" and not LOOPBACK.fullmatch(host):
+            await PlainTextResponse("This page answers to loopback names only.", 403)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
 @contextmanager
 def _shown(blocks: gr.Blocks, host: str, port: int, auth: Path | None, **app: Any) -> Iterator[str]:
     """Blocks served on a port while the context lasts; gives the address. app: options of the FastAPI app."""
+    if host in LOCAL:
+        app["middleware"] = [Middleware(Loopback)]
     try:
         _, address, _ = blocks.launch(
             server_name=host,

@@ -19,7 +19,7 @@ __all__ = ["Late"]
 
 log = logging.getLogger(__name__)
 
-EVERY = 3.0
+EVERY = 5.0
 """seconds between two looks at what is served"""
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,15 +15,17 @@ from forked import Commands
 from running import running
 
 import appkit
-from appkit.bundle import read_manifest
+from appkit.bundle import eval_config, read_manifest
 from appkit.certify import certify
 from appkit.client import Client
 from appkit.compare import evaluate
-from appkit.config import RagConfig
-from appkit.errors import ConfigError, DataError, GatewayError, RunError
+from appkit.config import RagConfig, parse_overrides
+from appkit.errors import AppkitError, ConfigError, DataError, GatewayError, RunError
 from appkit.plugins import load_task
 from appkit.rag import Index, build
 from appkit.rag.rows import AtHand
+from appkit.serving import tasks
+from appkit.serving.api import Fault
 
 NAMES = ("Ald", "Bir", "Cor", "Dal", "Fen", "Gar", "Hol", "Kel", "Lun", "Mar", "Nor", "Ras")
 INJECTED = (
@@ -102,6 +106,69 @@ def test_eval_takes_other_documents_and_shows_both(made: Made) -> None:
     assert [one.who for one in done.evaluations] == [f"{made.bundle}, without passages", str(made.bundle)]
     assert all(len(one.value.passages) == 1 for one in done.evaluations[1].records)  # type: ignore[attr-defined]
     assert not any(one.value.passages for one in done.evaluations[0].records)  # type: ignore[attr-defined]
+
+
+def test_eval_keeps_what_a_bundle_takes_of_documents_but_for_what_is_said(
+    made: Made, commands: Commands
+) -> None:
+    for words, taken in (((), 2), (("rag.k=1",), 1)):
+        config = eval_config(read_manifest(made.bundle), parse_overrides([f"rag={made.index}", *words]))
+        assert (config.rag.index, config.rag.k) == (str(made.index), taken)
+    words = ("eval", str(made.bundle), f"rag={made.index}", "rag.k=1", "eval.baseline=false")
+    done = commands.run(*words, cwd=made.folder)
+    assert done.code == 0, done.stderr
+    assert "without passages" in done.stdout
+
+
+def test_a_source_is_found_by_the_name_that_the_index_has_or_its_end(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "pass.md").write_text("The Furka pass is 2429 metres high.")
+    (tmp_path / "docs" / "inn.md").write_text("The inn has 2429 guests a year.")
+    build([tmp_path / "docs"], tmp_path / "index")
+    at_hand = AtHand.open(RagConfig(index=str(tmp_path / "index")))
+    task = load_task("qa")
+    for source in (str(tmp_path / "docs" / "pass.md"), "docs/pass.md", "pass.md"):
+        row = task.row(question="How high is the Furka pass?", answers=["2429"], source=source)  # type: ignore[call-arg]
+        ((found, hits),) = at_hand.put(task, [row])
+        assert hits
+        names = [hit.passage.file for hit in hits]
+        assert sorted(names) == ["inn.md", "pass.md"]
+        assert found.supports == (names.index("pass.md") + 1,)
+        cited = at_hand.citations(task, {"answer": "2429", "cites": [2, 7]}, hits)
+        assert [one.cited for one in cited] == [False, True]
+
+
+def test_files_without_a_common_place_are_told_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("One oak.")
+    build([tmp_path / "a.txt"], tmp_path / "index")
+    at_hand = AtHand.open(RagConfig(index=str(tmp_path / "index")))
+    at_hand.index.about["files"] = {str(tmp_path / "a.txt"): "", "/srv/secret/b.txt": "", "notes/c.md": ""}
+    ((_, hits),) = at_hand.put(load_task("qa"), [load_task("qa").input_row("oak?")])
+    assert hits
+    assert not hits[0].passage.file.startswith(("/", "tmp/pytest"))
+    at_hand = AtHand(at_hand.index, at_hand.config)
+    at_hand.index.about["files"] = {str(tmp_path / "a.txt"): "", "/b.txt": ""}
+    ((_, hits),) = at_hand.put(load_task("qa"), [load_task("qa").input_row("oak?")])
+    assert hits
+    assert hits[0].passage.file == "a.txt"
+
+
+def test_a_store_that_fails_is_told_without_its_address() -> None:
+    class Broken:
+        def put(self, task: Any, rows: Any) -> Any:
+            raise AppkitError("qdrant at http://10.0.0.5:6333 does not do what it is asked")
+
+    async def asked() -> None:
+        one: Any = SimpleNamespace(
+            rag=Broken(), tools=asyncio.Semaphore(1), settings=SimpleNamespace(timeout_s=5.0)
+        )
+        opened: Any = SimpleNamespace(task=load_task("qa"))
+        await tasks._prepared(one, opened, tasks.TaskRequest(rows=["What?"]))
+
+    with pytest.raises(Fault) as refused:
+        asyncio.run(asked())
+    assert refused.value.status == 503
+    assert "10.0.0.5" not in refused.value.message
 
 
 def test_predict_cites(made: Made, commands: Commands) -> None:
@@ -202,6 +269,10 @@ def test_what_cannot_be_done_is_told_in_one_line(made: Made, project: Any, comma
         ),
         (("predict", str(made.bundle), "x", f"rag={made.index}", "rag.kk=1"), "unknown key 'rag.kk'"),
         (("serve", str(made.bundle), "rag=nowhere"), "no index at nowhere"),
+        (
+            ("data", "check", "task=qa", f"data.train={made.folder / 'rows.jsonl'}"),
+            "no training row has passages",
+        ),
         (("demo", "task=qa", f"rag={made.index}", "--gateway=http://127.0.0.1:9"), "belongs to the gateway"),
     ):
         done = commands.run(*words, cwd=made.folder)

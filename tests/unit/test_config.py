@@ -171,7 +171,10 @@ def test_what_is_no_word_is_shown(word: str) -> None:
         ("method.rnak=2", "unknown key 'method.rnak'; did you mean method.rank?"),
         ("task.instructions=x", "unknown key 'task.instructions'; did you mean task.instruction?"),
         ("evall.rows=2", "unknown key 'evall'; did you mean eval?"),
-        ("zzz=1", "unknown key 'zzz'; known: task, model, method, quant, head, train, data, eval, decoding"),
+        (
+            "zzz=1",
+            "unknown key 'zzz'; known: task, model, method, quant, head, train, data, rag, eval, decoding",
+        ),
     ],
 )
 def test_misspelt_words_and_keys(word: str, hint: str) -> None:

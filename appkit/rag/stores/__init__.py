@@ -61,11 +61,18 @@ def parsed(text: str) -> tuple[str, str | None]:
         return name, None
     if name == "faiss":
         raise ConfigError(f"faiss has no server, got {text!r}; leave out the address")
-    url = urlsplit(address)
+    shape = ConfigError(f"the address of a store is like {name}=http://host:6333, got {text!r}")
+    try:
+        url = urlsplit(address)
+        _ = url.port
+    except ValueError:
+        raise (
+            shape if "@" not in address else ConfigError(f"the address of {name} cannot be read")
+        ) from None
     if "@" in url.netloc:  # it would be written into the index; and the message repeats no secret
         raise ConfigError(f"the address of {name} holds a name or key; put the key into {_variable(name)}")
     if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
-        raise ConfigError(f"the address of a store is like {name}=http://host:6333, got {text!r}")
+        raise shape
     return name, address.rstrip("/")
 
 

@@ -10,6 +10,7 @@ import re
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -73,6 +74,16 @@ def test_the_gallery_lists_what_is_served_with_its_scores(page: Any, shown: Show
     picture(page, "gallery")
     page.get_by_role("link", name="ner").first.click()
     expect(page.locator("h1")).to_have_text("Names in texts")
+
+
+def test_a_name_that_points_here_from_elsewhere_is_refused(shown: Shown) -> None:
+    for host, status in (("evil.example", 403), ("localhost:7860", 200)):
+        asked = urllib.request.Request(shown.url, headers={"Host": host})
+        try:
+            found = urllib.request.urlopen(asked, timeout=30).status
+        except urllib.error.HTTPError as error:
+            found = error.code
+        assert found == status
 
 
 def check_nl2fol(page: Any, shown: Shown) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import gradio as gr
@@ -94,6 +95,13 @@ def build(blocks: gr.Blocks, client: Client, offered: Mapping[str, Any] | str) -
             return _looks(None)
         return _looks(_asked(client.run, chosen))
 
+    def glance(chosen: str | None) -> tuple[Any, ...]:
+        """The same unasked: a gateway that is gone is told of once, in the page."""
+        try:
+            return look(chosen)
+        except gr.Error as error:
+            return (error.message, *[gr.skip()] * (len(shown) - 1))
+
     def listed(chosen: str | None = None) -> tuple[Any, ...]:
         """The runs there are now, and one of them: the one that is trained, if none is chosen."""
         found = _asked(client.runs)
@@ -134,7 +142,9 @@ def build(blocks: gr.Blocks, client: Client, offered: Mapping[str, Any] | str) -
         return look(chosen)
 
     def add(chosen: str) -> tuple[Any, ...]:
-        _asked(client.add, _asked(client.run, chosen)["bundle"])
+        now = _asked(client.run, chosen)
+        taken = {one["alias"] for one in _asked(client.tasks)}
+        _asked(client.add, now["bundle"], _free(_alias(now), taken))
         return look(chosen)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -153,7 +163,7 @@ def build(blocks: gr.Blocks, client: Client, offered: Mapping[str, Any] | str) -
     further.click(go_on, run, shown, **private)
     serve.click(add, run, shown, **private)
     run.input(look, run, shown, **quiet)
-    timer.tick(look, run, shown, **quiet)
+    timer.tick(glance, run, shown, **quiet)
     blocks.load(listed, None, [run, *shown], **quiet)
 
 
@@ -163,6 +173,19 @@ def _asked(call: Any, *values: Any) -> Any:
         return call(*values)
     except GatewayError as error:
         raise trouble(refusal(error)) from None
+
+
+def _alias(now: Mapping[str, Any]) -> str:
+    """What the run was to be called; none: its task."""
+    named = [word.removeprefix("name=") for word in now["words"] if word.startswith("name=")]
+    return named[-1] if named else str(now["task"])
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or the first of name-2, name-3, ... that nothing is served under: whoever asks goes on being answered
+    by what they know."""
+    tries = (f"{name}-{number}" if number > 1 else name for number in count(1))
+    return next(one for one in tries if one not in taken)
 
 
 def _first(names: Sequence[str], wanted: str = "smollm2-135m") -> str | None:
@@ -225,7 +248,7 @@ def _looks(now: Mapping[str, Any] | None) -> tuple[Any, ...]:
     """The components that show a run: text, bar, three buttons, two plots, last lines, timer."""
     if now is None:
         off = gr.update(visible=False)
-        return "No run yet.", "", off, off, off, off, off, "", gr.Timer(active=False)
+        return "No run yet.", "", off, off, off, off, off, "", gr.update(active=False)
     phase = now["phase"]
     return (
         _state(now),
@@ -239,7 +262,7 @@ def _looks(now: Mapping[str, Any] | None) -> tuple[Any, ...]:
         _curve(now["points"]),
         _dev(now["points"]),
         "\n".join(now["lines"]),
-        gr.Timer(active=phase in BUSY),
+        gr.update(active=phase in BUSY),
     )
 
 

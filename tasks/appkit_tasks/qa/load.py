@@ -43,6 +43,8 @@ class QaRow(Row):
     @field_validator("passages", "answers", mode="before")
     @classmethod
     def _one_or_more(cls, given: object) -> object:
+        if isinstance(given, dict) and "text" in given:  # SQuAD's answers, with their places
+            given = given["text"]
         return (given,) if isinstance(given, str) else given
 
     @field_validator("answers")

@@ -28,6 +28,8 @@ def said(text: str) -> Prediction:
 def test_a_row_takes_one_text_or_several() -> None:
     row = QaRow(question="q", passages="one", answers="a")  # type: ignore[arg-type]
     assert (row.passages, row.answers) == (("one",), ("a",))
+    squad = {"text": ["a", "b"], "answer_start": [1, 2]}
+    assert QaRow(question="q", answers=squad).answers == ("a", "b")  # type: ignore[arg-type]
     assert QaRow(question="q", answers=[]).answers == (NOWHERE,)  # type: ignore[arg-type]
     assert not QaRow(question="q", answers=[NOWHERE]).answerable  # type: ignore[arg-type]
 
