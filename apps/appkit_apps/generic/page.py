@@ -17,9 +17,11 @@ def build(page: Page) -> None:
     schemas = _fields(page.about)
     fields = {name: _component(name, schema) for name, schema in schemas.items()}
     run = gr.Button("Ask", variant="primary", elem_id="run")
-    typed = {name: one for name, one in fields.items() if isinstance(one, gr.Textbox)}
+    examples, main = page.about["examples"], page.about["input"]
+    filled = {main, *(name for one in examples if isinstance(one, dict) for name in one)}
+    typed = {name: one for name, one in fields.items() if isinstance(one, gr.Textbox) and name in filled}
     gr.Examples(
-        [_filled(example, typed, page.about["input"]) for example in page.about["examples"]],
+        [_filled(example, typed, main) for example in examples],
         list(typed.values()),
         label="Try one",
         api_name=None,

@@ -27,7 +27,7 @@ def build(page: Page) -> None:
         else "No documents are behind this page: give passages of your own, or start it with `rag=INDEX`."
     )
     question = gr.Textbox(label="Question", lines=2, elem_id="question")
-    with gr.Accordion("Passages of your own", open=not found):
+    with gr.Accordion("Passages of your own", open=not found) as own_passages:
         passages = gr.Textbox(
             label="Passages",
             info="An empty line between two; these alone are used then.",
@@ -93,6 +93,11 @@ def build(page: Page) -> None:
     )
     parts.opinions(page, last, lambda typed, _: _correction(typed), label="The right answer")
     parts.restore(page, {"question": question, "passages": passages, "beside": beside})
+
+    def shown_by_link(request: gr.Request) -> Any:
+        return gr.update(open=True) if request.query_params.get("passages") else gr.skip()
+
+    page.blocks.load(shown_by_link, None, own_passages, show_progress="hidden", api_visibility="private")
 
 
 def _said(answer: Answer) -> str:
