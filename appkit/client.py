@@ -137,11 +137,9 @@ class Client:
             raise TypeError("rows is a sequence of rows, got one text; put it into a list")
         answers: list[Answer] = []
         for start in range(0, len(rows), batch):
-            body = _asked(rows[start : start + batch], constrain, confidence, threshold)
+            body = _asked(rows[start : start + batch], constrain, confidence, threshold, rag)
             if base:
                 body["base"] = True
-            if not rag:
-                body["rag"] = False
             found = self._call("POST", f"/v1/tasks/{_part(alias)}", body)
             with self._understood():
                 answers += [Answer(**result, model=found["model"]) for result in found["results"]]
@@ -158,9 +156,7 @@ class Client:
         rag: bool = True,
     ) -> Iterator[Delta]:
         """The same in one request, as the answers come. A connection that is lost on the way is not tried again."""
-        body = _asked(rows, constrain, confidence, threshold) | {"stream": True}
-        if not rag:
-            body["rag"] = False
+        body = _asked(rows, constrain, confidence, threshold, rag) | {"stream": True}
         with closing(self._sent("POST", f"/v1/tasks/{_part(alias)}", body, stream=True)) as answer:
             try:
                 for line in answer.iter_lines():
@@ -301,9 +297,14 @@ class Client:
 
 
 def _asked(
-    rows: Sequence[str | Mapping[str, Any]], constrain: bool, confidence: bool, threshold: float | None
+    rows: Sequence[str | Mapping[str, Any]],
+    constrain: bool,
+    confidence: bool,
+    threshold: float | None,
+    rag: bool,
 ) -> dict[str, Any]:
-    return {"rows": list(rows), "constrain": constrain, "confidence": confidence, "threshold": threshold}
+    body = {"rows": list(rows), "constrain": constrain, "confidence": confidence, "threshold": threshold}
+    return body if rag else body | {"rag": False}  # a gateway of an older version knows no such key
 
 
 def _delta(event: dict[str, Any]) -> Delta:

@@ -17,6 +17,7 @@ from typing import Any
 from appkit import bundle as bundles
 from appkit.errors import AppkitError, BundleError, ConfigError, RunError
 from appkit.feedback import Feedback
+from appkit.loopback import is_loopback
 from appkit.plugins import load_app, load_task, modules
 from appkit.serving.keys import add_key
 
@@ -52,7 +53,7 @@ def demo(
     port is taken or the gateway does not start.
     """
     gallery = _gallery()
-    if auth is None and host not in ("127.0.0.1", "localhost", "::1"):
+    if auth is None and not is_loopback(host):
         raise ConfigError(
             f"--host {host} lets other machines in, which takes passwords: --auth-file FILE with name:password lines"
         )

@@ -96,3 +96,13 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Any:
         method={"rank": 8},
         run_dir=str(tmp_path_factory.mktemp("real") / "run"),
     )
+
+
+@pytest.fixture
+def letters(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What an index embeds with, instead of a model."""
+    from letters import Letters
+
+    one = Letters()
+    monkeypatch.setattr("appkit.rag.index.encoder", lambda name: one)
+    return one

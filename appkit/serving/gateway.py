@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 import time
 from collections.abc import Callable
@@ -18,14 +17,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import appkit
 from appkit.errors import AppkitError
+from appkit.loopback import names_loopback
 from appkit.serving import admin, openai, tasks, training
 from appkit.serving.api import Caller, Fault, Gateway, One, response, told
 
 __all__ = ["create_app"]
 
 log = logging.getLogger("appkit.gateway")
-LOOPBACK = re.compile(r"((localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d*)?)?", re.IGNORECASE)
-"""A Host header that names this machine; an empty one comes from no browser."""
 LOOKED_AT = ("/v1/tasks", "/v1/runs", "/v1/runs/{run}", "/healthz", "/readyz")
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
@@ -183,8 +181,7 @@ class Watched:
     def _refused(self, scope: Scope) -> Fault | None:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
-        if self.local and not LOOPBACK.fullmatch(host):
-            # a page in this machine's browser may have its own name point here
+        if self.local and not names_loopback(host):
             return Fault(
                 403, "this gateway answers to loopback names only; start it with --host to serve others"
             )

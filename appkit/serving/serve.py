@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import os
 import shutil
@@ -20,6 +19,7 @@ from appkit.cache import cache_dir
 from appkit.certify import engine_name
 from appkit.config import rag_words
 from appkit.errors import AppkitError, BundleError, ConfigError, RunError
+from appkit.loopback import is_loopback
 from appkit.rag.rows import AtHand
 from appkit.serving.api import Gateway
 from appkit.serving.engine import Engine
@@ -71,7 +71,7 @@ def serve(
     asked = _asked([word for word in words if not word.startswith("serve.")], root)
     if root is not None and more is not None:
         raise ConfigError(f"--bundles {root} takes more bundles already; leave --more {more} out")
-    if keys is None and not _loopback(host):
+    if keys is None and not is_loopback(host):
         raise ConfigError(
             f"--host {host} lets other machines in, which takes keys: "
             "appkit keys add keys.json NAME, then --keys keys.json"
@@ -85,7 +85,7 @@ def serve(
     with _listening(host, port) as listener, _store() as store:
         one = _gateway(chosen, engine, store, keys, root, more, asked)
         one.rag = rag
-        asyncio.run(_run(one, asked, listener, local=_loopback(host), say=say))
+        asyncio.run(_run(one, asked, listener, local=is_loopback(host), say=say))
 
 
 def _asked(words: Sequence[str], root: Path | None) -> list[tuple[Path, str | None]]:
@@ -105,15 +105,6 @@ def _asked(words: Sequence[str], root: Path | None) -> list[tuple[Path, str | No
             f"no bundle to serve{f' below {root}' if root else ''}; name one, or make one: appkit train task=nl2fol"
         )
     return asked
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from starlette.responses import PlainTextResponse
 from appkit.client import Client
 from appkit.errors import AppkitError, GatewayError, RunError
 from appkit.feedback import Feedback
+from appkit.loopback import is_loopback, names_loopback
 from appkit_apps import evidence, generic, parts, train
 from appkit_apps.app import App, Limiter, Page
 from appkit_apps.late import Late
@@ -29,10 +29,6 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing of ours asks another
 
 FOUND = Callable[[str], App | None]
 """the app of a task pack, None if it has none of its own"""
-
-LOCAL = ("127.0.0.1", "localhost", "::1")
-LOOPBACK = re.compile(r"((localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d*)?)?", re.IGNORECASE)
-"""a Host header that names this machine; an empty one comes from no browser"""
 
 FONT = ("system-ui", "sans-serif")
 BUTTON = "#b93c0b"
@@ -238,14 +234,14 @@ _REOPEN = """() => {
 
 
 class Loopback:
-    """Answers to names of this machine alone: a page in its browser may have a name of its own point here."""
+    """Answers to names of this machine alone."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         host = dict(scope.get("headers") or ()).get(b"host", b"").decode("latin-1")
-        if scope["type"] == "http" and not LOOPBACK.fullmatch(host):
+        if scope["type"] == "http" and not names_loopback(host):
             await PlainTextResponse("This page answers to loopback names only.", 403)(scope, receive, send)
             return
         await self.app(scope, receive, send)
@@ -254,7 +250,7 @@ class Loopback:
 @contextmanager
 def _shown(blocks: gr.Blocks, host: str, port: int, auth: Path | None, **app: Any) -> Iterator[str]:
     """Blocks served on a port while the context lasts; gives the address. app: options of the FastAPI app."""
-    if host in LOCAL:
+    if is_loopback(host):
         app["middleware"] = [Middleware(Loopback)]
     try:
         _, address, _ = blocks.launch(

@@ -14,18 +14,10 @@ from letters import Letters
 
 from appkit.errors import AppkitError, ConfigError, DataError
 from appkit.rag import Index, build
-from appkit.rag import index as module
 from appkit.rag.files import find, passages
 from appkit.rag.rank import fused, levels, qim, signed_qim
 
 ORACLE = Path(__file__).parents[3] / "shared/data/rag/qim_oracle/test.jsonl"
-
-
-@pytest.fixture
-def letters(monkeypatch: pytest.MonkeyPatch) -> Letters:
-    one = Letters()
-    monkeypatch.setattr(module, "encoder", lambda name: one)
-    return one
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from qdrant_rest import qdrant
 from appkit.errors import AppkitError, ConfigError, DataError
 from appkit.minilm import PACKAGE, VERSION
 from appkit.rag import Index, build, stores
-from appkit.rag import index as module
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"qdrant": "qdrant_client", "chroma": "chromadb"}
@@ -74,13 +73,6 @@ def there(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     else:
         with qdrant() as server:
             yield f"qdrant={server.url}"
-
-
-@pytest.fixture
-def letters(monkeypatch: pytest.MonkeyPatch) -> Letters:
-    one = Letters()
-    monkeypatch.setattr(module, "encoder", lambda name: one)
-    return one
 
 
 @pytest.fixture
