@@ -9,6 +9,7 @@ from appkit_apps.tests.conftest import Shown, picture
 from appkit_apps.tests.test_gallery import click, opened, read, told
 from playwright.sync_api import expect
 
+from appkit.client import Answer
 from appkit.rag import Index
 
 pytestmark = pytest.mark.slow
@@ -24,6 +25,14 @@ def ask(page: Any, shown: Shown, question: str, passages: str = "") -> None:
         page.locator("#passages textarea").fill(passages)
 
 
+def said(answer: Answer) -> str:
+    """What the page shows; one that has no form, since it was cut off, as it was written."""
+    if answer.parsed is None:
+        assert answer.truncated
+        return answer.text
+    return answer.parsed["answer"] or "Not in the documents."
+
+
 def answered(page: Any) -> None:
     expect(page.locator("#facts")).to_contain_text("tokens")
 
@@ -34,7 +43,7 @@ def check_answer(page: Any, shown: Shown) -> None:
     click(page, "run")
     answered(page)
     (answer,) = shown.gateway.task("qa", [QUESTION], constrain=True)
-    assert read(page, "answer") == (answer.parsed["answer"] or "Not in the documents.")
+    assert read(page, "answer") == said(answer)
     assert page.locator("#cited li").count() == len(answer.citations or ()) == 3
     for place, one in enumerate(answer.citations or ()):
         item = page.locator("#cited li").nth(place)
@@ -42,7 +51,7 @@ def check_answer(page: Any, shown: Shown) -> None:
         assert f"score {one['score']:.4f}" in item.inner_text()
         assert ("cited" in (item.get_attribute("class") or "")) == one["cited"]
     (closed,) = shown.gateway.task("qa", [QUESTION], constrain=True, rag=False)
-    assert read(page, "without") == (closed.parsed["answer"] or "Not in the documents.")
+    assert read(page, "without") == said(closed)
 
 
 def test_a_question_is_answered_with_its_passages(page: Any, shown: Shown, documents: Any) -> None:
@@ -62,7 +71,7 @@ def test_passages_of_ones_own_come_first(page: Any, shown: Shown) -> None:
     (answer,) = shown.gateway.task(
         "qa", [{"question": "How long is the wall?", "passages": own}], constrain=True
     )
-    assert read(page, "answer") == (answer.parsed["answer"] or "Not in the documents.")
+    assert read(page, "answer") == said(answer)
     link = page.locator("#share a").get_attribute("href")
     page.goto(f"{shown.url}/qa{link}")
     expect(page.locator("#passages textarea")).to_have_value("\n\n".join(own))
@@ -75,8 +84,8 @@ def test_a_document_gives_no_orders_and_is_no_markup(page: Any, shown: Shown) ->
     assert "<script>" in page.locator("#cited").inner_text()
     assert page.locator("#cited script").count() == 0
     (answer,) = shown.gateway.task("qa", ["Where is the Zelby lighthouse?"], constrain=True)
-    assert set(answer.parsed) == {"answer", "cites"}
-    assert read(page, "answer") == (answer.parsed["answer"] or "Not in the documents.")
+    assert answer.truncated or set(answer.parsed) == {"answer", "cites"}
+    assert read(page, "answer") == said(answer)
 
 
 def test_an_opinion_keeps_what_the_answer_was_given_from(page: Any, shown: Shown) -> None:
