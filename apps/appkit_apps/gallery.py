@@ -22,6 +22,7 @@ from appkit.loopback import is_loopback, names_loopback
 from appkit_apps import evidence, generic, parts, train
 from appkit_apps.app import App, Limiter, Page
 from appkit_apps.late import Late
+from appkit_apps.quick import no_app_yet
 
 __all__ = ["build", "launch", "offer"]
 
@@ -157,7 +158,8 @@ def launch(
     """
     with Client(url, key=key, retries=1) as client:
         abouts, limiter = _served(client), Limiter(per_minute)
-        blocks = build(client, apps, abouts, limiter=limiter, feedback=feedback)
+        with no_app_yet():
+            blocks = build(client, apps, abouts, limiter=limiter, feedback=feedback)
 
         def alone(alias: str, about: Mapping[str, Any]) -> gr.Blocks:
             with gr.Blocks(title=alias, delete_cache=CACHE) as one:

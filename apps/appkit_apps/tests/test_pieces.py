@@ -1,6 +1,8 @@
 """What pages compute without a gateway."""
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +18,7 @@ from appkit_apps.classification.words import effects, without_each
 from appkit_apps.evidence.page import PNG, _pictures, checks, compared
 from appkit_apps.ner.page import _entities, highlighted
 from appkit_apps.nl2fol.page import _tree
+from appkit_apps.quick import no_app_yet
 
 from appkit.client import Answer
 
@@ -212,3 +215,33 @@ def test_a_user_waits_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     limiter.take(of("ada"), 10)
     with pytest.raises(gr.Error, match="10 rows a minute"):
         limiter.take(of("ada"), 1)
+
+
+# --- a quick start ----------------------------------------------------------------------------------------
+
+
+def test_gradio_is_imported_without_its_stubs() -> None:
+    watch = """
+import inspect, sys
+before, stubs = inspect.getfile, []
+sys.addaudithook(lambda name, given: name == "open" and str(given[0]).endswith(".pyi") and stubs.append(given[0]))
+import {}, gradio
+print(len(stubs), inspect.getfile is before)
+"""
+
+    def seen(module: str) -> str:
+        words = [sys.executable, "-c", watch.format(module)]
+        return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
+    stubs, _ = seen("gradio").split()
+    assert int(stubs) > 0  # else Gradio writes none any more, and `no_stubs` can go
+    assert seen("appkit_apps.gallery") == "0 True"
+
+
+def test_pages_are_built_without_an_app_until_they_are_shown() -> None:
+    with no_app_yet(), gr.Blocks() as blocks:
+        gr.Textbox()
+    assert getattr(blocks, "app", None) is None
+    with gr.Blocks() as blocks:
+        gr.Textbox()
+    assert isinstance(blocks.app, gr.routes.App)
