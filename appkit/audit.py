@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from appkit.data import Record
 from appkit.errors import DataError
 from appkit.task import Task
 
-__all__ = ["audit", "encode", "render"]
+__all__ = ["audit", "encode", "fenced", "render"]
 
 SHOWN = 5
 
@@ -80,6 +81,13 @@ def render(chat: Chat, examples: Sequence[Example], records: Sequence[Record]) -
         )
         parts.append(
             f"\n## {record.place}\n\n{len(example.tokens)} tokens, {example.targets} supervised\n\n"
-            f"```text\n{prompt}⟦{answer}⟧\n```\n\n{pieces}\n"
+            f"{fenced(f'{prompt}⟦{answer}⟧')}\n\n{fenced(pieces)}\n"
         )
     return "".join(parts)
+
+
+def fenced(text: str) -> str:
+    """A block of Markdown that shows text as it is, whatever stands in it."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"

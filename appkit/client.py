@@ -316,10 +316,10 @@ def _delta(event: dict[str, Any]) -> Delta:
 
 def _refused(url: str, answer: httpx.Response) -> GatewayError:
     try:
-        message = answer.json()["error"]["message"]
+        return GatewayError(answer.json()["error"]["message"], status=answer.status_code)
     except (ValueError, KeyError, TypeError):
         message = f"{url} answered {answer.status_code}; is it an appkit gateway?"
-    return GatewayError(message, status=answer.status_code)
+        return GatewayError(message, status=answer.status_code, told=False)
 
 
 def _part(name: str) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
@@ -24,7 +25,8 @@ from appkit.serving.keys import add_key
 __all__ = ["demo"]
 
 Say = Callable[[str], None]
-APPKIT = (sys.executable, "-c", "from appkit.cli import main; main()")
+# -P: what lies in the working directory is no module of ours
+APPKIT = (sys.executable, "-P", "-c", "from appkit.cli import main; main()")
 
 
 def demo(
@@ -60,12 +62,18 @@ def demo(
     if task is not None:
         load_task(task)
     store = Feedback(feedback, days=days) if feedback else None
+    if store:
+        store.expire()
     shown = {"host": host, "port": port, "auth": auth, "say": say}
     given: dict[str, Any] = {"apps": app_of, "key": key, "per_minute": per_minute, "feedback": store, **shown}
     if gateway is not None:
         if rag:
             raise ConfigError(
                 f"{rag[0]} belongs to the gateway; give it to appkit serve, not beside --gateway"
+            )
+        if root is not None:
+            raise ConfigError(
+                f"--bundles {root} and --gateway {gateway} (or APPKIT_URL) exclude each other: give one of them"
             )
         gallery.launch(gateway, **given)
         return
@@ -75,6 +83,8 @@ def demo(
         if task is None:
             raise BundleError(f"no bundle below {below}; make one: appkit train task=nl2fol")
         command = ["appkit", "train", f"task={task}"]
+        if every:  # where it is looked for afterwards
+            command.append(f"run_dir={below / task / time.strftime('%Y%m%d-%H%M%S')}")
         say(f"no bundle of task {task} below {below}; make one: {' '.join(command)}   or in the page:")
         gallery.offer(command, lambda: trained(command[1:]), **shown)
         found = newest(below, task, every=every)
@@ -181,7 +191,7 @@ def _guarded(
 ) -> subprocess.Popen[str]:
     """An appkit command that ends when this process does, however it ends; ctrl-C in the terminal does not reach it."""
     return subprocess.Popen(
-        [sys.executable, "-m", "appkit.serving.guard", *APPKIT, *words],
+        [sys.executable, "-P", "-m", "appkit.serving.guard", *APPKIT, *words],
         stdin=subprocess.PIPE,
         stdout=stdout,
         stderr=stderr,

@@ -40,11 +40,14 @@ class RunError(AppkitError):
 
 
 class GatewayError(AppkitError):
-    """What a gateway answered instead, or that it could not be reached (`status` None)."""
+    """What a gateway answered instead, or that it could not be reached (`status` None).
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    told: whether the message is the gateway's own, and not what was made of another's answer, a proxy's for example.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, told: bool = True) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.told = status, told
 
 
 class Interrupted(AppkitError):

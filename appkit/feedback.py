@@ -61,8 +61,8 @@ class Entry:
 class Feedback:
     """The opinions in one file, which the first of them makes.
 
-    days: how long texts are kept that nobody accepted; older ones go whenever something is added.
-    Raises DataError for a file that is no such store or cannot be written.
+    days: how long texts are kept that nobody accepted; `expire`, and whatever is added, takes older ones away.
+    Only the file's owner can read it. Raises DataError for a file that is no such store or cannot be written.
     """
 
     def __init__(self, path: Path, *, days: int = 90) -> None:
@@ -135,6 +135,12 @@ class Feedback:
             if entry.input is not None and entry.correction is not None and entry.answer is not None
         ]
 
+    def expire(self) -> None:
+        """Forget the texts whose days are over."""
+        if self.path.exists():
+            with self._open() as connection:
+                self._prune(connection)
+
     def _prune(self, connection: sqlite3.Connection) -> None:
         connection.execute(
             "UPDATE feedback SET input = NULL, answer = NULL, correction = NULL "
@@ -145,10 +151,11 @@ class Feedback:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
+            self.path.touch(mode=0o600)
             with closing(sqlite3.connect(self.path, timeout=10)) as connection, connection:
                 connection.execute(SCHEMA)
                 yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise DataError(f"{self.path} cannot be used as a feedback store ({error}); {REMEDY}") from None
 
 

@@ -1,14 +1,14 @@
 """The one decoding path: eval, predict and serving all answer through here.
 
 Prompts are decoded side by side in slots. Tokens that all prompts begin with are computed once; a row that has
-ended makes room for the next prompt, which is read in the same pass in which the others answer; nothing is padded
-in the linear layers.
+ended makes room for the next prompt, which is read in the same pass in which the others answer if it is short, and in
+passes of its own if it is long; nothing is padded in the linear layers.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,18 @@ from appkit.batching import shared_prefix
 
 __all__ = ["Cache", "Generated", "cut_loop", "generate", "loops"]
 
+BESIDE = 64
+"""tokens of a prompt that are read beside answering rows, whose attention is then padded to as many"""
+AHEAD = 2048
+"""tokens that a pass reads of longer prompts, pads of its attention included"""
+
 
 class Cache:
     """Keys and values of B rows behind a shared prefix, for every layer.
 
     A layer's own keys are (B, K, capacity, D), preallocated: appending copies one token, not the history.
-    The prefix is (1, K, P, D), stored once and read once per step whatever B is.
+    The prefix is (1, K, P, D), stored once and read once per step whatever B is. `slots` are the rows of the pass to
+    come, S of the B, in the order of its segments.
     """
 
     def __init__(self, layers: int) -> None:
@@ -33,6 +39,7 @@ class Cache:
         self.prefix_length = 0
         self.capacity = 0
         self.lengths = torch.zeros(0, dtype=torch.int64)  # (B,) own tokens so far
+        self.slots: torch.Tensor | None = None  # (S,); None: all rows
 
     def begin(self, rows: int, capacity: int, device: torch.device) -> None:
         """Forget the rows (not the prefix) and make room for `rows` of at most `capacity` own tokens."""
@@ -42,13 +49,17 @@ class Cache:
 
     def advance(self, segments: Segments) -> None:
         """Count the tokens of a finished forward pass."""
-        if segments.rows != len(self.lengths):
-            raise ValueError(f"the pass had {segments.rows} rows, the cache has {len(self.lengths)}")
-        self.lengths = self.after(segments)
+        if segments.rows != len(self.before):
+            raise ValueError(f"the pass had {segments.rows} rows, the cache has {len(self.before)} for it")
+        if self.slots is None:
+            self.lengths = self.lengths + segments.lengths
+        else:
+            self.lengths[self.slots] += segments.lengths
 
-    def after(self, segments: Segments) -> torch.Tensor:
-        """(B,) own tokens of each row once this pass is done."""
-        return self.lengths + torch.bincount(segments.row, minlength=segments.rows)
+    @property
+    def before(self) -> torch.Tensor:
+        """(S,) own tokens of the rows of this pass before it."""
+        return self.lengths if self.slots is None else self.lengths[self.slots]
 
     def reset(self, rows: list[int]) -> None:
         """Forget what these rows hold: the causal rule hides it until it is overwritten."""
@@ -73,20 +84,24 @@ class Cache:
         layer = module.layer_idx
         B, H, K, D = segments.rows, query.shape[1], key.shape[1], query.shape[3]
         if self.own[layer] is None:
-            shape = (B, K, self.capacity, D)
+            shape = (len(self.lengths), K, self.capacity, D)
             self.own[layer] = (key.new_zeros(shape), value.new_zeros(shape))
         keys, values = self.own[layer]
-        place = self.lengths[segments.row] + segments.column  # (R,)
-        keys[segments.row, :, place] = key[0].transpose(0, 1)
-        values[segments.row, :, place] = value[0].transpose(0, 1)
-        N = int(self.after(segments).max())
+        before = self.before
+        place = before[segments.row] + segments.column  # (R,)
+        slot = segments.row if self.slots is None else self.slots[segments.row]
+        keys[slot, :, place] = key[0].transpose(0, 1)
+        values[slot, :, place] = value[0].transpose(0, 1)
+        N = int((before + segments.lengths).max())
         keys, values = keys[:, :, :N], values[:, :, :N]
+        if self.slots is not None:
+            keys, values = keys[self.slots], values[self.slots]
 
         L, P, G = segments.longest, self.prefix_length, H // K
         rows = segments.spread(query) * (D**-0.5 if scaling is None else scaling)
         grouped = rows.reshape(B, K, G * L, D)  # queries that share a key head, side by side
         columns = torch.arange(L, device=query.device)
-        at = P + self.lengths[:, None] + columns  # (B, L) positions of the queries
+        at = P + before[:, None] + columns  # (B, L) positions of the queries
         own_at = P + torch.arange(N, device=query.device)
         seen = visible(at, own_at.expand(B, N), window)  # (B, L, N)
         scores = (grouped @ keys.transpose(2, 3)).view(B, K, G, L, N)
@@ -184,6 +199,8 @@ def generate(
     feed: list[list[int]] = [[] for _ in slots]  # the tokens that a slot reads next
     while len(results) < len(own):
         _refill(slots, feed, waiting, own, cache)
+        for passed in _ahead(feed):
+            _forward(model, passed, cache)
         logits = _forward(model, feed, cache)  # (live, V)
         live = [(slot, row) for slot, row in enumerate(slots) if row is not None]
         model_says = logits.log_softmax(-1) if log_probabilities else None
@@ -249,12 +266,35 @@ def _refill(
     slots[:], feed[:] = [slots[slot] for slot in kept], [feed[slot] for slot in kept]
 
 
+def _ahead(feed: list[list[int]]) -> Iterator[list[list[int]]]:
+    """What passes of their own read of the long prompts in `feed`, which keeps the last token of each.
+
+    Beside answering rows they would take (rows, longest prompt) of attention, and all of them at once much memory.
+    """
+    long = sorted(
+        (slot for slot, tokens in enumerate(feed) if len(tokens) > BESIDE), key=lambda slot: -len(feed[slot])
+    )
+    while long:
+        count = max(1, AHEAD // (len(feed[long[0]]) - 1))
+        taken, long = long[:count], long[count:]
+        while any(len(feed[slot]) > 1 for slot in taken):
+            passed: list[list[int]] = [[] for _ in feed]
+            for slot in taken:
+                end = min(AHEAD, len(feed[slot]) - 1)
+                passed[slot], feed[slot] = feed[slot][:end], feed[slot][end:]
+            yield passed
+
+
 def _forward(model: Any, feed: list[list[int]], cache: Cache) -> torch.Tensor:
     """Feed each slot's new tokens; fp32 logits behind the last token of every slot that had one, (live, V)."""
     device = cache.lengths.device
-    lengths = [len(tokens) for tokens in feed]
+    fed = [slot for slot, tokens in enumerate(feed) if tokens]
+    # to leave slots out copies the cache of the others, which is dearer than a few that read nothing
+    some = len(fed) <= len(feed) // 2
+    cache.slots = torch.tensor(fed, device=device) if some else None
+    lengths = [len(tokens) for tokens in ([feed[slot] for slot in fed] if some else feed)]
     segments = Segments.of(lengths, device, cache=cache)
-    positions = cache.prefix_length + cache.lengths[segments.row] + segments.column
+    positions = cache.prefix_length + cache.before[segments.row] + segments.column
     last = torch.cumsum(torch.tensor([length for length in lengths if length], device=device), 0) - 1
     output = model(
         input_ids=torch.tensor([[token for tokens in feed for token in tokens]], device=device),

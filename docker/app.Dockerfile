@@ -7,7 +7,9 @@ COPY tasks tasks
 COPY apps apps
 COPY data data
 RUN pip install --no-cache-dir --constraint constraints.txt '.[apps]'
-RUN useradd --create-home appkit && mkdir /feedback && chown appkit /feedback
+# whatever number the container runs as, it may write there
+RUN useradd --create-home appkit && mkdir /feedback && chmod 1777 /feedback /home/appkit
+ENV HOME=/home/appkit
 USER appkit
 WORKDIR /home/appkit
 VOLUME ["/feedback"]

@@ -19,7 +19,9 @@ RUN pip install --no-cache-dir --constraint constraints.txt --index-url ${TORCH_
         none) ;; \
         *) echo "VLLM is cpu, gpu or none, got ${VLLM}" >&2; exit 2 ;; \
     esac
-RUN useradd --create-home appkit && mkdir /cache /bundles && chown appkit /cache /bundles
+# whatever number the container runs as, it may write there
+RUN useradd --create-home appkit && mkdir /cache /bundles && chmod 1777 /cache /bundles /home/appkit
+ENV HOME=/home/appkit
 ENV APPKIT_CACHE=/cache
 USER appkit
 WORKDIR /home/appkit

@@ -12,7 +12,9 @@ COPY apps apps
 COPY data data
 RUN pip install --no-cache-dir --constraint constraints.txt --index-url ${TORCH_INDEX} --extra-index-url https://pypi.org/simple torch \
     && pip install --no-cache-dir --constraint constraints.txt '.[train]'
-RUN useradd --create-home appkit && mkdir /cache /work && chown appkit /cache /work
+# whatever number the container runs as, it may write there
+RUN useradd --create-home appkit && mkdir /cache /work && chmod 1777 /cache /work /home/appkit
+ENV HOME=/home/appkit
 ENV APPKIT_CACHE=/cache
 USER appkit
 WORKDIR /work

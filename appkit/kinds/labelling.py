@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from pydantic import ValidationError
 
+from appkit.audit import fenced
 from appkit.batching import Labelled
 from appkit.errors import BundleError, ConfigError, DataError
 from appkit.heads.spec import HeadSpec
@@ -258,7 +259,7 @@ class Labelling:
                 for at, token in enumerate(example.tokens)
             )
             size = f"{len(example.tokens)} tokens, {example.targets} supervised"
-            parts.append(f"\n## {record.place}\n\n{size}\n\n```text\n{text}\n```\n")
+            parts.append(f"\n## {record.place}\n\n{size}\n\n{fenced(text)}\n")
         return "".join(parts)
 
     def _name(self, label: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +12,16 @@ from threading import Lock
 from typing import Any
 
 import gradio as gr
+from gradio.routes import INTERNAL_ROUTES
 
 from appkit.client import Answer, Client
 from appkit.errors import GatewayError
 from appkit.feedback import Feedback
 
-__all__ = ["LONGEST", "App", "Limiter", "Page", "refusal", "trouble"]
+__all__ = ["EVIDENCE", "LONGEST", "TRAIN", "App", "Limiter", "Page", "place", "refusal", "trouble"]
+
+EVIDENCE, TRAIN = "evidence-of-all", "train-a-specialist"
+"""where the pages are that belong to no alias"""
 
 LONGEST = 20_000
 """characters of a row's field"""
@@ -80,7 +85,10 @@ class Page:
     def ask(
         self, request: gr.Request, rows: Sequence[Mapping[str, Any]], **options: Any
     ) -> tuple[list[Answer], float]:
-        """Answers, and the seconds that they took. Raises gr.Error with what to do."""
+        """Answers, and the seconds that they took. Raises gr.Error with what to do.
+
+        With `confidence`, the answers of a version that has none come without.
+        """
         for row in rows:
             for name, value in row.items():
                 if isinstance(value, str) and len(value) > LONGEST:
@@ -92,10 +100,19 @@ class Page:
         self.limiter.take(request, len(rows))
         began = time.monotonic()
         try:
-            answers = self.client.task(self.alias, rows, **options)
+            answers = self._answers(rows, **options)
         except GatewayError as error:
             raise trouble(refusal(error, self.alias)) from None
         return answers, time.monotonic() - began
+
+    def _answers(self, rows: Sequence[Mapping[str, Any]], **options: Any) -> list[Answer]:
+        try:
+            return self.client.task(self.alias, rows, **options)
+        except GatewayError as error:
+            # which version answers may have changed since the page was opened, and a canary answers some of the time
+            if error.status != 400 or not options.get("confidence"):
+                raise
+            return self.client.task(self.alias, rows, **options | {"confidence": False})
 
     def tool(self, request: gr.Request, name: str, **arguments: Any) -> Any:
         """What a function of the pack gives. Raises gr.Error with what to do."""
@@ -106,6 +123,12 @@ class Page:
             raise trouble(refusal(error, self.alias)) from None
 
 
+def place(alias: str) -> str:
+    """Where the page of an alias is, without a slash: never where Gradio or the gallery has something of its own."""
+    safe = re.sub(r"[^\w.-]", "-", alias, flags=re.ASCII)
+    return f"{safe}-page" if safe != alias or safe in {*INTERNAL_ROUTES, EVIDENCE, TRAIN} else safe
+
+
 def trouble(message: str) -> gr.Error:
     """A message in the page; nothing in the server's log, since it is the user's to mend."""
     # shown as HTML, and a message may quote what the user sent
@@ -114,8 +137,10 @@ def trouble(message: str) -> gr.Error:
 
 def refusal(error: GatewayError, alias: str = "") -> str:
     """Never an address of the server: people see the page, not the machine behind it."""
-    if error.status is None:
+    if error.status is None or not error.told:
         return "The gateway does not answer; it may be starting. Try again in a minute, or ask who runs it."
+    if error.status in (401, 403):
+        return "The gateway does not take this page's key; tell who runs the page."
     if error.status == 404 and alias:
         return f"{alias} is not served any more; the home page lists what is."
     return str(error)

@@ -20,7 +20,7 @@ from appkit.errors import AppkitError, GatewayError, RunError
 from appkit.feedback import Feedback
 from appkit.loopback import is_loopback, names_loopback
 from appkit_apps import evidence, generic, parts, train
-from appkit_apps.app import App, Limiter, Page
+from appkit_apps.app import EVIDENCE, TRAIN, App, Limiter, Page, place
 from appkit_apps.late import Late
 from appkit_apps.quick import no_app_yet
 
@@ -90,12 +90,12 @@ def build(
         )
     for alias, about in abouts.items():
         app = apps(about["task"]) or generic.APP
-        with blocks.route(alias, f"/{alias}"):
+        with blocks.route(alias, f"/{place(alias)}"):
             app.build(Page(blocks, alias, about, client, limiter, feedback))
-    with blocks.route("Evidence", "/evidence-of-all"):
+    with blocks.route("Evidence", f"/{EVIDENCE}"):
         evidence.build(blocks, client, abouts)
     if (offered := _offered(client)) is not None:
-        with blocks.route("Train", "/train-a-specialist"):
+        with blocks.route("Train", f"/{TRAIN}"):
             train.build(blocks, client, offered)
     return blocks.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
 
@@ -120,11 +120,11 @@ def _home(abouts: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
         "# Specialists",
         "",
-        "Each page shows one of them at work; [Evidence](evidence-of-all) shows how good it is.",
+        f"Each page shows one of them at work; [Evidence]({EVIDENCE}) shows how good it is.",
         "",
     ]
     for alias, about in abouts.items():
-        lines += [f"### [{parts.plain(alias)}]({alias})", "", parts.about_line(about), ""]
+        lines += [f"### [{parts.plain(alias)}]({place(alias)})", "", parts.about_line(about), ""]
     return "\n".join(lines)
 
 
@@ -187,40 +187,74 @@ def offer(
 
     train: runs it and gives its lines; raises AppkitError when it fails.
     """
-    trained = threading.Event()
+    training = _Training(train)
     with gr.Blocks(title="appkit: the first specialist") as blocks:
         gr.Markdown("# No specialist yet")
         gr.Markdown(f"This makes one, here or in a terminal:\n\n```\n{' '.join(command)}\n```")
         start = gr.Button("Train it now", variant="primary", elem_id="train")
         progress = gr.Textbox(label="Progress", lines=12, interactive=False, elem_id="progress")
 
-        def run() -> Iterator[Any]:
-            lines: list[str] = []
-            yield gr.update(interactive=False), "starting"
-            try:
-                for line in train():
-                    # a progress bar writes its line again and again
-                    if lines and line.split(":")[0] == lines[-1].split(":")[0]:
-                        lines.pop()
-                    lines.append(line)
-                    yield gr.skip(), "\n".join(lines[-100:])
-            except AppkitError as error:
-                lines.append(f"It failed: {error}")
-                yield gr.update(interactive=True), "\n".join(lines[-100:])
-                return
-            lines.append(
-                "Trained. The gateway starts now, which takes a minute; this page then opens by itself."
-            )
-            yield gr.skip(), "\n".join(lines[-100:])
-            trained.set()
+        def follow() -> Iterator[Any]:
+            shown = None
+            while shown is None or training.busy or training.told() != shown:
+                shown = training.told()
+                yield gr.update(interactive=not training.busy), shown
+                time.sleep(0.5)
+            yield gr.update(interactive=not training.busy), shown
 
-        start.click(run, None, [start, progress], concurrency_limit=1, api_visibility="private").then(
-            None, None, None, js=_REOPEN
-        )
+        def run() -> Iterator[Any]:
+            training.start()
+            yield from follow()
+
+        # as many as look at it
+        many: dict[str, Any] = {"concurrency_limit": None, "api_visibility": "private"}
+        start.click(run, None, [start, progress], **many)
+        blocks.load(follow, None, [start, progress], show_progress="hidden", **many)
+        blocks.load(None, None, None, js=_REOPEN)
     with _shown(blocks.queue(max_size=8), host, port, auth) as address:
         say(f"the page: {address}")
-        trained.wait()
+        training.well.wait()
         time.sleep(2)  # the last lines have to reach the page before it goes
+
+
+class _Training:
+    """The one training that is offered, in a thread of its own: it goes on whoever looks at it.
+
+    well: set once it has ended well. busy: it runs, or has run well.
+    """
+
+    def __init__(self, train: Callable[[], Iterator[str]]) -> None:
+        self.well, self.busy = threading.Event(), False
+        self._train, self._lines, self._lock = train, list[str](), threading.Lock()
+
+    def start(self) -> None:
+        """Again only after it failed."""
+        with self._lock:
+            if not self.busy:
+                self.busy, self._lines = True, ["starting"]
+                threading.Thread(target=self._run, daemon=True).start()
+
+    def told(self) -> str:
+        with self._lock:
+            return "\n".join(self._lines[-100:])
+
+    def _say(self, line: str) -> None:
+        with self._lock:
+            # a progress bar writes its line again and again
+            if self._lines and line.split(":")[0] == self._lines[-1].split(":")[0]:
+                self._lines.pop()
+            self._lines.append(line)
+
+    def _run(self) -> None:
+        try:
+            for line in self._train():
+                self._say(line)
+        except AppkitError as error:
+            self._say(f"It failed: {error}")
+            self.busy = False
+            return
+        self._say("Trained. The gateway starts now, which takes a minute; this page then opens by itself.")
+        self.well.set()
 
 
 _REOPEN = """() => {
@@ -235,25 +269,34 @@ _REOPEN = """() => {
 """The page goes with the process that showed it; once another answers in its place, it is opened anew."""
 
 
-class Loopback:
-    """Answers to names of this machine alone."""
+POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' ws: wss:"
+"""what a page may load: reports hold Markdown that others wrote, which could name an image elsewhere"""
 
-    def __init__(self, app: Any) -> None:
-        self.app = app
+
+class Guarded:
+    """Pages load nothing from other machines; with `loopback` they answer to names of this machine alone."""
+
+    def __init__(self, app: Any, loopback: bool) -> None:
+        self.app, self.loopback = app, loopback
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         host = dict(scope.get("headers") or ()).get(b"host", b"").decode("latin-1")
-        if scope["type"] == "http" and not names_loopback(host):
+        if self.loopback and scope["type"] == "http" and not names_loopback(host):
             await PlainTextResponse("This page answers to loopback names only.", 403)(scope, receive, send)
             return
-        await self.app(scope, receive, send)
+
+        async def bound(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
+            await send(message)
+
+        await self.app(scope, receive, bound)
 
 
 @contextmanager
 def _shown(blocks: gr.Blocks, host: str, port: int, auth: Path | None, **app: Any) -> Iterator[str]:
     """Blocks served on a port while the context lasts; gives the address. app: options of the FastAPI app."""
-    if is_loopback(host):
-        app["middleware"] = [Middleware(Loopback)]
+    app["middleware"] = [Middleware(Guarded, loopback=is_loopback(host))]
     try:
         _, address, _ = blocks.launch(
             server_name=host,

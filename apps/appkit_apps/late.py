@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from appkit.client import Client
 from appkit.errors import GatewayError
+from appkit_apps.app import place
 
 __all__ = ["Late"]
 
@@ -74,7 +75,9 @@ class Late:
     ) -> None:
         blocks = await asyncio.to_thread(self._build, alias, about)
         # an app of its own first, since only one that has not started yet starts what is mounted in it
-        holder = gr.mount_gradio_app(FastAPI(), blocks, f"/{alias}", auth=app.blocks.auth, **self._looks)
+        holder = gr.mount_gradio_app(
+            FastAPI(), blocks, f"/{place(alias)}", auth=app.blocks.auth, **self._looks
+        )
         mounted = holder.routes[-1]
         page = mounted.app
         page.cookie_id, page.tokens = app.cookie_id, app.tokens  # who has logged in has done so here too

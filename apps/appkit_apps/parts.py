@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,7 +12,7 @@ import gradio as gr
 from appkit.client import Answer
 from appkit.errors import AppkitError, GatewayError
 from appkit.feedback import Verdict
-from appkit_apps.app import Page, refusal, trouble
+from appkit_apps.app import LONGEST, Page, refusal, trouble
 
 __all__ = ["about", "about_line", "answered", "facts", "link", "opinions", "plain", "restore"]
 
@@ -68,28 +67,36 @@ def plain(text: str) -> str:
 
 def link(fields: Mapping[str, Any]) -> str:
     """A link to the page with these fields filled in, as Markdown."""
-    query = urlencode({name: value for name, value in fields.items() if value not in (None, "", False)})
+    query = urlencode({name: value for name, value in fields.items() if value is not None and value != ""})
     if len(query) > LINK:
         return "This input is too long for a link."
     return f"[Link to this input](?{query})"
 
 
-def restore(page: Page, fields: Mapping[str, gr.components.Component]) -> None:
-    """When the page is opened by such a link, put the values into the components."""
+def restore(
+    page: Page, fields: Mapping[str, gr.components.Component], within: gr.Accordion | None = None
+) -> None:
+    """When the page is opened by such a link, put the values into the components; open the box they are `within`."""
 
     def fill(request: gr.Request) -> list[Any]:
         given = request.query_params
-        values = []
-        for name, component in fields.items():
-            if name not in given:
-                values.append(gr.skip())
-            elif isinstance(component, gr.Checkbox):
-                values.append(given[name] == "True")
-            else:
-                values.append(given[name])
+        values = [_restored(given.get(name), component) for name, component in fields.items()]
+        if within is not None:
+            values.append(gr.update(open=True) if any(given.get(name) for name in fields) else gr.skip())
         return values if len(values) > 1 else values[0]  # a list would be one component's value
 
-    page.blocks.load(fill, None, list(fields.values()), show_progress="hidden", api_visibility="private")
+    filled = [*fields.values(), *([within] if within is not None else [])]
+    page.blocks.load(fill, None, filled, show_progress="hidden", api_visibility="private")
+
+
+def _restored(given: str | None, component: gr.components.Component) -> Any:
+    if given is None:
+        return gr.skip()
+    if isinstance(component, gr.Checkbox):
+        return given == "True"
+    if isinstance(component, gr.Dropdown) and given not in (one for _, one in component.choices):
+        return gr.skip()
+    return given
 
 
 def answered(row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
@@ -119,19 +126,25 @@ def opinions(
             down = gr.Button("👎 Wrong", size="sm", elem_id="thumb-down")
         corrected = edited or gr.Textbox(label=label, lines=1, elem_id="correction")
         keep = gr.Checkbox(
-            label=f"Keep my text and its answer for training, up to {store.days} days (else only the verdict)",
+            label=(
+                f"Keep my text and its answer for training: {store.days} days, longer if it is accepted "
+                "(else only the verdict)"
+            ),
             elem_id="consent",
         )
         send = gr.Button("Send the correction", size="sm", elem_id="send-correction")
         told = gr.Markdown(elem_id="feedback-told")
 
-    def kept(verdict: Verdict | None, typed: str, agreed: bool, one: Any) -> str:
+    def kept(verdict: Verdict | None, typed: str, agreed: bool, one: Any, request: gr.Request) -> str:
         if not one:
             raise trouble("There is no answer yet to judge; ask first.")
         if verdict is None and not typed.strip():
             raise trouble("There is no correction yet; make it first.")
         if verdict is None and not agreed:
             raise trouble("A correction is of use only with its text; tick the box that allows to keep it.")
+        if len(typed) > LONGEST:
+            raise trouble(f"The correction has {len(typed):,} characters, the limit here is {LONGEST:,}.")
+        page.limiter.take(request, 1)
         try:
             meant = correction(typed, one) if typed.strip() and verdict != "up" else None
             store.add(
@@ -145,16 +158,28 @@ def opinions(
             )
         except ValueError as error:
             raise trouble(f"That correction cannot be used: {error}") from None
+        except GatewayError as error:
+            raise trouble(refusal(error, page.alias)) from None
         except AppkitError:
             raise trouble("It could not be kept; tell who runs this page.") from None
         return "Thank you, it is kept." if agreed else "Thank you. Only the verdict is kept, no text."
 
+    def judged(verdict: Verdict | None) -> Callable[..., tuple[str, str]]:
+        def judge(typed: str, agreed: bool, one: Any, request: gr.Request) -> tuple[str, str]:
+            return kept(
+                verdict, typed, agreed, one, request
+            ), ""  # the box belongs to an answer that is judged now
+
+        return judge
+
     verdicts: tuple[tuple[gr.Button, Verdict | None], ...] = ((up, "up"), (down, "down"), (send, None))
     for button, verdict in verdicts:
         button.click(
-            partial(kept, verdict),
+            judged(verdict),
             [corrected, keep, last],
-            told,
+            [told, corrected],
             show_progress="hidden",
             api_visibility="private",
         )
+    # what was typed for the answer before is no correction of this one
+    last.change(None, None, [told, corrected], js='() => ["", ""]', api_visibility="private")

@@ -203,7 +203,7 @@ def test_entities_have_offsets_of_characters(runs: Callable[[str], appkit.TrainR
             assert text[entity["start"] : entity["end"]] == entity["text"]
             assert 0 < entity["confidence"] <= 1
     found = {entity["text"] for one in runs("ner").adapter.predictions for entity in one.parsed.value}
-    assert found == set(COLOURS)
+    assert found >= set(COLOURS)
 
 
 def test_a_long_document_is_stitched_from_windows(

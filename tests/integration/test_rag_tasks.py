@@ -251,7 +251,6 @@ def test_an_injected_document_changes_no_form(made: Made, project: Any) -> None:
         (bound,) = client.task("qa", ["How old is Zel?"], constrain=True)
     # a tiny base rambles until it is cut; what it may not do is leave the form
     assert bound.truncated or set(bound.parsed) == {"answer", "cites"}
-    assert not bound.text.startswith(("{", "["))
 
 
 def test_what_cannot_be_done_is_told_in_one_line(made: Made, project: Any, commands: Commands) -> None:

@@ -145,6 +145,8 @@ def test_demo_command(document, line, workplace, gateway, tmp_path, monkeypatch)
     # its own gateway would start vLLM; here it finds the one that is there
     if "--gateway" not in words:
         words = [word for word in words if not word.startswith("rag=")]
+        if "--bundles" in words:
+            del words[words.index("--bundles") : words.index("--bundles") + 2]
         words += ["--gateway", gateway["APPKIT_URL"]]
     words += ["--key", gateway["APPKIT_KEY"], "--port", "0", "--feedback", str(tmp_path / "feedback.sqlite")]
     process = subprocess.Popen(

@@ -8,6 +8,7 @@ import torch
 from tiny import CONFIGS, VOCABULARY, tiny
 
 from appkit import attention
+from appkit import generate as generating
 from appkit.batching import Example, collate, plan
 from appkit.generate import generate, loops
 from appkit.heads import lm
@@ -82,7 +83,11 @@ def test_gradients_of_packed_equal_separate(architecture):
 
 @pytest.mark.parametrize("architecture", CONFIGS)
 @pytest.mark.parametrize("prefix", [0, 9])
-def test_decoding_equals_transformers_generate(architecture, prefix):
+@pytest.mark.parametrize("ahead", [None, 7], ids=["short", "long"])
+def test_decoding_equals_transformers_generate(architecture, prefix, ahead, monkeypatch):
+    if ahead:  # prompts are long then: read before the others answer, in pieces, side by side and alone
+        monkeypatch.setattr(generating, "BESIDE", 2)
+        monkeypatch.setattr(generating, "AHEAD", ahead)
     reference = tiny(architecture)
     ours = copy.deepcopy(reference)
     attention.use(ours)

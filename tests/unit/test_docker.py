@@ -77,6 +77,16 @@ def test_what_an_image_runs_is_a_command(file: Path) -> None:
         compile(code, file.name, "exec")
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_any_user_number_can_write_where_an_image_keeps_things(file: Path) -> None:
+    """Compose runs them as the files' owner; a volume takes the mode that its place has in the image."""
+    (open_to_all,) = re.findall(r"chmod 1777 ([^&]+)", " ".join(of(file, "RUN")))
+    volumes = {place for line in of(file, "VOLUME") for place in json.loads(line)}
+    homes = {line.removeprefix("HOME=") for line in of(file, "ENV") if line.startswith("HOME=")}
+    assert volumes | homes == set(open_to_all.split())
+    assert homes
+
+
 def test_a_wrong_option_would_be_seen() -> None:
     with pytest.raises(AssertionError, match="has no --bundle"):
         check_words(["serve", "--bundle", "/bundles"])

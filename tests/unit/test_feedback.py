@@ -102,17 +102,31 @@ def test_accepted_corrections_join_the_training_rows_and_no_others(tmp_path: Pat
         load_splits(task, options, DataConfig(train=data.train, feedback=str(tmp_path / "none.sqlite")))
 
 
-def test_texts_that_nobody_accepted_are_forgotten_in_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["add", "expire"])
+def test_texts_that_nobody_accepted_are_forgotten_in_time(tmp_path: Path, way: str) -> None:
     kept = store(tmp_path, days=7)
     for _ in range(2):
         kept.add("nl2fol", "nl2fol@1", verdict="up", input={"sentence": "Old."}, answer="P(a)", keep=True)
     kept.review(2, "accepted")
     with sqlite3.connect(kept.path) as connection:
         connection.execute("UPDATE feedback SET at = ?", (time.time() - 8 * DAY,))
-    kept.add("nl2fol", "nl2fol@1", verdict="up")
-    old, accepted, _ = kept.entries()
+    store(tmp_path).entries()  # who only reads, with days of his own, takes nothing away
+    assert kept.entries()[0].input == {"sentence": "Old."}
+    if way == "add":
+        kept.add("nl2fol", "nl2fol@1", verdict="up")
+    else:
+        kept.expire()
+    old, accepted, *_ = kept.entries()
     assert (old.verdict, old.input) == ("up", None)
     assert accepted.input == {"sentence": "Old."}
+
+
+def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    kept.expire()  # there is nothing yet
+    assert not kept.path.exists()
+    kept.add("nl2fol", "nl2fol@1", verdict="up")
+    assert kept.path.stat().st_mode & 0o777 == 0o600
 
 
 def test_what_is_no_store_is_refused_and_left_as_it_is(tmp_path: Path) -> None:

@@ -30,12 +30,18 @@ def build(page: Page) -> None:
         why = gr.Checkbox(label="Show which words matter", elem_id="why")
         run = gr.Button("Classify", variant="primary", elem_id="run")
         gr.Examples([[example] for example in page.about["examples"]], [text], label="Try one", api_name=None)
-        label = gr.Label(
-            label="Probabilities, calibrated", num_top_classes=BARS, visible=False, elem_id="label"
+        label = gr.Textbox(label="Answer", interactive=False, buttons=["copy"], elem_id="answer")
+        bars = gr.Label(
+            label="Probabilities, calibrated",
+            num_top_classes=BARS,
+            show_heading=False,  # the likeliest is not always the answer: labels have thresholds
+            visible=False,
+            elem_id="label",
         )
         mattered = gr.HighlightedText(
             label="What each word adds to the label's probability", visible=False, elem_id="words"
         )
+        unexplained = gr.Markdown(elem_id="unexplained")
         cost = gr.Markdown(elem_id="facts")
         shared = gr.Markdown(elem_id="share")
         last = gr.State(None)
@@ -55,10 +61,13 @@ def build(page: Page) -> None:
         (answer,), seconds = page.ask(request, [row])
         if answer.parsed is None:
             raise trouble(f"No label: {answer.error}")
-        bars: Any = answer.parsed.get("probabilities") or answer.text
+        shares = answer.parsed.get("probabilities")
+        words, reason = _words(page, row, answer.parsed, request) if explain else (None, "")
         return (
-            gr.update(value=bars, visible=True),
-            _words(page, row, answer.parsed, request) if explain else gr.update(visible=False),
+            answer.text,
+            gr.update(value=shares, visible=bool(shares)),
+            gr.update(value=words, visible=words is not None),
+            reason,
             parts.facts([answer], seconds),
             parts.link({"text": one, "pair": other, "why": explain}),
             parts.answered(row, answer),
@@ -68,7 +77,7 @@ def build(page: Page) -> None:
         [run.click, text.submit],
         classify,
         [text, pair, why],
-        [label, mattered, cost, shared, last],
+        [label, bars, mattered, unexplained, cost, shared, last],
         concurrency_id="answer",
         api_name=f"{page.alias}-classify",
     )
@@ -110,17 +119,22 @@ def _paired(page: Page) -> bool:
     return "pair" in (page.about["row"].get("properties") or {})
 
 
-def _words(page: Page, row: dict[str, Any], parsed: dict[str, Any], request: gr.Request) -> Any:
+def _words(
+    page: Page, row: dict[str, Any], parsed: dict[str, Any], request: gr.Request
+) -> tuple[list[tuple[str, float]] | None, str]:
+    """Each word with what it adds to the likeliest label's probability; or None and why that cannot be told."""
     if "label" not in parsed:
-        raise trouble("Only of a task with one label a text can it be told which words matter.")
-    best = next(iter(parsed["probabilities"]))
+        return None, "Which words matter can be told only of a task with one label a text."
+    best = max(parsed["probabilities"], key=parsed["probabilities"].get)
     try:
         words, texts = without_each(row["text"])
+        answers, _ = page.ask(request, [row | {"text": one} for one in texts])
+        without = [answer.parsed["probabilities"][best] for answer in answers]
     except ValueError as error:
-        raise trouble(f"It cannot be told which words matter: {error}.") from None
-    answers, _ = page.ask(request, [row | {"text": one} for one in texts])
-    without = [answer.parsed["probabilities"][best] for answer in answers]
-    return gr.update(visible=True, value=effects(words, parsed["probabilities"][best], without))
+        return None, f"Which words matter cannot be told: {error}."
+    except gr.Error as error:  # the answer itself is there
+        return None, f"Which words matter cannot be told: {error.message}"
+    return effects(words, parsed["probabilities"][best], without), ""
 
 
 def _correction(page: Page, typed: str, parsed: Mapping[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ def read_lines(text: str) -> list[dict[str, Any]]:
 def read_csv(path: Path) -> list[dict[str, Any]]:
     """Rows of a CSV file with a column `text`, and `pair` if there is one; of a single column, whatever its name.
 
+    Columns are apart by commas, semicolons or tabs. A single column without a name, which is one word, begins at once.
     Raises ValueError for what is no such file, however it is called, or holds more than `MOST` rows.
     """
     with path.open("rb") as handle:
@@ -31,21 +33,37 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
     csv.field_size_limit(LONGEST)
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle)
-            columns = [name for name in reader.fieldnames or () if name is not None]
-            wanted = "text" if "text" in columns else columns[0] if len(columns) == 1 else None
-            if wanted is None:
-                shown = ", ".join(name[:30] for name in columns[:8]) or "none"
+            first = handle.readline()
+            handle.seek(0)
+            # spreadsheets of many countries write semicolons
+            reader = csv.reader(handle, delimiter=max(",;\t", key=first.count))
+            header = next(reader, [])
+            if "text" in header:
+                return _held(_cells(reader, header))
+            if len(header) > 1:
+                shown = ", ".join(name[:30] for name in header[:8])
                 raise ValueError(f"the file needs a column named text; it has: {shown}")
-            return _held(
-                {"text": row[wanted].strip()} | ({"pair": row["pair"].strip()} if row.get("pair") else {})
-                for row in reader
-                if row[wanted] and row[wanted].strip()
-            )
+            if not all(re.fullmatch(r"\w*", name) for name in header):  # a text already
+                handle.seek(0)
+                reader = csv.reader(handle)
+            return _held(_cells(reader, ["text"]))
     except UnicodeDecodeError:
         raise ValueError("the file is not UTF-8; save the table as CSV (UTF-8)") from None
     except csv.Error as error:
         raise ValueError(f"the file cannot be read as CSV: {error}") from None
+
+
+def _cells(reader: Any, header: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows that have a text. Raises ValueError for one with more cells than the header."""
+    for cells in reader:
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise ValueError(
+                f"line {reader.line_num} has {len(cells)} cells where the header has {len(header)}; "
+                "put texts with commas between quotes"
+            )
+        row = {name: cell.strip() for name, cell in zip(header, cells, strict=False)}
+        if row.get("text"):
+            yield {"text": row["text"]} | ({"pair": row["pair"]} if row.get("pair") else {})
 
 
 def _held(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:

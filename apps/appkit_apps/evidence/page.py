@@ -25,6 +25,7 @@ def build(blocks: gr.Blocks, client: Client, aliases: Collection[str]) -> None:
         one = gr.Dropdown(list(aliases), value=next(iter(aliases)), label="Bundle", elem_id="bundle")
         other = gr.Dropdown(["", *aliases], value="", label="Beside", elem_id="beside-bundle")
     told = gr.Markdown(elem_id="evidence")
+    shared = gr.Markdown(elem_id="share")
     scores = gr.Dataframe(label="Scores", interactive=False, wrap=True, elem_id="scores")
     with gr.Accordion("Report", open=True):
         report = gr.Markdown(elem_id="report")
@@ -46,6 +47,7 @@ def build(blocks: gr.Blocks, client: Client, aliases: Collection[str]) -> None:
         header, rows = compared(found, second)
         return (
             f"`{found['model']}` · {parts.plain(str(found['manifest'].get('verdict') or ''))}",
+            parts.link({"bundle": name, "beside": beside}),
             gr.update(headers=header, value=rows),
             found["report"] or "This bundle came without a report.",
             _pictures(found["pictures"]),
@@ -53,12 +55,18 @@ def build(blocks: gr.Blocks, client: Client, aliases: Collection[str]) -> None:
             found["audit"] or "Shown to admin keys, for a bundle that is still in its run's directory.",
         )
 
-    def choices() -> tuple[Any, Any]:
-        return gr.update(choices=list(aliases)), gr.update(choices=["", *aliases])
+    def choices(request: gr.Request) -> tuple[Any, Any]:
+        """Those there are now, and the two that the link names."""
+        asked = request.query_params
+        return _chosen(list(aliases), asked.get("bundle")), _chosen(["", *aliases], asked.get("beside"))
 
     blocks.load(choices, None, [one, other], show_progress="hidden", api_visibility="private")
-    outputs = [told, scores, report, pictures, certificate, audit]
+    outputs = [told, shared, scores, report, pictures, certificate, audit]
     gr.on([one.change, other.change, blocks.load], show, [one, other], outputs, api_visibility="private")
+
+
+def _chosen(names: list[str], asked: str | None) -> Any:
+    return gr.update(choices=names, value=asked) if asked in names else gr.update(choices=names)
 
 
 def compared(found: Mapping[str, Any], second: Mapping[str, Any] | None) -> tuple[list[str], list[list[str]]]:

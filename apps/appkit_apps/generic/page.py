@@ -51,7 +51,7 @@ def build(page: Page) -> None:
             told,
             value,
             parts.facts([answer], seconds),
-            parts.link(asked),
+            parts.link(dict(zip(fields, values, strict=True))),
             parts.answered(asked, answer),
         )
 
@@ -67,9 +67,7 @@ def build(page: Page) -> None:
         api_name=f"{page.alias}-ask",
     )
     parts.opinions(page, last, lambda typed, _: typed.strip())
-    parts.restore(
-        page, {name: one for name, one in fields.items() if isinstance(one, gr.Textbox | gr.Checkbox)}
-    )
+    parts.restore(page, fields)
 
 
 def _filled(example: Any, typed: Mapping[str, Any], main: str) -> list[str]:

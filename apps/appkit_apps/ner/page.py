@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from html import escape
 from itertools import pairwise
 from typing import Any
 
@@ -34,7 +35,7 @@ def build(page: Page) -> None:
     cost = gr.Markdown(elem_id="facts")
     shared = gr.Markdown(elem_id="share")
     last = gr.State(None)
-    corrected = gr.Textbox(visible=False, label="corrected")
+    corrected = gr.Textbox(visible=False, label="corrected")  # the table once it was edited, as JSON
 
     def find(one: str, request: gr.Request) -> tuple[Any, ...]:
         (answer,), seconds = page.ask(request, [{"text": one}])
@@ -61,11 +62,18 @@ def build(page: Page) -> None:
         if not one:
             raise trouble("There is no text yet whose entities could be corrected; find them first.")
         answered = one["row"]["text"]
-        entities = _entities(answered, rows)
-        return highlighted(answered, entities), json.dumps(entities, ensure_ascii=False)
+        sure = {_span(entity): entity["confidence"] for entity in one["parsed"] or ()}
+        try:
+            entities = [
+                entity | {"confidence": sure.get(_span(entity))} for entity in _entities(answered, rows)
+            ]
+            return highlighted(answered, entities), json.dumps(rows)
+        except ValueError as error:
+            gr.Warning(escape(str(error)))
+            return gr.skip(), json.dumps(rows)  # what is sent is what is seen, and is refused
 
     table.input(edited, [last, table], [shown, corrected], show_progress="hidden", api_visibility="private")
-    parts.opinions(page, last, lambda typed, _: _spans(typed), edited=corrected)
+    parts.opinions(page, last, _spans, edited=corrected)
     parts.restore(page, {"text": text})
 
 
@@ -77,7 +85,7 @@ def highlighted(text: str, entities: Sequence[Mapping[str, Any]]) -> list[tuple[
         if entity["start"] > at:
             pieces.append((text[at : entity["start"]], None))
         sure = entity.get("confidence")
-        kind = entity["type"] if sure in (None, "") else f"{entity['type']} {float(sure):.2f}"
+        kind = entity["type"] if sure is None else f"{entity['type']} {sure:.2f}"
         pieces.append((text[entity["start"] : entity["end"]], kind))
         at = entity["end"]
     if at < len(text):
@@ -86,7 +94,7 @@ def highlighted(text: str, entities: Sequence[Mapping[str, Any]]) -> list[tuple[
 
 
 def _entities(text: str, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
-    """The table's rows as entities of the text. Raises gr.Error for a span that is none."""
+    """The table's rows as entities of the text. Raises ValueError for a span that is none."""
     found: list[dict[str, Any]] = []
     for number, row in enumerate(rows, 1):
         if not any(str(cell).strip() for cell in row if cell is not None):
@@ -94,30 +102,30 @@ def _entities(text: str, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
         cells = dict(zip(HEADER, row, strict=False))
         try:
             start, end = int(cells["start"]), int(cells["end"])
-        except (TypeError, ValueError):
-            raise trouble(f"Row {number}: start and end are numbers of characters.") from None
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"row {number}: start and end are numbers of characters") from None
         if not 0 <= start < end <= len(text):
-            raise trouble(f"Row {number}: {start} to {end} is not within the text of {len(text)} characters.")
+            raise ValueError(
+                f"row {number}: {start} to {end} is not within the text of {len(text)} characters"
+            )
         if not str(cells["type"] or "").strip():
-            raise trouble(f"Row {number} has no type.")
-        found.append(
-            {
-                "text": text[start:end],
-                "type": str(cells["type"]).strip(),
-                "start": start,
-                "end": end,
-                "confidence": cells.get("confidence"),
-            }
-        )
+            raise ValueError(f"row {number} has no type")
+        kind = str(cells["type"]).strip()
+        found.append({"text": text[start:end], "type": kind, "start": start, "end": end})
     found.sort(key=lambda one: one["start"])
     for one, other in pairwise(found):
         if other["start"] < one["end"]:
-            raise trouble(
-                f"“{one['text']}” and “{other['text']}” overlap; a character belongs to one entity."
+            raise ValueError(
+                f"“{one['text']}” and “{other['text']}” overlap; a character belongs to one entity"
             )
     return found
 
 
-def _spans(edited: str) -> list[dict[str, Any]]:
-    """As rows to train on have them."""
-    return [{name: one[name] for name in ("start", "end", "type")} for one in json.loads(edited)]
+def _span(entity: Mapping[str, Any]) -> tuple[int, int, str]:
+    return entity["start"], entity["end"], entity["type"]
+
+
+def _spans(table: str, one: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """As rows to train on have them. Raises ValueError for a span that is none."""
+    entities = _entities(one["row"]["text"], json.loads(table))
+    return [{name: entity[name] for name in ("start", "end", "type")} for entity in entities]

@@ -46,8 +46,7 @@ def build(page: Page) -> None:
 
     def translate(text: str, bound: bool, compare: bool, request: gr.Request) -> tuple[Any, ...]:
         row = {"sentence": text}
-        sure = bool(page.about["confidence"])
-        (answer,), seconds = page.ask(request, [row], confidence=sure, constrain=bound)
+        (answer,), seconds = page.ask(request, [row], confidence=True, constrain=bound)
         told = _state(answer.parsed, answer.error, answer.truncated, answer.confidence)
         drawn = _tree(page.tool(request, "tree", formula=answer.parsed)) if answer.parsed else ""
         other = gr.update(visible=False)
@@ -87,7 +86,7 @@ def build(page: Page) -> None:
 
     judge.click(judged, [formula, reference], verdict, concurrency_id="prover", api_visibility="private")
 
-    with gr.Accordion("Does it follow?", open=False):
+    with gr.Accordion("Does it follow?", open=False) as proof:
         premises = gr.Textbox(
             label="Premises, one a line",
             info="Formulas, or sentences, which are translated first.",
@@ -98,8 +97,9 @@ def build(page: Page) -> None:
         prove = gr.Button("Prove", elem_id="prove")
         proven = gr.Markdown(elem_id="proven")
         used = gr.Textbox(label="The formulas that were used", interactive=False, lines=4, elem_id="used")
+        shared_proof = gr.Markdown(elem_id="share-proof")
 
-    def follows(given: str, claim: str, request: gr.Request) -> tuple[str, str]:
+    def follows(given: str, claim: str, request: gr.Request) -> tuple[str, str, str]:
         lines = [line.strip() for line in given.splitlines() if line.strip()]
         if not lines or not claim.strip():
             raise trouble("Write one premise or more, and a conclusion.")
@@ -107,13 +107,19 @@ def build(page: Page) -> None:
             raise trouble(f"{len(lines)} premises are too many, the limit here is {MOST_PREMISES}.")
         formulas = _formulas(page, [*lines, claim.strip()], request)
         found = page.tool(request, "entails", premises=formulas[:-1], conclusion=formulas[-1])
-        return _verdict(found), "\n".join([*formulas[:-1], f"⊢ {formulas[-1]}"])
+        formulas[-1] = f"⊢ {formulas[-1]}"
+        return _verdict(found), "\n".join(formulas), parts.link({"premises": given, "conclusion": claim})
 
     prove.click(
-        follows, [premises, conclusion], [proven, used], concurrency_id="prover", api_visibility="private"
+        follows,
+        [premises, conclusion],
+        [proven, used, shared_proof],
+        concurrency_id="prover",
+        api_visibility="private",
     )
     parts.opinions(page, last, lambda typed, _: _formula(page, typed), label="The right formula")
     parts.restore(page, {"sentence": sentence, "constrain": constrain, "beside": beside})
+    parts.restore(page, {"premises": premises, "conclusion": conclusion}, within=proof)
 
 
 def _formulas(page: Page, lines: list[str], request: gr.Request) -> list[str]:

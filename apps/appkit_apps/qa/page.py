@@ -79,7 +79,7 @@ def build(page: Page) -> None:
             other,
             _listed(shown),
             parts.facts([answer], seconds),
-            parts.link({"question": asked, "passages": given, "beside": compare}),
+            parts.link({"question": asked, "passages": given, "constrain": bound, "beside": compare}),
             parts.answered(kept, answer),
         )
 
@@ -92,12 +92,8 @@ def build(page: Page) -> None:
         api_name=f"{page.alias}-ask",
     )
     parts.opinions(page, last, lambda typed, _: _correction(typed), label="The right answer")
-    parts.restore(page, {"question": question, "passages": passages, "beside": beside})
-
-    def shown_by_link(request: gr.Request) -> Any:
-        return gr.update(open=True) if request.query_params.get("passages") else gr.skip()
-
-    page.blocks.load(shown_by_link, None, own_passages, show_progress="hidden", api_visibility="private")
+    parts.restore(page, {"question": question, "constrain": constrain, "beside": beside})
+    parts.restore(page, {"passages": passages}, within=own_passages)
 
 
 def _said(answer: Answer) -> str:

@@ -43,6 +43,12 @@ def test_rows_of_a_csv_file_are_its_texts(tmp_path: Path) -> None:
     assert read_csv(file) == [{"text": "alone"}]
     file.write_text("text,pair\na,b\nc,\n", encoding="utf-8")
     assert read_csv(file) == [{"text": "a", "pair": "b"}, {"text": "c"}]
+    file.write_text("text;label\nHello, my card;Billing\n", encoding="utf-8")
+    assert read_csv(file) == [{"text": "Hello, my card"}]
+    file.write_text("label\ttext\nBilling\tHello; you\n", encoding="utf-8")
+    assert read_csv(file) == [{"text": "Hello; you"}]
+    file.write_text("My card was lost.\nSo was mine.\n", encoding="utf-8")
+    assert read_csv(file) == [{"text": "My card was lost."}, {"text": "So was mine."}]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +57,11 @@ def test_rows_of_a_csv_file_are_its_texts(tmp_path: Path) -> None:
         (b"PK\x03\x04\x00\x00zip", "no CSV file but something binary"),
         ("text\nñandú".encode("latin-1"), "not UTF-8"),
         (b"a,b\n1,2\n", "needs a column named text; it has: a, b"),
-        (b"", "it has: none"),
+        (b"", "no text in it"),
+        (
+            b"text\nHello, my card was lost\n",
+            "line 2 has 2 cells where the header has 1; put texts with commas",
+        ),
         (b"text\n \n", "no text in it"),
         (b"text\n" + b"x" * 30_000 + b"\n", "cannot be read as CSV"),
     ],
@@ -113,22 +123,21 @@ def test_pieces_together_are_the_text() -> None:
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ([["x", "PER", "a", 3, ""]], "Row 1: start and end are numbers"),
+        ([["x", "PER", float("inf"), 3, ""]], "row 1: start and end are numbers"),
+        ([["x", "PER", "a", 3, ""]], "row 1: start and end are numbers"),
         ([["x", "PER", 0, 99, ""]], "0 to 99 is not within the text of 7 characters"),
-        ([["x", "", 0, 3, ""]], "Row 1 has no type"),
+        ([["x", "", 0, 3, ""]], "row 1 has no type"),
         ([["x", "PER", 0, 3, ""], ["x", "ORG", 2, 5, ""]], "overlap"),
     ],
 )
 def test_a_span_that_is_none_is_told(rows: list[list[Any]], told: str) -> None:
-    with pytest.raises(gr.Error, match=told):
+    with pytest.raises(ValueError, match=told):
         _entities("Ada met", rows)
 
 
 def test_edited_spans_are_those_of_the_text() -> None:
     rows = [["stale", "PER", "0", 3, None], ["", "", "", "", ""]]
-    assert _entities("Ada met", rows) == [
-        {"text": "Ada", "type": "PER", "start": 0, "end": 3, "confidence": None}
-    ]
+    assert _entities("Ada met", rows) == [{"text": "Ada", "type": "PER", "start": 0, "end": 3}]
 
 
 # --- corrections ------------------------------------------------------------------------------------------
@@ -172,7 +181,12 @@ def test_a_link_holds_the_fields_and_stays_short() -> None:
         {"sentence": "Is 1 < 2 & 3? )[x](javascript:alert(1)", "constrain": False, "beside": True}
     )
     query = made.removeprefix("[Link to this input](?").removesuffix(")")
-    assert parse_qs(query) == {"sentence": ["Is 1 < 2 & 3? )[x](javascript:alert(1)"], "beside": ["True"]}
+    assert parse_qs(query) == {
+        "sentence": ["Is 1 < 2 & 3? )[x](javascript:alert(1)"],
+        "constrain": ["False"],
+        "beside": ["True"],
+    }
+    assert parts.link({"most": 0, "style": None, "question": ""}) == "[Link to this input](?most=0)"
     assert ")" not in query
     assert parts.link({"sentence": "x" * 5000}) == "This input is too long for a link."
 

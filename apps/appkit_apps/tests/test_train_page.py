@@ -129,7 +129,9 @@ def test_a_specialist_is_trained_stopped_gone_on_with_and_served(
     page.locator("#check").click()
     expect(page.locator("#checked")).to_contain_text("The data is sound", timeout=WAIT_MS)
     expect(train).to_be_enabled()
-    page.locator("#epochs input").fill("2")  # another run than the one that was checked
+    page.locator("#epochs input").fill(
+        "4"
+    )  # another run than the one that was checked, and long enough to stop
     expect(train).to_be_disabled()
     page.locator("#check").focus()
     page.keyboard.press("Enter")
@@ -139,10 +141,10 @@ def test_a_specialist_is_trained_stopped_gone_on_with_and_served(
 
     state(page, "training")
     state(page, re.compile(r"step ([2-9]|\d\d) of \d+"))
-    expect(page.locator("#loss")).to_be_visible()
-    picture(page, "train")
     page.locator("#stop").click()
     state(page, "stopped")
+    expect(page.locator("#loss")).to_be_visible()
+    picture(page, "train")
     expect(page.locator("#stop")).to_be_hidden()
     with Client(gateway, key=keys["admin"]) as client:
         run = client.runs()["runs"][0]["id"]
