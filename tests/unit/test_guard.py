@@ -62,24 +62,24 @@ def ended(how: str, end: Callable[[subprocess.Popen[bytes]], None], within: floa
     guard, pids = guarded(how)
     end(guard)
     assert gone(pids, within)
-    return guard.wait(5)
+    return guard.wait(60)
 
 
 def test_the_pipe_closes() -> None:
-    assert ended("patient", closed, 5) == 128 + signal.SIGTERM
+    assert ended("patient", closed, 60) == 128 + signal.SIGTERM
 
 
 def test_the_guard_is_told_to_end() -> None:
-    assert ended("patient", terminated, 5) == 128 + signal.SIGTERM
+    assert ended("patient", terminated, 60) == 128 + signal.SIGTERM
 
 
 def test_a_stubborn_command_is_killed() -> None:
-    assert ended("stubborn", closed, 15) == 128 + signal.SIGKILL
+    assert ended("stubborn", closed, 60) == 128 + signal.SIGKILL
 
 
 def test_the_command_ends_by_itself_and_leaves_a_child() -> None:
-    assert ended("short", lambda guard: None, 5) == 3
+    assert ended("short", lambda guard: None, 60) == 3
 
 
 def test_a_byte_is_a_ctrl_c_that_the_command_takes_in_its_own_way() -> None:
-    assert ended("patient", interrupted, 5) == 1 + 129  # python ends by the signal itself
+    assert ended("patient", interrupted, 60) == 1 + 129  # python ends by the signal itself
