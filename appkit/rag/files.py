@@ -157,7 +157,7 @@ def _pdf(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def _rows(file: Path) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(_read(file).splitlines(), 1):
+    for number, line in enumerate(_read(file).split("\n"), 1):
         if not line.strip():
             continue
         try:

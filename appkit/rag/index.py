@@ -279,8 +279,8 @@ def _version(to: Path) -> Version:
         about = json.loads((path / "index.json").read_text(encoding="utf-8"))
         if about["schema"] != SCHEMA:
             raise DataError(f"{to} has schema {about['schema']}, this appkit reads {SCHEMA}; index again")
-        lines = (path / "passages.jsonl").read_text(encoding="utf-8").splitlines()
-        found = [Passage(**json.loads(line)) for line in lines]
+        with (path / "passages.jsonl").open(encoding="utf-8") as lines:
+            found = [Passage(**json.loads(line)) for line in lines]
         vectors = np.load(path / "vectors.npy", allow_pickle=False)
         if len(found) != about["passages"] or len(vectors) != len(found):
             raise ValueError(f"{len(found)} passages, {len(vectors)} vectors, {about['passages']} recorded")

@@ -847,6 +847,18 @@ async def test_a_stream_of_rows_gives_the_same_results(root: Path) -> None:
             assert "".join(parts) == "P(a)"
 
 
+@in_loop
+async def test_a_text_with_a_line_separator_streams_whole(root: Path) -> None:
+    """To str.splitlines, and to httpx, a line ends at U+2028 too."""
+    async with gateway(root) as one:
+        one.engine.answers[sha("one")] = text = "P\u2028Q\u2029R\u0085S"
+        async with one.http.stream(
+            "POST", "/v1/tasks/nl2fol", json={"rows": ["Hi."], "stream": True}
+        ) as answer:
+            *parts, last, _ = [event async for event in events(answer)]
+        assert "".join(part["delta"] for part in parts) == last["result"]["text"] == text
+
+
 CALIBRATION = {
     "intercept": 3.0, "slope": 1.0, "not_whole": 0.125, "metric": "strict", "n": 40, "right": 0.5, "auroc": 0.9,
     "brier": 0.1, "ece": 0.1, "ece_noise": 0.1, "bins": [],

@@ -124,6 +124,15 @@ def test_only_what_changed_is_embedded_again(notes: Path, tmp_path: Path, letter
     assert other.embedded == 3  # of other settings nothing is kept
 
 
+def test_what_ends_a_line_elsewhere_stays_in_the_text(tmp_path: Path, letters: Letters) -> None:
+    text = "One\u2028two\u2029three\u0085four."
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"text": text}, ensure_ascii=False), encoding="utf-8")
+    (tmp_path / "plain.txt").write_text(text, encoding="utf-8")
+    done = build([tmp_path], tmp_path / "index")
+    assert (done.files, done.skipped) == (2, {})
+    assert [one.text for one in Index.open(tmp_path / "index").passages] == [text, text]
+
+
 def test_a_file_that_cannot_be_read_is_left_out_and_told(
     notes: Path, tmp_path: Path, letters: Letters
 ) -> None:
