@@ -420,13 +420,16 @@ def data_check(
     overrides: Overrides = None,
     config: ConfigFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    most: Annotated[
+        int | None, typer.Option(min=0, help="Items of each kind in the JSON, with counts of all.")
+    ] = None,
 ) -> None:
     """Every bad row with file, line, field and reason; duplicates, overlaps, lengths."""
     from appkit.check import check_data
 
     quiet_libraries()
     report = check_data(_config(overrides, config))
-    print(report.to_json() if as_json else "\n".join(report.lines()))
+    print(report.to_json(most) if as_json else "\n".join(report.lines()))
     if not report.ok:
         raise SystemExit(2)
 

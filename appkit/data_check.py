@@ -9,9 +9,9 @@ import json
 import math
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from appkit.data import Fault, Read, Record
@@ -101,9 +101,23 @@ class DataReport:
         """
         return all(self.rows.values()) and not self.faults and not any((self.long or {}).values())
 
-    def to_json(self) -> str:
-        """Everything, nothing shortened to the first few."""
-        return json.dumps({"ok": self.ok, **asdict(self)}, ensure_ascii=False, indent=2)
+    def to_json(self, most: int | None = None) -> str:
+        """Everything; or of each kind the first `most`, by split where it has splits, and `counts` of all."""
+        told, more = (self, {}) if most is None else self._cut(most)
+        return json.dumps({"ok": self.ok, **asdict(told), **more}, ensure_ascii=False, indent=2)
+
+    def _cut(self, most: int) -> tuple[DataReport, dict[str, dict[str, int]]]:
+        short: dict[str, Any] = {}
+        counts = {}
+        for kind in ("faults", "duplicates", "overlaps", "conflicts", "long"):
+            found = getattr(self, kind)
+            if isinstance(found, dict):
+                counts[kind] = sum(map(len, found.values()))
+                short[kind] = {split: items[:most] for split, items in found.items()}
+            else:
+                counts[kind] = len(found or ())
+                short[kind] = found and found[:most]
+        return replace(self, **short), {"counts": counts}
 
     def lines(self) -> list[str]:
         """Plain text for a terminal: every fault, the first few of all else."""

@@ -98,7 +98,8 @@ def read_evaluation(
     path: Path, who: str, task: Task, records: Sequence[Record], resamples: int
 ) -> Evaluation:
     """The evaluation that `Evaluation.write` kept, scored again."""
-    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as lines:  # str.splitlines would cut texts at U+2028 too
+        entries = [json.loads(line) for line in lines]
     predictions = [
         Prediction(
             entry["text"],

@@ -289,7 +289,8 @@ def plot_curve(curve: Path, path: Path, primary: str) -> None:
     """Training loss by step, its running mean, and the dev metric where it was measured."""
     from matplotlib import pyplot
 
-    entries = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]
+    with curve.open(encoding="utf-8") as lines:
+        entries = [json.loads(line) for line in lines]
     steps = [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
     measured = [(entry["step"], entry[f"eval_{primary}"]) for entry in entries if f"eval_{primary}" in entry]
     figure, axes = _axes(6.4, 3.4)

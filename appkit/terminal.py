@@ -64,7 +64,7 @@ def read_inputs(sentences: list[str] | None, file: Path | None) -> list[str | di
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise AppkitError(f"{file or 'stdin'}:{line}: not UTF-8 ({error.reason}); convert it first") from None
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not all(line.lstrip().startswith("{") for _, line in lines):
         return [line.strip() for _, line in lines]
     rows = []

@@ -85,7 +85,7 @@ def main() -> None:
     )
     asked = parser.parse_args()
     corpus, questions = (
-        [json.loads(line) for line in (asked.data / name).read_text(encoding="utf-8").splitlines()]
+        [json.loads(line) for line in (asked.data / name).open(encoding="utf-8")]
         for name in ("corpus.jsonl", "train.jsonl")
     )
     with tempfile.TemporaryDirectory(prefix="appkit-rag-") as name:

@@ -31,7 +31,7 @@ MEASURES = ("F1", "EM", "citation", "recall@k", "nDCG", "form", "abstained")
 
 def carve(data: Path, folder: Path) -> dict[str, str]:
     """Files of rows by article: a passage's questions stand on one side only."""
-    rows = [json.loads(line) for line in (data / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in (data / "train.jsonl").open(encoding="utf-8")]
     articles = sorted({one["gold_pid"].partition("p")[0] for one in rows})
     side = {
         name: ("test", "dev", "train", "train", "test", "train", "train", "train")[n % 8]
@@ -48,7 +48,7 @@ def carve(data: Path, folder: Path) -> dict[str, str]:
 
 def poisoned(data: Path, folder: Path, order: str) -> Path:
     """The corpus with an order behind each sentence's end, so that every piece holds one."""
-    rows = [json.loads(line) for line in (data / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in (data / "corpus.jsonl").open(encoding="utf-8")]
     path = folder / "corpus.jsonl"
     for one in rows:
         one["text"] = one["text"].replace(". ", f".{order} ") + order

@@ -13,7 +13,7 @@ from typing import Any
 
 from appkit.errors import AppkitError, DataError
 
-__all__ = ["KINDS", "Passage", "find", "of_extra", "passages"]
+__all__ = ["KINDS", "Passage", "find", "of_extra", "passages", "unreadable_told"]
 
 KINDS = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf", ".jsonl")
 BLOCKS = re.compile(
@@ -48,18 +48,23 @@ def of_extra(name: str = "rag") -> Iterator[None]:
         raise AppkitError(f"{error.name} is not installed; pip install 'appkit[{name}]'") from None
 
 
-def find(given: Sequence[Path]) -> list[Path]:
+def find(given: Sequence[Path], to: Path | None = None) -> list[Path]:
     """The files named, and those of a known kind below the directories named, in order.
 
+    to: where the index is to be. Nothing in it is a document, nor in an index that lies below a directory.
     Raises DataError for what is missing or of no known kind, or when there is no file at all.
     """
     found: list[Path] = []
     for path in given:
         if path.is_dir():
+            left = _indexes(path) | ({to.resolve()} if to else set())
             found += sorted(
                 file
                 for file in path.rglob("*")
-                if file.suffix.lower() in KINDS and file.is_file() and not _hidden(file, path)
+                if file.suffix.lower() in KINDS
+                and file.is_file()
+                and not _hidden(file, path)
+                and left.isdisjoint(file.resolve().parents)
             )
         elif not path.exists():
             raise DataError(f"no file or directory {str(path)!r}; name what is to be indexed")
@@ -75,6 +80,24 @@ def find(given: Sequence[Path]) -> list[Path]:
 
 def _hidden(file: Path, below: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(below).parts)
+
+
+def _indexes(below: Path) -> set[Path]:
+    """Directories that are an index of documents: a version in use, and versions."""
+    return {one.parent.resolve() for one in below.rglob("current") if any(one.parent.glob("*/index.json"))}
+
+
+@contextmanager
+def unreadable_told(file: Path) -> Iterator[None]:
+    """Whatever one file can be or hold as a DataError, so that the others can be indexed without it."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror or error}); check it") from None
+    except UnicodeError:
+        raise DataError(f"{file} has half a surrogate pair in its text or name; take it out") from None
+    except RecursionError:
+        raise DataError(f"{file} is nested too deeply; flatten it") from None
 
 
 def passages(file: Path, *, size: int, overlap: int) -> list[Passage]:
@@ -128,14 +151,17 @@ def _read(file: Path) -> str:
 
 
 def _html(text: str) -> str:
-    """What a reader sees: no script, no style; a line for each block."""
+    """What a reader sees: no script, no style, no comment; a line for each block."""
     with of_extra():
         from bs4 import BeautifulSoup
+        from bs4.element import PreformattedString
     page = BeautifulSoup(text, "html.parser")
     for hidden in page(["script", "style", "template", "noscript"]):
         hidden.decompose()
-    for string in page.find_all(string=True):  # a line break in the source is a space to a reader
-        string.replace_with(re.sub(r"\s+", " ", string))
+    for string in page.find_all(string=True):
+        # replaced, a comment or a doctype would be text; a line break in the source is a space but in <pre>
+        if not isinstance(string, PreformattedString) and not string.find_parent("pre"):
+            string.replace_with(re.sub(r"\s+", " ", string))
     for block in page.find_all(BLOCKS):
         block.insert(0, "\n")
         block.append("\n")
@@ -146,22 +172,25 @@ def _html(text: str) -> str:
 def _pdf(file: Path) -> Iterator[tuple[str, str]]:
     with of_extra():
         from pypdf import PdfReader
-        from pypdf.errors import PyPdfError
     try:
         for number, page in enumerate(PdfReader(file).pages, 1):
             yield f"page {number}", page.extract_text()
-    except PyPdfError as error:
+    except (
+        Exception
+    ) as error:  # pypdf raises TypeError, KeyError, DependencyError and more of what is in a file
         raise DataError(
             f"{file} cannot be read as PDF ({error}); save it again, without a password"
         ) from None
 
 
 def _rows(file: Path) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(_read(file).splitlines(), 1):
+    for number, line in enumerate(_read(file).split("\n"), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-            yield str(row.get("pid") or row.get("id") or number), str(row["text"])
-        except (ValueError, KeyError, AttributeError):
+            text, names = row["text"], (row.get("pid"), row.get("id"), number)
+            text.encode()  # half a surrogate pair, which JSON can hold, cannot be written
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise DataError(f"{file}:{number} is no JSON object with a text") from None
+        yield next(str(name) for name in names if name not in (None, "")), text

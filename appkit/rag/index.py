@@ -27,12 +27,12 @@ from appkit.checkpoint import file_sha256
 from appkit.errors import AppkitError, ConfigError, DataError
 from appkit.progress import Progress
 from appkit.rag import stores
-from appkit.rag.files import Passage, find, of_extra, passages
+from appkit.rag.files import Passage, find, of_extra, passages, unreadable_told
 from appkit.rag.rank import fused, signed_qim
 
 __all__ = ["Built", "Encoder", "Hit", "Index", "build", "encoder"]
 
-SCHEMA = 1
+SCHEMA = 2
 POOL = 50
 """passages of each ranking that are fused"""
 JUDGED = 20
@@ -117,15 +117,11 @@ def build(
     if not 100 <= size <= 20_000 or not 0 <= overlap < size:
         raise ConfigError(f"size is 100 to 20000 and overlap less than it, got {size} and {overlap}")
     _, address = stores.parsed(store)
-    files = find(given)
-    if (
-        to.exists()
-        and not (to / "current").exists()
-        and any(not one.name.startswith(".") for one in to.iterdir())
-    ):
-        raise DataError(f"{to} is there and is no index; name another directory")
+    files = find(given, to)
     with locked(to):
-        old = _version(to) if (to / "current").exists() else None
+        _check_free(to)
+        _remove_stages(to)
+        old = _old(to)
         options = {"embeddings": embeddings, "size": size, "overlap": overlap}
         # of other settings nothing fits; another store is made from the same vectors
         kept = old if old and old.about["options"] | options == old.about["options"] else None
@@ -149,6 +145,33 @@ def build(
     return Built(to, len(hashes), len(found), embedded, skipped)
 
 
+def _check_free(to: Path) -> None:
+    """Raises DataError for what is there and is neither an index nor what a first run that was killed left of one."""
+    if to.exists() and not to.is_dir():
+        raise DataError(f"{to} is a file; name a directory for the index")
+    if not to.exists() or (to / "current").exists():
+        return
+    if any(not one.name.startswith(".") and not (one / "index.json").is_file() for one in to.iterdir()):
+        raise DataError(f"{to} is there and is no index; name another directory")
+
+
+def _remove_stages(to: Path) -> None:
+    """What runs that were killed left half made: who holds the lock is alone."""
+    for left in to.glob(".*.tmp"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _old(to: Path) -> Version | None:
+    """The version in use; None where there is none, or one of another schema, of which nothing can be kept."""
+    try:
+        return _version(to) if (to / "current").exists() else None
+    except _OtherSchema:
+        return None
+
+
 def _read(
     files: Sequence[Path], kept: Version | None, size: int, overlap: int
 ) -> tuple[list[Passage], dict[str, str], dict[str, str]]:
@@ -161,13 +184,14 @@ def _read(
     skipped: dict[str, str] = {}
     with Progress("reading", len(files), "files", show=len(files) > 1) as bar:
         for file in files:
-            sha = file_sha256(file)
             try:
-                if kept and kept.about["files"].get(str(file)) == sha:
-                    found += before.get(str(file), [])
-                else:
-                    found += passages(file, size=size, overlap=overlap)
-                hashes[str(file)] = sha
+                with unreadable_told(file):
+                    sha = file_sha256(file)
+                    if kept and kept.about["files"].get(str(file)) == sha:
+                        found += before.get(str(file), [])
+                    else:
+                        found += passages(file, size=size, overlap=overlap)
+                    hashes[str(file)] = sha
             except DataError as error:
                 skipped[str(file)] = str(error)
             bar.advance(1)
@@ -205,7 +229,9 @@ def _write(to: Path, about: dict[str, Any], found: Sequence[Passage], vectors: n
             if not address:
                 store.write(stage, vectors)
             words = bm25s.BM25()
-            words.index(_tokens([one.text for one in found]), show_progress=False)
+            tokens = _tokens([one.text for one in found])
+            # bm25s needs a word: where no text has any, one that no query can have
+            words.index(tokens if tokens.vocab else [["\0"]] * len(found), show_progress=False)
             words.save(str(stage / "words"))
             (stage / "index.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
     write_text(to / "current", name)
@@ -254,10 +280,15 @@ def _bm25s() -> Any:
 
 
 def _tokens(texts: Sequence[str]) -> Any:
-    """Words for BM25: no stop words left out, no stemming, so that every language is treated alike."""
+    """Words for BM25: none left out, neither stop words nor those of one letter, and no stemming.
+
+    A word ends where no letter or digit follows: of a script without spaces it is a whole run of letters.
+    """
     import bm25s
 
-    return bm25s.tokenize(list(texts), stopwords=None, stemmer=None, show_progress=False)
+    return bm25s.tokenize(
+        list(texts), token_pattern=r"(?u)\b\w+\b", stopwords=None, stemmer=None, show_progress=False
+    )
 
 
 @dataclass(frozen=True)
@@ -270,6 +301,10 @@ class Version:
     vectors: np.ndarray
 
 
+class _OtherSchema(DataError):
+    """An index that another appkit made."""
+
+
 def _version(to: Path) -> Version:
     """The version that is in use. Raises DataError when there is none, or it is damaged or of another schema."""
     if not (to / "current").is_file():
@@ -278,13 +313,21 @@ def _version(to: Path) -> Version:
         path = to / (to / "current").read_text(encoding="utf-8").strip()
         about = json.loads((path / "index.json").read_text(encoding="utf-8"))
         if about["schema"] != SCHEMA:
-            raise DataError(f"{to} has schema {about['schema']}, this appkit reads {SCHEMA}; index again")
-        lines = (path / "passages.jsonl").read_text(encoding="utf-8").splitlines()
-        found = [Passage(**json.loads(line)) for line in lines]
+            raise _OtherSchema(f"{to} has schema {about['schema']}, this appkit reads {SCHEMA}; index again")
+        with (path / "passages.jsonl").open(encoding="utf-8") as lines:
+            found = [Passage(**json.loads(line)) for line in lines]
         vectors = np.load(path / "vectors.npy", allow_pickle=False)
         if len(found) != about["passages"] or len(vectors) != len(found):
             raise ValueError(f"{len(found)} passages, {len(vectors)} vectors, {about['passages']} recorded")
         return Version(path, about, found, vectors)
+
+
+def _named(to: Path) -> str | None:
+    """The version in use by its name."""
+    try:
+        return (to / "current").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 @contextmanager
@@ -313,9 +356,15 @@ class Index:
     def open(cls, to: Path) -> Index:
         """Raises DataError when there is none, or it is damaged or of another schema; AppkitError when its store's
         package is missing or its server does not hold it."""
-        version = _version(to)
-        with _damage_told(to):
-            return cls(version)
+        while True:
+            named = _named(to)
+            try:
+                version = _version(to)
+                with _damage_told(to):
+                    return cls(version)
+            except AppkitError:
+                if _named(to) == named:  # else a run has just put another version in its place
+                    raise
 
     @cached_property
     def _encoder(self) -> Encoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -76,17 +77,18 @@ class AtHand:
 
     def _told(self, hit: Hit) -> Hit:
         """Under a name that tells no place of this machine."""
-        file = Path(hit.passage.file)
-        if not file.is_absolute():
-            return hit
-        name = file.name if self._above == Path("/") else str(file.relative_to(self._above))
-        return replace(hit, passage=replace(hit.passage, file=name))
+        return replace(hit, passage=replace(hit.passage, file=self._names[hit.passage.file]))
 
     @cached_property
-    def _above(self) -> Path:
-        """The directory that all files with absolute names are below."""
-        files = [Path(one) for one in self.index.about["files"]]
-        return Path(os.path.commonpath([file.parent for file in files if file.is_absolute()]))
+    def _names(self) -> dict[str, str]:
+        """Each file's name below the directory that all are in; where that is the root, as much of its end as no other
+        file has."""
+        files = {one: Path(os.path.abspath(one)) for one in self.index.about["files"]}
+        above = Path(os.path.commonpath([file.parent for file in files.values()]))
+        if above != Path(above.anchor):
+            return {one: str(file.relative_to(above)) for one, file in files.items()}
+        shared = Counter(end for file in set(files.values()) for end in _ends(file))
+        return {one: next(end for end in _ends(file) if shared[end] == 1) for one, file in files.items()}
 
     @staticmethod
     def citations(task: Task, value: Any, hits: Sequence[Hit]) -> list[Citation]:
@@ -103,6 +105,12 @@ class AtHand:
             )
             for number, hit in enumerate(hits, 1)
         ]
+
+
+def _ends(file: Path) -> list[str]:
+    """a/b.md and the like of an absolute path, shortest first."""
+    parts = file.parts[1:]
+    return ["/".join(parts[place:]) for place in reversed(range(len(parts)))]
 
 
 def rule(task: Task) -> Retrieval:

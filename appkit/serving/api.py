@@ -348,7 +348,8 @@ async def _lines(
 
 
 def _line(event: dict[str, Any]) -> str:
-    return f"data: {json.dumps(event, ensure_ascii=False, separators=(',', ':'))}\n\n"
+    # in ASCII: readers of lines, httpx's among them, take U+2028 for the end of one
+    return f"data: {json.dumps(event, separators=(',', ':'))}\n\n"
 
 
 @contextmanager

@@ -25,6 +25,8 @@ KEYS = re.compile(
 """What may be said of a run; none of it names a place of this machine, or another machine."""
 REFUSED = ("train.trackers",)
 PATHLIKE = re.compile(r"[/~\\].+|(.*[/\\])?\.\.([/\\].*)?|\w+:.*//.*", re.DOTALL)
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""Characters that no text needs; with NUL no command can be started. Tabs and the ends of lines are none of them."""
 
 
 def models_here() -> list[str]:
@@ -34,6 +36,9 @@ def models_here() -> list[str]:
 
 def allowed(words: Sequence[str]) -> str:
     """The task that the words choose. Fault 400 for a word that could name a place of this machine, or is unknown."""
+    for word in words:
+        if CONTROL.search(word):
+            raise Fault(400, f"a word has a control character, got {word[:80]!r}; leave it out")
     try:
         values = parse_overrides(words)
     except ConfigError as error:
@@ -60,9 +65,9 @@ def allowed(words: Sequence[str]) -> str:
             raise Fault(
                 400, f"{key[:80]} cannot be set from here; leave it out, or train on the command line"
             )
-        for text in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
-            if PATHLIKE.fullmatch(str(text)):
-                raise Fault(400, f"{key[:80]} names a place, got {str(text)[:80]!r}; leave it out")
+        for text in _texts(value):
+            if PATHLIKE.fullmatch(text):
+                raise Fault(400, f"{key[:80]} names a place, got {text[:80]!r}; leave it out")
     if "task.name" not in flat:
         raise Fault(400, f"task is missing; choose one: {', '.join(named['task.name'])}")
     if "name" in flat and not NAME.fullmatch(str(flat["name"])):
@@ -79,6 +84,18 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
             yield from _flat(value, f"{above}{key}.")
         else:
             yield (f"{key}.name" if not above and key in GROUPS else f"{above}{key}"), value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a value, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.items():
+            yield from _texts(list(each))
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
 
 
 def choices() -> dict[str, Any]:

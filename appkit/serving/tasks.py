@@ -184,7 +184,8 @@ async def answer_rows(
     opened = _opened(target, alias)
     check_batch(one, len(asked.rows), "rows")
     if opened.labelling is not None:
-        return await label_rows(asked, request, one, target, opened.labelling)
+        with target.used():
+            return await label_rows(asked, request, one, target, opened.labelling)
     reader = Reader(opened, asked)
     if asked.base:
         target = _base_of(one, target)
@@ -215,7 +216,7 @@ async def answer_rows(
 async def label_rows(
     asked: TaskRequest, request: Request, one: Gateway, target: Target, kind: Labelling
 ) -> Response | TaskResponse:
-    """Labels or entities of one row or a batch; streamed, each row as it is done."""
+    """Labels or entities of one row or a batch; streamed, each row as it is done. The version is in use meanwhile."""
     if asked.base:
         raise Fault(
             400, f"task {kind.task.name!r} is answered by a head, which the base lacks; ask without base"
@@ -270,10 +271,9 @@ async def label_rows(
         with in_use(one, request, target, requests):
             return await within_time(one, gathered([answered(place) for place in range(len(rows))]))
 
-    with target.used():
-        if asked.stream:
-            return await until_gone(request, EventStream.begin(events(), one.settings.timeout_s))
-        return TaskResponse(model=target.ref, results=await until_gone(request, work()))
+    if asked.stream:
+        return await until_gone(request, EventStream.begin(events(), one.settings.timeout_s))
+    return TaskResponse(model=target.ref, results=await until_gone(request, work()))
 
 
 async def _single(work: Coroutine[Any, Any, Result]) -> AsyncGenerator[Result]:

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ __all__ = ["Trainer"]
 
 FOLDER = "trained"
 DATA, NOTE, LOG = ".data", ".asked.json", ".train.log"
+PART = ".part"
+"""of a file of rows that is still coming"""
 ID = re.compile(r"[a-z]\w{0,63}-\d{8}-\d{6}-[0-9a-f]{4}")
 DRAFTS = 8
 """runs that were never started, the newest; others go, with their files"""
@@ -43,6 +45,8 @@ POINTS = 500
 """of a curve: of a longer one every second, third, ... is shown"""
 MANY = 100
 """items of one kind in the report of a check"""
+LARGEST = 8_000_000
+"""bytes of such a report: one row can be as large as a file"""
 APPKIT = (sys.executable, "-P", "-c", "from appkit.cli import main; main()")
 
 ANYWHERE = re.compile(r"(?<![\w/.:<])/(?:[^\s/'\",:;()]+/)+")
@@ -87,7 +91,9 @@ class Trainer:
         early = {"remedy": "make another one for other rows"}
         self._in(run, "new", "checked", **early)
         file = self.folder(run) / DATA / f"{split}{suffix}"
-        part = file.with_suffix(".part")
+        part = file.with_name(
+            f"{split}-{secrets.token_hex(8)}{PART}"
+        )  # another one may come at the same time
         try:
             with part.open("wb") as handle:
                 async for chunk in chunks:
@@ -113,7 +119,7 @@ class Trainer:
         async with self._checks:
             # from within the folder: places of rows are then told by the files' names alone
             process = await self._started(
-                ["data", "check", "--json", "--", *words],
+                ["data", "check", "--json", "--most", str(MANY), "--", *words],
                 run,
                 cwd=self.folder(run) / DATA,
                 stdout=asyncio.subprocess.PIPE,
@@ -123,13 +129,20 @@ class Trainer:
             assert process.stderr
             try:
                 async with asyncio.timeout(CHECK_S):
-                    said, errors = await asyncio.gather(process.stdout.read(), process.stderr.read())
+                    said, errors = await asyncio.gather(
+                        _beginning(process.stdout, LARGEST + 1), _beginning(process.stderr, LARGEST)
+                    )
                     await process.wait()
             except TimeoutError:
                 raise Fault(504, f"the check took more than {CHECK_S:.0f} s; send fewer rows") from None
             finally:
                 process.stdin.close()  # the guard ends what still runs
+                await asyncio.gather(_beginning(process.stdout, 0), _beginning(process.stderr, 0))
                 await process.wait()
+        if len(said) > LARGEST:
+            raise Fault(
+                413, f"the report of the check has more than {LARGEST:,} bytes; send fewer or smaller rows"
+            )
         try:
             report: dict[str, Any] = await asyncio.to_thread(json.loads, said)
         except ValueError:
@@ -139,11 +152,12 @@ class Trainer:
         if self._rows(run) != rows:
             raise Fault(409, f"other rows came for {run} while it was checked; check again")
         self._note(run, checked=bool(report["ok"]))
-        return _cut(report) | {"id": run}
+        return {**_named(report), "id": run}
 
     def _rows(self, run: str) -> dict[str, int]:
         """Its files and when each was written."""
-        return {one.name: one.stat().st_mtime_ns for one in (self.folder(run) / DATA).iterdir()}
+        files = (self.folder(run) / DATA).iterdir()
+        return {one.name: one.stat().st_mtime_ns for one in files if one.suffix != PART}
 
     # -- training ------------------------------------------------------------------------------------------------
 
@@ -191,7 +205,8 @@ class Trainer:
         if process is None or watch is None or self.running is None:
             return
         assert process.stdin
-        await self.stop(self.running)
+        if not self._noted(self.running).get("stopped"):  # asked again, it would end unsaved
+            await self.stop(self.running)
         await asyncio.wait([watch], timeout=CLOSE_S)
         process.stdin.close()
         await watch
@@ -317,6 +332,14 @@ class Trainer:
         write_text(file, json.dumps(before | values, ensure_ascii=False))
 
 
+async def _beginning(stream: asyncio.StreamReader, most: int) -> bytes:
+    """Up to so many bytes. The rest is read too, and dropped: a process does not end for asyncio before all is read."""
+    kept = bytearray()
+    while piece := await stream.read(65_536):
+        kept += piece[: most - len(kept)]
+    return bytes(kept)
+
+
 def _state(folder: Path) -> dict[str, Any]:
     """Of the run itself; empty before it has one."""
     try:
@@ -360,20 +383,6 @@ def _progress(lines: Sequence[str]) -> dict[str, Any] | None:
         "unit": bar["unit"],
         "note": bar["rest"].removeprefix(" · "),
     }
-
-
-def _cut(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The report of a check with the first items of each kind, and how many there are of it."""
-    counts = {}
-    report = _named(report)
-    cut = dict(report)
-    for kind in ("faults", "duplicates", "overlaps", "conflicts", "long"):
-        found = report[kind] or []
-        by_split = found if isinstance(found, dict) else {"": found}
-        counts[kind] = sum(map(len, by_split.values()))
-        short = {split: items[:MANY] for split, items in by_split.items()}
-        cut[kind] = short if isinstance(found, dict) else short[""]
-    return cut | {"counts": counts}
 
 
 def _named(value: Any) -> Any:

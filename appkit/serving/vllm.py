@@ -332,7 +332,7 @@ class VllmEngine:
             async with self._client().stream("POST", "/v1/completions", json=body) as answer:
                 if answer.status_code != 200:
                     raise self._failure(answer.status_code, (await answer.aread()).decode(errors="replace"))
-                async for line in answer.aiter_lines():
+                async for line in _lines(answer):
                     if not line.startswith("data: ") or line == "data: [DONE]":
                         continue
                     event = json.loads(line[6:])
@@ -446,6 +446,15 @@ def _body(job: Job) -> dict[str, Any]:
     if job.grammar is not None:
         body["structured_outputs"] = {"grammar": job.grammar}
     return body
+
+
+async def _lines(answer: Any) -> AsyncGenerator[str]:
+    """Of an answer that streams. httpx's own lines end at U+2028 and its like too, which vLLM writes as they are."""
+    rest = b""
+    async for chunk in answer.aiter_bytes():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.decode()
 
 
 def _piece(choice: Mapping[str, Any], job: Job) -> Piece:

@@ -9,14 +9,16 @@ import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import openai
 import pytest
-from fakes import BASE, CHAT, FakeEngine, Served, gateway, in_loop, opened, sha, until
+from fakes import BASE, CHAT, TASK, FakeEngine, Served, gateway, in_loop, opened, sha, until
 
-from appkit.errors import BundleError
+from appkit.errors import BundleError, DataError
+from appkit.serving import tasks
 from appkit.serving.engine import NULL, JobRefused
 from appkit.serving.keys import add_key
 from appkit.serving.registry import Alias
@@ -284,6 +286,38 @@ async def test_a_request_whose_prompt_is_still_read_keeps_its_version(
         go_on.set()
         answer = await request
         assert answer.status_code == 200, answer.text
+        assert (await removal).status_code == 200
+
+
+@in_loop
+async def test_a_label_request_whose_rows_are_still_read_keeps_its_version(
+    root: Path, keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def windows(row: Any) -> Any:
+        raise DataError("it got as far as its windows")
+
+    async with gateway(root, **keys) as one:
+        one.place("B", opened(version="two"))
+        await one.add("B", "nl2fol")
+        target = one.one.registry.versions[ONE]
+        assert target.opened is not None
+        target.opened = replace(target.opened, labelling=SimpleNamespace(task=TASK, windows=windows))  # type: ignore[arg-type]
+        reading, go_on, rows = threading.Event(), threading.Event(), tasks._rows
+
+        def slow(*given: Any) -> list[Any]:
+            reading.set()
+            assert go_on.wait(20)
+            return rows(*given)
+
+        monkeypatch.setattr(tasks, "_rows", slow)
+        request = asyncio.create_task(one.http.post(f"/v1/tasks/{ONE}", json={"rows": ["Hi."]}))
+        await asyncio.to_thread(reading.wait, 20)
+        removal = asyncio.create_task(one.admin.delete(f"/v1/bundles/{ONE}"))
+        await until(lambda: ONE not in one.one.registry.versions)
+        done, _ = await asyncio.wait([removal], timeout=0.3)
+        assert not done
+        go_on.set()
+        assert "as far as its windows" in error_of(await request, 422)
         assert (await removal).status_code == 200
 
 
@@ -845,6 +879,18 @@ async def test_a_stream_of_rows_gives_the_same_results(root: Path) -> None:
         for row in range(3):
             parts = [event["delta"] for event in found if event["row"] == row and "delta" in event]
             assert "".join(parts) == "P(a)"
+
+
+@in_loop
+async def test_a_text_with_a_line_separator_streams_whole(root: Path) -> None:
+    """To str.splitlines, and to httpx, a line ends at U+2028 too."""
+    async with gateway(root) as one:
+        one.engine.answers[sha("one")] = text = "P\u2028Q\u2029R\u0085S"
+        async with one.http.stream(
+            "POST", "/v1/tasks/nl2fol", json={"rows": ["Hi."], "stream": True}
+        ) as answer:
+            *parts, last, _ = [event async for event in events(answer)]
+        assert "".join(part["delta"] for part in parts) == last["result"]["text"] == text
 
 
 CALIBRATION = {

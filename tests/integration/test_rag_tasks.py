@@ -151,6 +151,24 @@ def test_files_without_a_common_place_are_told_by_their_names(tmp_path: Path) ->
     ((_, hits),) = at_hand.put(load_task("qa"), [load_task("qa").input_row("oak?")])
     assert hits
     assert hits[0].passage.file == "a.txt"
+    at_hand = AtHand(at_hand.index, at_hand.config)
+    at_hand.index.about["files"] = {str(tmp_path / "a.txt"): "", "/b/a.txt": "", "/c/a.txt": ""}
+    ((_, hits),) = at_hand.put(load_task("qa"), [load_task("qa").input_row("oak?")])
+    assert hits
+    assert hits[0].passage.file == f"{tmp_path.name}/a.txt"  # as much as tells it from the others
+
+
+def test_a_relative_source_tells_no_place_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for customer in ("acme", "zenith"):
+        (tmp_path / "srv" / customer).mkdir(parents=True)
+        (tmp_path / "srv" / customer / "a.md").write_text(f"{customer} has one oak.")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    build([Path("../srv")], Path("index"))
+    at_hand = AtHand.open(RagConfig(index="index"))
+    ((_, hits),) = at_hand.put(load_task("qa"), [load_task("qa").input_row("oak?")])
+    assert hits
+    assert sorted(hit.passage.source for hit in hits) == ["acme/a.md", "zenith/a.md"]
 
 
 def test_a_store_that_fails_is_told_without_its_address() -> None:

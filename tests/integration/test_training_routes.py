@@ -16,11 +16,13 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from fakes import Served, gateway, opened
+from fakes import Served, gateway, opened, until
 from tiny import save_tiny
 
 from appkit.bundle import read_manifest
 from appkit.serving import asked
+from appkit.serving import trainer as module
+from appkit.serving.api import Fault
 from appkit.serving.keys import add_key
 from appkit.serving.trainer import DRAFTS, Trainer
 
@@ -181,6 +183,10 @@ PLACES = [
     "threads=1",
     "--config=run.yaml",
     "no word",
+    "method.targets=[[/etc/passwd]]",
+    "task.x=[{a: /etc/passwd}]",
+    "data.columns.text=a\0b",
+    "data.columns.text=a\x7fb",
 ]
 
 
@@ -252,6 +258,49 @@ async def test_files_have_a_limit_a_kind_and_a_name_of_ours(tmp_path: Path, word
         assert [file.name for file in data.iterdir()] == ["train.jsonl"]
 
 
+async def interleaved(trainer: Trainer, run: str, *kinds: str) -> list[bytes]:
+    """Files of one split that come at the same time, a piece of each in turn; what they hold."""
+    contents = [bytes([97 + number]) * 90 for number in range(len(kinds))]
+
+    async def chunks(content: bytes) -> AsyncIterator[bytes]:
+        for place in range(0, len(content), 10):
+            yield content[place : place + 10]
+            await asyncio.sleep(0)
+
+    await asyncio.gather(
+        *(trainer.put(run, "train", kind, chunks(one)) for kind, one in zip(kinds, contents, strict=True))
+    )
+    return contents
+
+
+@within(20)
+async def test_files_that_come_at_once_are_not_mixed(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path)
+    for kinds in ((".csv", ".csv", ".csv"), (".csv", ".jsonl")):
+        run = trainer.new(["task=nl2fol"])
+        contents = await interleaved(trainer, run, *kinds)
+        (file,) = (trainer.folder(run) / ".data").iterdir()
+        assert file.read_bytes() in contents
+        assert trainer._noted(run)["files"] == {"train": file.name}
+
+
+@within(20)
+async def test_a_file_that_comes_after_the_start_changes_nothing(tmp_path: Path) -> None:
+    trainer = Trainer(tmp_path)
+    run = trainer.new(["task=nl2fol"])
+    await interleaved(trainer, run, ".csv")
+
+    async def late() -> AsyncIterator[bytes]:
+        yield b"other"
+        trainer.running = run
+
+    with pytest.raises(Fault, match="is training") as refused:
+        await trainer.put(run, "train", ".csv", late())
+    assert refused.value.status == 409
+    (file,) = (trainer.folder(run) / ".data").iterdir()
+    assert file.read_bytes() == b"a" * 90
+
+
 @within(120)
 async def test_rows_that_are_none_are_told_by_place_and_cannot_be_trained_on(
     tmp_path: Path, words: list[str]
@@ -268,6 +317,21 @@ async def test_rows_that_are_none_are_told_by_place_and_cannot_be_trained_on(
         assert report["counts"]["duplicates"] == 1
         for run in (zipped, bad):
             assert "check the data first" in message(await served.admin.post(f"/v1/runs/{run}/start"), 409)
+
+
+@within(60)
+async def test_a_report_is_bounded_wherever_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(tmp_path)
+    run = trainer.new(["task=nl2fol"])
+    monkeypatch.setattr(module, "APPKIT", (sys.executable, "-c", "print('x' * 30_000_000)"))
+    with pytest.raises(Fault, match="more than 8,000,000 bytes; send fewer or smaller rows") as refused:
+        await trainer.check(run)
+    assert refused.value.status == 413
+    echo = "import json, sys; print(json.dumps({'ok': True, 'words': sys.argv[1:]}))"
+    monkeypatch.setattr(module, "APPKIT", (sys.executable, "-c", echo))
+    assert (await trainer.check(run))["words"][:5] == ["data", "check", "--json", "--most", "100"]
 
 
 def test_drafts_do_not_pile_up(tmp_path: Path) -> None:
@@ -310,3 +374,34 @@ def test_nothing_is_left_when_the_gateway_is_killed(tmp_path: Path, words: list[
     _, alive = psutil.wait_procs(family, timeout=20)
     assert alive == []
     assert trainer.phase(run) == "stopped"  # and can go on
+
+
+SAVES = """
+import signal, time
+from pathlib import Path
+asked = []
+signal.signal(signal.SIGINT, lambda *_: asked.append(1) if not asked else exit(1))
+print("ready", flush=True)
+while not asked:
+    time.sleep(0.01)
+Path("saving").touch()
+time.sleep(1)
+Path("saved").touch()
+"""
+
+
+@within(60)
+async def test_a_run_that_is_saving_is_left_to_it_when_the_gateway_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "APPKIT", (sys.executable, "-c", SAVES))
+    trainer = Trainer(tmp_path)
+    run = trainer.new(["task=nl2fol"])
+    trainer._note(run, checked=True)
+    await trainer.start(run)
+    folder = trainer.folder(run)
+    await until(lambda: "ready" in (folder / ".train.log").read_text())
+    await trainer.stop(run)
+    await until((folder / "saving").exists)
+    await trainer.close()
+    assert (folder / "saved").exists()

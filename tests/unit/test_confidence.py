@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import mannwhitneyu
 
-from appkit import stats
+from appkit import evaluation, stats
 from appkit.confidence import (
     Answered,
     Bin,
@@ -27,7 +27,9 @@ from appkit.confidence import (
     of_manifest,
     reliability,
 )
-from appkit.evaluation import Score
+from appkit.data import Record
+from appkit.evaluation import Score, read_evaluation
+from appkit.plugins import load_task
 from appkit.report import _confidence, plot_confidence
 from appkit.task import Metric, Parsed, Prediction
 
@@ -234,3 +236,15 @@ def test_predictions_are_read_as_answered() -> None:
 def test_a_metric_that_judges_no_row_calibrates_nothing(score: Score) -> None:
     with pytest.raises(Uncalibrated, match=r"m does not judge a row as right \(1\) or wrong \(0\)"):
         fit_score(score, [Prediction("x", Parsed("x"), 1, False, (-1.0,))] * 30)
+
+
+def test_answers_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    """Whatever ends a line to str.splitlines is a character like any other."""
+    task = load_task("nl2fol")
+    record = Record(task.row(sentence="One\u2028two.", formula="P(a)"), "rows.jsonl", 1, "1")
+    answer = Prediction("P(a)\u2028\u2029\u0085 Q(b)", task.parse("P(a)"), 4, False)
+    evaluation.scored("adapter", task, [record], [answer], 1.0, 10).write(
+        tmp_path / "predictions.jsonl", task
+    )
+    (found,) = read_evaluation(tmp_path / "predictions.jsonl", "adapter", task, [record], 10).predictions
+    assert (found.text, found.tokens) == (answer.text, answer.tokens)

@@ -15,6 +15,7 @@ from pydantic import Field
 from appkit.data import Read, fingerprint, read
 from appkit.errors import ConfigError, DataError
 from appkit.task import Row
+from appkit.terminal import read_inputs
 
 
 class Sentence(Row):
@@ -390,3 +391,8 @@ def test_reading_jsonl_imports_nothing_heavy(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_inputs_of_a_command_end_at_newlines_alone(tmp_path: Path) -> None:
+    rows = [{"sentence": "One\u2028two\u2029three\u0085four."}, {"sentence": "Five."}]
+    assert read_inputs(None, Path(jsonl(tmp_path / "rows.jsonl", rows))) == rows

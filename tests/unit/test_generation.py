@@ -1,11 +1,14 @@
 """Text as it comes: no character is torn, nothing of a stop string is given out, however the text is cut up."""
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import AsyncIterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fakes import CHAT, END, FakeEngine, supervised
 from hypothesis import given, settings
@@ -14,6 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from appkit.chat import Chat
+from appkit.serving import vllm
 from appkit.serving.engine import NULL, Job
 from appkit.serving.generation import Answer, Delta, Detokenizer, StopStrings, answer, deltas
 
@@ -175,3 +179,27 @@ def test_the_token_that_ended_it_is_counted_too(stop: tuple[str, ...], most: int
 def test_a_stop_string_ends_the_engines_work() -> None:
     _, _, engine = run("P(a). Q(b)", (".",))
     assert engine.ended_early.qsize() == 2
+
+
+def test_vllms_stream_is_split_at_newlines_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def event(tokens: list[int], **more: Any) -> bytes:
+        choice = {"text": "a\u2028b\u0085c", "token_ids": tokens, "finish_reason": None} | more
+        return f"data: {json.dumps({'choices': [choice]}, ensure_ascii=False)}\n\n".encode()
+
+    sent = event([1, 2]) + event([3], finish_reason="length")
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for place in range(0, len(sent), 7):  # also between the bytes of a character
+            yield sent[place : place + 7]
+
+    async def streamed() -> list[int]:
+        monkeypatch.setattr(vllm, "version", lambda: "0")
+        room = vllm.Room(rank=8, targets=["q_proj"])
+        engine = vllm.VllmEngine(tmp_path, dtype="float32", null=tmp_path, room=room, log=tmp_path / "log")
+        transport = httpx.MockTransport(lambda request: httpx.Response(200, content=chunks()))
+        engine.client = httpx.AsyncClient(base_url="http://engine", transport=transport)
+        return [
+            token async for piece in engine.stream(Job("one", (0,), max_tokens=3)) for token in piece.tokens
+        ]
+
+    assert asyncio.run(streamed()) == [1, 2, 3]

@@ -6,7 +6,9 @@ import json
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from letters import Letters
 
 from appkit.errors import AppkitError, ConfigError, DataError
 from appkit.rag import Index, build
+from appkit.rag import index as index_module
 from appkit.rag.files import find, passages
 from appkit.rag.rank import fused, levels, qim, signed_qim
 
@@ -68,6 +71,17 @@ def test_each_kind_of_file_is_read_as_people_see_it(notes: Path) -> None:
     (notes / "rows.jsonl").write_text('{"pid": "a", "text": "One."}\n\n{"text": "Two."}\n')
     rows = passages(notes / "rows.jsonl", size=1000, overlap=0)
     assert [(one.source.rpartition("#")[2], one.text) for one in rows] == [("a", "One."), ("3", "Two.")]
+    (notes / "rows.jsonl").write_text('{"pid": "", "id": 0, "text": "One."}')
+    assert passages(notes / "rows.jsonl", size=1000, overlap=0)[0].place == "0"
+
+
+def test_of_a_page_only_what_a_reader_sees_is_text(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(
+        "<!DOCTYPE html><!-- secret --><html><?php echo 'secret' ?><p>Seen <!-- secret -->by\nall.</p>"
+        "<pre>one\ntwo</pre></html>"
+    )
+    assert texts_of(page) == ["Seen by all.\none\ntwo"]
 
 
 def test_passages_are_pieces_of_the_text_where_they_say(notes: Path) -> None:
@@ -85,7 +99,10 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     for name, content, told in (
         ("a.txt", "é".encode("latin-1"), "not UTF-8"),
         ("a.pdf", b"no pdf", "cannot be read as PDF"),
-        ("a.jsonl", b'{"text": "x"}\n{"title": 1}\n', "a.jsonl:2 is no JSON object with a text"),
+        *(
+            ("a.jsonl", b'{"text": "x"}\n' + line, "a.jsonl:2 is no JSON object with a text")
+            for line in (b'{"title": 1}', b'{"text": null}', b"[1]", b'{"text": "\\ud800"}', b"[" * 100_000)
+        ),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=told):
@@ -124,6 +141,15 @@ def test_only_what_changed_is_embedded_again(notes: Path, tmp_path: Path, letter
     assert other.embedded == 3  # of other settings nothing is kept
 
 
+def test_what_ends_a_line_elsewhere_stays_in_the_text(tmp_path: Path, letters: Letters) -> None:
+    text = "One\u2028two\u2029three\u0085four."
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"text": text}, ensure_ascii=False), encoding="utf-8")
+    (tmp_path / "plain.txt").write_text(text, encoding="utf-8")
+    done = build([tmp_path], tmp_path / "index")
+    assert (done.files, done.skipped) == (2, {})
+    assert [one.text for one in Index.open(tmp_path / "index").passages] == [text, text]
+
+
 def test_a_file_that_cannot_be_read_is_left_out_and_told(
     notes: Path, tmp_path: Path, letters: Letters
 ) -> None:
@@ -136,11 +162,54 @@ def test_a_file_that_cannot_be_read_is_left_out_and_told(
         build([notes / "bad.txt"], tmp_path / "other")
 
 
-def test_a_killed_run_leaves_the_index_as_it_was(notes: Path, tmp_path: Path, letters: Letters) -> None:
-    build([notes], tmp_path / "index")
-    (notes / "lake.txt").write_text("The lake is deep.")
-    for place in ("bm25s.BM25.save", "appkit.rag.index.write_text"):
-        code = f"""
+def test_no_file_ends_the_whole_run(
+    notes: Path, tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(file: Path) -> None:
+        raise TypeError("of a kind that pypdf did not expect")
+
+    monkeypatch.setattr("pypdf.PdfReader", broken)
+    (notes / "bad.pdf").write_bytes(pdf("The map is blue."))
+    (notes / "name.jsonl").write_text('{"id": "\\ud800", "text": "One."}')
+    (notes / "gone.txt").write_text("It is removed before it is read.")
+    hashed = index_module.file_sha256
+    monkeypatch.setattr(
+        index_module, "file_sha256", lambda file: hashed(file if file.name != "gone.txt" else notes / "none")
+    )
+    done = build([notes], tmp_path / "index")
+    assert (done.files, done.passages) == (3, 3)
+    reasons = {Path(file).name: why for file, why in done.skipped.items()}
+    assert "cannot be read as PDF (of a kind" in reasons.pop("bad.pdf")
+    assert "cannot be read (No such file" in reasons.pop("gone.txt")
+    assert "half a surrogate pair" in reasons.pop("name.jsonl")
+    assert reasons == {}
+
+
+def test_an_index_is_no_document(notes: Path, tmp_path: Path, letters: Letters) -> None:
+    build([notes], tmp_path / "other")
+    first = build([tmp_path], tmp_path / "index")
+    assert first.files == 3
+    for _ in range(2):
+        assert build([tmp_path], tmp_path / "index").files == 3
+    with pytest.raises(DataError, match="no document below"):
+        find([tmp_path / "other"])
+
+
+def test_words_of_one_letter_count_and_texts_may_have_none(tmp_path: Path, letters: Letters) -> None:
+    for name, text in (("a.txt", "a b c 5"), ("b.txt", "???")):
+        (tmp_path / name).write_text(text)
+    for files in (["a.txt", "b.txt"], ["b.txt"]):
+        build([tmp_path / name for name in files], tmp_path / "index")
+        index = Index.open(tmp_path / "index")
+        found = [hit.passage.text for hit in index.search("Is it 5?", by="bm25")]
+        assert found == (["a b c 5"] if "a.txt" in files else [])
+        assert index.search("???", by="bm25") == []
+        assert len(index.search("5 ???")) == len(files)
+
+
+def killed(notes: Path, to: Path, place: str) -> None:
+    """A run that is killed where it calls what is named."""
+    code = f"""
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
@@ -150,15 +219,71 @@ from letters import Letters
 from appkit.rag import build, index
 index.encoder = lambda name: Letters()
 with patch({place!r}, lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)):
-    build([Path({str(notes)!r})], Path({str(tmp_path / "index")!r}))
+    build([Path({str(notes)!r})], Path({str(to)!r}))
 """
-        killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_a_killed_run_leaves_the_index_as_it_was(notes: Path, tmp_path: Path, letters: Letters) -> None:
+    build([notes], tmp_path / "index")
+    (notes / "lake.txt").write_text("The lake is deep.")
+    for place in ("bm25s.BM25.save", "appkit.rag.index.write_text"):
+        killed(notes, tmp_path / "index", place)
         assert "freezes" in " ".join(one.text for one in Index.open(tmp_path / "index").passages)
     build([notes], tmp_path / "index")
     assert "deep" in " ".join(one.text for one in Index.open(tmp_path / "index").passages)
+    (notes / "lake.txt").write_text("The lake is as deep as it was when a run was killed.")
+    killed(notes, tmp_path / "index", "bm25s.BM25.save")
+    (notes / "lake.txt").write_text("The lake is shallow.")
+    build([notes], tmp_path / "index")
     inside = sorted(one.name for one in (tmp_path / "index").iterdir())
     assert len(inside) == 2, inside  # current, and its version: nothing of the killed runs
+
+
+def test_a_first_run_that_was_killed_can_be_run_again(notes: Path, tmp_path: Path, letters: Letters) -> None:
+    killed(notes, tmp_path / "index", "appkit.rag.index.write_text")
+    (version,) = [one for one in (tmp_path / "index").iterdir() if not one.name.startswith(".")]
+    assert not (tmp_path / "index" / "current").exists()
+    (notes / "lake.txt").write_text("The lake is deep.")
+    build([notes], tmp_path / "index")
+    assert not version.exists()
+    assert len(Index.open(tmp_path / "index").passages) == 3
+
+
+def test_of_two_first_runs_at_once_each_ends_well(
+    notes: Path, tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = index_module.write_text
+    with ThreadPoolExecutor() as pool:
+        others = []
+
+        def late(path: Path, text: str) -> None:
+            """Between a version and its being in use the other run begins."""
+            if not others:
+                others.append(pool.submit(build, [notes], tmp_path / "index"))
+                wait(others, timeout=0.5)
+            write(path, text)
+
+        monkeypatch.setattr(index_module, "write_text", late)
+        assert build([notes], tmp_path / "index").embedded == 3
+        assert others[0].result().embedded == 0
+
+
+def test_opened_while_a_run_replaces_it_it_is_the_new_one(
+    notes: Path, tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build([notes], tmp_path / "index")
+    (notes / "lake.txt").write_text("The lake is deep.")
+    load = np.load
+
+    def late(*given: Any, **options: Any) -> Any:
+        monkeypatch.setattr(np, "load", load)
+        build([notes], tmp_path / "index")  # which removes what is just being read
+        return load(*given, **options)
+
+    monkeypatch.setattr(np, "load", late)
+    assert "deep" in " ".join(one.text for one in Index.open(tmp_path / "index").passages)
 
 
 def test_an_open_index_stays_as_it_was_opened(notes: Path, tmp_path: Path, letters: Letters) -> None:
@@ -178,6 +303,8 @@ def test_what_is_no_index_is_told_and_kept(notes: Path, tmp_path: Path, letters:
     with pytest.raises(DataError, match="is there and is no index"):
         build([notes], tmp_path / "mine")
     assert (tmp_path / "mine" / "file").read_text() == "precious"
+    with pytest.raises(DataError, match=r"file is a file; name a directory for the index"):
+        build([notes], tmp_path / "mine" / "file")
     build([notes], tmp_path / "index")
     version = tmp_path / "index" / (tmp_path / "index" / "current").read_text()
     lines = (version / "passages.jsonl").read_text().splitlines()
@@ -187,6 +314,19 @@ def test_what_is_no_index_is_told_and_kept(notes: Path, tmp_path: Path, letters:
     for sizes in ({"size": 50}, {"overlap": 1000}):
         with pytest.raises(ConfigError, match="size is 100 to 20000"):
             build([notes], tmp_path / "index", **sizes)
+
+
+def test_an_index_of_another_schema_is_made_anew(notes: Path, tmp_path: Path, letters: Letters) -> None:
+    build([notes], tmp_path / "index")
+    current = tmp_path / "index" / "current"
+    (tmp_path / "index" / current.read_text()).rename(tmp_path / "index" / "old")
+    current.write_text("old")
+    about = tmp_path / "index" / "old" / "index.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"schema": 1}))
+    with pytest.raises(DataError, match="has schema 1, this appkit reads 2; index again"):
+        Index.open(tmp_path / "index")
+    assert build([notes], tmp_path / "index").embedded == 3
+    assert len(Index.open(tmp_path / "index").passages) == 3
 
 
 def test_embeddings_of_another_model_need_its_library(notes: Path, tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def conflicts(row: Mapping[str, Any], test_names: set[str], test_skeletons: set[
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
 
 
 def allowed(test: Iterable[Mapping[str, Any]], candidates: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
