@@ -4,9 +4,9 @@ A folder here, or in a package that an entry point of the group `appkit.apps` na
 the page of the task of that name.
 """
 
-from appkit_apps.quick import no_stubs
+from appkit_apps.quick import quickly
 
-with no_stubs():  # these are the first to import Gradio
+with quickly():  # these are the first to import Gradio
     from appkit_apps import parts
     from appkit_apps.app import App, Page
 
