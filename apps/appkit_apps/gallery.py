@@ -195,12 +195,12 @@ def offer(
         progress = gr.Textbox(label="Progress", lines=12, interactive=False, elem_id="progress")
 
         def follow() -> Iterator[Any]:
-            shown = None
-            while shown is None or training.busy or training.told() != shown:
-                shown = training.told()
-                yield gr.update(interactive=not training.busy), shown
+            while True:
+                lines, busy = training.told()
+                yield gr.update(interactive=not busy), lines
+                if not busy:
+                    return
                 time.sleep(0.5)
-            yield gr.update(interactive=not training.busy), shown
 
         def run() -> Iterator[Any]:
             training.start()
@@ -208,7 +208,7 @@ def offer(
 
         # as many as look at it
         many: dict[str, Any] = {"concurrency_limit": None, "api_visibility": "private"}
-        start.click(run, None, [start, progress], **many)
+        start.click(run, None, [start, progress], trigger_mode="multiple", **many)
         blocks.load(follow, None, [start, progress], show_progress="hidden", **many)
         blocks.load(None, None, None, js=_REOPEN)
     with _shown(blocks.queue(max_size=8), host, port, auth) as address:
@@ -220,39 +220,44 @@ def offer(
 class _Training:
     """The one training that is offered, in a thread of its own: it goes on whoever looks at it.
 
-    well: set once it has ended well. busy: it runs, or has run well.
+    well: set once it has ended well.
     """
 
     def __init__(self, train: Callable[[], Iterator[str]]) -> None:
-        self.well, self.busy = threading.Event(), False
-        self._train, self._lines, self._lock = train, list[str](), threading.Lock()
+        self.well = threading.Event()
+        self._train, self._lines, self._busy = train, list[str](), False
+        self._lock = threading.Lock()
 
     def start(self) -> None:
         """Again only after it failed."""
         with self._lock:
-            if not self.busy:
-                self.busy, self._lines = True, ["starting"]
+            if not self._busy:
+                self._busy, self._lines = True, ["starting"]
                 threading.Thread(target=self._run, daemon=True).start()
 
-    def told(self) -> str:
+    def told(self) -> tuple[str, bool]:
+        """Its last lines, and whether it runs or has run well."""
         with self._lock:
-            return "\n".join(self._lines[-100:])
+            return "\n".join(self._lines[-100:]), self._busy
 
-    def _say(self, line: str) -> None:
+    def _say(self, line: str, *, busy: bool = True) -> None:
         with self._lock:
             # a progress bar writes its line again and again
-            if self._lines and line.split(":")[0] == self._lines[-1].split(":")[0]:
+            if line.split(":")[0] == self._lines[-1].split(":")[0]:
                 self._lines.pop()
             self._lines.append(line)
+            self._busy = busy
 
     def _run(self) -> None:
         try:
             for line in self._train():
                 self._say(line)
         except AppkitError as error:
-            self._say(f"It failed: {error}")
-            self.busy = False
+            self._say(f"It failed: {error}", busy=False)
             return
+        except BaseException:
+            self._say("It failed; the terminal says why.", busy=False)
+            raise
         self._say("Trained. The gateway starts now, which takes a minute; this page then opens by itself.")
         self.well.set()
 
