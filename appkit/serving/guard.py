@@ -22,6 +22,8 @@ GRACE_S = 10.0
 
 def main() -> int:
     """The command's exit code; 128 + the signal that ended it."""
+    # a shell's background job ignores ctrl-C, and so would all that it starts
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # not in the handler itself: it would interrupt the wait, and wait for it

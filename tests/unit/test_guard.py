@@ -28,6 +28,8 @@ def guarded(how: str) -> tuple[subprocess.Popen[bytes], list[int]]:
         [sys.executable, "-m", "appkit.serving.guard", sys.executable, "-c", FAMILY, how],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        # as in `appkit serve ... &`
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # type: ignore[arg-type, return-value]
     )
     assert guard.stdout is not None
     return guard, [int(pid) for pid in guard.stdout.readline().split()]
