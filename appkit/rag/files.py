@@ -175,9 +175,8 @@ def _pdf(file: Path) -> Iterator[tuple[str, str]]:
     try:
         for number, page in enumerate(PdfReader(file).pages, 1):
             yield f"page {number}", page.extract_text()
-    except (
-        Exception
-    ) as error:  # pypdf raises TypeError, KeyError, DependencyError and more of what is in a file
+    # pypdf raises TypeError, KeyError, DependencyError and more of what is in a file
+    except Exception as error:
         raise DataError(
             f"{file} cannot be read as PDF ({error}); save it again, without a password"
         ) from None

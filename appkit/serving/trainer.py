@@ -91,9 +91,8 @@ class Trainer:
         early = {"remedy": "make another one for other rows"}
         self._in(run, "new", "checked", **early)
         file = self.folder(run) / DATA / f"{split}{suffix}"
-        part = file.with_name(
-            f"{split}-{secrets.token_hex(8)}{PART}"
-        )  # another one may come at the same time
+        # another one may come at the same time
+        part = file.with_name(f"{split}-{secrets.token_hex(8)}{PART}")
         try:
             with part.open("wb") as handle:
                 async for chunk in chunks:

@@ -166,9 +166,8 @@ def opinions(
 
     def judged(verdict: Verdict | None) -> Callable[..., tuple[str, str]]:
         def judge(typed: str, agreed: bool, one: Any, request: gr.Request) -> tuple[str, str]:
-            return kept(
-                verdict, typed, agreed, one, request
-            ), ""  # the box belongs to an answer that is judged now
+            said = kept(verdict, typed, agreed, one, request)
+            return said, ""  # what was typed has been sent
 
         return judge
 

@@ -196,6 +196,19 @@ MYSTERY = {
 }
 
 
+class Answering(BaseHTTPRequestHandler):
+    """Gives bytes, and says nothing on the terminal."""
+
+    def give(self, data: bytes, status: int) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *words: Any) -> None:
+        pass
+
+
 @contextmanager
 def stub(served: Mapping[str, dict[str, Any]], **answer: Any) -> Iterator[str]:
     """A gateway that serves these aliases at the time, and answers the same, whatever it is asked.
@@ -207,7 +220,7 @@ def stub(served: Mapping[str, dict[str, Any]], **answer: Any) -> Iterator[str]:
     result |= answer
     tree = {"label": text, "kind": "atom", "children": []}
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answering):
         def do_GET(self) -> None:
             if self.path == "/v1/tasks":
                 tasks = [{"alias": name, "task": one["task"], "summary": ""} for name, one in served.items()]
@@ -232,14 +245,7 @@ def stub(served: Mapping[str, dict[str, Any]], **answer: Any) -> Iterator[str]:
             return unquote(self.path.split("/")[3]) if self.path.startswith("/v1/tasks/") else ""
 
         def say(self, body: dict[str, Any], status: int = 200) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *words: Any) -> None:
-            pass
+            self.give(json.dumps(body).encode(), status)
 
     with listening(Handler) as url:
         yield url
@@ -252,7 +258,7 @@ Change = Callable[[dict[str, Any], dict[str, Any]], None]
 def between(gateway: str, changes: list[Change]) -> Iterator[str]:
     """Another gateway as it is, but that each of `changes` at the time is done to (what was asked, its answers)."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answering):
         def do_GET(self) -> None:
             self.pass_on(None)
 
@@ -270,13 +276,7 @@ def between(gateway: str, changes: list[Change]) -> Iterator[str]:
                 for change in changes:
                     change(json.loads(body), given)
                 data = json.dumps(given).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *words: Any) -> None:
-            pass
+            self.give(data, status)
 
     with listening(Handler) as url:
         yield url

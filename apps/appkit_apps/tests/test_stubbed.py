@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from appkit_apps.tests.conftest import MYSTERY, gallery_of, listening, stub
+from appkit_apps.tests.conftest import MYSTERY, Answering, gallery_of, listening, stub
 from playwright.sync_api import expect
 
 from appkit.feedback import Feedback
@@ -114,14 +113,10 @@ def test_a_name_that_is_taken_or_no_path_has_its_page_nevertheless(
 def test_a_report_makes_nobody_ask_another_machine(browser: Any, tmp_path: Path) -> None:
     asked = threading.Event()
 
-    class Elsewhere(BaseHTTPRequestHandler):
+    class Elsewhere(Answering):
         def do_GET(self) -> None:
             asked.set()
-            self.send_response(404)
-            self.end_headers()
-
-        def log_message(self, *words: Any) -> None:
-            pass
+            self.give(b"", 404)
 
     with listening(Elsewhere) as elsewhere:
         told = {"model": "mystery@0", "manifest": {}, "certificate": None, "audit": None, "pictures": {}}
