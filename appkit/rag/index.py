@@ -118,8 +118,8 @@ def build(
         raise ConfigError(f"size is 100 to 20000 and overlap less than it, got {size} and {overlap}")
     _, address = stores.parsed(store)
     files = find(given, to)
+    _check_free(to)  # before the lock, which leaves a file beside it
     with locked(to):
-        _check_free(to)
         _remove_stages(to)
         old = _old(to)
         options = {"embeddings": embeddings, "size": size, "overlap": overlap}

@@ -305,6 +305,7 @@ def test_what_is_no_index_is_told_and_kept(notes: Path, tmp_path: Path, letters:
     assert (tmp_path / "mine" / "file").read_text() == "precious"
     with pytest.raises(DataError, match=r"file is a file; name a directory for the index"):
         build([notes], tmp_path / "mine" / "file")
+    assert not list(tmp_path.rglob(".*.lock"))
     build([notes], tmp_path / "index")
     version = tmp_path / "index" / (tmp_path / "index" / "current").read_text()
     lines = (version / "passages.jsonl").read_text().splitlines()
