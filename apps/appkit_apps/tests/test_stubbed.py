@@ -107,7 +107,6 @@ def test_a_name_that_is_taken_or_no_path_has_its_page_nevertheless(
         expect(page.locator("#facts")).to_contain_text("3 tokens")
         page.goto(f"{address}/evidence-of-all")
         expect(page.locator("h1")).to_have_text("Evidence")
-        page.wait_for_timeout(1500)  # else what is still being loaded counts as broken
 
 
 def test_a_report_makes_nobody_ask_another_machine(browser: Any, tmp_path: Path) -> None:
