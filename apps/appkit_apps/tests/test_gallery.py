@@ -19,7 +19,17 @@ from typing import Any
 
 import pytest
 from appkit_apps.gallery import offer
-from appkit_apps.tests.conftest import APPKIT, MYSTERY, Shown, command, gallery_of, picture, stub
+from appkit_apps.tests.conftest import (
+    APPKIT,
+    MYSTERY,
+    Shown,
+    command,
+    gallery_of,
+    picture,
+    settled,
+    stub,
+    upload,
+)
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
@@ -42,10 +52,7 @@ PAGES = ("", "nl2fol", "classification", "ner", "qa", "evidence-of-all")
 
 
 def opened(page: Any, shown: Shown, path: str) -> None:
-    """Once the page's own handlers have run."""
-    page.goto(f"{shown.url}/{path}")
-    page.locator("h1").first.wait_for()
-    page.wait_for_timeout(1500)
+    settled(page, f"{shown.url}/{path}")
 
 
 def click(page: Any, name: str) -> None:
@@ -198,8 +205,7 @@ def test_many_texts_by_upload_come_back_as_a_download(page: Any, shown: Shown, t
         csv.writer(handle).writerows([["text"], *([text] for text in texts)])
     opened(page, shown, "classification")
     page.get_by_role("tab", name="Many texts").click()
-    page.locator("#csv input[type=file]").set_input_files(tmp_path / "rows.csv")
-    expect(page.locator("#csv")).to_contain_text("rows.csv")
+    upload(page, "csv", tmp_path / "rows.csv")
     click(page, "run-many")
     expect(page.locator("#many-facts")).to_contain_text("tokens")
     with page.expect_download() as downloading:
@@ -389,8 +395,7 @@ def test_a_file_that_is_none_is_told(page: Any, shown: Shown, tmp_path: Path) ->
     opened(page, shown, "classification")
     page.get_by_role("tab", name="Many texts").click()
     for name, message in (("zip.csv", "something binary"), ("huge.csv", "more than 500 texts")):
-        page.locator("#csv input[type=file]").set_input_files(tmp_path / name)
-        expect(page.locator("#csv")).to_contain_text(name)
+        upload(page, "csv", tmp_path / name)
         click(page, "run-many")
         expect(page.get_by_test_id("toast-body").filter(has_text=message)).to_be_visible()
         page.locator("#csv").get_by_label("Clear").click()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from appkit_apps.tests.conftest import command, picture
+from appkit_apps.tests.conftest import command, picture, settled, upload
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
@@ -78,9 +78,7 @@ def gallery(gateway: str, place: Path, keys: dict[str, str]) -> Iterator[str]:
 
 
 def opened(page: Any, gallery: str, query: str = "") -> None:
-    page.goto(f"{gallery}/train-a-specialist{query}")
-    page.locator("h1").first.wait_for()
-    page.wait_for_timeout(1500)
+    settled(page, f"{gallery}/train-a-specialist{query}")
 
 
 def choose(page: Any, name: str, value: str) -> None:
@@ -95,8 +93,7 @@ def asked(page: Any, more: str, rows: Path | None = None) -> None:
     page.locator("#epochs input").fill("1")
     page.locator("#more textarea").fill(more)
     if rows:
-        page.locator("#rows input[type=file]").set_input_files(rows)
-        expect(page.locator("#rows")).to_contain_text(rows.stem)
+        upload(page, "rows", rows)
     page.wait_for_timeout(500)
 
 
