@@ -12,6 +12,7 @@ Nothing heavy is imported until one of them is used.
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "Specialist", "TrainResult", "evaluate", "load", "train"]
 __version__ = "0.1.0"
+
+# A thread of OpenMP that waits for the others keeps its core busy, by default for many milliseconds, while the thread
+# that it waits for may want that core: beside one busy process a training was 30 times slower, and alone no faster
+# (benchmarks/beside.py). It is read when torch is loaded.
+if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+    os.environ["GOMP_SPINCOUNT"] = "2000"
 
 # On import it warns that a kernel for 4-bit products is missing; on CPU nothing here multiplies in 4 bits.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

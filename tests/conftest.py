@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from forked import Commands
 
+import appkit  # before torch, which it tells how to wait
+
 SUBJECTS = ("Wombats", "Ocelots", "Marmosets", "Narwhals", "Quokkas")
 VERBS = ("yodel", "juggle", "snorkel", "hibernate", "dawdle", "somersault")
 
@@ -87,7 +89,6 @@ def trained(project: Project, commands: Commands) -> Path:
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A short run on the real base: minutes, for tests marked slow."""
-    import appkit
 
     return appkit.train(
         task="nl2fol",

@@ -1,0 +1,64 @@
+"""Training beside other work: `python benchmarks/beside.py`, 5 minutes on 2 cores.
+
+Tokens a second of `appkit train`, alone and beside processes that never pause, with the waiting of OpenMP's threads as
+appkit sets it and as libgomp would (each spins 300,000 times before it sleeps). One after the other, on a machine that
+does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+
+APPKIT = (sys.executable, "-c", "from appkit.cli import main; main()")
+BUSY = (sys.executable, "-c", "while True: pass")
+WAITING = {"appkit": {}, "libgomp": {"GOMP_SPINCOUNT": "300000"}}
+QUICK = "task=nl2fol train=quick train.trackers=[] eval.rows=2 eval.quant_rows=0 eval.baseline=false"
+
+
+def speed(rows: int, busy: int, waiting: dict[str, str]) -> int:
+    """Tokens a second of a training of so many rows, beside so many processes."""
+    with ExitStack() as others, tempfile.TemporaryDirectory() as folder:
+        for _ in range(busy):
+            other = others.enter_context(subprocess.Popen(BUSY, start_new_session=True))
+            others.callback(other.kill)
+        words = [*APPKIT, "train", *QUICK.split(), f"train.max_rows={rows}", f"run_dir={folder}/run"]
+        run = others.enter_context(
+            subprocess.Popen(
+                words,
+                env=os.environ | waiting,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        others.callback(run.kill)  # what comes after training is not measured
+        said = ""
+        assert run.stderr is not None
+        for line in run.stderr:
+            said += line
+            if found := re.search(r"training: (\d+)/\1 steps .* ([\d,]+) tokens/s", line):
+                return int(found[2].replace(",", ""))
+        raise SystemExit(said)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--busy", type=int, nargs="+", default=[0, 1], help="numbers of such processes")
+    args = parser.parse_args()
+    print("| busy processes beside it |", " | ".join(f"tokens/s, as {name} waits" for name in WAITING), "|")
+    print("|---:|" + "---:|" * len(WAITING))
+    for busy in args.busy:
+        print(f"| {busy} |", *(f"{speed(args.rows, busy, one)} |" for one in WAITING.values()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
