@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Specialist", "TrainResult", "evaluate", "load", "train"]
 __version__ = "0.1.0"
 
-# A thread of OpenMP that waits for the others keeps its core busy, by default for many milliseconds, while the thread
-# that it waits for may want that core: beside one busy process a training was 30 times slower, and alone no faster
-# (benchmarks/beside.py). It is read when torch is loaded.
+# A thread of OpenMP that waits for the others keeps its core busy, by default for 300,000 turns of a loop, while the
+# thread that it waits for may want that core: on 2 cores, beside one busy process, a training was 30 times slower, and
+# alone no faster (benchmarks/beside.py). It is read when torch is loaded.
 if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
     os.environ["GOMP_SPINCOUNT"] = "2000"
 

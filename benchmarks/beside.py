@@ -23,12 +23,12 @@ QUICK = "task=nl2fol train=quick train.trackers=[] eval.rows=2 eval.quant_rows=0
 
 def speed(rows: int, busy: int, waiting: dict[str, str]) -> int:
     """Tokens a second of a training of so many rows, beside so many processes."""
-    with ExitStack() as others, tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as processes, tempfile.TemporaryDirectory() as folder:
         for _ in range(busy):
-            other = others.enter_context(subprocess.Popen(BUSY, start_new_session=True))
-            others.callback(other.kill)
+            other = processes.enter_context(subprocess.Popen(BUSY, start_new_session=True))
+            processes.callback(other.kill)
         words = [*APPKIT, "train", *QUICK.split(), f"train.max_rows={rows}", f"run_dir={folder}/run"]
-        run = others.enter_context(
+        run = processes.enter_context(
             subprocess.Popen(
                 words,
                 env=os.environ | waiting,
@@ -37,7 +37,7 @@ def speed(rows: int, busy: int, waiting: dict[str, str]) -> int:
                 text=True,
             )
         )
-        others.callback(run.kill)  # what comes after training is not measured
+        processes.callback(run.kill)  # what comes after training is not measured
         said = ""
         assert run.stderr is not None
         for line in run.stderr:

@@ -89,7 +89,6 @@ def trained(project: Project, commands: Commands) -> Path:
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A short run on the real base: minutes, for tests marked slow."""
-
     return appkit.train(
         task="nl2fol",
         train={"name": "quick", "max_rows": 96, "batch_rows": 4, "trackers": []},

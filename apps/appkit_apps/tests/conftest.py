@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -188,6 +189,7 @@ def settled(page: Any, url: str) -> None:
     """Goes there, and waits until its own handlers have run: nothing is asked, nor was for half a second.
 
     The browser does not tell of every request how it ended: after 5 s without a word none is waited for.
+    TimeoutError after two minutes, which no test takes for a failed comparison.
     """
     asking: set[Any] = set()
     quiet = 0
@@ -208,9 +210,12 @@ def settled(page: Any, url: str) -> None:
         page.on(event, handler)
     page.goto(url)
     page.locator("h1").first.wait_for()
+    until = time.monotonic() + 120
     while quiet < (50 if asking else 5):
         page.wait_for_timeout(100)
         quiet += 1
+        if time.monotonic() > until:
+            raise TimeoutError(f"{url} goes on asking: {[one.url for one in asking]}")
     for event, handler in handlers.items():
         page.remove_listener(event, handler)
 
