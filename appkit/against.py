@@ -11,10 +11,9 @@ import numpy as np
 
 from appkit.data import Record
 from appkit.evaluation import Evaluation, scored
-from appkit.heads.spec import HeadSpec
 from appkit.kinds.calibration import LEAST, best_threshold
 from appkit.kinds.labelling import Labelling
-from appkit.task import Labels, Parsed, Prediction, TokenLabels
+from appkit.task import HeadSpec, Labels, Parsed, Prediction, TokenLabels
 
 __all__ = ["measured", "names"]
 

@@ -24,12 +24,12 @@ from appkit.checkpoint import file_sha256
 from appkit.errors import BundleError, ConfigError
 
 if TYPE_CHECKING:
-    from appkit.adapters import Exported
     from appkit.batching import Example
     from appkit.chat import Chat
     from appkit.confidence import Calibration
     from appkit.config import RunConfig
     from appkit.kinds import Kind
+    from appkit.method import Exported
     from appkit.task import Prediction, Task
 
 __all__ = [

@@ -334,7 +334,7 @@ def _serve_config(path: Path, manifest: Manifest, prefix: str) -> str:
     import yaml
 
     from appkit import __version__
-    from appkit.adapters.lora.config import ENGINE_RANKS
+    from appkit.method import ENGINE_RANKS
     from appkit.serving.structure import read_adapter
 
     quant, base = manifest["quant"], manifest["base"]

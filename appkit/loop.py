@@ -25,12 +25,12 @@ from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from appkit import checkpoint
-from appkit.adapters import Method
 from appkit.batching import Step
 from appkit.cache import explained, sync, write_text
 from appkit.config import RunConfig, TrainConfig
 from appkit.errors import ConfigError, RunError
 from appkit.heads import Head
+from appkit.method import Method
 from appkit.progress import Progress
 from appkit.task import Metric
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from appkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from appkit.adapters import Method
+    from appkit.method import Method
     from appkit.task import Task
 
 __all__ = ["did_you_mean", "load_app", "load_method", "load_task", "modules"]

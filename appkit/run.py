@@ -35,8 +35,8 @@ from appkit.servable import label_servable
 from appkit.task import Task
 
 if TYPE_CHECKING:
-    from appkit.adapters import Method, Servable
     from appkit.heads import Head
+    from appkit.method import Method, Servable
     from appkit.models import Base
 
 __all__ = ["Prepared", "TrainResult", "prepare", "train"]

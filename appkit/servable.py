@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from appkit.adapters import Servable
-from appkit.heads.spec import HeadSpec
+from appkit.method import Servable
 from appkit.serving.engine import Role
+from appkit.task import HeadSpec
 
 __all__ = ["MOST_LABELS", "label_servable", "role_of"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from appkit import minilm
 from appkit.baselines import linear
-from appkit.heads.spec import HeadSpec
+from appkit.task import HeadSpec
 
 __all__ = ["SEQUENCE", "Target", "predict_sequence"]
 

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from appkit.baselines import linear
-from appkit.heads.spec import HeadSpec
+from appkit.task import HeadSpec
 
 __all__ = ["TOKEN", "predict_tokens"]
 

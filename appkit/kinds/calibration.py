@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from appkit import stats
-from appkit.heads.spec import HeadSpec
+from appkit.task import HeadSpec
 
 __all__ = ["LEAST", "best_threshold", "calibration_error", "settle"]
 

@@ -18,9 +18,8 @@ from pydantic import ValidationError
 from appkit.audit import fenced
 from appkit.batching import Labelled
 from appkit.errors import BundleError, ConfigError, DataError
-from appkit.heads.spec import HeadSpec
 from appkit.kinds.targets import Targets, discover
-from appkit.task import Labels, Parsed, Prediction, Task, TokenLabels
+from appkit.task import HeadSpec, Labels, Parsed, Prediction, Task, TokenLabels
 
 if TYPE_CHECKING:
     from appkit.chat import Chat

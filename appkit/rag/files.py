@@ -7,13 +7,13 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from appkit.errors import AppkitError, DataError
+from appkit.task import Passage
 
-__all__ = ["KINDS", "Passage", "find", "of_extra", "passages", "unreadable_told"]
+__all__ = ["KINDS", "find", "of_extra", "passages", "unreadable_told"]
 
 KINDS = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf", ".jsonl")
 BLOCKS = re.compile(
@@ -21,22 +21,6 @@ BLOCKS = re.compile(
 )
 LARGEST = 50_000_000
 """bytes of one file"""
-
-
-@dataclass(frozen=True)
-class Passage:
-    """A piece of a document. file: as it was named. place: page or row in it, "" for a whole. start: a character."""
-
-    id: str
-    text: str
-    file: str
-    place: str
-    start: int
-
-    @property
-    def source(self) -> str:
-        """The file, and the place after `#`."""
-        return f"{self.file}#{self.place}" if self.place else self.file
 
 
 @contextmanager

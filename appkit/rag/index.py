@@ -27,8 +27,9 @@ from appkit.checkpoint import file_sha256
 from appkit.errors import AppkitError, ConfigError, DataError
 from appkit.progress import Progress
 from appkit.rag import stores
-from appkit.rag.files import Passage, find, of_extra, passages, unreadable_told
+from appkit.rag.files import find, of_extra, passages, unreadable_told
 from appkit.rag.rank import fused, signed_qim
+from appkit.task import Passage
 
 __all__ = ["Built", "Encoder", "Hit", "Index", "build", "encoder"]
 

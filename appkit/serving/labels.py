@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from appkit.errors import RunError
-from appkit.heads.spec import HeadSpec
+from appkit.task import HeadSpec
 
 if TYPE_CHECKING:
     from appkit.batching import Labelled

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from appkit.adapters.lora.config import ENGINE_RANKS
+from appkit.method import ENGINE_RANKS
 
 if TYPE_CHECKING:
-    from appkit.heads.spec import HeadSpec
+    from appkit.task import HeadSpec
 
 __all__ = ["HEAD_TENSORS", "Adapter", "faults", "linear_shapes", "read_adapter"]
 

@@ -21,7 +21,7 @@ from appkit.errors import BundleError, ModelError
 from appkit.serving.structure import HEAD_TENSORS, read_adapter
 
 if TYPE_CHECKING:
-    from appkit.heads.spec import HeadSpec
+    from appkit.task import HeadSpec
 
 __all__ = ["classify_base", "folded", "has_head", "label_tokens", "read_head", "unfoldable", "without_head"]
 

@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appkit import vllm_plugin
-from appkit.adapters.lora.config import ENGINE_RANKS
 from appkit.errors import RunError
+from appkit.method import ENGINE_RANKS
 from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece, Role, only
 from appkit.vllm_plugin.door import SECRET, Door
 

@@ -16,10 +16,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import appkit
-from appkit.adapters import Exported
 from appkit.bundle import PAYLOAD, read_manifest, write
 from appkit.confidence import Calibration
 from appkit.errors import BundleError, ConfigError, DataError
+from appkit.method import Exported
 
 
 @pytest.fixture

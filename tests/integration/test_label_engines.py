@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from appkit.heads.spec import HeadSpec
 from appkit.serving.engine import NULL, Engine, Job, JobRefused, Role
 from appkit.serving.local import TransformersEngine
 from appkit.serving.views import folded, without_head
 from appkit.serving.vllm import Room, VllmEngine, installed_version, null_adapter
+from appkit.task import HeadSpec
 
 pytestmark = pytest.mark.slow
 needs_vllm = pytest.mark.skipif(

@@ -15,7 +15,7 @@ import pytest
 from appkit import baselines, minilm
 from appkit.baselines import predict_sequence, predict_tokens, tokens
 from appkit.errors import AppkitError, ModelError
-from appkit.heads.spec import HeadSpec
+from appkit.task import HeadSpec
 
 COLOURS = {"red": "rose brick blood", "green": "grass leaf frog", "blue": "sea sky jeans"}
 ONE = [

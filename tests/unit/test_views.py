@@ -19,7 +19,6 @@ from transformers import (
 )
 
 from appkit.errors import BundleError, ModelError
-from appkit.heads.spec import HeadSpec
 from appkit.serving.structure import faults, linear_shapes, read_adapter
 from appkit.serving.views import (
     classify_base,
@@ -30,6 +29,7 @@ from appkit.serving.views import (
     unfoldable,
     without_head,
 )
+from appkit.task import HeadSpec
 
 LABELS = 5
 HEAD = HeadSpec(kind="sequence", labels=tuple("abcde"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from appkit.adapters import Exported, Method
 from appkit.adapters.lora.config import LoraOptions, servable
+from appkit.method import Exported, Method
 
 __all__ = ["METHOD"]
 

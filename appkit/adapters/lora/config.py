@@ -7,12 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from appkit.adapters import Servable
+from appkit.method import ENGINE_RANKS, Servable
 
-__all__ = ["ENGINE_RANKS", "LoraOptions", "servable"]
-
-ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""max_lora_rank values that vLLM 0.32 accepts; an adapter needs the next one up."""
+__all__ = ["LoraOptions", "servable"]
 
 
 class LoraOptions(BaseModel):

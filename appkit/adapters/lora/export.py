@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from appkit.adapters import Exported
 from appkit.adapters.lora.config import LoraOptions
+from appkit.method import Exported
 
 __all__ = ["export"]
 

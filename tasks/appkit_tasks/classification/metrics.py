@@ -19,9 +19,8 @@ from typing import Any
 import numpy as np
 
 from appkit import stats
-from appkit.heads.spec import HeadSpec
 from appkit.stats import calibration_error
-from appkit.task import Metric, Prediction
+from appkit.task import HeadSpec, Metric, Prediction
 from appkit_tasks.classification.config import ClassificationConfig
 from appkit_tasks.classification.load import ClassificationRow, Label
 from appkit_tasks.classification.prompt import target

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from appkit.heads.spec import HeadSpec
-from appkit.task import Labels, Message
+from appkit.task import HeadSpec, Labels, Message
 from appkit_tasks.classification.config import ClassificationConfig
 from appkit_tasks.classification.load import LONGEST, ClassificationRow, Label, class_name
 

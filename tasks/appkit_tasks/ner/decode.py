@@ -11,7 +11,7 @@ from appkit_tasks.ner.load import NerRow, word_spans
 from appkit_tasks.ner.tags import entities_of
 
 if TYPE_CHECKING:
-    from appkit.heads.spec import HeadSpec
+    from appkit.task import HeadSpec
 
 __all__ = ["best_tags", "read"]
 

@@ -12,7 +12,7 @@ from appkit.task import Row, Shipped
 from appkit_tasks.qa.config import QaConfig
 
 if TYPE_CHECKING:
-    from appkit.rag.files import Passage
+    from appkit.task import Passage
 
 __all__ = ["NOWHERE", "QaRow", "load", "put", "supporting"]
 

@@ -9,8 +9,7 @@ from appkit_tasks.classification.config import ClassificationConfig
 from appkit_tasks.classification.load import ClassificationRow
 from appkit_tasks.classification.prompt import read
 
-from appkit.heads.spec import HeadSpec
-from appkit.task import Parsed, Prediction
+from appkit.task import HeadSpec, Parsed, Prediction
 
 SECRET = "zanzibar-7"
 

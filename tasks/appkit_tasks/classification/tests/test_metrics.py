@@ -20,8 +20,7 @@ from sklearn.metrics import (
 )
 
 from appkit import confidence
-from appkit.heads.spec import HeadSpec
-from appkit.task import Parsed, Prediction
+from appkit.task import HeadSpec, Parsed, Prediction
 
 UNSEEN = "never seen in training"
 EXACT = {"rel": 1e-12, "abs": 1e-12}

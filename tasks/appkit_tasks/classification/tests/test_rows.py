@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from appkit.config import load_run_config
 from appkit.data import read as read_rows
 from appkit.errors import ConfigError
-from appkit.heads.spec import HeadSpec
+from appkit.task import HeadSpec
 
 PLAIN = ClassificationConfig()
 

@@ -13,7 +13,7 @@ from appkit_tasks.ner.tags import entities_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appkit.heads.spec import HeadSpec
+from appkit.task import HeadSpec
 
 LABELS = ("O", "B-a", "I-a", "B-b", "I-b")
 

@@ -11,8 +11,7 @@ from appkit_tasks.qa import metrics as measured
 from appkit_tasks.qa.load import NOWHERE, QaRow, put, supporting
 from pydantic import ValidationError
 
-from appkit.rag.files import Passage
-from appkit.task import Parsed, Prediction
+from appkit.task import Parsed, Passage, Prediction
 
 OPTIONS = TASK.config()
 

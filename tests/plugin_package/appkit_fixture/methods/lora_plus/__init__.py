@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from appkit.adapters import Exported, Method
+from appkit.method import Exported, Method
 from appkit_fixture.methods.lora_plus.config import LoraPlusOptions, servable
 
 __all__ = ["METHOD"]

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from appkit.adapters import Servable
 from appkit.adapters.lora.config import LoraOptions
 from appkit.adapters.lora.config import servable as lora_servable
+from appkit.method import Servable
 
 __all__ = ["LoraPlusOptions", "servable"]
 

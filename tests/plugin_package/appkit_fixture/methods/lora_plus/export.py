@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from appkit.adapters import Exported
 from appkit.adapters.lora.export import export as lora_export
+from appkit.method import Exported
 from appkit_fixture.methods.lora_plus.config import LoraPlusOptions
 
 __all__ = ["export"]
