@@ -11,8 +11,8 @@ import numpy as np
 
 from appkit.data import Record
 from appkit.evaluation import Evaluation, scored
-from appkit.kinds.calibration import LEAST, best_threshold
 from appkit.kinds.labelling import Labelling
+from appkit.stats.calibration import LEAST, best_threshold
 from appkit.task import HeadSpec, Labels, Parsed, Prediction, TokenLabels
 
 __all__ = ["measured", "names"]

@@ -26,10 +26,10 @@ from appkit.errors import BundleError, ConfigError
 if TYPE_CHECKING:
     from appkit.batching import Example
     from appkit.chat import Chat
-    from appkit.confidence import Calibration
     from appkit.config import RunConfig
     from appkit.kinds import Kind
     from appkit.method import Exported
+    from appkit.stats.confidence import Calibration
     from appkit.task import Prediction, Task
 
 __all__ = [
@@ -239,13 +239,13 @@ class Specialist:
     @property
     def calibration(self) -> Calibration | None:
         """What `confidence` goes by; None if the bundle has none."""
-        from appkit.confidence import of_manifest
+        from appkit.stats.confidence import of_manifest
 
         return of_manifest(self.manifest)
 
     def confidence(self, prediction: Prediction) -> float | None:
         """The probability that an answer of `predict` is right by the task's primary metric; None if unknown."""
-        from appkit.confidence import confidence
+        from appkit.stats.confidence import confidence
 
         calibration = self.calibration
         if calibration is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from appkit import against, stats
+from appkit import against
 from appkit import bundle as bundles
 from appkit import report as reports
 from appkit.chat import Chat
@@ -21,6 +21,7 @@ from appkit.kinds.labelling import Labelling
 from appkit.plugins import load_task
 from appkit.rag.rows import load_rows, without_passages
 from appkit.run import Say, quiet, set_threads
+from appkit.stats import intervals
 from appkit.task import Task
 
 __all__ = ["Comparison", "evaluate"]
@@ -31,7 +32,7 @@ class Comparison:
     """Bundles (or the base) on the same rows; verdict is None for a single one."""
 
     evaluations: Sequence[Evaluation]
-    comparison: Mapping[str, stats.Comparison]
+    comparison: Mapping[str, intervals.Comparison]
     verdict: str | None
 
 
@@ -87,7 +88,7 @@ def evaluate(
         done.append(_evaluate_one(str(target), one, kind, rows, config, say))
     if not targets:
         done.append(_evaluate_base(config, task, splits, rows, say))
-    compared: Mapping[str, stats.Comparison] = {}
+    compared: Mapping[str, intervals.Comparison] = {}
     summary = None
     if len(done) > 1:
         strongest = reports.strongest(done[:-1], task) if len(targets) == 1 else done[0]

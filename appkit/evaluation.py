@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from appkit import stats
 from appkit.cache import write_text
 from appkit.data import Record
+from appkit.stats import intervals
 from appkit.task import Message, Metric, Parsed, Prediction, Task
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Score:
     """One metric over the rows: its interval, and the (N, K) statistics it came from."""
 
     metric: Metric
-    interval: stats.Interval
+    interval: intervals.Interval
     matrix: np.ndarray
 
 
@@ -50,7 +50,7 @@ class Evaluation:
     records: Sequence[Record]
     predictions: Sequence[Prediction]
     scores: Mapping[str, Score]
-    strata: Mapping[str, Mapping[str, stats.Interval]]
+    strata: Mapping[str, Mapping[str, intervals.Interval]]
     seconds: float
 
     @property
@@ -134,7 +134,7 @@ def score(
             [metric.statistics(r.value, p) for r, p in zip(records, predictions, strict=True)],
             dtype=np.float64,
         )
-        scores[metric.name] = Score(metric, stats.bootstrap(matrix, metric.aggregate, resamples), matrix)
+        scores[metric.name] = Score(metric, intervals.bootstrap(matrix, metric.aggregate, resamples), matrix)
     return scores
 
 
@@ -158,11 +158,11 @@ def scored(
     """The evaluation of predictions that took `seconds`."""
     scores = score(task, records, predictions, resamples)
     primary = scores[task.primary]
-    strata: dict[str, dict[str, stats.Interval]] = {}
+    strata: dict[str, dict[str, intervals.Interval]] = {}
     for name, group_of in task.strata.items():
         groups = [group_of(record.value) for record in records]
         strata[name] = {
-            group: stats.bootstrap(
+            group: intervals.bootstrap(
                 primary.matrix[[place for place, other in enumerate(groups) if other == group]],
                 primary.metric.aggregate,
                 resamples,

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from appkit import stats
-from appkit.confidence import Calibration, LabelCalibration, Uncalibrated
 from appkit.evaluation import Evaluation
+from appkit.stats import intervals
+from appkit.stats.confidence import Calibration, LabelCalibration, Uncalibrated
 from appkit.task import Task
 
 __all__ = [
@@ -32,14 +32,14 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def _interval(interval: stats.Interval) -> str:
+def _interval(interval: intervals.Interval) -> str:
     return f"{_number(interval.value)}  [{_number(interval.low)}, {_number(interval.high)}]"
 
 
-def comparisons(a: Evaluation, b: Evaluation, resamples: int) -> dict[str, stats.Comparison]:
+def comparisons(a: Evaluation, b: Evaluation, resamples: int) -> dict[str, intervals.Comparison]:
     """b against a on the same rows, metric by metric."""
     return {
-        name: stats.compare(
+        name: intervals.compare(
             a.scores[name].matrix, b.scores[name].matrix, b.scores[name].metric.aggregate, resamples
         )
         for name in b.scores
@@ -53,7 +53,7 @@ def strongest(columns: Sequence[Evaluation], task: Task) -> Evaluation:
     return max(columns, key=lambda one: sign * one.scores[task.primary].interval.value)
 
 
-def verdict(task: Task, compared: stats.Comparison, a: str, b: str) -> str:
+def verdict(task: Task, compared: intervals.Comparison, a: str, b: str) -> str:
     """One sentence on the primary metric: better, worse, or not shown and what would have been."""
     gain = compared.difference if task.metric(task.primary).higher_is_better else -compared.difference
     spread = f"{task.primary} {compared.difference:+.3f}, 95 % interval {compared.low:+.3f} to {compared.high:+.3f}"
@@ -125,7 +125,7 @@ def _worst(evaluation: Evaluation, task: Task) -> str:
 def report(
     task: Task,
     columns: Sequence[Evaluation],
-    compared: Mapping[str, stats.Comparison],
+    compared: Mapping[str, intervals.Comparison],
     summary: str,
     calibrated: Calibration | LabelCalibration | Uncalibrated,
     facts: Mapping[str, str],

@@ -15,23 +15,24 @@ import numpy as np
 
 from appkit import bundle as bundles
 from appkit import forecast as forecasts
-from appkit import measured, runs, stats
+from appkit import measured, runs
 from appkit import report as reports
 from appkit.batching import plan as batch_plan
 from appkit.cache import write_text
 from appkit.chat import Chat
-from appkit.confidence import Calibration, LabelCalibration, Uncalibrated, fit_score
 from appkit.config import HeadConfig, RunConfig, build_run_config, to_values, to_yaml
 from appkit.data import Record, Splits, fingerprint, subset
 from appkit.errors import ConfigError, DataError, Interrupted, RunError
 from appkit.evaluation import Evaluation, score
 from appkit.kinds import Kind
-from appkit.kinds.calibration import calibration_error
 from appkit.kinds.generating import Generating, token_cap
 from appkit.kinds.labelling import Labelling
 from appkit.plugins import load_method, load_task
 from appkit.rag.rows import load_rows
 from appkit.servable import label_servable
+from appkit.stats import intervals
+from appkit.stats.calibration import calibration_error
+from appkit.stats.confidence import Calibration, LabelCalibration, Uncalibrated, fit_score
 from appkit.task import Task
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class TrainResult:
     bundle: Path
     base: Evaluation | None
     adapter: Evaluation
-    comparison: Mapping[str, stats.Comparison]
+    comparison: Mapping[str, intervals.Comparison]
     verdict: str
 
 
@@ -515,7 +516,7 @@ def _cost_of_quantization(
         values = [record.value for record in chosen]
         predictions = prepared.kind.answer(model, values, title="measuring the cost of quantization")
     plain = score(task, chosen, predictions, config.eval.resamples)[task.primary]
-    compared = stats.compare(
+    compared = intervals.compare(
         plain.matrix, adapter.scores[task.primary].matrix[rows], plain.metric.aggregate, config.eval.resamples
     )
     return {

@@ -328,7 +328,7 @@ class Labelling:
         """With temperature and thresholds chosen on the dev rows."""
         if self.spec.kind == "token" or self.spec.problem == "regression":
             return self
-        from appkit.kinds.calibration import settle
+        from appkit.stats.calibration import settle
 
         read = [self.windows(record.value) for record in dev]
         logits = np.stack(

@@ -14,7 +14,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from appkit import confidence
 from appkit.errors import AppkitError, DataError
 from appkit.kinds.labelling import Labelling
 from appkit.rag.index import Hit
@@ -41,6 +40,7 @@ from appkit.serving.generation import Answer, Delta, answer, deltas
 from appkit.serving.labels import logits
 from appkit.serving.opened import Opened
 from appkit.serving.registry import Target, Unknown
+from appkit.stats import confidence
 from appkit.task import Prediction, Task
 
 __all__ = ["router"]

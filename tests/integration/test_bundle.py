@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 
 import appkit
 from appkit.bundle import PAYLOAD, read_manifest, write
-from appkit.confidence import Calibration
 from appkit.errors import BundleError, ConfigError, DataError
 from appkit.method import Exported
+from appkit.stats.confidence import Calibration
 
 
 @pytest.fixture

@@ -13,8 +13,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import mannwhitneyu
 
-from appkit import evaluation, stats
-from appkit.confidence import (
+from appkit import evaluation
+from appkit.data import Record
+from appkit.evaluation import Score, read_evaluation
+from appkit.plugins import load_task
+from appkit.report import _confidence, plot_confidence
+from appkit.stats import intervals
+from appkit.stats.confidence import (
     Answered,
     Bin,
     Calibration,
@@ -27,10 +32,6 @@ from appkit.confidence import (
     of_manifest,
     reliability,
 )
-from appkit.data import Record
-from appkit.evaluation import Score, read_evaluation
-from appkit.plugins import load_task
-from appkit.report import _confidence, plot_confidence
 from appkit.task import Metric, Parsed, Prediction
 
 LOG_PROBABILITIES = st.lists(st.floats(-50, 0), min_size=1, max_size=60)
@@ -209,7 +210,7 @@ def test_a_report_shows_it_or_says_why_not(tmp_path: Path) -> None:
 
 def scored(matrix: np.ndarray, *, higher: bool = True) -> Score:
     metric = Metric("m", "", lambda row, prediction: (), higher_is_better=higher)
-    return Score(metric, stats.Interval(0, 0, 0, len(matrix)), matrix)
+    return Score(metric, intervals.Interval(0, 0, 0, len(matrix)), matrix)
 
 
 def test_predictions_are_read_as_answered() -> None:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from appkit.config import build_run_config
 from appkit.data import Record
 from appkit.errors import ConfigError, DataError
-from appkit.kinds.calibration import calibration_error, settle
 from appkit.kinds.labelling import _balanced, _windowed, head_spec
 from appkit.kinds.targets import discover
 from appkit.plugins import load_task
+from appkit.stats.calibration import calibration_error, settle
 from appkit.task import HeadSpec
 
 CLASSIFICATION, NER = load_task("classification"), load_task("ner")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from appkit.stats import Comparison, bootstrap, compare
+from appkit.stats.intervals import Comparison, bootstrap, compare
 
 
 def mean(matrix: np.ndarray) -> float:

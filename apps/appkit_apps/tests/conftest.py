@@ -25,8 +25,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from appkit.client import Client
-from appkit.confidence import Calibration
 from appkit.feedback import Feedback
+from appkit.stats.confidence import Calibration
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 APPKIT = [sys.executable, "-c", "from appkit.cli import main; main()"]

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from appkit import stats
-from appkit.stats import calibration_error
+from appkit.stats import intervals
+from appkit.stats.intervals import calibration_error
 from appkit.task import HeadSpec, Metric, Prediction
 from appkit_tasks.classification.config import ClassificationConfig
 from appkit_tasks.classification.load import ClassificationRow, Label
@@ -167,8 +167,8 @@ def ece(matrix: np.ndarray) -> float:
 
 
 def reliability(matrix: np.ndarray) -> np.ndarray:
-    """(N, 2) of right, probability -> (B, 3), as `appkit.stats.reliability` gives them."""
-    return stats.reliability(matrix[:, 0], matrix[:, 1])
+    """(N, 2) of right, probability -> (B, 3), as `appkit.stats.intervals.reliability` gives them."""
+    return intervals.reliability(matrix[:, 0], matrix[:, 1])
 
 
 # --- any number of labels --------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from sklearn.metrics import (
     r2_score,
 )
 
-from appkit import confidence
+from appkit.stats import confidence
 from appkit.task import HeadSpec, Parsed, Prediction
 
 UNSEEN = "never seen in training"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from appkit import stats
+from appkit.stats import intervals
 from appkit.task import HeadSpec
 
 __all__ = ["LEAST", "best_threshold", "calibration_error", "settle"]
@@ -93,5 +93,5 @@ def calibration_error(spec: HeadSpec, logits: np.ndarray, targets: Sequence[Any]
     errors = []
     for temperature in (1.0, spec.temperature):
         p = spec.model_copy(update={"temperature": temperature}).probabilities(logits).max(1)
-        errors.append(stats.calibration_error(stats.reliability(right, p)))
+        errors.append(intervals.calibration_error(intervals.reliability(right, p)))
     return errors[0], errors[1]

@@ -205,9 +205,9 @@ def auroc(judged: np.ndarray, right: np.ndarray) -> float:
 
 def reliability(judged: np.ndarray, right: np.ndarray) -> tuple[Bin, ...]:
     """judged (N,), right (N,) -> bins of equal mass, the least confident first."""
-    from appkit import stats
+    from appkit.stats import intervals
 
-    found = stats.reliability(right, judged).tolist()
+    found = intervals.reliability(right, judged).tolist()
     return tuple(Bin(confidence=mean, right=share, n=int(rows)) for share, mean, rows in found)
 
 

@@ -1,0 +1,1 @@
+"""Statistics of scores: intervals, comparisons, confidence, calibration. numpy only."""
