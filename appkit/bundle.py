@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from appkit.cache import staged
-from appkit.checkpoint import file_sha256
 from appkit.errors import BundleError, ConfigError
+from appkit.storage.atomic import file_sha256, staged
 
 if TYPE_CHECKING:
     from appkit.batching import Example

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appkit import bundle as bundles
-from appkit.cache import cache_dir, write_text
 from appkit.certify_labels import label_behaviour, label_names, label_tokens
 from appkit.checks import FP32_LIMIT, NOISE, SHARE, Check, metric_check
 from appkit.errors import BundleError, ConfigError
 from appkit.serving.engine import NULL, Engine, Job
+from appkit.storage.atomic import cache_dir, write_text
 
 if TYPE_CHECKING:
     from appkit.chat import Chat

@@ -6,24 +6,18 @@ hash, and is verified before anything is loaded. A power cut leaves the checkpoi
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from appkit.cache import staged
 from appkit.errors import RunError
+from appkit.storage.atomic import file_sha256, staged
 
-__all__ = ["checkpoints", "discard", "file_sha256", "latest", "of", "of_step", "prune", "save", "verify"]
+__all__ = ["checkpoints", "discard", "latest", "of", "of_step", "prune", "save", "verify"]
 
 MANIFEST = "manifest.json"
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def save(folder: Path, step: int, write: Callable[[Path], None], info: dict[str, Any]) -> Path:

@@ -245,8 +245,8 @@ def evaluate(
 
 
 def _write_evaluations(to: Path, result: Any, task: Any) -> None:
-    from appkit.cache import write_text
     from appkit.report import plot_scores
+    from appkit.storage.atomic import write_text
 
     for number, one in enumerate(result.evaluations):
         one.write(to / f"predictions.{number}.jsonl", task)
@@ -475,7 +475,8 @@ def cache_list() -> None:
     """What is in the cache, least recently used first."""
     import time
 
-    from appkit.cache import cache_dir, entries
+    from appkit.storage.atomic import cache_dir
+    from appkit.storage.cache import entries
 
     found = entries()
     rows = [
@@ -497,7 +498,7 @@ def cache_prune(
     older_than_days: Annotated[float, typer.Option(help="Keep what was used since.")] = 0.0,
 ) -> None:
     """Remove entries; they are fetched again when needed."""
-    from appkit.cache import entries, prune
+    from appkit.storage.cache import entries, prune
 
     unknown = set(names or ()) - {entry.name for entry in entries()}
     if unknown:

@@ -138,8 +138,8 @@ def feedback_export(
     pairs: Annotated[bool, typer.Option("--pairs", help="Preferences instead: chosen and rejected.")] = False,
 ) -> None:
     """Write the accepted corrections as rows of the task, or as preferences."""
-    from appkit.cache import write_text
     from appkit.plugins import load_task
+    from appkit.storage.atomic import write_text
 
     kept = _there(store)
     rows = kept.pairs(task) if pairs else list(kept.rows(task, load_task(task).output).values())

@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from typing import Literal
 
-from appkit.cache import cache_dir
 from appkit.errors import AppkitError
+from appkit.storage.atomic import cache_dir
 
 __all__ = ["Check", "diagnose"]
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from appkit.cache import write_text
 from appkit.data import Record
 from appkit.stats import intervals
+from appkit.storage.atomic import write_text
 from appkit.task import Message, Metric, Parsed, Prediction, Task
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from appkit import bundle as bundles
 from appkit.bundle import Manifest
-from appkit.cache import cache_dir, explained, staged
 from appkit.errors import BundleError, ConfigError
-from appkit.upload import Store, to_hub
+from appkit.storage.atomic import cache_dir, explained, staged
+from appkit.storage.remote import Store, to_hub
 
 if TYPE_CHECKING:
     from appkit.batching import Example

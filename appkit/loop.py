@@ -26,12 +26,12 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traine
 
 from appkit import checkpoint
 from appkit.batching import Step
-from appkit.cache import explained, sync, write_text
 from appkit.config import RunConfig, TrainConfig
 from appkit.errors import ConfigError, RunError
 from appkit.heads import Head
 from appkit.method import Method
 from appkit.progress import Progress
+from appkit.storage.atomic import explained, sync, write_text
 from appkit.task import Metric
 
 __all__ = ["Outcome", "check_choices", "fit"]

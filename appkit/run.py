@@ -18,7 +18,6 @@ from appkit import forecast as forecasts
 from appkit import measured, runs
 from appkit import report as reports
 from appkit.batching import plan as batch_plan
-from appkit.cache import write_text
 from appkit.chat import Chat
 from appkit.config import HeadConfig, RunConfig, build_run_config, to_values, to_yaml
 from appkit.data import Record, Splits, fingerprint, subset
@@ -33,6 +32,7 @@ from appkit.servable import label_servable
 from appkit.stats import intervals
 from appkit.stats.calibration import calibration_error
 from appkit.stats.confidence import Calibration, LabelCalibration, Uncalibrated, fit_score
+from appkit.storage.atomic import write_text
 from appkit.task import Task
 
 if TYPE_CHECKING:

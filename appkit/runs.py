@@ -16,8 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from appkit.cache import explained, write_text
 from appkit.errors import RunError
+from appkit.storage.atomic import explained, write_text
 
 __all__ = ["RunInfo", "create", "listed", "locked_run", "prune", "read_state", "state", "versions"]
 

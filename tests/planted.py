@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from appkit import bundle as bundles
-from appkit.checkpoint import file_sha256
+from appkit.storage.atomic import file_sha256
 
 Tensors = dict[str, torch.Tensor]
 Q = "base_model.model.model.layers.1.self_attn.q_proj"

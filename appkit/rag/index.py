@@ -22,13 +22,12 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from appkit.cache import locked, staged, write_text
-from appkit.checkpoint import file_sha256
 from appkit.errors import AppkitError, ConfigError, DataError
 from appkit.progress import Progress
 from appkit.rag import stores
 from appkit.rag.files import find, of_extra, passages, unreadable_told
 from appkit.rag.rank import fused, signed_qim
+from appkit.storage.atomic import file_sha256, locked, staged, write_text
 from appkit.task import Passage
 
 __all__ = ["Built", "Encoder", "Hit", "Index", "build", "encoder"]

@@ -161,19 +161,19 @@ def served_base(model: ModelConfig, quant: QuantConfig, path: Path) -> Path:
         )
     import torch
 
-    from appkit import cache
     from appkit.models import weights_hash
     from appkit.quant import load_quantized
+    from appkit.storage import atomic, cache
 
     kind = f"nf4{'-double' if quant.double_quant else ''}"
-    target = cache.cache_dir() / "served" / f"{path.name}-{kind}-{weights_hash(path)[:16]}"
-    with cache.locked(target):
+    target = atomic.cache_dir() / "served" / f"{path.name}-{kind}-{weights_hash(path)[:16]}"
+    with atomic.locked(target):
         if (target / "config.json").is_file():
             cache.mark_used(target)
             return target
         plain = quant.model_copy(update={"dequantize": "always"})
         rounded, _ = load_quantized(path, plain, torch.bfloat16, torch.device("cpu"))
-        with cache.staged(target) as stage:
+        with atomic.staged(target) as stage:
             rounded.save_pretrained(stage)
             for file in path.iterdir():
                 if file.is_file() and file.suffix != ".safetensors" and not (stage / file.name).exists():

@@ -88,7 +88,7 @@ def add_key(
 
     Raises ConfigError for a name that is taken or odd.
     """
-    from appkit.cache import locked, write_text
+    from appkit.storage.atomic import locked, write_text
 
     if not NAME.fullmatch(name):
         raise ConfigError(f"a key's name is made of a-z, 0-9, '.', '_' and '-', got {name!r}")

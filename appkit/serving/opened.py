@@ -12,11 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from appkit.cache import staged
-from appkit.checkpoint import file_sha256
 from appkit.errors import BundleError
 from appkit.serving.engine import Conflict, Role
 from appkit.serving.views import folded, read_head, without_head
+from appkit.storage.atomic import file_sha256, staged
 
 if TYPE_CHECKING:
     import numpy as np

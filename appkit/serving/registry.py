@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from appkit.cache import write_text
 from appkit.errors import AppkitError, BundleError
 from appkit.serving.engine import NULL, Conflict, JobRefused
 from appkit.serving.pool import Pool, Supervised
+from appkit.storage.atomic import write_text
 
 if TYPE_CHECKING:
     from appkit.chat import Chat

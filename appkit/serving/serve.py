@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from appkit import bundle as bundles
-from appkit.cache import cache_dir
 from appkit.certify import engine_name
 from appkit.config import rag_words
 from appkit.errors import AppkitError, BundleError, ConfigError, RunError
@@ -30,6 +29,7 @@ from appkit.serving.pool import Pool
 from appkit.serving.registry import NAME, Registry
 from appkit.serving.settings import Settings, settings
 from appkit.serving.trainer import Trainer
+from appkit.storage.atomic import cache_dir
 
 __all__ = ["engine_version", "serve"]
 

@@ -19,12 +19,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from appkit.cache import write_text
 from appkit.data_files import SUFFIXES
 from appkit.errors import RunError
 from appkit.runs import STATE, read_state
 from appkit.serving.api import Fault
 from appkit.serving.asked import allowed
+from appkit.storage.atomic import write_text
 
 __all__ = ["Trainer"]
 

@@ -16,9 +16,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from appkit import cache
 from appkit.errors import BundleError, ModelError
 from appkit.serving.structure import HEAD_TENSORS, read_adapter
+from appkit.storage import atomic, cache
 
 if TYPE_CHECKING:
     from appkit.task import HeadSpec
@@ -51,13 +51,13 @@ def classify_base(base: Path) -> Path:
     from appkit.models import weights_hash
 
     mark = hashlib.sha256(json.dumps([str(base), weights_hash(base), config]).encode()).hexdigest()
-    target = cache.cache_dir() / "views" / f"{base.name}-classify-{mark[:16]}"
-    with cache.locked(target):
+    target = atomic.cache_dir() / "views" / f"{base.name}-classify-{mark[:16]}"
+    with atomic.locked(target):
         if (target / "config.json").is_file():  # written last
             cache.mark_used(target)
             return target
         width = int((config.get("text_config") or config)["hidden_size"])
-        with cache.staged(target) as stage:
+        with atomic.staged(target) as stage:
             _save(
                 stage / ZERO_HEAD, {"score.weight": Stored.of(np.zeros((2, width)))}
             )  # transformers' own default is 2
@@ -69,7 +69,7 @@ def classify_base(base: Path) -> Path:
         for file in base.iterdir():
             if file.is_file() and file.name not in ("config.json", INDEX, "manifest.json"):
                 (target / file.name).symlink_to(file)
-        cache.write_text(target / "config.json", json.dumps(config, indent=2) + "\n")
+        atomic.write_text(target / "config.json", json.dumps(config, indent=2) + "\n")
     return target
 
 
@@ -77,7 +77,7 @@ def without_head(bundle: Path, target: Path) -> Path:
     """Write the bundle's adapter less its head to `target`, as embedding engines take it; same tensors, same names."""
     if not target.exists():
         config, tensors = _adapter(bundle)
-        with cache.staged(target) as stage:
+        with atomic.staged(target) as stage:
             _write(stage, config, tensors)
     return target
 
@@ -142,7 +142,7 @@ def folded(bundle: Path, base: Path, target: Path, head: HeadSpec) -> Path:
     alpha = math.sqrt(C) if config.get("use_rslora") else C
     config["rank_pattern"] = {"lm_head": C} | (config.get("rank_pattern") or {})
     config["alpha_pattern"] = {"lm_head": alpha} | (config.get("alpha_pattern") or {})
-    with cache.staged(target) as stage:
+    with atomic.staged(target) as stage:
         _write(stage, config, tensors)
         (stage / LABELS).write_text(json.dumps([*tokens]), encoding="utf-8")
     return target

@@ -24,7 +24,6 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from appkit import upload
 from appkit.bundle import canaries, read_manifest
 from appkit.cli import app
 from appkit.config import build_run_config
@@ -32,6 +31,7 @@ from appkit.errors import AppkitError, BundleError, ConfigError
 from appkit.export import export
 from appkit.models import locate
 from appkit.serving.engine import served_base
+from appkit.storage import remote
 
 PEFT = ["README.md", "adapter_config.json", "adapter_model.safetensors"]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "export.md"
@@ -504,7 +504,7 @@ def test_a_command_of_the_document(
 
     real = fsspec.core.url_to_fs
     monkeypatch.setattr(fsspec.core, "url_to_fs", lambda url: real(re.sub(r"^\w+://", "memory://", url)))
-    assert set(upload.STORES) >= set(re.findall(r"(\w+)://", line))
+    assert set(remote.STORES) >= set(re.findall(r"(\w+)://", line))
     monkeypatch.chdir(tmp_path)
     licensed(bundle, "MIT", "MIT")
     shutil.copytree(bundle, tmp_path / "runs" / "nl2fol" / "20261123-104500" / "bundle")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from appkit import cache
 from appkit.errors import AppkitError
+from appkit.storage import atomic, cache
 
 
 @pytest.fixture(autouse=True)
@@ -21,8 +21,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def make(kind: str, name: str, size: int = 10, age_days: float = 0.0) -> Path:
-    path = cache.cache_dir() / kind / name
-    with cache.staged(path) as stage:
+    path = atomic.cache_dir() / kind / name
+    with atomic.staged(path) as stage:
         (stage / "file").write_bytes(b"x" * size)
     then = time.time() - age_days * 86400
     os.utime(path, (then, then))
@@ -34,15 +34,15 @@ def hidden(folder: Path) -> list[str]:
 
 
 def test_cache_dir_follows_the_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cache.cache_dir() == root
+    assert atomic.cache_dir() == root
     monkeypatch.delenv("APPKIT_CACHE")
-    assert cache.cache_dir().name == "appkit"
-    assert cache.cache_dir() != root
+    assert atomic.cache_dir().name == "appkit"
+    assert atomic.cache_dir() != root
 
 
 def test_staged_appears_only_when_the_block_ends(root: Path) -> None:
     target = root / "models" / "a"
-    with cache.staged(target) as stage:
+    with atomic.staged(target) as stage:
         (stage / "sub").mkdir()
         (stage / "sub" / "file").write_text("whole")
         assert not target.exists()
@@ -54,7 +54,7 @@ def test_staged_leaves_nothing_after_a_failure_and_keeps_the_old(root: Path) -> 
     target = make("models", "a")
 
     def fail() -> None:
-        with cache.staged(target) as stage:
+        with atomic.staged(target) as stage:
             (stage / "half").write_text("half")
             raise KeyboardInterrupt
 
@@ -66,7 +66,7 @@ def test_staged_leaves_nothing_after_a_failure_and_keeps_the_old(root: Path) -> 
 
 def test_staged_replaces_the_old_as_a_whole(root: Path) -> None:
     target = make("models", "a")
-    with cache.staged(target) as stage:
+    with atomic.staged(target) as stage:
         (stage / "new").write_text("new")
     assert [p.name for p in target.iterdir()] == ["new"]
     assert hidden(target.parent) == []
@@ -76,7 +76,7 @@ def test_staged_files_get_the_permissions_of_the_cache(root: Path) -> None:
     root.mkdir()
     root.chmod(0o755)
     target = root / "a"
-    with cache.staged(target) as stage:
+    with atomic.staged(target) as stage:
         (stage / "private").write_text("x")
         (stage / "private").chmod(0o600)
     assert (target / "private").stat().st_mode & 0o777 == 0o644
@@ -93,10 +93,10 @@ def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(root: Path
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert len(hidden(parent)) == 1
     assert not (parent / "a").exists()
-    with cache.staged(parent / "a"):
+    with atomic.staged(parent / "a"):
         alive = hidden(parent)
         assert len(alive) == 1  # the dead one's is gone, ours is there
-        with cache.staged(parent / "a") as second:
+        with atomic.staged(parent / "a") as second:
             (second / "file").write_text("x")
         assert hidden(parent) == alive
     assert hidden(parent) == []
@@ -104,7 +104,7 @@ def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(root: Path
 
 def test_too_little_space_names_needed_and_free_bytes(root: Path) -> None:
     message = r"999,999,999,999,999 bytes needed, [\d,]+ bytes free"
-    with pytest.raises(AppkitError, match=message), cache.staged(root / "a", need=999_999_999_999_999):
+    with pytest.raises(AppkitError, match=message), atomic.staged(root / "a", need=999_999_999_999_999):
         pytest.fail("not reached")
 
 
@@ -112,7 +112,7 @@ def test_too_little_space_names_needed_and_free_bytes(root: Path) -> None:
     "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("I/O: No space left on device")]
 )
 def test_a_disk_that_fills_up_is_one_clear_line(root: Path, error: Exception) -> None:
-    with pytest.raises(AppkitError, match=r"no space for .*bytes free"), cache.staged(root / "models" / "a"):
+    with pytest.raises(AppkitError, match=r"no space for .*bytes free"), atomic.staged(root / "models" / "a"):
         raise error
     assert hidden(root / "models") == []
 
@@ -131,22 +131,22 @@ def test_the_remedy_fits_the_place(
         (root / "models" / "a", here, elsewhere),
         (tmp_path / "runs" / "a", elsewhere, here),
     ):
-        with pytest.raises(AppkitError) as caught, cache.explained(path):
+        with pytest.raises(AppkitError) as caught, atomic.explained(path):
             raise error
         assert remedy in str(caught.value)
         assert other not in str(caught.value)
 
 
 def test_other_errors_pass_unchanged(root: Path) -> None:
-    with pytest.raises(ZeroDivisionError), cache.staged(root / "models" / "a"):
+    with pytest.raises(ZeroDivisionError), atomic.staged(root / "models" / "a"):
         raise ZeroDivisionError
 
 
 def test_an_unusable_cache_is_one_clear_line(root: Path) -> None:
     root.write_text("a file where a directory should be")  # also holds for root, unlike permissions
-    with pytest.raises(AppkitError, match="APPKIT_CACHE"), cache.staged(root / "models" / "a"):
+    with pytest.raises(AppkitError, match="APPKIT_CACHE"), atomic.staged(root / "models" / "a"):
         pytest.fail("not reached")
-    with pytest.raises(AppkitError, match="APPKIT_CACHE"), cache.locked(root / "models" / "a"):
+    with pytest.raises(AppkitError, match="APPKIT_CACHE"), atomic.locked(root / "models" / "a"):
         pytest.fail("not reached")
 
 
@@ -157,11 +157,11 @@ def test_the_lock_lets_one_in_and_the_other_says_it_waits(
     order: list[str] = []
 
     def second() -> None:
-        with cache.locked(target):
+        with atomic.locked(target):
             order.append("second")
 
     thread = threading.Thread(target=second)
-    with cache.locked(target):
+    with atomic.locked(target):
         thread.start()
         deadline = time.time() + 10
         while "waiting for process" not in caplog.text and time.time() < deadline:
@@ -174,14 +174,14 @@ def test_the_lock_lets_one_in_and_the_other_says_it_waits(
 
 def test_write_text_replaces_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = root / "x.json"
-    cache.write_text(file, "old")
+    atomic.write_text(file, "old")
 
     def refuse(*_: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(ZeroDivisionError):
-        cache.write_text(file, "new")
+        atomic.write_text(file, "new")
     assert file.read_text() == "old"
     assert [p.name for p in root.iterdir()] == ["x.json"]
 

@@ -138,7 +138,7 @@ def test_a_server_ranks_by_the_products_of_vectors(there: str) -> None:
 
 @pytest.mark.parametrize("name", ["qdrant", "chroma"])
 def test_real_text_is_found_as_by_faiss(name: str, tmp_path: Path) -> None:
-    from appkit.cache import cache_dir
+    from appkit.storage.atomic import cache_dir
 
     needs(name)
     if not (cache_dir() / "models" / f"{PACKAGE}-{VERSION}").is_dir():

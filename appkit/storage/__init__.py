@@ -1,0 +1,1 @@
+"""Files that outlive a process: atomic writes, the cache, the hub and object stores."""
