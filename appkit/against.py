@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from appkit.data import Record
+from appkit.data.rows import Record
 from appkit.evaluation import Evaluation, scored
 from appkit.kinds.labelling import Labelling
 from appkit.stats.calibration import LEAST, best_threshold

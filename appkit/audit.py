@@ -8,7 +8,7 @@ from typing import Any
 
 from appkit.batching import Example
 from appkit.chat import Chat
-from appkit.data import Record
+from appkit.data.rows import Record
 from appkit.errors import DataError
 from appkit.task import Task
 

@@ -27,7 +27,7 @@ from appkit.storage.atomic import cache_dir, write_text
 
 if TYPE_CHECKING:
     from appkit.chat import Chat
-    from appkit.data import Record
+    from appkit.data.rows import Record
 
 __all__ = ["Certificate", "Check", "Subject", "behaviour", "certify", "engine_name"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from appkit.config import RunConfig
-from appkit.data import read_splits
-from appkit.data_check import DataReport, check
+from appkit.data.report import DataReport, check
+from appkit.data.splits import read_splits
 from appkit.plugins import load_task
 from appkit.rag.rows import check_passages
 

@@ -10,7 +10,7 @@ from appkit.errors import AppkitError
 
 if TYPE_CHECKING:
     from appkit.config import RunConfig
-    from appkit.data import Record
+    from appkit.data.rows import Record
     from appkit.task import Prediction, Task
 
 __all__ = ["FP32_LIMIT", "NOISE", "SHARE", "Check", "metric_check"]
@@ -43,7 +43,8 @@ async def metric_check(
 
     Of fewer rows than were recorded it is told only: other rows have other scores.
     """
-    from appkit.data import fingerprint, subset
+    from appkit.data.rows import fingerprint
+    from appkit.data.splits import subset
     from appkit.evaluation import score
     from appkit.rag.rows import load_rows
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from appkit.data.feedback import Feedback
 from appkit.errors import AppkitError, ConfigError
-from appkit.feedback import Feedback
 from appkit.terminal import print_table, say
 
 __all__ = ["app"]

@@ -12,7 +12,8 @@ from appkit import bundle as bundles
 from appkit import report as reports
 from appkit.chat import Chat
 from appkit.config import RunConfig, build_run_config
-from appkit.data import Record, Splits, subset
+from appkit.data.rows import Record
+from appkit.data.splits import Splits, subset
 from appkit.errors import RunError
 from appkit.evaluation import Evaluation, evaluate_rows, few_shot_messages
 from appkit.kinds import Kind

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from appkit import bundle as bundles
+from appkit.data.feedback import Feedback
 from appkit.errors import AppkitError, BundleError, ConfigError, RunError
-from appkit.feedback import Feedback
 from appkit.loopback import is_loopback
 from appkit.plugins import load_app, load_task, modules
 from appkit.serving.keys import add_key

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from appkit.data import Record
+from appkit.data.rows import Record
 from appkit.stats import intervals
 from appkit.storage.atomic import write_text
 from appkit.task import Message, Metric, Parsed, Prediction, Task

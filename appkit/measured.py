@@ -15,7 +15,7 @@ from appkit.kinds.generating import Generating, token_cap
 from appkit.kinds.labelling import Labelling
 
 if TYPE_CHECKING:
-    from appkit.data import Record
+    from appkit.data.rows import Record
     from appkit.heads import Head
     from appkit.models import Base
     from appkit.run import Prepared

@@ -20,7 +20,8 @@ from appkit import report as reports
 from appkit.batching import plan as batch_plan
 from appkit.chat import Chat
 from appkit.config import HeadConfig, RunConfig, build_run_config, to_values, to_yaml
-from appkit.data import Record, Splits, fingerprint, subset
+from appkit.data.rows import Record, fingerprint
+from appkit.data.splits import Splits, subset
 from appkit.errors import ConfigError, DataError, Interrupted, RunError
 from appkit.evaluation import Evaluation, score
 from appkit.kinds import Kind

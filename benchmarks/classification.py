@@ -59,7 +59,7 @@ class Asked:
 def carve(task: str, file: Path, folder: Path) -> dict[str, str]:
     """Train, dev and test rows as files of their own; in runs on the dev side no test row is near."""
     from appkit.config import DataConfig, build_run_config
-    from appkit.data import load_splits
+    from appkit.data.splits import load_splits
     from appkit.plugins import load_task
 
     columns = {"tags": "ner_tags"} if task == "ner" else {}

@@ -106,7 +106,7 @@ def one_round(
 
 def measure(options: argparse.Namespace, folder: Path) -> str:
     from appkit.certify import Subject
-    from appkit.data import load_splits
+    from appkit.data.splits import load_splits
 
     subject = Subject(options.bundle)
     train = load_splits(subject.task, subject.config.task, subject.config.data).train

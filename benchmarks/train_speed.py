@@ -201,7 +201,7 @@ def prepare(options: argparse.Namespace, steps: int) -> dict[str, Any]:
     from appkit.batching import collate, plan
     from appkit.chat import Chat
     from appkit.config import build_run_config
-    from appkit.data import load_splits, subset
+    from appkit.data.splits import load_splits, subset
     from appkit.models import compute_dtype, load_config, locate
     from appkit.plugins import load_task
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 if TYPE_CHECKING:
     from appkit.chat import Chat
     from appkit.config import RunConfig
-    from appkit.data import Record
+    from appkit.data.rows import Record
     from appkit.heads import Head
     from appkit.task import Prediction, Task
 

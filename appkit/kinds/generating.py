@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from appkit import audit
 from appkit.chat import Chat
-from appkit.data import Record
+from appkit.data.rows import Record
 from appkit.errors import BundleError
 from appkit.heads import Head
 from appkit.task import Decoding, Message, Prediction, Task

@@ -24,7 +24,7 @@ from appkit.task import HeadSpec, Labels, Parsed, Prediction, Task, TokenLabels
 if TYPE_CHECKING:
     from appkit.chat import Chat
     from appkit.config import RunConfig
-    from appkit.data import Record
+    from appkit.data.rows import Record
     from appkit.heads import Head
 
 __all__ = ["Labelling", "Windows", "head_spec", "read_head_spec"]

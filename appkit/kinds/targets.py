@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from appkit.data import Record
+from appkit.data.rows import Record
 from appkit.errors import DataError
 from appkit.task import Labels, Task, TokenLabels
 

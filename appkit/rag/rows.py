@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appkit.config import RagConfig, RunConfig
-from appkit.data import Splits, load_splits
+from appkit.data.splits import Splits, load_splits
 from appkit.errors import ConfigError, DataError
 from appkit.rag.index import Hit, Index
 from appkit.task import Retrieval, Task
 
 if TYPE_CHECKING:
-    from appkit.data import Record
+    from appkit.data.rows import Record
 
 __all__ = ["AtHand", "Citation", "check_passages", "load_rows", "rule", "without_passages"]
 

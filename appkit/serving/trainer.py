@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from appkit.data_files import SUFFIXES
+from appkit.data.readers import SUFFIXES
 from appkit.errors import RunError
 from appkit.runs import STATE, read_state
 from appkit.serving.api import Fault

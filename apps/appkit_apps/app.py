@@ -15,8 +15,8 @@ import gradio as gr
 from gradio.routes import INTERNAL_ROUTES
 
 from appkit.client import Answer, Client
+from appkit.data.feedback import Feedback
 from appkit.errors import GatewayError
-from appkit.feedback import Feedback
 
 __all__ = ["EVIDENCE", "LONGEST", "TRAIN", "App", "Limiter", "Page", "place", "refusal", "trouble"]
 

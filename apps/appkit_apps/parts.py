@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from appkit.client import Answer
+from appkit.data.feedback import Verdict
 from appkit.errors import AppkitError, GatewayError
-from appkit.feedback import Verdict
 from appkit_apps.app import LONGEST, Page, refusal, trouble
 
 __all__ = ["about", "about_line", "answered", "facts", "link", "opinions", "plain", "restore"]

@@ -13,7 +13,7 @@ import pytest
 from running import running
 
 from appkit.bundle import read_manifest
-from appkit.feedback import Feedback
+from appkit.data.feedback import Feedback
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(

@@ -61,7 +61,7 @@ def test_it_runs_from_the_wheel_alone(wheel, tmp_path):
     )
     code = (
         "import appkit, appkit_data, sys; from appkit.config import load_run_config, presets;"
-        "from appkit.plugins import load_task; from appkit.data import load_splits;"
+        "from appkit.plugins import load_task; from appkit.data.splits import load_splits;"
         "config = load_run_config(['task=nl2fol']);"
         "splits = load_splits(load_task('nl2fol'), config.task, config.data);"
         "print(appkit.__file__, len(splits.train), len(presets('model')), 'torch' in sys.modules)"

@@ -13,7 +13,7 @@ from tiny import CHAT_TEMPLATE, byte_tokenizer
 from appkit.audit import audit, encode, render
 from appkit.batching import Example
 from appkit.chat import Chat
-from appkit.data import Record, digest
+from appkit.data.rows import Record, digest
 from appkit.errors import DataError, ModelError
 from appkit.task import Message, Metric, Parsed, Row, Task, Text
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from scipy.stats import mannwhitneyu
 
 from appkit import evaluation
-from appkit.data import Record
+from appkit.data.rows import Record
 from appkit.evaluation import Score, read_evaluation
 from appkit.plugins import load_task
 from appkit.report import _confidence, plot_confidence

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from appkit.data import Read, fingerprint, read
+from appkit.data.rows import Read, fingerprint, read
 from appkit.errors import ConfigError, DataError
 from appkit.task import Row
 from appkit.terminal import read_inputs
@@ -385,7 +385,7 @@ def test_reading_jsonl_imports_nothing_heavy(tmp_path: Path) -> None:
 
     source = jsonl(tmp_path / "a.jsonl", ROWS)
     code = (
-        "import sys; from pydantic import create_model; from appkit.data import read\n"
+        "import sys; from pydantic import create_model; from appkit.data.splits import read\n"
         f"assert len(read({source!r}, create_model('R', sentence=(str, ...)), {{}}).records) == 3\n"
         "print([m for m in ('numpy', 'pyarrow', 'datasets', 'torch') if m in sys.modules])"
     )

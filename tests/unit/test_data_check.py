@@ -9,7 +9,9 @@ import pytest
 from pydantic import BaseModel
 
 from appkit.config import DataConfig
-from appkit.data import DataReport, Read, check, read_splits
+from appkit.data.report import DataReport, check
+from appkit.data.rows import Read
+from appkit.data.splits import read_splits
 from appkit.task import Metric, Parsed, Row, Task, Text
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appkit.data_files import Table, read_table
+from appkit.data.readers import Table, read_table
 from appkit.errors import DataError
 
 SUFFIXES = ["conll", "bio", "iob", "iob2"]

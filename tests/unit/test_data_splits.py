@@ -15,17 +15,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from appkit.config import DataConfig
-from appkit.data import (
-    Record,
-    conflicts,
-    digest,
-    duplicates,
-    input_key,
-    load_splits,
-    read_splits,
-    split,
-    subset,
-)
+from appkit.data.overlap import conflicts, duplicates, input_key
+from appkit.data.rows import Record, digest
+from appkit.data.splits import load_splits, read_splits, split, subset
 from appkit.errors import DataError
 from appkit.task import Metric, Parsed, Row, Shipped, Task, Text
 

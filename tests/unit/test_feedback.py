@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from appkit.data.feedback import DAY, Feedback
 from appkit.errors import DataError
-from appkit.feedback import DAY, Feedback
 
 
 def store(tmp_path: Path, **options: int) -> Feedback:
@@ -62,7 +62,7 @@ def test_a_correction_may_be_of_any_shape(tmp_path: Path) -> None:
 
 def test_accepted_corrections_join_the_training_rows_and_no_others(tmp_path: Path) -> None:
     from appkit.config import DataConfig
-    from appkit.data import load_splits
+    from appkit.data.splits import load_splits
     from appkit.plugins import load_task
 
     task = load_task("nl2fol")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appkit.config import build_run_config
-from appkit.data import Record
+from appkit.data.rows import Record
 from appkit.errors import ConfigError, DataError
 from appkit.kinds.labelling import _balanced, _windowed, head_spec
 from appkit.kinds.targets import discover

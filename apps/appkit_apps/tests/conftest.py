@@ -25,7 +25,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from appkit.client import Client
-from appkit.feedback import Feedback
+from appkit.data.feedback import Feedback
 from appkit.stats.confidence import Calibration
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -34,8 +34,8 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
 
+from appkit.data.feedback import Feedback
 from appkit.errors import RunError
-from appkit.feedback import Feedback
 
 pytestmark = pytest.mark.slow
 expect.set_options(timeout=60_000)  # the first bound answer compiles the grammar

@@ -11,7 +11,7 @@ import pytest
 from appkit_apps.tests.conftest import MYSTERY, Answering, gallery_of, listening, stub
 from playwright.sync_api import expect
 
-from appkit.feedback import Feedback
+from appkit.data.feedback import Feedback
 
 expect.set_options(timeout=60_000)
 

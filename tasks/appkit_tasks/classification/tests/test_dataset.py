@@ -10,7 +10,7 @@ import yaml
 from appkit_tasks.classification import TASK
 from appkit_tasks.classification.config import ClassificationConfig
 
-from appkit.data import read
+from appkit.data.rows import read
 
 FOLDER = importlib.resources.files("appkit_data") / "tickets"
 NAMES = ("train.jsonl", "test.jsonl")

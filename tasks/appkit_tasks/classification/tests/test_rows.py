@@ -12,7 +12,7 @@ from appkit_tasks.classification.prompt import prompt, read, target
 from pydantic import ValidationError
 
 from appkit.config import load_run_config
-from appkit.data import read as read_rows
+from appkit.data.rows import read as read_rows
 from appkit.errors import ConfigError
 from appkit.task import HeadSpec
 

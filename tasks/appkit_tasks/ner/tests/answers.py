@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from appkit_tasks.ner.load import NerRow, word_spans
 from appkit_tasks.ner.tags import entities_of, tags_of
 
-from appkit.data import Read
+from appkit.data.rows import Read
 from appkit.task import Parsed, Prediction
 
 

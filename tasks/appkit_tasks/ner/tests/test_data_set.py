@@ -19,7 +19,8 @@ from appkit_tasks.ner.prompt import target
 from appkit_tasks.ner.tests.answers import rows_of
 
 from appkit.config import DataConfig
-from appkit.data import load_splits, read
+from appkit.data.rows import read
+from appkit.data.splits import load_splits
 
 FOLDER = importlib.resources.files("appkit_data") / "entities"
 SHARED = Path(__file__).parents[5] / "shared" / "data" / "ner"

@@ -16,7 +16,7 @@ from appkit_tasks.ner.tests.answers import answer, gold_tags, noisy_tags, random
 from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2
 
-from appkit.data import read
+from appkit.data.rows import read
 from appkit.task import Parsed, Prediction
 
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from appkit.data import Read, digest, read
+from appkit.data.rows import Read, digest, read
 from appkit.task import Message
 
 

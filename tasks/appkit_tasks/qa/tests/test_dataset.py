@@ -14,7 +14,7 @@ from appkit_tasks.qa import TASK
 from appkit_tasks.qa.load import supporting
 
 from appkit.config import DataConfig
-from appkit.data import load_splits
+from appkit.data.splits import load_splits
 
 FOLDER = Path(str(files("appkit_data").joinpath("qa")))
 

@@ -1,89 +1,34 @@
-"""Rows: read from files, held to the task's schema, split by hash of their content.
+"""Splits rows into train, dev and test by the hash of their content.
 
-Reading never stops at a bad row: it becomes a `Fault` with its place, and the rest is read. Only what
-concerns a whole file (missing, a column absent from every row) raises. Membership in a split depends on
-nothing but the row's own text, so adding, shuffling or reformatting rows moves no other row.
+Membership in a split depends on nothing but the row's own text, so adding, shuffling or reformatting rows moves no
+other row.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import heapq
-import json
-import unicodedata
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from pydantic import ValidationError
-
-from appkit.data_check import DataReport, check, conflicts, duplicates, input_key, overlap
-from appkit.data_files import HUB, Fault, open_file, place_of, read_table, shortened
-from appkit.errors import ConfigError, DataError
-from appkit.plugins import did_you_mean
+from appkit.data.overlap import conflicts, duplicates, input_key, overlap
+from appkit.data.readers import HUB, Fault, open_file, shortened
+from appkit.data.rows import Read, Record, digest, fit_row, read
+from appkit.errors import DataError
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
     from appkit.config import DataConfig
-    from appkit.task import Row, Task
+    from appkit.task import Task
 
-__all__ = [
-    "DataReport",
-    "Fault",
-    "Read",
-    "Record",
-    "Source",
-    "Splits",
-    "check",
-    "conflicts",
-    "digest",
-    "duplicates",
-    "fingerprint",
-    "input_key",
-    "load_splits",
-    "overlap",
-    "read",
-    "read_feedback",
-    "read_splits",
-    "split",
-    "subset",
-]
+__all__ = ["Source", "Splits", "load_splits", "read_feedback", "read_splits", "split", "subset"]
 
 HUB_SPLIT = {"train": "train", "dev": "validation", "test": "test"}
 SHOWN = 5
 """faults and places in one message"""
-
-
-@dataclass(frozen=True)
-class Record:
-    """A row that fits the schema, and where it came from.
-
-    line: physical line of a text file, row of Parquet or the hub; from 1.
-    digest: sha256 of the schema's fields in NFC, so the same for every format, order and column name.
-    """
-
-    value: Row
-    file: str
-    line: int
-    digest: str
-
-    @property
-    def place(self) -> str:
-        return place_of(self.file, self.line)
-
-
-@dataclass(frozen=True)
-class Read:
-    """All that one source held, in file order."""
-
-    records: list[Record]
-    faults: list[Fault]
-    source: str = ""
 
 
 class Source(TypedDict):
@@ -109,148 +54,6 @@ class Splits:
 
 
 # --- schema ---------------------------------------------------------------------------------------------
-
-
-def _nfc(value: Any) -> Any:
-    if isinstance(value, str):
-        return unicodedata.normalize("NFC", value)
-    if isinstance(value, dict):
-        return {_nfc(key): _nfc(item) for key, item in value.items()}
-    return [_nfc(item) for item in value] if isinstance(value, list) else value
-
-
-CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-
-def digest(value: Row) -> str:
-    """sha256 (hex) of the canonical JSON of the row's fields: keys sorted, strings in NFC."""
-    fields = _nfc(value.model_dump(mode="json"))
-    return hashlib.sha256(CANONICAL.encode(fields).encode()).hexdigest()
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (list, dict)):
-        for item in [*value, *value.values()] if isinstance(value, dict) else value:
-            yield from _strings(item)
-
-
-def _bad_text(value: Any) -> str | None:
-    """Why a cell's text cannot be trained on, though its file was sound: JSON can escape anything."""
-    for text in _strings(value):
-        if "\0" in text:
-            return "holds a NUL character"
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return "holds half of a character (a lone \\ud... escape)"
-    return None
-
-
-WORDS = {
-    "missing": "is missing",
-    "string_type": "must be text",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "list_type": "must be a list (a CSV cell cannot hold one; use JSONL or Parquet)",
-    "tuple_type": "must be a list (a CSV cell cannot hold one; use JSONL or Parquet)",
-}
-
-
-def _in_words(error: ErrorDetails) -> str:
-    """A pydantic error in plain words."""
-    value = error["input"]
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return "is empty"
-    plain = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    return WORDS.get(error["type"], plain.replace("String should", "must").replace("should", "must"))
-
-
-def _check_columns(
-    source: str, found: Sequence[str], row: type[Row], columns: Mapping[str, str], needed: Collection[str]
-) -> None:
-    """Raises DataError if a column that some field needs is in no row of the file, with the likely remedy."""
-    wanted = {name: columns.get(name, name) for name in row.model_fields}
-    absent = [
-        name
-        for name, info in row.model_fields.items()
-        if (info.is_required() or name in columns or name in needed) and wanted[name] not in found
-    ]
-    if not absent:
-        return
-    free = {name.lower(): name for name in found if name not in wanted.values()}
-    remedies = []
-    for name in absent:
-        close = difflib.get_close_matches(wanted[name].lower(), free, n=1) or list(free)[:1]
-        remedies.append(f"data.columns.{name}={free.pop(close[0]) if close else '<column>'}")
-    raise DataError(
-        f"{source!r} has no column {' nor '.join(repr(wanted[name]) for name in absent)}; it has "
-        f"{', '.join(map(repr, found[:30]))}{', …' if len(found) > 30 else ''}; name the column of "
-        f"each field, perhaps {' '.join(remedies)}"
-    )
-
-
-def _fit(
-    row: type[Row], values: dict[str, Any], needed: Collection[str]
-) -> tuple[Row | None, list[tuple[str | None, str, object]]]:
-    """The row, or (field, reason, value) of everything that keeps `values` from being one."""
-    bad = [(name, why, value) for name, value in values.items() if (why := _bad_text(value))]
-    if bad:
-        return None, list(bad)
-    try:
-        value = row.model_validate(values)
-    except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False)
-        return None, [(".".join(map(str, e["loc"])) or None, _in_words(e), e["input"]) for e in details]
-    empty = [name for name in needed if getattr(value, name) in (None, "", [], ())]
-    if empty:
-        return None, [
-            (name, "is empty" if name in values else "is missing", values.get(name)) for name in empty
-        ]
-    return value, []
-
-
-def read(source: str, row: type[Row], columns: Mapping[str, str], needed: Collection[str] = ()) -> Read:
-    """Every row of a file or of a data set on the hub.
-
-    source: a .jsonl, .ndjson, .json (an array), .csv, .tsv, .parquet or CoNLL (.conll, .bio, .iob, .iob2) file, or
-        hub:org/name[@revision][:split].
-    columns: field of `row` -> column of the file, where the names differ.
-    needed: fields that must be filled though the schema has a default, such as the target when training.
-
-    A null (JSON null, an empty CSV cell) in a field with a default means the default.
-
-    Raises:
-        ConfigError: `columns` maps a field that the schema lacks.
-        DataError: the source as a whole cannot be read, has no rows, or lacks a column. Bad rows are faults.
-    """
-    for name in columns:
-        if name not in row.model_fields:
-            raise ConfigError(
-                f"no field {name!r} for data.columns.{name}; {did_you_mean(name, list(row.model_fields))}"
-            )
-    wanted = {name: columns.get(name, name) for name in row.model_fields}
-    table = read_table(source, set(wanted.values()))
-    if not table.rows and not table.faults:
-        raise DataError(f"{source!r} holds no rows; write some to it or name another file")
-    if table.columns:  # none were found if every row is broken; the faults say so
-        _check_columns(source, table.columns, row, columns, needed)
-    optional = {name for name, info in row.model_fields.items() if not info.is_required()}
-    result = Read([], table.faults, source)
-    for line, cells in table.rows:
-        values = {name: cells[column] for name, column in wanted.items() if column in cells}
-        values = {name: value for name, value in values.items() if value is not None or name not in optional}
-        value, problems = _fit(row, values, needed)
-        if value is not None:
-            result.records.append(Record(value, source, line, digest(value)))
-        result.faults.extend(Fault(source, line, name, why, shortened(got)) for name, why, got in problems)
-    result.faults.sort(key=lambda fault: fault.line)
-    return result
 
 
 # --- splits ---------------------------------------------------------------------------------------------
@@ -294,11 +97,6 @@ def subset(records: Iterable[Record], n: int) -> list[Record]:
     return heapq.nsmallest(n, records, key=lambda record: _hash("subset", record.digest))
 
 
-def fingerprint(records: Iterable[Record]) -> str:
-    """sha256 of the rows as a multiset: any order, file format and column name give the same."""
-    return "sha256:" + hashlib.sha256("\n".join(sorted(r.digest for r in records)).encode()).hexdigest()
-
-
 def _shipped(task: Task, options: Any) -> dict[str, str]:
     """Split -> real path of the pack's own files; DataError if it ships none or their package is missing."""
     shipped = task.load(options)
@@ -339,13 +137,13 @@ def read_feedback(task: Task, store: str) -> Read:
 
     Raises DataError without such a store, or when it holds no accepted correction of the task.
     """
-    from appkit.feedback import Feedback
+    from appkit.data.feedback import Feedback
 
     if not Path(store).is_file():
         raise DataError(f"no feedback store {store!r}; appkit demo keeps one (--feedback)")
     result = Read([], [], store)
     for number, values in Feedback(Path(store)).rows(task.name, task.output).items():
-        value, problems = _fit(task.row, values, (task.input, task.output))
+        value, problems = fit_row(task.row, values, (task.input, task.output))
         if value is not None:
             result.records.append(Record(value, store, number, digest(value)))
         result.faults.extend(Fault(store, number, name, why, shortened(got)) for name, why, got in problems)

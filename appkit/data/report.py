@@ -7,54 +7,22 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from appkit.data.overlap import conflicts, duplicates, input_key, overlap
+
 if TYPE_CHECKING:
-    from appkit.data import Fault, Read, Record
+    from appkit.data.readers import Fault
+    from appkit.data.rows import Read, Record
     from appkit.task import Row, Task
 
-__all__ = ["DataReport", "check", "conflicts", "duplicates", "input_key", "overlap"]
+__all__ = ["DataReport", "check"]
 
 SHOWN = 5
 """places of one kind in the report's text; its JSON has all"""
-
-
-def input_key(task: Task) -> Callable[[Record], str]:
-    """Record -> all of its input in NFC: what must never be in two splits."""
-
-    def key(record: Record) -> str:
-        given = (getattr(record.value, name) for name in (task.input, *task.beside))
-        return unicodedata.normalize("NFC", "\n".join(str(one) for one in given if one is not None))
-
-    return key
-
-
-def duplicates(records: Iterable[Record]) -> list[tuple[Record, Record]]:
-    """(first, repeated) for every record whose content occurred before."""
-    seen: dict[str, Record] = {}
-    return [(first, r) for r in records if (first := seen.setdefault(r.digest, r)) is not r]
-
-
-def overlap(
-    records: Iterable[Record], held: Iterable[Record], key: Callable[[Record], str]
-) -> list[tuple[Record, Record]]:
-    """(record, one of `held` with the same key) for every record that has one."""
-    keys = {key(record): record for record in held}
-    return [(record, keys[name]) for record in records if (name := key(record)) in keys]
-
-
-def conflicts(records: Iterable[Record], task: Task) -> list[list[Record]]:
-    """Groups of records with one input and more than one target; one record for each target."""
-    key = input_key(task)
-    groups: dict[str, dict[str, Record]] = {}
-    for record in records:
-        target = unicodedata.normalize("NFC", str(getattr(record.value, task.output)))
-        groups.setdefault(key(record), {}).setdefault(target, record)
-    return [list(group.values()) for group in groups.values() if len(group) > 1]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Data: files become rows, rows become splits, and a report says what is wrong with them."""
