@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from appkit.batching import Example
-from appkit.chat import Chat
 from appkit.data.rows import Record
 from appkit.errors import DataError
+from appkit.models.batch import Example
+from appkit.models.chat import Chat
 from appkit.task import Task
 
 __all__ = ["audit", "encode", "fenced", "render"]

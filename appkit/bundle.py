@@ -23,11 +23,11 @@ from appkit.errors import BundleError, ConfigError
 from appkit.storage.atomic import file_sha256, staged
 
 if TYPE_CHECKING:
-    from appkit.batching import Example
-    from appkit.chat import Chat
     from appkit.config import RunConfig
     from appkit.kinds import Kind
     from appkit.method import Exported
+    from appkit.models.batch import Example
+    from appkit.models.chat import Chat
     from appkit.stats.confidence import Calibration
     from appkit.task import Prediction, Task
 
@@ -78,7 +78,7 @@ def reference_tensors(model: Any, computed: Callable[[], dict[str, Any]]) -> dic
 
 def canaries(tensors: Mapping[str, Any]) -> list[Example]:
     """Of a generative bundle: the prompts of its reference, each with the answer that the trained model gave."""
-    from appkit.batching import Example
+    from appkit.models.batch import Example
 
     tokens, start, found = tensors["tokens"].tolist(), 0, []
     for length, supervised in zip(tensors["lengths"].tolist(), tensors["supervised"].tolist(), strict=True):
@@ -307,11 +307,11 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
     config = build_run_config(manifest["config"])
     task = load_task(config.task.name)
 
-    from appkit import attention
     from appkit.adapters.lora.fast import install
-    from appkit.chat import Chat
     from appkit.kinds import of_manifest
-    from appkit.models import load_base
+    from appkit.models import attention
+    from appkit.models.chat import Chat
+    from appkit.models.load import load_base
 
     if config.threads:
         import torch

@@ -26,8 +26,8 @@ from appkit.serving.engine import NULL, Engine, Job
 from appkit.storage.atomic import cache_dir, write_text
 
 if TYPE_CHECKING:
-    from appkit.chat import Chat
     from appkit.data.rows import Record
+    from appkit.models.chat import Chat
 
 __all__ = ["Certificate", "Check", "Subject", "behaviour", "certify", "engine_name"]
 
@@ -142,7 +142,7 @@ async def _certify(
 @lru_cache(maxsize=8)
 def _chat(base: Path, stamps: tuple[tuple[str, int], ...]) -> Chat:
     """One for all bundles of a base, until one of its files changes: a tokenizer is megabytes."""
-    from appkit.chat import Chat
+    from appkit.models.chat import Chat
 
     return Chat.at(base)
 
@@ -157,7 +157,8 @@ class Subject:
         from appkit.config import build_run_config
         from appkit.kinds import of_manifest
         from appkit.kinds.labelling import Labelling
-        from appkit.models import load_config, locate
+        from appkit.models.files import load_config
+        from appkit.models.sources import locate
         from appkit.plugins import load_task
         from appkit.servable import role_of
         from appkit.serving.structure import linear_shapes, read_adapter
@@ -193,7 +194,7 @@ class Subject:
 
     def on_disk(self, engine: str) -> Iterator[Check]:
         """What is known before any engine starts. Raises BundleError where starting one would tell nothing."""
-        from appkit.models import fingerprint
+        from appkit.models.fingerprint import fingerprint
         from appkit.serving.structure import faults
 
         yield Check("files", True, f"{len(self.manifest['files'])} have their sha256")  # read_manifest looked
@@ -338,7 +339,7 @@ async def _metric(
     subject: Subject, engine: Engine, stop: frozenset[int], cap: int, rows: int | None
 ) -> Check:
     """The task's own metric through the engine."""
-    from appkit.generate import cut_loop
+    from appkit.models.generate import cut_loop
     from appkit.task import Prediction
 
     task, config = subject.task, subject.config

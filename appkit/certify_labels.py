@@ -11,10 +11,10 @@ import numpy as np
 from appkit.checks import FP32_LIMIT, NOISE, SHARE, Check, metric_check
 
 if TYPE_CHECKING:
-    from appkit.batching import Labelled
     from appkit.certify import Subject
     from appkit.data.rows import Record
     from appkit.kinds.labelling import Labelling
+    from appkit.models.batch import Labelled
     from appkit.serving.engine import Engine
     from appkit.task import Prediction
 
@@ -64,7 +64,7 @@ def _kind(subject: Subject) -> Labelling:
 
 def _recorded(subject: Subject) -> list[Labelled]:
     """The windows of the reference."""
-    from appkit.batching import Labelled
+    from appkit.models.batch import Labelled
 
     tokens, places = subject.recorded["tokens"].tolist(), subject.recorded["places"].tolist()
     windows, at, place = [], 0, 0

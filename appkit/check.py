@@ -15,12 +15,12 @@ __all__ = ["check_data"]
 
 def check_data(config: RunConfig) -> DataReport:
     """Read all splits and report on them; lengths are in tokens if the base is here, else in characters."""
-    from appkit.models import cached
+    from appkit.models.sources import cached
 
     task = load_task(config.task.name)
     lengths = None
     if (path := cached(config.model)) is not None:
-        from appkit.chat import Chat
+        from appkit.models.chat import Chat
 
         chat = Chat.at(path)
 

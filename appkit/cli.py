@@ -377,7 +377,7 @@ def tasks_show(name: str) -> None:
 @models.command("list")
 def models_list() -> None:
     """Presets, and which are on this machine."""
-    from appkit.models import known
+    from appkit.models.sources import known
 
     rows = [
         [
@@ -398,7 +398,7 @@ def models_pull(
 ) -> None:
     """Bring a base to this machine."""
     from appkit.config import model_config
-    from appkit.models import pull
+    from appkit.models.sources import pull
 
     quiet_libraries()
     print(pull(model_config(name), force=force))
@@ -408,7 +408,7 @@ def models_pull(
 def models_show(name: str) -> None:
     """Size, shape, licence, source and fingerprint of a base."""
     from appkit.config import model_config
-    from appkit.models import describe
+    from appkit.models.sources import describe
 
     quiet_libraries()
     for key, value in describe(model_config(name)).items():

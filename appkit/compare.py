@@ -10,7 +10,6 @@ from typing import Any
 from appkit import against
 from appkit import bundle as bundles
 from appkit import report as reports
-from appkit.chat import Chat
 from appkit.config import RunConfig, build_run_config
 from appkit.data.rows import Record
 from appkit.data.splits import Splits, subset
@@ -19,6 +18,7 @@ from appkit.evaluation import Evaluation, evaluate_rows, few_shot_messages
 from appkit.kinds import Kind
 from appkit.kinds.generating import Generating, token_cap
 from appkit.kinds.labelling import Labelling
+from appkit.models.chat import Chat
 from appkit.plugins import load_task
 from appkit.rag.rows import load_rows, without_passages
 from appkit.run import Say, quiet, set_threads
@@ -125,8 +125,8 @@ def _evaluate_one(
 def _evaluate_base(
     config: RunConfig, task: Task, splits: Splits, rows: Sequence[Record], say: Say
 ) -> Evaluation:
-    from appkit import attention
-    from appkit.models import load_base
+    from appkit.models import attention
+    from appkit.models.load import load_base
 
     if task.kind != "generate":
         raise RunError(

@@ -51,7 +51,7 @@ def _torch() -> Check:
     import torch
 
     from appkit.config import model_config
-    from appkit.models import compute_dtype
+    from appkit.models.base import compute_dtype
 
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = str(compute_dtype(model_config("smollm2-135m"), place)).removeprefix("torch.")
@@ -101,7 +101,7 @@ def _bitsandbytes() -> Check:
     try:
         import torch
 
-        from appkit.quant import round_to_nf4_
+        from appkit.models.quantize import round_to_nf4_
 
         weight = torch.linspace(-1, 1, 4096, dtype=torch.bfloat16).reshape(64, 64)
         before = weight.clone()
@@ -134,7 +134,7 @@ def _disk() -> Iterator[Check]:
 
 def _base() -> Check:
     from appkit.config import model_config
-    from appkit.models import cached
+    from appkit.models.sources import cached
 
     try:
         path = cached(model_config("smollm2-135m"))

@@ -23,8 +23,8 @@ from appkit.storage.atomic import cache_dir, explained, staged
 from appkit.storage.remote import Store, to_hub
 
 if TYPE_CHECKING:
-    from appkit.batching import Example
     from appkit.certify import Check, Subject
+    from appkit.models.batch import Example
     from appkit.serving.engine import Engine, Job, Piece
     from appkit.serving.local import TransformersEngine
 

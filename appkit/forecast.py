@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from appkit.batching import Example, Step
 from appkit.config import RunConfig
 from appkit.errors import ModelError, RunError
+from appkit.models.batch import Example
+from appkit.training.plan import Step
 
 __all__ = ["Forecast", "check", "forecast"]
 

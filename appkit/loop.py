@@ -25,7 +25,6 @@ from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from appkit import checkpoint
-from appkit.batching import Step
 from appkit.config import RunConfig, TrainConfig
 from appkit.errors import ConfigError, RunError
 from appkit.heads import Head
@@ -33,6 +32,7 @@ from appkit.method import Method
 from appkit.progress import Progress
 from appkit.storage.atomic import explained, sync, write_text
 from appkit.task import Metric
+from appkit.training.plan import Step
 
 __all__ = ["Outcome", "check_choices", "fit"]
 

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appkit import against
-from appkit.batching import plan as batch_plan
 from appkit.errors import DataError
 from appkit.evaluation import Evaluation, evaluate_rows, few_shot_messages, read_evaluation, scored
 from appkit.kinds.generating import Generating, token_cap
 from appkit.kinds.labelling import Labelling
+from appkit.training.plan import plan as batch_plan
 
 if TYPE_CHECKING:
     from appkit.data.rows import Record
     from appkit.heads import Head
-    from appkit.models import Base
+    from appkit.models.base import Base
     from appkit.run import Prepared
 
 __all__ = ["Train", "adapter", "kept", "kept_rivals", "rivals", "without_passages"]

@@ -17,8 +17,6 @@ from appkit import bundle as bundles
 from appkit import forecast as forecasts
 from appkit import measured, runs
 from appkit import report as reports
-from appkit.batching import plan as batch_plan
-from appkit.chat import Chat
 from appkit.config import HeadConfig, RunConfig, build_run_config, to_values, to_yaml
 from appkit.data.rows import Record, fingerprint
 from appkit.data.splits import Splits, subset
@@ -27,6 +25,7 @@ from appkit.evaluation import Evaluation, score
 from appkit.kinds import Kind
 from appkit.kinds.generating import Generating, token_cap
 from appkit.kinds.labelling import Labelling
+from appkit.models.chat import Chat
 from appkit.plugins import load_method, load_task
 from appkit.rag.rows import load_rows
 from appkit.servable import label_servable
@@ -35,11 +34,12 @@ from appkit.stats.calibration import calibration_error
 from appkit.stats.confidence import Calibration, LabelCalibration, Uncalibrated, fit_score
 from appkit.storage.atomic import write_text
 from appkit.task import Task
+from appkit.training.plan import plan as batch_plan
 
 if TYPE_CHECKING:
     from appkit.heads import Head
     from appkit.method import Method, Servable
-    from appkit.models import Base
+    from appkit.models.base import Base
 
 __all__ = ["Prepared", "TrainResult", "prepare", "train"]
 
@@ -98,7 +98,7 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
     Raises DataError, ConfigError or ModelError for whatever would make the run fail later.
     """
     from appkit.loop import check_choices
-    from appkit.models import locate_tokenizer
+    from appkit.models.sources import locate_tokenizer
 
     task, method = load_task(config.task.name), load_method(config.method.name)
     if task.objective != "supervised":
@@ -385,8 +385,11 @@ def _check_same_data(run_dir: Path, prepared: Prepared) -> None:
 def _load(prepared: Prepared, run_dir: Path, say: Say) -> Base:
     import torch
 
-    from appkit import attention
-    from appkit.models import compute_dtype, load_base, load_config, locate, parameter_count
+    from appkit.models import attention
+    from appkit.models.base import compute_dtype
+    from appkit.models.files import load_config, parameter_count
+    from appkit.models.load import load_base
+    from appkit.models.sources import locate
 
     config = prepared.config
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -508,7 +511,7 @@ def _cost_of_quantization(
         return None
     if getattr(config.method, "changes_base", False):  # its weights are no longer the quantized ones
         return None
-    from appkit.quant import unquantized
+    from appkit.models.quantize import unquantized
 
     chosen = subset(prepared.test, config.eval.quant_rows)
     place = {id(record): row for row, record in enumerate(prepared.test)}

@@ -71,11 +71,13 @@ def device() -> torch.device:
 
 def run_appkit(job: Any, contender: Any, folder: Path, watch: Watch) -> dict[str, Any]:
     """`appkit train`'s own model and loop, with a callback that watches."""
-    from appkit import attention, loop
-    from appkit.batching import Example, Step
+    from appkit import loop
     from appkit.config import build_run_config
-    from appkit.models import load_base
+    from appkit.models import attention
+    from appkit.models.batch import Example
+    from appkit.models.load import load_base
     from appkit.plugins import load_method, load_task
+    from appkit.training.plan import Step
 
     config = build_run_config(
         {
@@ -331,7 +333,7 @@ def held_out(job: Any, adapters: dict[str, dict[str, str]]) -> dict[str, Any]:
     from peft import get_peft_model, set_peft_model_state_dict
 
     from appkit.config import QuantConfig, build_run_config
-    from appkit.models import load_base
+    from appkit.models.load import load_base
 
     model_config = build_run_config({"task": "nl2fol", "model": job["model"]}).model
     losses: dict[str, Any] = {}

@@ -1,6 +1,6 @@
 """Which way round a CPU multiplies a few rows by a weight: `python benchmarks/products.py`.
 
-Prints GFLOP/s of `x @ W.T` (torch's linear) and of `(W @ x.T).T`, the form that `appkit.products` takes for few
+Prints GFLOP/s of `x @ W.T` (torch's linear) and of `(W @ x.T).T`, the form that `appkit.models.matmul` takes for few
 rows, at the shapes of SmolLM2-135M. A machine that does anything else meanwhile gives wrong figures.
 """
 

@@ -410,7 +410,7 @@ def newest_bundle() -> Path:
 
 def default_base() -> Path:
     from appkit.config import build_run_config
-    from appkit.models import locate
+    from appkit.models.sources import locate
     from appkit.serving.engine import served_base
 
     config = build_run_config({"task": "nl2fol", "model": "smollm2-135m"})

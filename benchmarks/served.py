@@ -53,7 +53,7 @@ def variant(bundle: Path, target: Path, name: str, *, factor: float, roll: int, 
 def base_of(bundle: Path) -> Path:
     """The weights that an engine loads for a bundle."""
     from appkit.config import build_run_config
-    from appkit.models import locate
+    from appkit.models.sources import locate
     from appkit.serving.engine import served_base
 
     config = build_run_config(json.loads((bundle / "appkit.json").read_text())["config"])

@@ -198,12 +198,15 @@ def prepare(options: argparse.Namespace, steps: int) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM
 
     from appkit.audit import encode
-    from appkit.batching import collate, plan
-    from appkit.chat import Chat
     from appkit.config import build_run_config
     from appkit.data.splits import load_splits, subset
-    from appkit.models import compute_dtype, load_config, locate
+    from appkit.models.base import compute_dtype
+    from appkit.models.batch import collate
+    from appkit.models.chat import Chat
+    from appkit.models.files import load_config
+    from appkit.models.sources import locate
     from appkit.plugins import load_task
+    from appkit.training.plan import plan
 
     columns = dict(pair.split("=", 1) for pair in options.columns.split(",")) if options.columns else {}
     data = {"train": options.data, "columns": columns, "on_error": "drop", "on_long": "drop"}

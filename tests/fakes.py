@@ -16,9 +16,9 @@ import numpy as np
 import uvicorn
 from tiny import byte_tokenizer
 
-from appkit.chat import Chat
 from appkit.config import build_run_config
 from appkit.errors import RunError
+from appkit.models.chat import Chat
 from appkit.plugins import load_task
 from appkit.serving.api import Gateway
 from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece, Role, only

@@ -106,10 +106,10 @@ def _warm_up() -> None:
     import appkit.bundle
     import appkit.check
     import appkit.cli
-    import appkit.generate
     import appkit.loop
-    import appkit.models
-    import appkit.quant
+    import appkit.models.base
+    import appkit.models.generate
+    import appkit.models.quantize
     import appkit.report
     import appkit.run  # noqa: F401
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from appkit import minilm
 from appkit.baselines import linear
+from appkit.models import embedder
 from appkit.task import HeadSpec
 
 __all__ = ["SEQUENCE", "Target", "predict_sequence"]
@@ -61,7 +61,7 @@ def predict_sequence(
     if name == "tfidf":
         x, x_dev, x_test = _counted(train_texts, dev_texts, texts)
     else:
-        vectors = minilm.embed([*train_texts, *dev_texts, *texts], show=show)
+        vectors = embedder.embed([*train_texts, *dev_texts, *texts], show=show)
         x, x_dev, x_test = np.split(vectors, np.cumsum([len(train_texts), len(dev_texts)]))
         grid = grid[:3]  # 384 dense features never wanted so weak a penalty
     return linear.fit_predict(x, train_targets, x_dev, dev_targets, x_test, head.problem, grid)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from appkit.batching import Batch
+    from appkit.models.batch import Batch
 
 __all__ = ["Head"]
 

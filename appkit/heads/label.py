@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from appkit.batching import Batch
 from appkit.errors import ModelError
+from appkit.models.batch import Batch
 
 __all__ = ["LabelLoss", "apply", "attach", "decoder", "logits", "pooled", "states", "trained_head"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from appkit.batching import Batch, collate
 from appkit.heads import Head
+from appkit.models.batch import Batch, collate
 
 __all__ = ["HEAD", "hidden_states", "loss", "token_losses"]
 

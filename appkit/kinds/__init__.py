@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
-    from appkit.chat import Chat
     from appkit.config import RunConfig
     from appkit.data.rows import Record
     from appkit.heads import Head
+    from appkit.models.chat import Chat
     from appkit.task import Prediction, Task
 
 __all__ = ["Kind", "of_manifest"]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from appkit import audit
-from appkit.chat import Chat
 from appkit.data.rows import Record
 from appkit.errors import BundleError
 from appkit.heads import Head
+from appkit.models.chat import Chat
 from appkit.task import Decoding, Message, Prediction, Task
 
 __all__ = ["Generating", "token_cap"]
@@ -65,7 +65,7 @@ class Generating:
         self, model: Any, rows: Sequence[Any], *, title: str = "answering", show: bool = True
     ) -> list[Prediction]:
         """Everything that answers goes through here: eval, predict and the certificate's reference."""
-        from appkit.generate import generate
+        from appkit.models.generate import generate
         from appkit.progress import Progress
 
         prompts = []
@@ -110,10 +110,10 @@ class Generating:
         """
         import torch
 
-        from appkit.batching import Example, collate
         from appkit.bundle import reference_tensors
-        from appkit.generate import generate
         from appkit.heads import lm
+        from appkit.models.batch import Example, collate
+        from appkit.models.generate import generate
 
         rows = [self.task.input_row(text) for text in self.task.examples]
         prompts = [self.chat.prompt(self.task.prompt(row, self.options)) for row in rows]

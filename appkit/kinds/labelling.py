@@ -16,16 +16,16 @@ import numpy as np
 from pydantic import ValidationError
 
 from appkit.audit import fenced
-from appkit.batching import Labelled
 from appkit.errors import BundleError, ConfigError, DataError
 from appkit.kinds.targets import Targets, discover
+from appkit.models.batch import Labelled
 from appkit.task import HeadSpec, Labels, Parsed, Prediction, Task, TokenLabels
 
 if TYPE_CHECKING:
-    from appkit.chat import Chat
     from appkit.config import RunConfig
     from appkit.data.rows import Record
     from appkit.heads import Head
+    from appkit.models.chat import Chat
 
 __all__ = ["Labelling", "Windows", "head_spec", "read_head_spec"]
 
@@ -131,9 +131,9 @@ class Labelling:
 
     @property
     def head(self) -> Head:
-        from appkit.batching import collate_labelled
         from appkit.heads import Head
         from appkit.heads.label import LabelLoss
+        from appkit.models.batch import collate_labelled
 
         causal = self.spec.attention == "causal"
         return Head(
@@ -301,8 +301,8 @@ class Labelling:
         """(C,) or (places, C) of each window, in order; windows of like length go through the model together."""
         import torch
 
-        from appkit.batching import by_length, collate_labelled
         from appkit.heads import label
+        from appkit.models.batch import by_length, collate_labelled
         from appkit.progress import Progress
 
         model.eval()
@@ -348,9 +348,9 @@ class Labelling:
 
         import torch
 
-        from appkit.batching import collate_labelled
         from appkit.bundle import reference_tensors
         from appkit.heads import label
+        from appkit.models.batch import collate_labelled
 
         rows = [self.task.input_row(text) for text in self.task.examples]
         windows = [window for row in rows for window in self.windows(row).windows]

@@ -73,7 +73,7 @@ def encoder(name: str) -> Encoder:
     Raises AppkitError when it cannot be had.
     """
     if name == "minilm":
-        from appkit.minilm import Encoder as MiniLM
+        from appkit.models.embedder import Encoder as MiniLM
 
         return MiniLM()
     try:

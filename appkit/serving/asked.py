@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from appkit.config import GROUPS, parse_overrides, presets
 from appkit.errors import AppkitError, ConfigError
-from appkit.models import known
+from appkit.models.sources import known
 from appkit.plugins import did_you_mean, load_method, load_task, modules
 from appkit.serving.api import Fault
 from appkit.serving.registry import NAME

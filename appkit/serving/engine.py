@@ -14,7 +14,7 @@ from appkit.errors import AppkitError, ModelError, RunError
 if TYPE_CHECKING:
     import numpy as np
 
-    from appkit.batching import Example
+    from appkit.models.batch import Example
 
 __all__ = [
     "NULL",
@@ -161,8 +161,8 @@ def served_base(model: ModelConfig, quant: QuantConfig, path: Path) -> Path:
         )
     import torch
 
-    from appkit.models import weights_hash
-    from appkit.quant import load_quantized
+    from appkit.models.fingerprint import weights_hash
+    from appkit.models.quantize import load_quantized
     from appkit.storage import atomic, cache
 
     kind = f"nf4{'-double' if quant.double_quant else ''}"

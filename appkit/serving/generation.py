@@ -11,7 +11,7 @@ from appkit.serving.engine import Job, Piece
 from appkit.serving.pool import Supervised
 
 if TYPE_CHECKING:
-    from appkit.chat import Chat
+    from appkit.models.chat import Chat
 
 __all__ = ["Answer", "Delta", "Detokenizer", "StopStrings", "answer", "deltas"]
 

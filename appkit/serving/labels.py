@@ -12,7 +12,7 @@ from appkit.errors import RunError
 from appkit.task import HeadSpec
 
 if TYPE_CHECKING:
-    from appkit.batching import Labelled
+    from appkit.models.batch import Labelled
 
 __all__ = ["Reads", "apply", "logits"]
 

@@ -23,7 +23,7 @@ from appkit.serving.grammar import Constraint
 if TYPE_CHECKING:
     import numpy as np
 
-    from appkit.batching import Example
+    from appkit.models.batch import Example
 
 __all__ = ["TransformersEngine", "version"]
 
@@ -109,7 +109,7 @@ class TransformersEngine:
         import torch
         from transformers import AutoModelForCausalLM
 
-        from appkit import attention
+        from appkit.models import attention
 
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = AutoModelForCausalLM.from_pretrained(
@@ -238,8 +238,8 @@ class TransformersEngine:
     def _score(self, adapter: str, one: Example) -> list[float]:
         import torch
 
-        from appkit.batching import collate
         from appkit.heads import lm
+        from appkit.models.batch import collate
 
         with self._using(adapter), torch.inference_mode():
             return [float(value) for value in -lm.token_losses(self.model, collate([one], self.device))]
@@ -283,9 +283,8 @@ class TransformersEngine:
         """In the thread: one pass over the texts of one adapter, laid end to end."""
         import torch
 
-        from appkit.attention import Segments
-        from appkit.batching import shared_prefix
         from appkit.heads import label
+        from appkit.models.segments import Segments, shared_prefix
 
         texts = [one.tokens for one in turn]
         causal = self.role != "embed-unmasked"
@@ -311,7 +310,7 @@ class TransformersEngine:
 
     def _answer(self, turn: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
         """In the thread: answer jobs of one kind, each piece sent as it comes."""
-        from appkit.generate import generate
+        from appkit.models.generate import generate
 
         first = turn[0].job
         constraint = self._constraint([one.job for one in turn])
@@ -350,7 +349,7 @@ class TransformersEngine:
         if not any(job.grammar for job in jobs):
             return None
         if self.tokenizer is None:
-            from appkit.models import load_tokenizer
+            from appkit.models.files import load_tokenizer
 
             self.tokenizer = load_tokenizer(self.base)
         vocabulary = int(self.model.config.get_text_config().vocab_size)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from appkit.certify import Subject
-    from appkit.chat import Chat
     from appkit.config import RunConfig
     from appkit.kinds.labelling import Labelling
+    from appkit.models.chat import Chat
     from appkit.serving.settings import Settings
     from appkit.task import Task
 
@@ -247,6 +247,6 @@ def _null(subject: Subject, store: Path) -> Path:
 
 @lru_cache(maxsize=64)
 def _stops(base: Path, strings: tuple[str, ...]) -> frozenset[int]:
-    from appkit.chat import Chat
+    from appkit.models.chat import Chat
 
     return Chat.at(base).stops(strings)

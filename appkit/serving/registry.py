@@ -25,7 +25,7 @@ from appkit.serving.pool import Pool, Supervised
 from appkit.storage.atomic import write_text
 
 if TYPE_CHECKING:
-    from appkit.chat import Chat
+    from appkit.models.chat import Chat
     from appkit.serving.opened import Opened
 
 __all__ = ["Alias", "Registry", "Target", "Unknown"]

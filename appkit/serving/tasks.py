@@ -391,7 +391,7 @@ class Reader:
         finish: str | None,
         hits: Sequence[Hit] | None = None,
     ) -> Result:
-        from appkit.generate import cut_loop
+        from appkit.models.generate import cut_loop
 
         kept = cut_loop(tokens, self.opened.config.decoding.loop)
         truncated = finish != "stop" or len(kept) < len(tokens)

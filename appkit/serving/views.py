@@ -48,7 +48,7 @@ def classify_base(base: Path) -> Path:
             f"{base} must be a …ForCausalLM to carry a label head, got {architecture or 'no architecture'}"
         )
     config["architectures"] = [architecture.removesuffix("ForCausalLM") + "ForSequenceClassification"]
-    from appkit.models import weights_hash
+    from appkit.models.fingerprint import weights_hash
 
     mark = hashlib.sha256(json.dumps([str(base), weights_hash(base), config]).encode()).hexdigest()
     target = atomic.cache_dir() / "views" / f"{base.name}-classify-{mark[:16]}"

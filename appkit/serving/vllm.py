@@ -39,7 +39,7 @@ from appkit.vllm_plugin.door import SECRET, Door
 if TYPE_CHECKING:
     import numpy as np
 
-    from appkit.batching import Example
+    from appkit.models.batch import Example
 
 __all__ = ["Room", "VllmEngine", "installed_version", "null_adapter", "version"]
 

@@ -101,7 +101,7 @@ def test_another_chat_template_is_caught(bundle: Path, project: Project, tmp_pat
     base = Path(shutil.copytree(project.folder / "base", tmp_path / "base"))
     template = base / "chat_template.jinja"
     template.write_text(template.read_text().replace("<|im_end|>", "<|im_end|> "))
-    from appkit.models import fingerprint
+    from appkit.models.fingerprint import fingerprint
 
     manifest = json.loads((bundle / "appkit.json").read_text())
     manifest["config"]["model"] |= {"id": str(base), "name": str(base), "fingerprint": None}

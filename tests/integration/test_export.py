@@ -29,7 +29,7 @@ from appkit.cli import app
 from appkit.config import build_run_config
 from appkit.errors import AppkitError, BundleError, ConfigError
 from appkit.export import export
-from appkit.models import locate
+from appkit.models.sources import locate
 from appkit.serving.engine import served_base
 from appkit.storage import remote
 

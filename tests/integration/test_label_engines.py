@@ -62,7 +62,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     )
 
     from appkit.config import build_run_config
-    from appkit.models import load_tokenizer, locate
+    from appkit.models.files import load_tokenizer
+    from appkit.models.sources import locate
 
     base = locate(build_run_config({"task": "nl2fol", "model": "smollm2-135m"}).model)
     written = load_tokenizer(base)((Path(__file__).parents[2] / "LICENSE").read_text())["input_ids"]
@@ -272,7 +273,7 @@ def test_vllm_answers_folded_heads_beside_a_plain_adapter(world: World, tmp_path
                 np.testing.assert_allclose(
                     answer.log_probabilities, wanted.log_probabilities, rtol=0, atol=LOGITS
                 )
-            from appkit.batching import Example
+            from appkit.models.batch import Example
 
             await refused(engine, engine.score("plain", Example((1, 2, 3), 1)), "beside LoRA on lm_head")
             await refused(engine, engine.classify("plain", world.texts[2]), "was not added folded")

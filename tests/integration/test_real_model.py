@@ -41,7 +41,7 @@ def test_plain_peft_gives_the_recorded_log_probabilities(real):
     from safetensors.torch import load_file
 
     from appkit.config import QuantConfig, model_config
-    from appkit.models import load_base
+    from appkit.models.load import load_base
 
     manifest = read_manifest(real.bundle)
     base = load_base(

@@ -34,7 +34,7 @@ RANKS = {"one": 8, "two": 3}
 @pytest.fixture(scope="module")
 def base() -> Path:
     from appkit.config import build_run_config
-    from appkit.models import locate
+    from appkit.models.sources import locate
 
     return locate(build_run_config({"task": "nl2fol", "model": "smollm2-135m"}).model)
 

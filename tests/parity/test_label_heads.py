@@ -10,13 +10,13 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tiny import CONFIGS, VOCABULARY, tiny
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-from appkit import attention
 from appkit.adapters.lora.build import lora_model
 from appkit.adapters.lora.config import LoraOptions
 from appkit.adapters.lora.export import export
-from appkit.batching import Labelled, collate_labelled
 from appkit.errors import ModelError
 from appkit.heads import label
+from appkit.models import attention
+from appkit.models.batch import Labelled, collate_labelled
 
 LENGTHS = (7, 3, 12, 1, 9)
 

@@ -14,17 +14,19 @@ import pytest
 import torch
 from tiny import CONFIGS, VOCABULARY, tiny
 
-from appkit import attention, bundle, checkpoint
+from appkit import bundle, checkpoint
 from appkit.adapters.lora import METHOD
 from appkit.adapters.lora.build import lora_model
 from appkit.adapters.lora.config import LoraOptions
 from appkit.adapters.lora.export import export
-from appkit.batching import Example, Step, collate, plan
 from appkit.config import build_run_config
 from appkit.errors import ConfigError
 from appkit.heads import lm
 from appkit.loop import Outcome, fit
+from appkit.models import attention
+from appkit.models.batch import Example, collate
 from appkit.task import Metric
+from appkit.training.plan import Step, plan
 
 TOKENS = torch.randint(3, VOCABULARY, (2, 11), generator=torch.Generator().manual_seed(5))
 

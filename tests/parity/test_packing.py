@@ -7,11 +7,12 @@ import pytest
 import torch
 from tiny import CONFIGS, VOCABULARY, tiny
 
-from appkit import attention
-from appkit import generate as generating
-from appkit.batching import Example, collate, plan
-from appkit.generate import generate, loops
 from appkit.heads import lm
+from appkit.models import attention
+from appkit.models import generate as generating
+from appkit.models.batch import Example, collate
+from appkit.models.generate import generate, loops
+from appkit.training.plan import plan
 
 
 def examples(count: int, seed: int = 0, prefix: int = 0) -> list[Example]:

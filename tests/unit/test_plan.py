@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from appkit.batching import Step, by_length, plan, steps_per_epoch
+from appkit.models.batch import by_length
+from appkit.training.plan import Step, plan, steps_per_epoch
 
 LENGTHS = [random.Random(3).randint(5, 60) for _ in range(41)]
 

@@ -1,16 +1,15 @@
 """Quantization: our numbers are bitsandbytes' numbers, and only the right layers get them."""
 
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from appkit import quant
 from appkit.config import QuantConfig
 from appkit.errors import ModelError
+from appkit.models import quantize
 
 CPU = torch.device("cpu")
 
@@ -35,7 +34,7 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def load(path: Path, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
-    return quant.load_quantized(path, QuantConfig(**options), dtype, CPU)[0]
+    return quantize.load_quantized(path, QuantConfig(**options), dtype, CPU)[0]
 
 
 @pytest.mark.parametrize("double_quant", [True, False])
@@ -55,7 +54,7 @@ def test_dequantized_weights_are_those_of_the_4bit_layers(
     )
     expected = {n: m for n, m in reference.named_modules() if isinstance(m, Linear4bit)}
     ours = load(path, dtype, double_quant=double_quant, dequantize="always")
-    got = quant.quantizable(ours)
+    got = quantize.quantizable(ours)
     assert got.keys() == expected.keys()
     assert len(got) == 14
     for name, layer in got.items():
@@ -67,7 +66,7 @@ def test_dequantized_weights_are_those_of_the_4bit_layers(
 
 def test_quantizing_changes_the_layers_and_nothing_else(path: Path) -> None:
     plain, nf4 = load(path, name="none"), load(path)
-    inside = {f"{name}.weight" for name in quant.quantizable(plain)}
+    inside = {f"{name}.weight" for name in quantize.quantizable(plain)}
     for (name, before), (_, after) in zip(plain.named_parameters(), nf4.named_parameters(), strict=True):
         assert torch.equal(before, after) == (name not in inside), name
         if name in inside:  # NF4 with blocks of 64 costs about a tenth of a normal weight's spread
@@ -91,7 +90,7 @@ def test_auto_keeps_4_bits_when_memory_is_short(
     import psutil
 
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1000}))
-    model, how = quant.load_quantized(path, QuantConfig(), torch.float32, CPU)
+    model, how = quantize.load_quantized(path, QuantConfig(), torch.float32, CPU)
     assert type(model.model.layers[0].mlp.up_proj).__name__ == "Linear4bit"
     assert "4-bit in memory" in how
     assert "slower" in caplog.text
@@ -107,7 +106,9 @@ def test_int8_runs_on_this_machine_and_stays_near_the_plain_model(path: Path) ->
 
 
 def test_the_report_line_says_what_was_done(path: Path) -> None:
-    how: Callable[..., str] = lambda **o: quant.load_quantized(path, QuantConfig(**o), torch.float32, CPU)[1]  # noqa: E731
+    def how(**o: Any) -> str:
+        return quantize.load_quantized(path, QuantConfig(**o), torch.float32, CPU)[1]
+
     assert how(name="none") == "none (float32)"
     assert how().startswith("nf4 double (bitsandbytes ")
     assert how().endswith("dequantized once, float32")

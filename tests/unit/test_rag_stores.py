@@ -20,7 +20,7 @@ from letters import Letters
 from qdrant_rest import qdrant
 
 from appkit.errors import AppkitError, ConfigError, DataError
-from appkit.minilm import PACKAGE, VERSION
+from appkit.models.embedder import PACKAGE, VERSION
 from appkit.rag import Index, build, stores
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from appkit.products import product
+from appkit.models.matmul import product
 
 __all__ = ["LowRank", "install"]
 

@@ -160,9 +160,9 @@ def test_what_cannot_be_read_counts_as_said() -> None:
 
 def test_the_grammar_takes_what_is_learned_and_nothing_else() -> None:
     xgrammar = pytest.importorskip("xgrammar")
-    from appkit.chat import Chat
     from appkit.config import model_config
-    from appkit.models import locate_tokenizer
+    from appkit.models.chat import Chat
+    from appkit.models.sources import locate_tokenizer
 
     chat = Chat.at(locate_tokenizer(model_config("smollm2-135m")))
     info = xgrammar.TokenizerInfo.from_huggingface(chat.tokenizer)

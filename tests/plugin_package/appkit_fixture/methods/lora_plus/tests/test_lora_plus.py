@@ -11,7 +11,7 @@ from appkit_fixture.methods.lora_plus.config import LoraPlusOptions
 from peft.optimizers import create_loraplus_optimizer
 from tiny import tiny
 
-from appkit import attention
+from appkit.models import attention
 
 
 def built(options: LoraPlusOptions) -> Any:

@@ -1,32 +1,16 @@
-"""Padding-free batches: rows laid end to end, and the plan that says which rows form which step.
-
-The plan is a pure function of the rows' lengths, the sizes, the seed and the epoch: a resumed run walks the
-same path as an unbroken one.
-"""
+"""Padding-free batches: rows laid end to end."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from appkit.attention import Segments
+from appkit.models.segments import Segments, shared_prefix
 
-__all__ = [
-    "Batch",
-    "Example",
-    "Labelled",
-    "Step",
-    "by_length",
-    "collate",
-    "collate_labelled",
-    "plan",
-    "shared_prefix",
-    "steps_per_epoch",
-]
+__all__ = ["Batch", "Example", "Labelled", "by_length", "collate", "collate_labelled"]
 
 
 @dataclass(frozen=True)
@@ -79,20 +63,6 @@ class Batch:
     labels: torch.Tensor
     weights: torch.Tensor
     rows: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Step:
-    """The rows of one optimizer step, in micro-batches of row numbers."""
-
-    batches: tuple[tuple[int, ...], ...]
-
-
-def shared_prefix(sequences: Sequence[Sequence[int]], limit: int) -> int:
-    """How many tokens, at most `limit`, all sequences begin with."""
-    first, last = min(map(tuple, sequences)), max(map(tuple, sequences))  # the two that differ soonest
-    stop = min(limit, len(first), len(last))
-    return next((place for place in range(stop) if first[place] != last[place]), stop)
 
 
 def collate(
@@ -158,39 +128,3 @@ def by_length(lengths: Sequence[int], tokens: int) -> list[list[int]]:
         else:
             groups.append([one])
     return groups
-
-
-def steps_per_epoch(rows: int, batch_rows: int) -> int:
-    return math.ceil(rows / batch_rows)
-
-
-def plan(lengths: Sequence[int], batch_rows: int, batch_tokens: int, epochs: float, seed: int) -> list[Step]:
-    """The steps of a whole run.
-
-    Every epoch visits each row once, in an order drawn from (seed, epoch). A step takes `batch_rows` rows;
-    inside it they are sorted by length and cut into micro-batches of at most `batch_tokens` tokens, so that
-    attention, padded to a micro-batch's longest row, wastes little. A fraction of an epoch is its first part.
-    """
-    per_epoch = steps_per_epoch(len(lengths), batch_rows)
-    total = max(1, round(epochs * per_epoch))
-    steps: list[Step] = []
-    for epoch in range(math.ceil(total / per_epoch)):
-        order = np.random.default_rng([seed, epoch]).permutation(len(lengths))
-        for start in range(0, len(order), batch_rows):
-            rows = sorted(
-                (int(row) for row in order[start : start + batch_rows]), key=lambda row: lengths[row]
-            )
-            steps.append(Step(_micro_batches(rows, lengths, batch_tokens)))
-    return steps[:total]
-
-
-def _micro_batches(rows: list[int], lengths: Sequence[int], batch_tokens: int) -> tuple[tuple[int, ...], ...]:
-    batches: list[list[int]] = [[]]
-    tokens = 0
-    for row in rows:
-        if batches[-1] and tokens + lengths[row] > batch_tokens:
-            batches.append([])
-            tokens = 0
-        batches[-1].append(row)
-        tokens += lengths[row]
-    return tuple(tuple(batch) for batch in batches)

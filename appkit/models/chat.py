@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from appkit.batching import Example
 from appkit.errors import ModelError
+from appkit.models.batch import Example
 from appkit.task import Message
 
 __all__ = ["Chat"]
@@ -47,7 +47,7 @@ class Chat:
         """Of a model's directory, without its weights."""
         from transformers import GenerationConfig
 
-        from appkit.models import load_tokenizer
+        from appkit.models.files import load_tokenizer
 
         ends = None
         if (path / "generation_config.json").exists():

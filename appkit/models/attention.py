@@ -13,82 +13,18 @@ Registered with transformers as the attention implementation "appkit"; the model
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from appkit.products import orient
+from appkit.models.matmul import orient
+from appkit.models.segments import Segments, visible
 
-if TYPE_CHECKING:
-    from appkit.generate import Cache
-
-__all__ = ["NAME", "Segments", "use"]
+__all__ = ["NAME", "use"]
 
 NAME = "appkit"
 SHORT = 160  # keys; up to here plain products are the faster attention on CPUs
-
-
-@dataclass(frozen=True)
-class Segments:
-    """How S rows lie in one line of tokens: first `prefix` shared tokens, then the rows' own, R in all.
-
-    row, column: (R,) int64, the row of each own token and its place among the row's own tokens.
-    rows, longest: S, and the most own tokens of a row.
-    cache: keys and values of earlier tokens, when decoding.
-    lengths: (S,) int64, own tokens of each row. causal: a token sees itself and what stands before.
-    """
-
-    row: torch.Tensor
-    column: torch.Tensor
-    rows: int
-    longest: int
-    lengths: torch.Tensor
-    prefix: int = 0
-    cache: Cache | None = None
-    causal: bool = True
-
-    @classmethod
-    def of(
-        cls,
-        lengths: list[int],
-        device: torch.device | str = "cpu",
-        *,
-        prefix: int = 0,
-        cache: Cache | None = None,
-        causal: bool = True,
-    ) -> Segments:
-        """Rows with `lengths` own tokens behind `prefix` shared ones. Raises ValueError for an unmasked prefix."""
-        if not causal and (prefix or cache is not None):
-            raise ValueError("unmasked attention shares no prefix and keeps no cache")
-        counts = torch.tensor(lengths, device=device)
-        row = torch.repeat_interleave(torch.arange(len(lengths), device=device), counts)
-        starts = torch.cumsum(counts, 0) - counts
-        column = torch.arange(int(counts.sum()), device=device) - starts[row]
-        return cls(row, column, len(lengths), max(lengths), counts, prefix, cache, causal)
-
-    @property
-    def positions(self) -> torch.Tensor:
-        """(prefix + R,) int64, the place of every token in its sequence."""
-        shared = torch.arange(self.prefix, device=self.column.device)
-        return torch.cat([shared, self.column + self.prefix])
-
-    def spread(self, packed: torch.Tensor) -> torch.Tensor:
-        """(1, H, R, D) -> (S, H, L, D), zero where a row has no token."""
-        S, L = self.rows, self.longest
-        padded = packed.new_zeros(S, L, packed.shape[1], packed.shape[3])
-        return padded.index_put((self.row, self.column), packed[0].transpose(0, 1)).transpose(1, 2)
-
-    def pack(self, rows: torch.Tensor) -> torch.Tensor:
-        """(S, H, L, D) -> (1, R, H, D)."""
-        return rows.transpose(1, 2)[self.row, self.column][None]
-
-
-def visible(queries: torch.Tensor, keys: torch.Tensor, window: int | None) -> torch.Tensor:
-    """Positions (..., Q) and (..., N) -> (..., Q, N) bool: causal, and at most `window` - 1 tokens back."""
-    distance = queries[..., :, None] - keys[..., None, :]
-    return distance >= 0 if window is None else (distance >= 0) & (distance < window)
 
 
 def _whole_row(place: torch.Tensor, lengths: torch.Tensor, window: int | None) -> torch.Tensor:

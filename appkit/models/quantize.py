@@ -22,7 +22,7 @@ from appkit.errors import AppkitError, ModelError
 if TYPE_CHECKING:
     import torch
 
-    from appkit.models import Base
+    from appkit.models.base import Base
 
 __all__ = ["load_quantized", "quantizable", "round_to_nf4_", "unquantized"]
 
@@ -66,7 +66,7 @@ def _round_all(model: Any, path: Path, quant: QuantConfig, version: str) -> None
     """Round every quantizable weight through NF4; the result is kept in the cache, since it takes seconds."""
     from safetensors.torch import load_file, save_file
 
-    from appkit.models import weights_hash
+    from appkit.models.fingerprint import weights_hash
     from appkit.storage.atomic import cache_dir, locked, staged
     from appkit.storage.cache import mark_used
 

@@ -1,0 +1,1 @@
+"""Base models: found, loaded, fingerprinted, quantized, and computed with."""
