@@ -11,7 +11,7 @@ import numpy as np
 
 from appkit.data.rows import Record
 from appkit.evaluation import Evaluation, scored
-from appkit.kinds.labelling import Labelling
+from appkit.heads.label import Labelling
 from appkit.stats.calibration import LEAST, best_threshold
 from appkit.task import HeadSpec, Labels, Parsed, Prediction, TokenLabels
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,25 +23,13 @@ from appkit.storage.atomic import file_sha256, staged
 
 if TYPE_CHECKING:
     from appkit.config import RunConfig
-    from appkit.kinds import Kind
+    from appkit.heads.head import Kind
     from appkit.method import Exported
-    from appkit.models.batch import Example
     from appkit.models.chat import Chat
     from appkit.stats.confidence import Calibration
     from appkit.task import Prediction, Task
 
-__all__ = [
-    "Manifest",
-    "Specialist",
-    "canaries",
-    "eval_config",
-    "find",
-    "input_row",
-    "load",
-    "read_manifest",
-    "reference_tensors",
-    "write",
-]
+__all__ = ["Manifest", "Specialist", "eval_config", "find", "input_row", "load", "read_manifest", "write"]
 
 SCHEMA = 1
 MANIFEST = "appkit.json"
@@ -58,47 +45,6 @@ NEEDED = ("files", "sha", "config", "base", "decoding", "template")
 """keys of the manifest without which a bundle cannot be loaded"""
 
 Manifest = dict[str, Any]
-
-
-def reference_tensors(model: Any, computed: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `computed` gives now, and as `…_bf16` and `…_fp32` what it gives with everything in that dtype.
-
-    These are as far apart as rounding to bf16 makes them; there is no fp32 of a base that is quantized in memory.
-    """
-    import torch
-
-    tensors = computed()
-    for suffix, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        if dtype == torch.float32 and getattr(model.get_base_model(), "is_quantized", False):
-            continue  # what is packed cannot be widened
-        with _computed_in(model, dtype):
-            tensors |= {f"{name}_{suffix}": values for name, values in computed().items()}
-    return tensors
-
-
-def canaries(tensors: Mapping[str, Any]) -> list[Example]:
-    """Of a generative bundle: the prompts of its reference, each with the answer that the trained model gave."""
-    from appkit.models.batch import Example
-
-    tokens, start, found = tensors["tokens"].tolist(), 0, []
-    for length, supervised in zip(tensors["lengths"].tolist(), tensors["supervised"].tolist(), strict=True):
-        found.append(Example(tuple(tokens[start : start + length]), supervised))
-        start += length
-    return found
-
-
-@contextmanager
-def _computed_in(model: Any, dtype: Any) -> Iterator[None]:
-    """Turn every floating-point parameter into `dtype` for a while; the exact values come back afterwards."""
-    kept = {name: parameter.data for name, parameter in model.named_parameters()}
-    try:
-        for parameter in model.parameters():
-            if parameter.is_floating_point():
-                parameter.data = parameter.data.to(dtype)
-        yield
-    finally:
-        for name, parameter in model.named_parameters():
-            parameter.data = kept[name]
 
 
 def write(
@@ -260,7 +206,7 @@ class Specialist:
         """
         from dataclasses import replace
 
-        from appkit.kinds.generating import Generating
+        from appkit.heads.lm import Generating
 
         kind = self.kind
         if isinstance(kind, Generating):
@@ -308,7 +254,7 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
     task = load_task(config.task.name)
 
     from appkit.adapters.lora.fast import install
-    from appkit.kinds import of_manifest
+    from appkit.heads.head import of_manifest
     from appkit.models import attention
     from appkit.models.chat import Chat
     from appkit.models.load import load_base

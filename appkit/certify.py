@@ -22,6 +22,7 @@ from appkit import bundle as bundles
 from appkit.certify_labels import label_behaviour, label_names, label_tokens
 from appkit.checks import FP32_LIMIT, NOISE, SHARE, Check, metric_check
 from appkit.errors import BundleError, ConfigError
+from appkit.heads import reference
 from appkit.serving.engine import NULL, Engine, Job
 from appkit.storage.atomic import cache_dir, write_text
 
@@ -155,12 +156,12 @@ class Subject:
         from safetensors.torch import load_file
 
         from appkit.config import build_run_config
-        from appkit.kinds import of_manifest
-        from appkit.kinds.labelling import Labelling
+        from appkit.heads.head import of_manifest
+        from appkit.heads.label import Labelling
+        from appkit.heads.roles import role_of
         from appkit.models.files import load_config
         from appkit.models.sources import locate
         from appkit.plugins import load_task
-        from appkit.servable import role_of
         from appkit.serving.structure import linear_shapes, read_adapter
         from appkit.serving.views import unfoldable
 
@@ -185,7 +186,7 @@ class Subject:
         self.recorded = load_file(path / "reference.safetensors")
         with safe_open(path / "reference.safetensors", framework="np") as handle:
             self.metadata = json.loads((handle.metadata() or {}).get("appkit", "{}"))
-        self.canaries = [] if self.labelling else bundles.canaries(self.recorded)
+        self.canaries = [] if self.labelling else reference.canaries(self.recorded)
 
     @property
     def rank(self) -> int:

@@ -13,7 +13,7 @@ from appkit.checks import FP32_LIMIT, NOISE, SHARE, Check, metric_check
 if TYPE_CHECKING:
     from appkit.certify import Subject
     from appkit.data.rows import Record
-    from appkit.kinds.labelling import Labelling
+    from appkit.heads.label import Labelling
     from appkit.models.batch import Labelled
     from appkit.serving.engine import Engine
     from appkit.task import Prediction

@@ -15,9 +15,9 @@ from appkit.data.rows import Record
 from appkit.data.splits import Splits, subset
 from appkit.errors import RunError
 from appkit.evaluation import Evaluation, evaluate_rows, few_shot_messages
-from appkit.kinds import Kind
-from appkit.kinds.generating import Generating, token_cap
-from appkit.kinds.labelling import Labelling
+from appkit.heads.head import Kind
+from appkit.heads.label import Labelling
+from appkit.heads.lm import Generating, token_cap
 from appkit.models.chat import Chat
 from appkit.plugins import load_task
 from appkit.rag.rows import load_rows, without_passages

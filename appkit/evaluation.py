@@ -17,7 +17,7 @@ from appkit.storage.atomic import write_text
 from appkit.task import Message, Metric, Parsed, Prediction, Task
 
 if TYPE_CHECKING:
-    from appkit.kinds import Kind
+    from appkit.heads.head import Kind
 
 __all__ = [
     "Evaluation",

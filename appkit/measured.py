@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from appkit import against
 from appkit.errors import DataError
 from appkit.evaluation import Evaluation, evaluate_rows, few_shot_messages, read_evaluation, scored
-from appkit.kinds.generating import Generating, token_cap
-from appkit.kinds.labelling import Labelling
+from appkit.heads.label import Labelling
+from appkit.heads.lm import Generating, token_cap
 from appkit.training.plan import plan as batch_plan
 
 if TYPE_CHECKING:

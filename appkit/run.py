@@ -22,13 +22,13 @@ from appkit.data.rows import Record, fingerprint
 from appkit.data.splits import Splits, subset
 from appkit.errors import ConfigError, DataError, Interrupted, RunError
 from appkit.evaluation import Evaluation, score
-from appkit.kinds import Kind
-from appkit.kinds.generating import Generating, token_cap
-from appkit.kinds.labelling import Labelling
+from appkit.heads.head import Kind
+from appkit.heads.label import Labelling
+from appkit.heads.lm import Generating, token_cap
+from appkit.heads.roles import label_servable
 from appkit.models.chat import Chat
 from appkit.plugins import load_method, load_task
 from appkit.rag.rows import load_rows
-from appkit.servable import label_servable
 from appkit.stats import intervals
 from appkit.stats.calibration import calibration_error
 from appkit.stats.confidence import Calibration, LabelCalibration, Uncalibrated, fit_score

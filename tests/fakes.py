@@ -18,10 +18,11 @@ from tiny import byte_tokenizer
 
 from appkit.config import build_run_config
 from appkit.errors import RunError
+from appkit.heads.roles import Role
 from appkit.models.chat import Chat
 from appkit.plugins import load_task
 from appkit.serving.api import Gateway
-from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece, Role, only
+from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece, only
 from appkit.serving.gateway import create_app
 from appkit.serving.keys import Keys
 from appkit.serving.metrics import Metrics

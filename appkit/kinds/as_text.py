@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from appkit.kinds.labelling import Labelling
+from appkit.heads.label import Labelling
 from appkit.task import Decoding, Labels, Parsed, Prediction, Task, Text, TokenLabels
 
 __all__ = ["as_text", "read_back"]

@@ -10,28 +10,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from appkit.config import ModelConfig, QuantConfig
 from appkit.errors import AppkitError, ModelError, RunError
+from appkit.heads.roles import Role
 
 if TYPE_CHECKING:
     import numpy as np
 
     from appkit.models.batch import Example
 
-__all__ = [
-    "NULL",
-    "Conflict",
-    "Engine",
-    "EngineGone",
-    "Job",
-    "JobRefused",
-    "Piece",
-    "Role",
-    "only",
-    "served_base",
-]
+__all__ = ["NULL", "Conflict", "Engine", "EngineGone", "Job", "JobRefused", "Piece", "only", "served_base"]
 
-Role = Literal["generate", "classify", "embed", "embed-unmasked"]
-"""What an engine is started for, and cannot change: answers; logits of sequence heads at the last token; final hidden
-states of every token, causal or unmasked."""
 
 NULL = "null"
 """The adapter that changes nothing: base traffic goes through it, see `vllm.null_adapter`."""

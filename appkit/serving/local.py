@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from appkit.errors import RunError
-from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece, Role, only
+from appkit.heads.roles import Role
+from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece, only
 from appkit.serving.grammar import Constraint
 
 if TYPE_CHECKING:
@@ -238,11 +239,11 @@ class TransformersEngine:
     def _score(self, adapter: str, one: Example) -> list[float]:
         import torch
 
-        from appkit.heads import lm
+        from appkit.heads import lm_loss
         from appkit.models.batch import collate
 
         with self._using(adapter), torch.inference_mode():
-            return [float(value) for value in -lm.token_losses(self.model, collate([one], self.device))]
+            return [float(value) for value in -lm_loss.token_losses(self.model, collate([one], self.device))]
 
     def _using(self, adapter: str) -> Any:
         from contextlib import nullcontext
@@ -283,7 +284,7 @@ class TransformersEngine:
         """In the thread: one pass over the texts of one adapter, laid end to end."""
         import torch
 
-        from appkit.heads import label
+        from appkit.heads import label_loss
         from appkit.models.segments import Segments, shared_prefix
 
         texts = [one.tokens for one in turn]
@@ -293,7 +294,7 @@ class TransformersEngine:
         segments = Segments.of(lengths, self.device, prefix=prefix, causal=causal)
         line = [*texts[0][:prefix], *(token for text in texts for token in text[prefix:])]
         with self._using(turn[0].adapter), torch.inference_mode():
-            found = label.decoder(self.model)(
+            found = label_loss.decoder(self.model)(
                 input_ids=torch.tensor([line], device=self.device),
                 position_ids=segments.positions[None],
                 segments=segments,

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appkit.errors import BundleError
-from appkit.serving.engine import Conflict, Role
+from appkit.heads.roles import Role
+from appkit.serving.engine import Conflict
 from appkit.serving.views import folded, read_head, without_head
 from appkit.storage.atomic import file_sha256, staged
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from appkit.certify import Subject
     from appkit.config import RunConfig
-    from appkit.kinds.labelling import Labelling
+    from appkit.heads.label import Labelling
     from appkit.models.chat import Chat
     from appkit.serving.settings import Settings
     from appkit.task import Task

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appkit.errors import AppkitError
-from appkit.serving.engine import Conflict, Engine, EngineGone, Job, JobRefused, Piece, Role
+from appkit.heads.roles import Role
+from appkit.serving.engine import Conflict, Engine, EngineGone, Job, JobRefused, Piece
 
 if TYPE_CHECKING:
     import numpy as np

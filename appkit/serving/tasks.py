@@ -15,7 +15,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from appkit.errors import AppkitError, DataError
-from appkit.kinds.labelling import Labelling
+from appkit.heads.label import Labelling
 from appkit.rag.index import Hit
 from appkit.rag.rows import AtHand, Citation
 from appkit.serving.api import (

@@ -32,8 +32,9 @@ from typing import TYPE_CHECKING, Any
 
 from appkit import vllm_plugin
 from appkit.errors import RunError
+from appkit.heads.roles import Role
 from appkit.method import ENGINE_RANKS
-from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece, Role, only
+from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece, only
 from appkit.vllm_plugin.door import SECRET, Door
 
 if TYPE_CHECKING:

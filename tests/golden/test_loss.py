@@ -8,7 +8,7 @@ from tiny import VOCABULARY, tiny
 from appkit.adapters.lora.build import lora_model
 from appkit.adapters.lora.config import LoraOptions
 from appkit.config import TrainConfig
-from appkit.heads import lm
+from appkit.heads import lm_loss
 from appkit.loop import schedule
 from appkit.models import attention
 from appkit.models.batch import Example, collate
@@ -38,7 +38,7 @@ def losses() -> list[float]:
         units = sum(rows[row].targets for batch in step.batches for row in batch)
         total = 0.0
         for batch in step.batches:
-            loss = lm.loss(adapter, collate([rows[row] for row in batch])) / units
+            loss = lm_loss.loss(adapter, collate([rows[row] for row in batch])) / units
             loss.backward()
             total += loss.item()
         optimizer.step()

@@ -24,11 +24,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from appkit.bundle import canaries, read_manifest
+from appkit.bundle import read_manifest
 from appkit.cli import app
 from appkit.config import build_run_config
 from appkit.errors import AppkitError, BundleError, ConfigError
 from appkit.export import export
+from appkit.heads.reference import canaries
 from appkit.models.sources import locate
 from appkit.serving.engine import served_base
 from appkit.storage import remote

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from appkit.serving.engine import NULL, Engine, Job, JobRefused, Role
+from appkit.heads.roles import Role
+from appkit.serving.engine import NULL, Engine, Job, JobRefused
 from appkit.serving.local import TransformersEngine
 from appkit.serving.views import folded, without_head
 from appkit.serving.vllm import Room, VllmEngine, installed_version, null_adapter

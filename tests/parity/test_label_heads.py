@@ -14,7 +14,7 @@ from appkit.adapters.lora.build import lora_model
 from appkit.adapters.lora.config import LoraOptions
 from appkit.adapters.lora.export import export
 from appkit.errors import ModelError
-from appkit.heads import label
+from appkit.heads import label_loss
 from appkit.models import attention
 from appkit.models.batch import Labelled, collate_labelled
 
@@ -33,7 +33,7 @@ def rows(places: str) -> list[Labelled]:
 
 def ours(architecture: str, kind: str, outputs: int = 5):
     """A base with head and adapter, whose factors and head are large enough to matter."""
-    model = label.attach(tiny(architecture), kind, outputs)
+    model = label_loss.attach(tiny(architecture), kind, outputs)
     attention.use(getattr(model, model.base_model_prefix))
     torch.manual_seed(2)
     peft = lora_model(model, LoraOptions(rank=4))
@@ -83,7 +83,7 @@ def test_causal_logits_are_those_of_peft_on_transformers(
     plain = theirs(architecture, kind, written(model, tmp_path / "bundle"))
     examples = rows("last" if kind == "sequence" else "words")
     with torch.no_grad():
-        found = label.logits(
+        found = label_loss.logits(
             model, collate_labelled(examples), "last" if kind == "sequence" else "none"
         ).split([len(one.places) for one in examples])
         for one, logits in zip(examples, found, strict=True):
@@ -102,12 +102,12 @@ def test_unmasked_is_an_explicit_bidirectional_mask(
     """One text alone, under a mask of our making: every token sees all others (mistral: those within its window)."""
     model = ours(architecture, kind)
     plain = theirs(architecture, kind, written(model, tmp_path / "bundle"))
-    decoder = label.decoder(plain)
+    decoder = label_loss.decoder(plain)
     window = getattr(CONFIGS[architecture](), "sliding_window", None) if architecture == "mistral" else None
     examples = rows("last" if kind == "sequence" else "words")
     batch = collate_labelled(examples, causal=False)
     with torch.no_grad():
-        found = label.logits(model, batch, pooling if kind == "sequence" else "none").split(
+        found = label_loss.logits(model, batch, pooling if kind == "sequence" else "none").split(
             [len(one.places) for one in examples]
         )
         for one, logits in zip(examples, found, strict=True):
@@ -123,7 +123,7 @@ def test_unmasked_is_an_explicit_bidirectional_mask(
                 "mean": states.mean(0, keepdim=True),
                 "max": states.amax(0, keepdim=True),
             }[pooling]
-            expected = label.apply(plain, pooled if kind == "sequence" else states[list(one.places)])
+            expected = label_loss.apply(plain, pooled if kind == "sequence" else states[list(one.places)])
             torch.testing.assert_close(logits, expected, atol=2e-5, rtol=1e-4)
 
 
@@ -131,8 +131,8 @@ def test_unmasked_differs_from_causal_but_for_one_token() -> None:
     """Else the tests above would hold for a mask that is never used."""
     model = ours("llama", "sequence")
     with torch.no_grad():
-        causal = label.logits(model, collate_labelled(rows("last")), "last")
-        unmasked = label.logits(model, collate_labelled(rows("last"), causal=False), "last")
+        causal = label_loss.logits(model, collate_labelled(rows("last")), "last")
+        unmasked = label_loss.logits(model, collate_labelled(rows("last"), causal=False), "last")
     apart = (causal - unmasked).abs().amax(1)
     assert all((one > 1e-2) == (length > 1) for one, length in zip(apart, LENGTHS, strict=True))
 
@@ -147,9 +147,9 @@ def test_a_text_is_read_alike_alone_and_among_others(causal: bool, pooling: str,
     long = tuple(torch.randint(3, VOCABULARY, (length,)).tolist())
     examples = [*rows("last"), Labelled(long, (length - 1,))]
     with torch.no_grad():
-        together = label.logits(model, collate_labelled(examples, causal=causal), pooling)
+        together = label_loss.logits(model, collate_labelled(examples, causal=causal), pooling)
         for one, logits in zip(examples, together, strict=True):
-            alone = label.logits(model, collate_labelled([one], causal=causal), pooling)[0]
+            alone = label_loss.logits(model, collate_labelled([one], causal=causal), pooling)[0]
             torch.testing.assert_close(logits, alone, atol=2e-5, rtol=1e-4)
 
 
@@ -157,7 +157,7 @@ def test_a_text_is_read_alike_alone_and_among_others(causal: bool, pooling: str,
 def test_gradients_of_a_batch_are_the_sum_of_its_rows(causal: bool) -> None:
     model = ours("llama", "sequence")
     examples = [Labelled(one.tokens, one.places, (number % 5,)) for number, one in enumerate(rows("last"))]
-    loss = label.LabelLoss("single", "mean")
+    loss = label_loss.LabelLoss("single", "mean")
 
     def gradients(groups: list[list[Labelled]]) -> dict[str, torch.Tensor]:
         model.zero_grad()
@@ -198,7 +198,7 @@ def test_losses_are_those_of_transformers(problem: str) -> None:
         problem_type = names[problem]
 
     expected = ForSequenceClassificationLoss(labels, logits, Config())
-    found = label.LabelLoss(problem, "last").of_logits(logits, labels) / len(labels)
+    found = label_loss.LabelLoss(problem, "last").of_logits(logits, labels) / len(labels)
     torch.testing.assert_close(found, expected)
 
 

@@ -21,7 +21,7 @@ from appkit.adapters.lora.config import LoraOptions
 from appkit.adapters.lora.export import export
 from appkit.config import build_run_config
 from appkit.errors import ConfigError
-from appkit.heads import lm
+from appkit.heads import lm_loss
 from appkit.loop import Outcome, fit
 from appkit.models import attention
 from appkit.models.batch import Example, collate
@@ -255,7 +255,7 @@ def test_the_loss_is_that_of_transformers(architecture: str) -> None:
     ).loss
     expected.backward()
     ours = packed(architecture)
-    loss = lm.loss(ours, collate(rows)) / units
+    loss = lm_loss.loss(ours, collate(rows)) / units
     loss.backward()
     torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
     reference = dict(theirs.named_parameters())
@@ -276,7 +276,7 @@ class Fitted:
         method = dataclasses.replace(METHOD, before_step=self._look)
         never = Metric("none", "", lambda row, prediction: (0.0,))
         self.outcome: Outcome = fit(
-            model, config, method, lm.HEAD, rows, steps, lambda _: {"none": 0.0}, never, path
+            model, config, method, lm_loss.HEAD, rows, steps, lambda _: {"none": 0.0}, never, path
         )
         entries = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
         self.losses = [entry["loss"] for entry in entries if "loss" in entry]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import CONFIGS, VOCABULARY, tiny
 
-from appkit.heads import lm
+from appkit.heads import lm_loss
 from appkit.models import attention
 from appkit.models import generate as generating
 from appkit.models.batch import Example, collate
@@ -48,8 +48,8 @@ def test_packed_equals_separate(architecture, prefix, share_prefix):
     batch = collate(rows, share_prefix=share_prefix)
     assert batch.segments.prefix == (prefix if share_prefix else 0)
     expected = torch.cat(separate_losses(reference, rows))
-    torch.testing.assert_close(lm.token_losses(packed, batch), expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(lm.loss(packed, batch), expected.sum(), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(lm_loss.token_losses(packed, batch), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(lm_loss.loss(packed, batch), expected.sum(), atol=1e-4, rtol=1e-5)
 
 
 def test_a_leak_between_rows_would_be_seen():
@@ -59,8 +59,8 @@ def test_a_leak_between_rows_would_be_seen():
     changed = [Example(rows[0].tokens[::-1], rows[0].supervised), rows[1]]
     own = rows[1].targets
     torch.testing.assert_close(
-        lm.token_losses(model, collate(rows, share_prefix=False))[-own:],
-        lm.token_losses(model, collate(changed, share_prefix=False))[-own:],
+        lm_loss.token_losses(model, collate(rows, share_prefix=False))[-own:],
+        lm_loss.token_losses(model, collate(changed, share_prefix=False))[-own:],
         atol=1e-5,
         rtol=1e-5,
     )
@@ -75,7 +75,7 @@ def test_gradients_of_packed_equal_separate(architecture):
     for model in (reference, packed):
         model.model.layers[0].mlp.up_proj.weight.requires_grad_(True)
     torch.cat(separate_losses(reference, rows)).sum().backward()
-    lm.loss(packed, collate(rows)).backward()
+    lm_loss.loss(packed, collate(rows)).backward()
     expected = reference.model.layers[0].mlp.up_proj.weight.grad
     actual = packed.model.layers[0].mlp.up_proj.weight.grad
     assert expected.abs().max() > 1e-3
@@ -205,6 +205,6 @@ def test_gradient_checkpointing_changes_no_gradient():
         model.train()
         if checkpointed:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        lm.loss(model, collate(examples(5, seed=3, prefix=5))).backward()
+        lm_loss.loss(model, collate(examples(5, seed=3, prefix=5))).backward()
         gradients.append(weight.grad)
     torch.testing.assert_close(*gradients)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from tiny import CHAT_TEMPLATE, byte_tokenizer
 
-from appkit.audit import audit, encode, render
 from appkit.data.rows import Record, digest
 from appkit.errors import DataError, ModelError
+from appkit.heads.audit import audit, encode, render
 from appkit.models.batch import Example
 from appkit.models.chat import Chat
 from appkit.task import Message, Metric, Parsed, Row, Task, Text

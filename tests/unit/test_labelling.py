@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from appkit.config import build_run_config
 from appkit.data.rows import Record
 from appkit.errors import ConfigError, DataError
-from appkit.kinds.labelling import _balanced, _windowed, head_spec
-from appkit.kinds.targets import discover
+from appkit.heads.label import _balanced, _windowed, head_spec
+from appkit.heads.targets import discover
 from appkit.plugins import load_task
 from appkit.stats.calibration import calibration_error, settle
 from appkit.task import HeadSpec

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from appkit.heads import lm
-from appkit.heads.lm import _FrozenVocabularyLoss as Fused
+from appkit.heads import lm_loss
+from appkit.heads.lm_loss import _FrozenVocabularyLoss as Fused
 
 
 def inputs(
@@ -121,8 +121,8 @@ def test_soft_caps_and_biases_are_in_the_loss(cap: float | None, bias: bool) -> 
     logits = hidden.detach() @ weight.T + (model.layer.bias if bias else 0)
     logits = cap * torch.tanh(logits / cap) if cap else logits
     expected = torch.nn.functional.cross_entropy(logits, labels, reduction="none").detach()
-    torch.testing.assert_close(lm.token_losses(model, batch), expected, atol=1e-5, rtol=1e-5)  # type: ignore[arg-type]
-    loss = lm.loss(model, batch)  # type: ignore[arg-type]
+    torch.testing.assert_close(lm_loss.token_losses(model, batch), expected, atol=1e-5, rtol=1e-5)  # type: ignore[arg-type]
+    loss = lm_loss.loss(model, batch)  # type: ignore[arg-type]
     torch.testing.assert_close(loss.detach(), (expected * weights).sum(), atol=1e-4, rtol=1e-5)
     loss.backward()
     assert hidden.grad is not None
@@ -140,6 +140,6 @@ def test_an_output_layer_that_learns_gets_its_gradient() -> None:
         labels=labels,
         weights=weights,
     )
-    lm.loss(model, batch).backward()  # type: ignore[arg-type]
+    lm_loss.loss(model, batch).backward()  # type: ignore[arg-type]
     assert model.layer.weight.grad is not None
     assert model.layer.weight.grad.abs().max() > 0.1

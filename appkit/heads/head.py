@@ -66,11 +66,11 @@ class Kind(Protocol):
 def of_manifest(manifest: Mapping[str, Any], config: RunConfig, task: Task, chat: Chat) -> Kind:
     """The kind that a bundle was trained as. Raises BundleError when its head cannot be read."""
     if task.kind == "generate":
-        from appkit.kinds.generating import Generating
+        from appkit.heads.lm import Generating
 
         decoding = config.decoding
         cap = int(manifest["decoding"]["cap"])
         return Generating(task, config.task, chat, decoding, cap, config.eval.batch_rows)
-    from appkit.kinds.labelling import Labelling, read_head_spec
+    from appkit.heads.label import Labelling, read_head_spec
 
     return Labelling.of(task, config, chat, read_head_spec(manifest))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from appkit.method import Servable
-from appkit.serving.engine import Role
 from appkit.task import HeadSpec
 
-__all__ = ["MOST_LABELS", "label_servable", "role_of"]
+__all__ = ["MOST_LABELS", "Role", "label_servable", "role_of"]
+
+Role = Literal["generate", "classify", "embed", "embed-unmasked"]
+"""What an engine is started for, and cannot change: answers; logits of sequence heads at the last token; final hidden
+states of every token, causal or unmasked."""
 
 MOST_LABELS = 1000
 """rows of a sequence head in the classifying engine: it reserves as many for each adapter in a batch"""

@@ -1,0 +1,142 @@
+"""Label heads: a linear layer on final hidden states, of sequences or of words (LS-LLaMA, arXiv 2310.01208).
+
+The model is transformers' own `…ForSequenceClassification` or `…ForTokenClassification` around the base's decoder, so
+that PEFT saves the head as it always does; what is computed here is the same, over rows laid end to end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from appkit.errors import ModelError
+from appkit.models.batch import Batch
+
+__all__ = ["LabelLoss", "apply", "attach", "decoder", "logits", "pooled", "states", "trained_head"]
+
+
+def attach(base: Any, kind: str, outputs: int) -> Any:
+    """The base's decoder under a fresh fp32 head of `outputs` rows; the base's own output layer is left out.
+
+    The head's weights come from torch's global generator: seed it first.
+    Raises ModelError for an architecture that transformers has no such class for.
+    """
+    from transformers import (
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+        MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+    )
+
+    mapping = (
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+        if kind == "sequence"
+        else MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
+    )
+    if type(base.config) not in mapping:
+        raise ModelError(
+            f"transformers has no {kind} head for {type(base).__name__}; choose a base of another architecture"
+        )
+    prefix = base.base_model_prefix
+    config = type(base.config).from_dict(base.config.to_dict())
+    config.num_labels = outputs
+    with torch.device("meta"):
+        model = mapping[type(base.config)](config)
+    if not hasattr(model, prefix) or not isinstance(getattr(model, "score", None), torch.nn.Linear):
+        raise ModelError(
+            f"{type(model).__name__} keeps its head elsewhere than in `score`; choose another base"
+        )
+    setattr(model, prefix, getattr(base, prefix))
+    width = model.score.in_features
+    model.score = torch.nn.Linear(width, outputs, bias=model.score.bias is not None, device=base.device)
+    # as transformers initializes it: small, so that training starts from even odds
+    torch.nn.init.normal_(model.score.weight, std=config.get_text_config().initializer_range)
+    if model.score.bias is not None:
+        torch.nn.init.zeros_(model.score.bias)
+    model.is_quantized = getattr(base, "is_quantized", False)
+    return model.eval()
+
+
+def _inner(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def decoder(model: Any) -> Any:
+    """The decoder below the head, with the adapter's layers in it."""
+    inner = _inner(model)
+    return getattr(inner, inner.base_model_prefix)
+
+
+def states(model: Any, batch: Batch) -> torch.Tensor:
+    """Final hidden states of all tokens, (T, d) fp32."""
+    output = decoder(model)(
+        input_ids=batch.tokens, position_ids=batch.positions, segments=batch.segments, use_cache=False
+    )
+    hidden: torch.Tensor = output.last_hidden_state[0].float()
+    return hidden
+
+
+def pooled(hidden: torch.Tensor, batch: Batch, pooling: str) -> torch.Tensor:
+    """States (T, d) -> what the head sees: (L, d) at the labelled places, or (S, d), mean or maximum of each row."""
+    if pooling in ("last", "none"):
+        return hidden[batch.label_positions]
+    segments = batch.segments
+    out = hidden.new_zeros(segments.rows, hidden.shape[1])
+    if pooling == "mean":
+        return out.index_add(0, segments.row, hidden) / segments.lengths[:, None]
+    index = segments.row[:, None].expand_as(hidden)
+    return out.scatter_reduce(0, index, hidden, "amax", include_self=False)
+
+
+def trained_head(model: Any) -> torch.nn.Linear:
+    """The head, which PEFT keeps as a copy beside the untrained one; the same whether the adapter is on or off."""
+    head = _inner(model).score
+    found: torch.nn.Linear = head.modules_to_save["default"] if hasattr(head, "modules_to_save") else head
+    return found
+
+
+def apply(model: Any, seen: torch.Tensor) -> torch.Tensor:
+    """(L, d) -> logits (L, C), in fp32 whatever the base computes in."""
+    head = trained_head(model)
+    return functional.linear(seen, head.weight.float(), None if head.bias is None else head.bias.float())
+
+
+def logits(model: Any, batch: Batch, pooling: str) -> torch.Tensor:
+    """Logits (L, C)."""
+    return apply(model, pooled(states(model, batch), batch, pooling))
+
+
+@dataclass(frozen=True)
+class LabelLoss:
+    """(model, batch) -> the sum over sequences or words of their loss (not yet divided by their number).
+
+    single: cross-entropy in nats. multi: binary cross-entropy, mean over classes. regression: squared error of
+    standardized numbers. dropout: on what the head sees. weights: (C,) of the classes, mean 1 over the training set.
+    """
+
+    problem: str
+    pooling: str
+    dropout: float = 0.0
+    smoothing: float = 0.0
+    weights: tuple[float, ...] | None = None
+
+    def __call__(self, model: Any, batch: Batch) -> torch.Tensor:
+        seen = pooled(states(model, batch), batch, self.pooling)
+        seen = functional.dropout(seen, self.dropout, training=model.training)
+        return self.of_logits(apply(model, seen), batch.labels)
+
+    def of_logits(self, found: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Logits (L, C), labels (L,) or (L, C) -> the sum."""
+        weights = None if self.weights is None else found.new_tensor(self.weights)
+        if self.problem == "regression":
+            return functional.mse_loss(found[:, 0], labels, reduction="sum")
+        if self.problem == "multi":
+            smooth = labels * (1 - self.smoothing) + 0.5 * self.smoothing
+            each = functional.binary_cross_entropy_with_logits(
+                found, smooth, pos_weight=weights, reduction="none"
+            )
+            return each.mean(1).sum()
+        return functional.cross_entropy(
+            found, labels, weight=weights, label_smoothing=self.smoothing, reduction="sum"
+        )

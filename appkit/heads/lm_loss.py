@@ -1,0 +1,94 @@
+"""The language-model head: next-token cross-entropy at supervised positions only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from appkit.heads import Head
+from appkit.models.batch import Batch, collate
+
+__all__ = ["HEAD", "hidden_states", "loss", "token_losses"]
+
+
+class _FrozenVocabularyLoss(torch.autograd.Function):
+    """Weighted cross-entropy through a frozen output layer.
+
+    The gradient with respect to the logits is softmax minus one-hot, known as soon as the loss is; computing
+    it in place in the forward pass saves two passes over the (L, V) matrix and all its copies.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor:
+        logits = (hidden @ weight.T).float()  # (L, V)
+        peak = logits.amax(1, keepdim=True)
+        at_label = logits.gather(1, labels[:, None])
+        logits.sub_(peak).exp_()
+        total = logits.sum(1, keepdim=True)
+        losses = (total.log() + peak - at_label)[:, 0]
+        logits.mul_(weights[:, None] / total)
+        logits.scatter_add_(1, labels[:, None], -weights[:, None])
+        ctx.save_for_backward(logits.to(hidden.dtype) @ weight)  # (L, C)
+        return (losses * weights).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        (hidden_gradient,) = ctx.saved_tensors
+        return hidden_gradient * gradients[0].to(hidden_gradient.dtype), None, None, None
+
+
+def hidden_states(model: Any, batch: Batch) -> torch.Tensor:
+    """Final hidden states at the label positions, (L, C)."""
+    decoder = (
+        model.get_base_model().get_decoder() if hasattr(model, "get_base_model") else model.get_decoder()
+    )
+    output = decoder(
+        input_ids=batch.tokens, position_ids=batch.positions, segments=batch.segments, use_cache=False
+    )
+    hidden: torch.Tensor = output.last_hidden_state[0, batch.label_positions]  # (L, C)
+    return hidden
+
+
+def _output_layer(model: Any) -> Any:
+    return (model.get_base_model() if hasattr(model, "get_base_model") else model).get_output_embeddings()
+
+
+def loss(model: Any, batch: Batch) -> torch.Tensor:
+    """Sum over labelled tokens of weight x negative log-likelihood in nats (not yet divided by the units)."""
+    hidden = hidden_states(model, batch)
+    layer = _output_layer(model)
+    if (
+        type(layer) is torch.nn.Linear
+        and layer.bias is None
+        and not layer.weight.requires_grad
+        and not _softcap(model)
+    ):
+        summed: torch.Tensor = _FrozenVocabularyLoss.apply(hidden, layer.weight, batch.labels, batch.weights)
+        return summed
+    losses = torch.nn.functional.cross_entropy(
+        _cap(model, layer(hidden)).float(), batch.labels, reduction="none"
+    )
+    return (losses * batch.weights).sum()
+
+
+@torch.no_grad()
+def token_losses(model: Any, batch: Batch) -> torch.Tensor:
+    """Negative log-likelihood of each labelled token in nats, (L,)."""
+    logits = _cap(model, _output_layer(model)(hidden_states(model, batch))).float()
+    return torch.nn.functional.cross_entropy(logits, batch.labels, reduction="none")
+
+
+def _softcap(model: Any) -> float | None:
+    config = model.config.get_text_config()
+    return getattr(config, "final_logit_softcapping", None)
+
+
+def _cap(model: Any, logits: torch.Tensor) -> torch.Tensor:
+    cap = _softcap(model)
+    return logits if not cap else cap * torch.tanh(logits / cap)
+
+
+HEAD = Head("tokens", collate, loss)
