@@ -253,7 +253,7 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
     config = build_run_config(manifest["config"])
     task = load_task(config.task.name)
 
-    from appkit.adapters.lora.fast import install
+    from appkit.adapters.low_rank import install
     from appkit.heads.head import of_manifest
     from appkit.models import attention
     from appkit.models.chat import Chat

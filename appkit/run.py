@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from appkit import bundle as bundles
-from appkit import forecast as forecasts
 from appkit import measured, runs
 from appkit import report as reports
 from appkit.config import HeadConfig, RunConfig, build_run_config, to_values, to_yaml
@@ -34,6 +33,7 @@ from appkit.stats.calibration import calibration_error
 from appkit.stats.confidence import Calibration, LabelCalibration, Uncalibrated, fit_score
 from appkit.storage.atomic import write_text
 from appkit.task import Task
+from appkit.training import forecast as forecasts
 from appkit.training.plan import plan as batch_plan
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
 
     Raises DataError, ConfigError or ModelError for whatever would make the run fail later.
     """
-    from appkit.loop import check_choices
     from appkit.models.sources import locate_tokenizer
+    from appkit.training.loop import check_choices
 
     task, method = load_task(config.task.name), load_method(config.method.name)
     if task.objective != "supervised":
@@ -449,7 +449,7 @@ def _fit(model: Any, prepared: Prepared, run_dir: Path, say: Say) -> Any:
         return {name: one.interval.value for name, one in scores.items()}
 
     def train() -> Any:
-        from appkit.loop import fit
+        from appkit.training.loop import fit
 
         primary = task.metric(task.primary)
         examples, plan = prepared.examples, prepared.plan
@@ -467,7 +467,7 @@ def _plainly(prepared: Prepared, run_dir: Path, say: Say) -> measured.Train:
     )
 
     def train(model: Any, head: Head, examples: Sequence[Any], plan: Sequence[Any], folder: Path) -> Any:
-        from appkit.loop import fit
+        from appkit.training.loop import fit
 
         primary = task.metric(task.primary)
 

@@ -71,12 +71,12 @@ def device() -> torch.device:
 
 def run_appkit(job: Any, contender: Any, folder: Path, watch: Watch) -> dict[str, Any]:
     """`appkit train`'s own model and loop, with a callback that watches."""
-    from appkit import loop
     from appkit.config import build_run_config
     from appkit.models import attention
     from appkit.models.batch import Example
     from appkit.models.load import load_base
     from appkit.plugins import load_method, load_task
+    from appkit.training import loop
     from appkit.training.plan import Step
 
     config = build_run_config(

@@ -103,16 +103,6 @@ def _warm_up() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, Trainer  # noqa: F401
     from transformers.models.llama import modeling_llama  # noqa: F401
 
-    import appkit.bundle
-    import appkit.check
-    import appkit.cli
-    import appkit.loop
-    import appkit.models.base
-    import appkit.models.generate
-    import appkit.models.quantize
-    import appkit.report
-    import appkit.run  # noqa: F401
-
     gc.freeze()  # children need not look through all of this again
 
 

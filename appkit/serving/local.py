@@ -160,7 +160,7 @@ class TransformersEngine:
     def _load_adapter(self, adapter: str, path: Path) -> None:
         from peft import PeftModel
 
-        from appkit.adapters.lora.fast import install
+        from appkit.adapters.low_rank import install
 
         if isinstance(self.model, PeftModel):
             self.model.load_adapter(str(path), adapter_name=adapter)

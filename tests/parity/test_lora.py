@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny import CONFIGS, VOCABULARY, tiny
 
-from appkit import bundle, checkpoint
+from appkit import bundle
 from appkit.adapters.lora import METHOD
 from appkit.adapters.lora.build import lora_model
 from appkit.adapters.lora.config import LoraOptions
@@ -22,10 +22,11 @@ from appkit.adapters.lora.export import export
 from appkit.config import build_run_config
 from appkit.errors import ConfigError
 from appkit.heads import lm_loss
-from appkit.loop import Outcome, fit
 from appkit.models import attention
 from appkit.models.batch import Example, collate
 from appkit.task import Metric
+from appkit.training import checkpoint
+from appkit.training.loop import Outcome, fit
 from appkit.training.plan import Step, plan
 
 TOKENS = torch.randint(3, VOCABULARY, (2, 11), generator=torch.Generator().manual_seed(5))
@@ -265,7 +266,7 @@ def test_the_loss_is_that_of_transformers(architecture: str) -> None:
 
 
 class Fitted:
-    """What `appkit.loop.fit` did: its outcome, its losses, and the gradients of every step before they were used."""
+    """What `appkit.training.loop.fit` did: its outcome, its losses, and the gradients of every step before they were used."""
 
     def __init__(
         self, model: Any, rows: Sequence[Example], steps: Sequence[Step], path: Path, **train: Any

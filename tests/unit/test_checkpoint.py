@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from appkit import checkpoint
 from appkit.errors import AppkitError, RunError
+from appkit.training import checkpoint
 
 
 def write(stage: Path) -> None:

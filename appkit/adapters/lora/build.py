@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from appkit.adapters.lora.config import LoraOptions
-from appkit.adapters.lora.fast import install
+from appkit.adapters.low_rank import install
 from appkit.errors import ConfigError
 
 __all__ = ["lora_model"]

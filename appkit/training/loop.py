@@ -24,7 +24,6 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
-from appkit import checkpoint
 from appkit.config import RunConfig, TrainConfig
 from appkit.errors import ConfigError, RunError
 from appkit.heads import Head
@@ -32,6 +31,7 @@ from appkit.method import Method
 from appkit.progress import Progress
 from appkit.storage.atomic import explained, sync, write_text
 from appkit.task import Metric
+from appkit.training import checkpoint
 from appkit.training.plan import Step
 
 __all__ = ["Outcome", "check_choices", "fit"]
