@@ -45,7 +45,7 @@ async def metric_check(
     """
     from appkit.data.rows import fingerprint
     from appkit.data.splits import subset
-    from appkit.evaluation import score
+    from appkit.evaluation.scores import score
     from appkit.rag.rows import load_rows
 
     name = f"metric {task.primary}"

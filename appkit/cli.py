@@ -168,7 +168,7 @@ def train(
 
 def _show_result(result: Any) -> None:
     from appkit.bundle import read_manifest
-    from appkit.report import table
+    from appkit.evaluation.report import table
 
     columns = [*([result.base] if result.base else []), result.adapter]
     print()
@@ -233,7 +233,7 @@ def evaluate(
         _dry_run(resolved)
         return
     from appkit.compare import evaluate as run
-    from appkit.report import table
+    from appkit.evaluation.report import table
 
     result = run(*targets, config=resolved, say=say)
     print_table(*table(result.evaluations))
@@ -245,7 +245,7 @@ def evaluate(
 
 
 def _write_evaluations(to: Path, result: Any, task: Any) -> None:
-    from appkit.report import plot_scores
+    from appkit.evaluation.plots import plot_scores
     from appkit.storage.atomic import write_text
 
     for number, one in enumerate(result.evaluations):

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from appkit import against
 from appkit import bundle as bundles
-from appkit import report as reports
 from appkit.config import RunConfig, build_run_config
 from appkit.data.rows import Record
 from appkit.data.splits import Splits, subset
 from appkit.errors import RunError
-from appkit.evaluation import Evaluation, evaluate_rows, few_shot_messages
+from appkit.evaluation import report as reports
+from appkit.evaluation.baselines import measure
+from appkit.evaluation.scores import Evaluation, evaluate_rows, few_shot_messages
 from appkit.heads.head import Kind
 from appkit.heads.label import Labelling
 from appkit.heads.lm import Generating, token_cap
@@ -80,8 +80,8 @@ def evaluate(
                     )
             elif isinstance(kind, Labelling):
                 done += [
-                    against.measured(name, kind, splits.train, splits.dev, rows, config.eval.resamples)
-                    for name in against.names(kind, config.eval.baselines)
+                    measure.measured(name, kind, splits.train, splits.dev, rows, config.eval.resamples)
+                    for name in measure.names(kind, config.eval.baselines)
                 ]
         if task.retrieval:
             bare = without_passages(task, rows)

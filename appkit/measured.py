@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from appkit import against
 from appkit.errors import DataError
-from appkit.evaluation import Evaluation, evaluate_rows, few_shot_messages, read_evaluation, scored
+from appkit.evaluation.baselines import measure
+from appkit.evaluation.scores import Evaluation, evaluate_rows, few_shot_messages, read_evaluation, scored
 from appkit.heads.label import Labelling
 from appkit.heads.lm import Generating, token_cap
 from appkit.training.plan import plan as batch_plan
@@ -78,7 +78,7 @@ def rivals(run_dir: Path, base: Base, prepared: Prepared, train: Train, say: Say
             say(f"{who}: the same base is trained to write the label")
             return _generative(run_dir / who, base, kind, prepared, train)
         resamples = prepared.config.eval.resamples
-        return against.measured(who, kind, _rows(prepared), prepared.splits.dev, prepared.test, resamples)
+        return measure.measured(who, kind, _rows(prepared), prepared.splits.dev, prepared.test, resamples)
 
     return [
         _once(run_dir, who, prepared, say, lambda who=who: fresh(who))  # type: ignore[misc]
@@ -126,7 +126,7 @@ def _names(prepared: Prepared) -> tuple[str, ...]:
     if not isinstance(prepared.kind, Labelling):
         return ("base",)
     generative = ("generative",) if options.baselines == "all" else ()
-    return (*against.names(prepared.kind, options.baselines), *generative)
+    return (*measure.names(prepared.kind, options.baselines), *generative)
 
 
 def _rows(prepared: Prepared) -> list[Record]:
@@ -147,7 +147,7 @@ def _generative(folder: Path, base: Base, kind: Labelling, prepared: Prepared, t
     """The same base, method and rows, trained to write the label."""
     import torch
 
-    from appkit.kinds.as_text import as_text, read_back
+    from appkit.evaluation.baselines.generative import as_text, read_back
 
     config, task = prepared.config, as_text(kind)
     writing = Generating(task, config.task, kind.chat, task.decoding, 0, config.eval.batch_rows)

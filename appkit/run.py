@@ -15,12 +15,13 @@ import numpy as np
 
 from appkit import bundle as bundles
 from appkit import measured, runs
-from appkit import report as reports
 from appkit.config import HeadConfig, RunConfig, build_run_config, to_values, to_yaml
 from appkit.data.rows import Record, fingerprint
 from appkit.data.splits import Splits, subset
 from appkit.errors import ConfigError, DataError, Interrupted, RunError
-from appkit.evaluation import Evaluation, score
+from appkit.evaluation import plots
+from appkit.evaluation import report as reports
+from appkit.evaluation.scores import Evaluation, fit_score, score
 from appkit.heads.head import Kind
 from appkit.heads.label import Labelling
 from appkit.heads.lm import Generating, token_cap
@@ -30,7 +31,7 @@ from appkit.plugins import load_method, load_task
 from appkit.rag.rows import load_rows
 from appkit.stats import intervals
 from appkit.stats.calibration import calibration_error
-from appkit.stats.confidence import Calibration, LabelCalibration, Uncalibrated, fit_score
+from appkit.stats.confidence import Calibration, LabelCalibration, Uncalibrated
 from appkit.storage.atomic import write_text
 from appkit.task import Task
 from appkit.training import forecast as forecasts
@@ -313,10 +314,10 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     )
     facts = _facts(prepared, base, outcome, cost, time.monotonic() - began)
     notes = [*prepared.notes, *outcome.notes]
-    reports.plot_curve(run_dir / "metrics.jsonl", run_dir / "loss.png", task.primary)
-    reports.plot_scores(columns, task, run_dir / "scores.png")
+    plots.plot_curve(run_dir / "metrics.jsonl", run_dir / "loss.png", task.primary)
+    plots.plot_scores(columns, task, run_dir / "scores.png")
     if isinstance(calibrated, Calibration):
-        reports.plot_confidence(calibrated, run_dir / "confidence.png")
+        plots.plot_confidence(calibrated, run_dir / "confidence.png")
     values_of = [record.value for record in prepared.test]
     report, public = (
         reports.report(

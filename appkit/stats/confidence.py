@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     import numpy as np
 
-    from appkit.evaluation import Score
 
 __all__ = [
     "Answered",
@@ -28,7 +27,6 @@ __all__ = [
     "Uncalibrated",
     "confidence",
     "fit",
-    "fit_score",
     "of_manifest",
 ]
 
@@ -126,25 +124,6 @@ def of_manifest(manifest: Mapping[str, Any]) -> Calibration | None:
     """The calibration of a bundle; None where there is none, as in bundles written before there were any."""
     found = manifest.get("confidence")
     return None if found is None else Calibration.model_validate(found)
-
-
-def fit_score(primary: Score, predictions: Sequence[Any]) -> Calibration:
-    """The calibration of the evaluated answers (`Prediction`s) by the primary metric's statistics.
-
-    Raises Uncalibrated where a row of that metric is not just right (1) or wrong (0), and as `fit` does.
-    """
-    name, matrix = primary.metric.name, primary.matrix
-    if (
-        matrix.shape[1] != 1
-        or not set(matrix[:, 0].tolist()) <= {0.0, 1.0}
-        or not primary.metric.higher_is_better
-    ):
-        raise Uncalibrated(f"{name} does not judge a row as right (1) or wrong (0)")
-    rows = [
-        Answered(one.log_probabilities, one.whole, bool(right))
-        for one, right in zip(predictions, matrix[:, 0], strict=True)
-    ]
-    return fit(rows, name)
 
 
 def fit(rows: Sequence[Answered], metric: str) -> Calibration:

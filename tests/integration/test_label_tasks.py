@@ -299,9 +299,9 @@ def test_the_same_base_writing_the_label_is_one_of_the_baselines(
     project: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """And its training leaves nothing behind: the head's own run is the one without it, to the last digit."""
-    from appkit import against
+    from appkit.evaluation.baselines import measure
 
-    monkeypatch.setattr(against, "names", lambda kind, baselines: ("majority",))
+    monkeypatch.setattr(measure, "names", lambda kind, baselines: ("majority",))
     alone = trained("single", project, tmp_path, train={"epochs": 2})
     (tmp_path / "beside").mkdir()
     beside = trained(

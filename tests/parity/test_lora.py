@@ -266,7 +266,7 @@ def test_the_loss_is_that_of_transformers(architecture: str) -> None:
 
 
 class Fitted:
-    """What `appkit.training.loop.fit` did: its outcome, its losses, and the gradients of every step before they were used."""
+    """What `loop.fit` did: its outcome, its losses, and the gradients of every step before they were used."""
 
     def __init__(
         self, model: Any, rows: Sequence[Example], steps: Sequence[Step], path: Path, **train: Any

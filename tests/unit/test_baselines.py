@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from appkit import baselines
-from appkit.baselines import predict_sequence, predict_tokens, tokens
 from appkit.errors import AppkitError, ModelError
+from appkit.evaluation import baselines
+from appkit.evaluation.baselines import predict_sequence, predict_tokens, tokens
 from appkit.models import embedder
 from appkit.task import HeadSpec
 
@@ -322,6 +322,8 @@ def test_the_real_model() -> None:
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     heavy = ["sklearn", "scipy", "torch", "transformers"]
-    code = f"import sys, appkit.baselines; print([name for name in {heavy} if name in sys.modules])"
+    code = (
+        f"import sys, appkit.evaluation.baselines; print([name for name in {heavy} if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

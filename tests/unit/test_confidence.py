@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import mannwhitneyu
 
-from appkit import evaluation
 from appkit.data.rows import Record
-from appkit.evaluation import Score, read_evaluation
+from appkit.evaluation import scores
+from appkit.evaluation.plots import plot_confidence
+from appkit.evaluation.report import _confidence
+from appkit.evaluation.scores import Score, fit_score, read_evaluation
 from appkit.plugins import load_task
-from appkit.report import _confidence, plot_confidence
 from appkit.stats import intervals
 from appkit.stats.confidence import (
     Answered,
@@ -28,7 +29,6 @@ from appkit.stats.confidence import (
     confidence,
     ece,
     fit,
-    fit_score,
     of_manifest,
     reliability,
 )
@@ -244,8 +244,6 @@ def test_answers_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     task = load_task("nl2fol")
     record = Record(task.row(sentence="One\u2028two.", formula="P(a)"), "rows.jsonl", 1, "1")
     answer = Prediction("P(a)\u2028\u2029\u0085 Q(b)", task.parse("P(a)"), 4, False)
-    evaluation.scored("adapter", task, [record], [answer], 1.0, 10).write(
-        tmp_path / "predictions.jsonl", task
-    )
+    scores.scored("adapter", task, [record], [answer], 1.0, 10).write(tmp_path / "predictions.jsonl", task)
     (found,) = read_evaluation(tmp_path / "predictions.jsonl", "adapter", task, [record], 10).predictions
     assert (found.text, found.tokens) == (answer.text, answer.tokens)

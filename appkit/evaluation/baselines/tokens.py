@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from appkit.baselines import linear
+from appkit.evaluation.baselines import linear
 from appkit.task import HeadSpec
 
 __all__ = ["TOKEN", "predict_tokens"]

@@ -13,6 +13,7 @@ import numpy as np
 
 from appkit.data.rows import Record
 from appkit.stats import intervals
+from appkit.stats.confidence import Answered, Calibration, Uncalibrated, fit
 from appkit.storage.atomic import write_text
 from appkit.task import Message, Metric, Parsed, Prediction, Task
 
@@ -24,6 +25,7 @@ __all__ = [
     "Score",
     "evaluate_rows",
     "few_shot_messages",
+    "fit_score",
     "read_evaluation",
     "score",
     "scored",
@@ -170,3 +172,22 @@ def scored(
             for group in sorted(set(groups))
         }
     return Evaluation(who, records, predictions, scores, strata, seconds)
+
+
+def fit_score(primary: Score, predictions: Sequence[Any]) -> Calibration:
+    """The calibration of the evaluated answers (`Prediction`s) by the primary metric's statistics.
+
+    Raises Uncalibrated where a row of that metric is not just right (1) or wrong (0), and as `fit` does.
+    """
+    name, matrix = primary.metric.name, primary.matrix
+    if (
+        matrix.shape[1] != 1
+        or not set(matrix[:, 0].tolist()) <= {0.0, 1.0}
+        or not primary.metric.higher_is_better
+    ):
+        raise Uncalibrated(f"{name} does not judge a row as right (1) or wrong (0)")
+    rows = [
+        Answered(one.log_probabilities, one.whole, bool(right))
+        for one, right in zip(predictions, matrix[:, 0], strict=True)
+    ]
+    return fit(rows, name)

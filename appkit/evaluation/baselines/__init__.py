@@ -4,7 +4,7 @@ Each gives probabilities in the order of a head's outputs, so that the pack's `r
 the head's own. All are deterministic.
 """
 
-from appkit.baselines.sequence import SEQUENCE, Target, predict_sequence
-from appkit.baselines.tokens import TOKEN, predict_tokens
+from appkit.evaluation.baselines.sequence import SEQUENCE, Target, predict_sequence
+from appkit.evaluation.baselines.tokens import TOKEN, predict_tokens
 
 __all__ = ["SEQUENCE", "TOKEN", "Target", "predict_sequence", "predict_tokens"]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from appkit.baselines import linear
+from appkit.evaluation.baselines import linear
 from appkit.models import embedder
 from appkit.task import HeadSpec
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from appkit.data.rows import Record
-from appkit.evaluation import Evaluation, scored
+from appkit.evaluation.scores import Evaluation, scored
 from appkit.heads.label import Labelling
 from appkit.stats.calibration import LEAST, best_threshold
 from appkit.task import HeadSpec, Labels, Parsed, Prediction, TokenLabels
@@ -22,7 +22,7 @@ QUICK = ("majority", "tfidf", "lexicon", "features")
 
 def names(kind: Labelling, baselines: str) -> tuple[str, ...]:
     """Those of `eval.baselines` that need no language model."""
-    from appkit.baselines import SEQUENCE, TOKEN
+    from appkit.evaluation.baselines import SEQUENCE, TOKEN
 
     known = TOKEN if kind.spec.kind == "token" else SEQUENCE
     return tuple(name for name in known if baselines == "all" or name in QUICK)
@@ -37,7 +37,7 @@ def measured(
     resamples: int,
 ) -> Evaluation:
     """Fit on train, choose on dev, answer test."""
-    from appkit.baselines import predict_sequence, predict_tokens
+    from appkit.evaluation.baselines import predict_sequence, predict_tokens
 
     began = time.monotonic()
     rows = [record.value for record in test]

@@ -1,0 +1,1 @@
+"""Evaluation: scores with intervals, baselines, the report and its pictures."""

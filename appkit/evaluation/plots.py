@@ -1,0 +1,101 @@
+"""Pictures of a run: scores with intervals, the reliability of confidence, the loss curve."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from appkit.evaluation.scores import Evaluation
+from appkit.stats.confidence import Calibration
+from appkit.task import Task
+
+__all__ = ["plot_confidence", "plot_curve", "plot_scores"]
+
+INK, MUTED, BASE, OURS = "#1f2430", "#6b7280", "#b8c0cc", "#2563eb"
+
+
+def _axes(width: float, height: float) -> tuple[Any, Any]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(width, height), dpi=150, layout="constrained")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(colors=INK)
+    return figure, axes
+
+
+def plot_scores(columns: Sequence[Evaluation], task: Task, path: Path) -> None:
+    """Grouped bars with 95 % intervals; scores beyond 1 (BLEU) are drawn as a share of 100."""
+    from matplotlib import pyplot
+
+    names = [metric.name for metric in task.metrics if metric.higher_is_better]
+    figure, axes = _axes(1.6 + 1.25 * len(names), 3.4)
+    width = 0.8 / len(columns)
+    for place, one in enumerate(columns):
+        scale = [100 if one.scores[name].interval.high > 1.5 or name == "BLEU" else 1 for name in names]
+        intervals = [one.scores[name].interval for name in names]
+        values = [interval.value / s for interval, s in zip(intervals, scale, strict=True)]
+        errors = [
+            [max(0.0, (i.value - i.low) / s) for i, s in zip(intervals, scale, strict=True)],
+            [max(0.0, (i.high - i.value) / s) for i, s in zip(intervals, scale, strict=True)],
+        ]
+        at = [n + (place - (len(columns) - 1) / 2) * width for n in range(len(names))]
+        colour = OURS if place == len(columns) - 1 else BASE
+        axes.bar(at, values, width * 0.92, yerr=errors, color=colour, label=one.who, ecolor=MUTED, capsize=2)
+        for x, value, high in zip(at, values, errors[1], strict=True):
+            axes.annotate(f"{value:.2f}", (x, value + high + 0.02), ha="center", fontsize=8, color=INK)
+    axes.set_xticks(range(len(names)), [name + (" / 100" if name == "BLEU" else "") for name in names])
+    axes.set_ylim(0, 1.12)
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=len(columns))
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def plot_confidence(calibration: Calibration, path: Path) -> None:
+    """Reliability diagram: how often answers of like confidence are right; on the diagonal it is what it says."""
+    from matplotlib import pyplot
+
+    figure, axes = _axes(3.8, 3.6)
+    axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1)
+    at, right = zip(*((one.confidence, one.right) for one in calibration.bins), strict=True)
+    axes.plot(at, right, "o-", color=OURS, linewidth=2)
+    axes.set_xlabel("confidence", color=INK)
+    axes.set_ylabel("share right", color=INK)
+    axes.set_title(f"ECE {calibration.ece:.3f}, n = {calibration.n}", fontsize=9, color=INK)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def plot_curve(curve: Path, path: Path, primary: str) -> None:
+    """Training loss by step, its running mean, and the dev metric where it was measured."""
+    from matplotlib import pyplot
+
+    with curve.open(encoding="utf-8") as lines:
+        entries = [json.loads(line) for line in lines]
+    steps = [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
+    measured = [(entry["step"], entry[f"eval_{primary}"]) for entry in entries if f"eval_{primary}" in entry]
+    figure, axes = _axes(6.4, 3.4)
+    axes.plot(*zip(*steps, strict=True), color=BASE, linewidth=1, label="loss of the step")
+    smooth, mean = [], steps[0][1]
+    for _, loss in steps:
+        mean = 0.9 * mean + 0.1 * loss
+        smooth.append(mean)
+    axes.plot([step for step, _ in steps], smooth, color=OURS, linewidth=2, label="running mean")
+    axes.set_xlabel("optimizer step", color=INK)
+    axes.set_ylabel("loss of the step", color=INK)
+    axes.set_ylim(bottom=0)
+    if measured:
+        right = axes.twinx()
+        right.plot(*zip(*measured, strict=True), "o-", color="#d97706", markersize=4, label=f"dev {primary}")
+        right.set_ylabel(f"dev {primary}", color="#d97706")
+        right.spines["top"].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path)
+    pyplot.close(figure)
