@@ -16,8 +16,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from appkit.bundle import Specialist as Specialist
-    from appkit.bundle import load as load
+    from appkit.bundles.specialist import Specialist as Specialist
+    from appkit.bundles.specialist import load as load
     from appkit.compare import Comparison as Comparison
     from appkit.compare import evaluate as evaluate
     from appkit.run import TrainResult as TrainResult
@@ -40,8 +40,8 @@ _HOME = {
     "evaluate": "appkit.compare",
     "Comparison": "appkit.compare",
     "TrainResult": "appkit.run",
-    "load": "appkit.bundle",
-    "Specialist": "appkit.bundle",
+    "load": "appkit.bundles.specialist",
+    "Specialist": "appkit.bundles.specialist",
 }
 
 

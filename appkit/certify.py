@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appkit import bundle as bundles
+from appkit.bundles import manifest as manifests
 from appkit.certify_labels import label_behaviour, label_names, label_tokens
 from appkit.checks import FP32_LIMIT, NOISE, SHARE, Check, metric_check
 from appkit.errors import BundleError, ConfigError
@@ -99,7 +99,7 @@ def engine_name(engine: str) -> str:
 async def _certify(
     path: Path, engine: str, dtype: str, rows: int | None, folded: bool, say: Callable[[str], None]
 ) -> Certificate:
-    subject = Subject(bundles.find(path), classify="folded" if folded else "engine")
+    subject = Subject(manifests.find(path), classify="folded" if folded else "engine")
     if folded and (subject.form == "" or engine != "vllm"):
         raise ConfigError(
             f"{subject.path} cannot be certified folded: {subject.unfoldable or 'only vLLM serves so'}"
@@ -166,7 +166,7 @@ class Subject:
         from appkit.serving.views import unfoldable
 
         self.path = path
-        self.manifest = bundles.read_manifest(path)
+        self.manifest = manifests.read_manifest(path)
         self.config = build_run_config(self.manifest["config"])
         self.adapter = read_adapter(path)
         self.base = locate(self.config.model)

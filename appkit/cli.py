@@ -167,7 +167,7 @@ def train(
 
 
 def _show_result(result: Any) -> None:
-    from appkit.bundle import read_manifest
+    from appkit.bundles.manifest import read_manifest
     from appkit.evaluation.report import table
 
     columns = [*([result.base] if result.base else []), result.adapter]
@@ -216,7 +216,8 @@ def evaluate(
     pairs = [word for word in words or [] if "=" in word]
     resolved: Any = None
     if targets:
-        from appkit.bundle import eval_config, find, read_manifest
+        from appkit.bundles.manifest import find, read_manifest
+        from appkit.bundles.specialist import eval_config
 
         if config:
             raise AppkitError(
@@ -310,7 +311,8 @@ def predict(
 
 def _with_passages(bundle: Path, inputs: list[Any], documents: Any) -> list[Any]:
     """Each input as a row with what was found for it; before the weights are loaded, since an index may be missing."""
-    from appkit.bundle import find, input_row, read_manifest
+    from appkit.bundles.manifest import find, read_manifest
+    from appkit.bundles.specialist import input_row
     from appkit.rag.rows import AtHand, rule
 
     task = _task(read_manifest(find(bundle), verify=False)["task"]["name"])

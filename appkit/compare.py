@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from appkit import bundle as bundles
+from appkit.bundles import specialist
 from appkit.config import RunConfig, build_run_config
 from appkit.data.rows import Record
 from appkit.data.splits import Splits, subset
@@ -54,10 +54,10 @@ def evaluate(
     Raises BundleError for a bundle that does not load, RunError for bundles of different tasks, ConfigError
     for a keyword that would change nothing.
     """
-    specialists = [bundles.load(target) for target in targets[:1]]
+    specialists = [specialist.load(target) for target in targets[:1]]
     if config is None:
         own = [one.manifest for one in specialists]
-        config = bundles.eval_config(own[0], values) if own else build_run_config(values)
+        config = specialist.eval_config(own[0], values) if own else build_run_config(values)
     set_threads(config.threads)
     task = specialists[0].task if specialists else load_task(config.task.name)
     splits, _ = load_rows(task, config)
@@ -65,7 +65,7 @@ def evaluate(
     done: list[Evaluation] = []
     beside: list[Evaluation] = []  # shown, and nothing is compared with them
     for number, target in enumerate(targets):
-        one = specialists[0] if number == 0 else bundles.load(target)
+        one = specialists[0] if number == 0 else specialist.load(target)
         if one.task.name != task.name:
             raise RunError(f"{target} is a bundle of task {one.task.name!r}, the rows are of {task.name!r}")
         kind = _measured_as(one, config, splits)
@@ -98,7 +98,7 @@ def evaluate(
     return Comparison([*done[:-1], *beside, *done[-1:]], compared, summary)
 
 
-def _measured_as(one: bundles.Specialist, config: RunConfig, splits: Splits) -> Kind:
+def _measured_as(one: specialist.Specialist, config: RunConfig, splits: Splits) -> Kind:
     """The bundle's kind, with the batches and the longest answer that `config` asks for."""
     kind = one.kind
     if not isinstance(kind, Generating):
@@ -115,7 +115,7 @@ def _measured_as(one: bundles.Specialist, config: RunConfig, splits: Splits) -> 
 
 
 def _evaluate_one(
-    who: str, one: bundles.Specialist, kind: Kind, rows: Sequence[Record], config: RunConfig, say: Say
+    who: str, one: specialist.Specialist, kind: Kind, rows: Sequence[Record], config: RunConfig, say: Say
 ) -> Evaluation:
     done = evaluate_rows(who, kind, one.model, rows, resamples=config.eval.resamples)
     say(f"{who}: {len(rows)} rows in {done.seconds:.0f} s")

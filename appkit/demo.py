@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from appkit import bundle as bundles
+from appkit.bundles import manifest as manifests
 from appkit.data.feedback import Feedback
 from appkit.errors import AppkitError, BundleError, ConfigError, RunError
 from appkit.loopback import is_loopback
@@ -112,12 +112,12 @@ def app_of(task: str) -> Any:
 
 def newest(root: Path, task: str | None, *, every: bool = False) -> list[Path]:
     """Bundles below `root`: of each task (or of `task` alone) the newest, or all of them."""
-    from appkit.serving.opened import find_bundles
+    from appkit.bundles.manifest import find_bundles
 
     found: dict[str, list[Path]] = {}
     for path in find_bundles(root) if root.is_dir() else ():
         try:
-            name = bundles.read_manifest(path, verify=False)["task"]["name"]
+            name = manifests.read_manifest(path, verify=False)["task"]["name"]
         except BundleError:
             continue  # half a run, or another's file of that name
         if task in (None, name):

@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from appkit import bundle as bundles
-from appkit.bundle import Manifest
+from appkit.bundles import manifest as manifests
+from appkit.bundles.manifest import Manifest
 from appkit.errors import BundleError, ConfigError
 from appkit.storage.atomic import cache_dir, explained, staged
 from appkit.storage.remote import Store, to_hub
@@ -69,7 +69,7 @@ def export(
     model that is not what was trained; ConfigError for options that do not fit and a place that is taken; ModelError
     when the base cannot be had; AppkitError when the place cannot be written.
     """
-    path, target = bundles.find(Path(bundle)), str(to)
+    path, target = manifests.find(Path(bundle)), str(to)
     repository = _repository(target)
     if merge and ray:
         raise ConfigError("--merge and --ray do not go together: Ray loads bare adapters; leave one out")
@@ -81,7 +81,7 @@ def export(
         raise ConfigError(
             f"--public and --licence are for --to hub:OWNER/NAME, got {target!r}; leave them out"
         )
-    manifest = bundles.read_manifest(path)
+    manifest = manifests.read_manifest(path)
 
     def write(folder: Path) -> None:
         inside = folder

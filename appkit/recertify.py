@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from appkit import bundle as bundles
+from appkit.bundles import manifest as manifests
 from appkit.certify import certify, engine_name
 from appkit.errors import AppkitError, ConfigError
 
@@ -37,21 +37,22 @@ def recertify(
     A bundle with a certificate for this engine, version and dtype is left alone unless `force`. One that fails does not
     keep the others from their turn. Raises BundleError when there is none, ConfigError for an unknown engine or dtype.
     """
-    from appkit.serving.opened import certificate_file, find_bundles
+    from appkit.bundles.manifest import find_bundles
+    from appkit.serving.opened import certificate_file
     from appkit.serving.serve import engine_version
 
     if engine not in ("auto", "vllm", "transformers"):
         raise ConfigError(f"engine must be one of auto, vllm, transformers, got {engine!r}")
     chosen = engine_name(engine)
     version = engine_version(chosen)
-    paths = find_bundles(where) if isinstance(where, Path) else [bundles.find(path) for path in where]
+    paths = find_bundles(where) if isinstance(where, Path) else [manifests.find(path) for path in where]
     if not paths:
         raise ConfigError(f"no bundle below {where}; choose another directory with --bundles")
     outcomes: list[Outcome] = []
     for number, path in enumerate(paths, 1):
         say(f"[{number}/{len(paths)}] {path}")
         try:
-            manifest = bundles.read_manifest(path)
+            manifest = manifests.read_manifest(path)
             computed = manifest["base"]["dtype"] if dtype == "auto" else dtype
             file = certificate_file(path, chosen, version, computed)
             if file.exists() and not force:

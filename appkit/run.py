@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from appkit import bundle as bundles
 from appkit import measured, runs
+from appkit.bundles import manifest as manifests
 from appkit.config import HeadConfig, RunConfig, build_run_config, to_values, to_yaml
 from appkit.data.rows import Record, fingerprint
 from appkit.data.splits import Splits, subset
@@ -634,4 +634,4 @@ def _bundle(
         "config": to_values(config),
     }
     card = reports.model_card(task, manifest, summary)
-    return bundles.write(run_dir / "bundle", exported, tensors, metadata, manifest, report, card)
+    return manifests.write(run_dir / "bundle", exported, tensors, metadata, manifest, report, card)

@@ -32,7 +32,7 @@ def variant(bundle: Path, target: Path, name: str, *, factor: float, roll: int, 
     """
     from safetensors.torch import load_file, save_file
 
-    from appkit.bundle import payload_sha
+    from appkit.bundles.manifest import payload_sha
     from appkit.storage.atomic import file_sha256
 
     shutil.copytree(bundle, target, ignore=shutil.ignore_patterns("certificates"))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from appkit import bundle as bundles
+from appkit.bundles import manifest as manifests
 from appkit.storage.atomic import file_sha256
 
 Tensors = dict[str, torch.Tensor]
@@ -19,7 +19,7 @@ def remake(bundle: Path) -> None:
     """Let the hashes tell nothing: what was planted must betray itself."""
     manifest = json.loads((bundle / "appkit.json").read_text())
     manifest["files"] = {name: file_sha256(bundle / name) for name in manifest["files"]}
-    manifest["sha"] = bundles.payload_sha(manifest["files"])
+    manifest["sha"] = manifests.payload_sha(manifest["files"])
     (bundle / "appkit.json").write_text(json.dumps(manifest))
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from appkit.bundles.manifest import below_root
 from appkit.errors import BundleError
 from appkit.serving.api import Admin, Fault, One
-from appkit.serving.opened import below_root
 from appkit.serving.registry import Target
 
 __all__ = ["router"]

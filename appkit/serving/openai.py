@@ -187,7 +187,7 @@ async def prompt_tokens(target: Target, turns: Sequence[tuple[str, str]]) -> tup
     """The conversation through the base's template, as in training. Raises Fault for one that it cannot render."""
     from jinja2.exceptions import TemplateError
 
-    from appkit.bundle import input_row
+    from appkit.bundles.specialist import input_row
     from appkit.task import Message
 
     if target.opened and len(turns) == 1 and turns[0][0] == "user":

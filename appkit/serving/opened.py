@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,11 +26,10 @@ if TYPE_CHECKING:
     from appkit.serving.settings import Settings
     from appkit.task import Task
 
-__all__ = ["Opened", "below_root", "certificate_file", "find_bundles", "open_bundle"]
+__all__ = ["Opened", "certificate_file", "open_bundle"]
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 """All that an engine sees of a bundle; never a pickle."""
-PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,127}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,45 +64,6 @@ class Opened:
     @property
     def ref(self) -> str:
         return f"{self.name}@{self.sha[:12]}"
-
-
-def below_root(root: Path, given: str) -> Path:
-    """The bundle directory that a request names, below `root`.
-
-    Raises BundleError for anything but plain names separated by "/": no "..", no absolute path, no link on the way.
-    """
-    parts = given.split("/")
-    if len(given) > 512 or not all(PART.fullmatch(part) for part in parts):
-        raise BundleError(
-            f"a bundle is named by its directory below the bundle root, like nl2fol/A, got {given[:80]!r}"
-        )
-    path = root
-    for part in parts:
-        path = path / part
-        if path.is_symlink():
-            raise BundleError(f"{given} leads over a link, which is not followed; copy the bundle instead")
-    if not path.is_dir():
-        raise BundleError(f"no directory {given} below the bundle root")
-    if not (path / "appkit.json").exists() and (path / "bundle" / "appkit.json").exists():
-        return below_root(root, f"{given}/bundle")  # a run directory
-    return path
-
-
-def find_bundles(root: Path) -> list[Path]:
-    """Every bundle below `root`, the oldest first; links are not followed, and nothing inside a bundle is looked at.
-
-    Raises BundleError when the directory is missing.
-    """
-    if not root.is_dir():
-        raise BundleError(f"no directory {root}")
-    found = []
-    for folder, folders, names in os.walk(root):
-        if "appkit.json" in names:
-            found.append(Path(folder))
-            folders.clear()
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "checkpoints"]
-    # a link may lead nowhere: it is refused later, alone
-    return sorted(found, key=lambda path: ((path / "appkit.json").lstat().st_mtime, str(path)))
 
 
 def open_bundle(

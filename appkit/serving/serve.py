@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from appkit import bundle as bundles
+from appkit.bundles import manifest as manifests
+from appkit.bundles.manifest import find_bundles
 from appkit.certify import engine_name
 from appkit.config import rag_words
 from appkit.errors import AppkitError, BundleError, ConfigError, RunError
@@ -24,7 +25,7 @@ from appkit.serving.api import Gateway
 from appkit.serving.engine import Engine
 from appkit.serving.keys import Keys
 from appkit.serving.metrics import Metrics
-from appkit.serving.opened import Opened, find_bundles, open_bundle
+from appkit.serving.opened import Opened, open_bundle
 from appkit.serving.pool import Pool
 from appkit.serving.registry import NAME, Registry
 from appkit.serving.settings import Settings, settings
@@ -95,8 +96,8 @@ def _asked(words: Sequence[str], root: Path | None) -> list[tuple[Path, str | No
         alias, equals, path = word.partition("=")
         if not equals or not NAME.fullmatch(alias):
             alias, path = "", word
-        found = bundles.find(Path(path))
-        bundles.read_manifest(found, verify=False)
+        found = manifests.find(Path(path))
+        manifests.read_manifest(found, verify=False)
         asked.append((found, alias or None))
     if root is not None:
         asked += [(path, None) for path in find_bundles(root)]
@@ -190,10 +191,10 @@ def _labels(bundle: Path) -> int:
     return _number(bundle, lambda manifest: len(manifest.get("labels") or ()))
 
 
-def _number(bundle: Path, read: Callable[[bundles.Manifest], int]) -> int:
+def _number(bundle: Path, read: Callable[[manifests.Manifest], int]) -> int:
     """0 for a manifest that is damaged: the bundle says why when its turn comes to be added."""
     try:
-        return read(bundles.read_manifest(bundle, verify=False))
+        return read(manifests.read_manifest(bundle, verify=False))
     except (AppkitError, AttributeError, TypeError, ValueError):
         return 0
 

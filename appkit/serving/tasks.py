@@ -315,7 +315,7 @@ async def _prepared(
 
 
 def _rows(opened: Opened, asked: TaskRequest) -> list[Any]:
-    from appkit.bundle import input_row
+    from appkit.bundles.specialist import input_row
 
     rows: list[Any] = []
     for place, given in enumerate(asked.rows):

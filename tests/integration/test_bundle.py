@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import appkit
-from appkit.bundle import PAYLOAD, read_manifest, write
+from appkit.bundles.manifest import PAYLOAD, read_manifest, write
 from appkit.errors import BundleError, ConfigError, DataError
 from appkit.method import Exported
 from appkit.stats.confidence import Calibration

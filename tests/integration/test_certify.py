@@ -10,7 +10,7 @@ from conftest import Project
 from forked import Commands
 from planted import Q, doubled_alpha, other_numbers, remake, swapped, unconverted, with_tensors
 
-from appkit import bundle as bundles
+from appkit.bundles import manifest as manifests
 from appkit.certify import certify
 from appkit.errors import BundleError, ConfigError, ModelError
 
@@ -60,7 +60,7 @@ def test_a_sound_bundle_passes_and_gets_its_certificate(bundle: Path) -> None:
     (file,) = (bundle / "certificates").iterdir()
     kept = json.loads(file.read_text())
     assert (kept["engine"], kept["dtype"]) == ("transformers", "float32")
-    assert kept["bundle"] == bundles.read_manifest(bundle)["sha"]  # outside of the payload: still whole
+    assert kept["bundle"] == manifests.read_manifest(bundle)["sha"]  # outside of the payload: still whole
     checks = {check["name"]: check for check in kept["checks"]}
     assert checks["log-probabilities, adapter"]["passed"]
     assert checks["answers"]["figure"] == "3 of 3 greedy ones equal"

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from appkit.bundle import read_manifest
+from appkit.bundles.manifest import read_manifest
 from appkit.cli import app
 from appkit.config import build_run_config
 from appkit.errors import AppkitError, BundleError, ConfigError

@@ -17,7 +17,7 @@ from planted import remake, with_tensors
 from running import running
 
 import appkit
-from appkit import bundle as bundles
+from appkit.bundles import manifest as manifests
 from appkit.certify import certify
 from appkit.client import Client
 from appkit.errors import BundleError, ConfigError, DataError, GatewayError
@@ -136,7 +136,7 @@ def test_it_learns_what_its_head_is_to_say(kind: str, runs: Callable[[str], appk
     """A quarter of the rows were not seen; the head has learned what a majority cannot know."""
     result = runs(kind)
     scores = {name: score.interval.value for name, score in result.adapter.scores.items()}
-    manifest = bundles.read_manifest(result.bundle)
+    manifest = manifests.read_manifest(result.bundle)
     primary = {"multi": "micro F1", "number": "Spearman"}.get(
         kind, "F1" if kind.startswith("ner") else "macro F1"
     )
@@ -178,7 +178,7 @@ def test_plain_peft_loads_it_untouched(
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
     bundle = runs(kind).bundle
-    manifest = bundles.read_manifest(bundle)
+    manifest = manifests.read_manifest(bundle)
     auto = AutoModelForTokenClassification if kind == "ner" else AutoModelForSequenceClassification
     base = auto.from_pretrained(
         project.folder / "base", num_labels=len(manifest["labels"]), dtype=torch.float32

@@ -15,7 +15,8 @@ from forked import Commands
 from running import running
 
 import appkit
-from appkit.bundle import eval_config, read_manifest
+from appkit.bundles.manifest import read_manifest
+from appkit.bundles.specialist import eval_config
 from appkit.certify import certify
 from appkit.client import Client
 from appkit.compare import evaluate

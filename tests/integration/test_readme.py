@@ -12,7 +12,7 @@ import httpx
 import pytest
 from running import running
 
-from appkit.bundle import read_manifest
+from appkit.bundles.manifest import read_manifest
 from appkit.data.feedback import Feedback
 
 ROOT = Path(__file__).parents[2]

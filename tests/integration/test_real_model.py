@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import appkit
-from appkit.bundle import read_manifest
+from appkit.bundles.manifest import read_manifest
 
 pytestmark = pytest.mark.slow
 

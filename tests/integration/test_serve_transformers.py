@@ -22,7 +22,7 @@ from forked import Commands, Done
 from langchain_openai import ChatOpenAI
 from planted import remake
 
-from appkit.bundle import read_manifest
+from appkit.bundles.manifest import read_manifest
 from appkit.client import Client
 from appkit.errors import GatewayError
 from appkit.serving.keys import add_key

@@ -19,7 +19,7 @@ import pytest
 from fakes import Served, gateway, opened, until
 from tiny import save_tiny
 
-from appkit.bundle import read_manifest
+from appkit.bundles.manifest import read_manifest
 from appkit.serving import asked
 from appkit.serving import trainer as module
 from appkit.serving.api import Fault

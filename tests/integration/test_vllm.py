@@ -11,7 +11,7 @@ import psutil
 import pytest
 from planted import doubled_alpha, remake
 
-from appkit import bundle as bundles
+from appkit.bundles import manifest as manifests
 from appkit.certify import certify
 from appkit.errors import BundleError, RunError
 from appkit.serving.vllm import Room, VllmEngine, installed_version, null_adapter, version
@@ -31,7 +31,7 @@ def test_what_vllm_gives_is_what_training_gave(real: Any) -> None:
     assert checks["log-probabilities, adapter"].passed
     assert checks["metric strict"].passed
     kept = json.loads((real.bundle / certificate.file).read_text())
-    assert kept["bundle"] == bundles.read_manifest(real.bundle)["sha"]
+    assert kept["bundle"] == manifests.read_manifest(real.bundle)["sha"]
 
 
 def test_a_planted_fault_betrays_itself_in_vllm(real: Any, tmp_path: Path) -> None:

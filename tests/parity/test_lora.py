@@ -14,11 +14,11 @@ import pytest
 import torch
 from tiny import CONFIGS, VOCABULARY, tiny
 
-from appkit import bundle
 from appkit.adapters.lora import METHOD
 from appkit.adapters.lora.build import lora_model
 from appkit.adapters.lora.config import LoraOptions
 from appkit.adapters.lora.export import export
+from appkit.bundles import manifest as manifests
 from appkit.config import build_run_config
 from appkit.errors import ConfigError
 from appkit.heads import lm_loss
@@ -181,7 +181,7 @@ def test_the_export_on_the_untouched_base_is_the_live_model(init: str, rslora: b
     assert (live - before).abs().max() > 1e-2
 
     exported = export(model, options)
-    path = bundle.write(
+    path = manifests.write(
         tmp_path / "bundle", exported, {"none": torch.zeros(1)}, {}, {"base": {"id": "tiny"}}, "", ""
     )
     loaded = PeftModel.from_pretrained(tiny(), str(path)).eval()

@@ -1,0 +1,1 @@
+"""Bundles: what a run leaves behind to be loaded, certified and served."""

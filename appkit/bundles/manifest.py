@@ -1,0 +1,182 @@
+"""The adapter bundle: a directory in PEFT's own form, plus what proves and describes it.
+
+    adapter_config.json  adapter_model.safetensors      plain PEFT
+    reference.safetensors                               what the live trained model gave: see `Head.reference`
+    appkit.json                                         manifest
+    report.md  README.md                                evidence and model card
+
+The payload is every file but the manifest and `certificates/`; its sha names the bundle. Written atomically,
+safetensors only. Reading the manifest needs no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from appkit.errors import BundleError
+from appkit.storage.atomic import file_sha256, staged
+
+if TYPE_CHECKING:
+    from appkit.method import Exported
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["Manifest", "below_root", "find", "find_bundles", "read_manifest", "write"]
+
+
+SCHEMA = 1
+
+
+MANIFEST = "appkit.json"
+
+
+PAYLOAD = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "reference.safetensors",
+    "report.md",
+    "README.md",
+)
+
+
+NEEDED = ("files", "sha", "config", "base", "decoding", "template")
+"""keys of the manifest without which a bundle cannot be loaded"""
+
+
+Manifest = dict[str, Any]
+
+
+def write(
+    target: Path,
+    exported: Exported,
+    tensors: dict[str, Any],
+    metadata: dict[str, str],
+    manifest: Manifest,
+    report: str,
+    card: str,
+) -> Path:
+    """Write the bundle; `manifest` gets the schema version, the files' hashes and the payload's sha.
+
+    `metadata` goes into the reference's header, as one JSON object under the key `appkit`.
+    """
+    from safetensors.torch import save_file
+
+    with staged(target) as stage:
+        config = dict(exported.config)
+        config["base_model_name_or_path"] = manifest["base"]["id"]
+        (stage / "adapter_config.json").write_text(
+            json.dumps(config, indent=1, sort_keys=True, default=_plain) + "\n", encoding="utf-8"
+        )
+        save_file(dict(exported.tensors), stage / "adapter_model.safetensors", metadata={"format": "pt"})
+        # one key: safetensors writes several in a random order, and equal runs must give equal bytes
+        facts = {"appkit": json.dumps(metadata, sort_keys=True)}
+        save_file(tensors, stage / "reference.safetensors", metadata=facts)
+        (stage / "report.md").write_text(report, encoding="utf-8")
+        (stage / "README.md").write_text(card, encoding="utf-8")
+        files = {name: file_sha256(stage / name) for name in PAYLOAD}
+        manifest = {"schema": SCHEMA, "sha": payload_sha(files), "files": files, **manifest}
+        (stage / MANIFEST).write_text(
+            json.dumps(manifest, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8"
+        )
+    return target
+
+
+def _plain(value: Any) -> Any:
+    """PEFT's config holds sets and enums."""
+    return sorted(value) if isinstance(value, set) else getattr(value, "value", str(value))
+
+
+def payload_sha(files: dict[str, str]) -> str:
+    """One hash of the payload: of its files' names and hashes."""
+    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
+
+
+def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
+    """The bundle's manifest, its files checked against their hashes.
+
+    Raises BundleError for a directory that is no bundle, another schema version, a missing or changed file.
+    """
+    try:
+        manifest: Manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise BundleError(f"{path} is no bundle (no {MANIFEST}); a run's is in <run>/bundle") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path / MANIFEST} cannot be read: {error}") from None
+    if not isinstance(manifest, dict):
+        raise BundleError(f"{path / MANIFEST} is damaged: it holds no object; copy the bundle again")
+    if manifest.get("schema") != SCHEMA:
+        raise BundleError(
+            f"{path} has schema version {manifest.get('schema')}, this appkit reads {SCHEMA}; "
+            "install the appkit that wrote it, or train it anew"
+        )
+    if missing := [key for key in NEEDED if key not in manifest]:
+        raise BundleError(f"{path / MANIFEST} is damaged: it has no {missing[0]!r}; copy the bundle again")
+    if verify:
+        for name, recorded in manifest["files"].items():
+            file = path / name
+            if not file.is_file():
+                raise BundleError(f"{path} is incomplete: {name} is missing; copy the bundle again")
+            if (got := file_sha256(file)) != recorded:
+                raise BundleError(
+                    f"{file} was changed after it was written (sha256 {got[:12]}…, recorded {recorded[:12]}…); "
+                    "copy the bundle again"
+                )
+        if payload_sha(manifest["files"]) != manifest["sha"]:
+            raise BundleError(
+                f"{path / MANIFEST} was changed: its sha does not fit its files; copy the bundle again"
+            )
+    return manifest
+
+
+def find(path: Path) -> Path:
+    """The bundle at `path`, or the one in the run directory `path`."""
+    inside = path / "bundle"
+    return inside if not (path / MANIFEST).exists() and (inside / MANIFEST).exists() else path
+
+
+PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,127}")
+
+
+def below_root(root: Path, given: str) -> Path:
+    """The bundle directory that a request names, below `root`.
+
+    Raises BundleError for anything but plain names separated by "/": no "..", no absolute path, no link on the way.
+    """
+    parts = given.split("/")
+    if len(given) > 512 or not all(PART.fullmatch(part) for part in parts):
+        raise BundleError(
+            f"a bundle is named by its directory below the bundle root, like nl2fol/A, got {given[:80]!r}"
+        )
+    path = root
+    for part in parts:
+        path = path / part
+        if path.is_symlink():
+            raise BundleError(f"{given} leads over a link, which is not followed; copy the bundle instead")
+    if not path.is_dir():
+        raise BundleError(f"no directory {given} below the bundle root")
+    if not (path / "appkit.json").exists() and (path / "bundle" / "appkit.json").exists():
+        return below_root(root, f"{given}/bundle")  # a run directory
+    return path
+
+
+def find_bundles(root: Path) -> list[Path]:
+    """Every bundle below `root`, the oldest first; links are not followed, and nothing inside a bundle is looked at.
+
+    Raises BundleError when the directory is missing.
+    """
+    if not root.is_dir():
+        raise BundleError(f"no directory {root}")
+    found = []
+    for folder, folders, names in os.walk(root):
+        if "appkit.json" in names:
+            found.append(Path(folder))
+            folders.clear()
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "checkpoints"]
+    # a link may lead nowhere: it is refused later, alone
+    return sorted(found, key=lambda path: ((path / "appkit.json").lstat().st_mtime, str(path)))
