@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from appkit.bundles.specialist import Specialist as Specialist
     from appkit.bundles.specialist import load as load
-    from appkit.compare import Comparison as Comparison
-    from appkit.compare import evaluate as evaluate
-    from appkit.run import TrainResult as TrainResult
-    from appkit.run import train as train
+    from appkit.runs.evaluate import Comparison as Comparison
+    from appkit.runs.evaluate import evaluate as evaluate
+    from appkit.runs.train import TrainResult as TrainResult
+    from appkit.runs.train import train as train
 
 __all__ = ["Comparison", "Specialist", "TrainResult", "evaluate", "load", "train"]
 __version__ = "0.1.0"
@@ -36,10 +36,10 @@ if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 _HOME = {
-    "train": "appkit.run",
-    "evaluate": "appkit.compare",
-    "Comparison": "appkit.compare",
-    "TrainResult": "appkit.run",
+    "train": "appkit.runs.train",
+    "evaluate": "appkit.runs.evaluate",
+    "Comparison": "appkit.runs.evaluate",
+    "TrainResult": "appkit.runs.train",
     "load": "appkit.bundles.specialist",
     "Specialist": "appkit.bundles.specialist",
 }

@@ -125,7 +125,7 @@ def _config(words: list[str] | None, file: Path | None) -> Any:
 
 
 def _dry_run(config: Any) -> None:
-    from appkit.run import prepare
+    from appkit.runs.prepare import prepare
 
     prepare(config, say)
     say("dry run: the configuration, the data and the labels are sound; nothing was trained")
@@ -148,7 +148,7 @@ def train(
                 "--resume takes the run's own configuration; leave the other words and options out"
             )
         quiet_libraries()
-        from appkit.run import train as run
+        from appkit.runs.train import train as run
 
         result = run(resume=resume, say=say)
     else:
@@ -160,7 +160,7 @@ def train(
         if dry_run:
             _dry_run(resolved)
             return
-        from appkit.run import train as run
+        from appkit.runs.train import train as run
 
         result = run(resolved, say=say)
     _show_result(result)
@@ -233,8 +233,8 @@ def evaluate(
     if dry_run:
         _dry_run(resolved)
         return
-    from appkit.compare import evaluate as run
     from appkit.evaluation.report import table
+    from appkit.runs.evaluate import evaluate as run
 
     result = run(*targets, config=resolved, say=say)
     print_table(*table(result.evaluations))
@@ -427,7 +427,7 @@ def data_check(
     ] = None,
 ) -> None:
     """Every bad row with file, line, field and reason; duplicates, overlaps, lengths."""
-    from appkit.check import check_data
+    from appkit.runs.check import check_data
 
     quiet_libraries()
     report = check_data(_config(overrides, config))
@@ -441,7 +441,7 @@ def runs_list(root: Annotated[Path, typer.Argument(help="Where to look.")] = Pat
     """Runs, newest first."""
     import time
 
-    from appkit.runs import listed
+    from appkit.runs.directory import listed
 
     rows = [
         [
@@ -467,7 +467,7 @@ def runs_prune(
     unfinished: Annotated[bool, typer.Option("--unfinished", help="Unfinished runs too.")] = False,
 ) -> None:
     """Free space: checkpoints of finished runs, or whole runs."""
-    from appkit.runs import prune
+    from appkit.runs.directory import prune
 
     _report_pruned(prune(root, whole=whole, older_than_days=older_than_days, unfinished=unfinished))
 

@@ -18,8 +18,8 @@ from typing import Any
 from tables import table
 
 import appkit
-from appkit.compare import evaluate
 from appkit.rag import build
+from appkit.runs.evaluate import evaluate
 
 PIECE, OVERLAP, K = 400, 60, 3
 ORDERS = (

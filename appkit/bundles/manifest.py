@@ -24,8 +24,6 @@ from appkit.storage.atomic import file_sha256, staged
 if TYPE_CHECKING:
     from appkit.method import Exported
 
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Manifest", "below_root", "find", "find_bundles", "read_manifest", "write"]
 

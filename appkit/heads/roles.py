@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from appkit.method import Servable
 from appkit.task import HeadSpec
 
-__all__ = ["MOST_LABELS", "Role", "label_servable", "role_of"]
+__all__ = ["MOST_LABELS", "Role", "role_of"]
 
 Role = Literal["generate", "classify", "embed", "embed-unmasked"]
 """What an engine is started for, and cannot change: answers; logits of sequence heads at the last token; final hidden
@@ -26,13 +25,3 @@ def role_of(head: HeadSpec | None) -> Role:
     if head.kind == "sequence" and head.pooling == "last" and head.outputs <= MOST_LABELS:
         return "classify"
     return "embed"
-
-
-def label_servable(head: HeadSpec, method: Servable) -> Servable:
-    """The method's own, with a word on the head where it costs something."""
-    if method.reason or role_of(head) != "embed" or head.kind == "token" or head.pooling != "last":
-        return method
-    reason = (
-        f"{head.outputs} labels are above {MOST_LABELS}: the head is applied in the gateway, to hidden states"
-    )
-    return Servable(method.engines, method.rank, reason)

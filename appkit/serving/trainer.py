@@ -21,7 +21,7 @@ from typing import Any
 
 from appkit.data.readers import SUFFIXES
 from appkit.errors import RunError
-from appkit.runs import STATE, read_state
+from appkit.runs.directory import STATE, read_state
 from appkit.serving.api import Fault
 from appkit.serving.asked import allowed
 from appkit.storage.atomic import write_text

@@ -19,12 +19,12 @@ from appkit.bundles.manifest import read_manifest
 from appkit.bundles.specialist import eval_config
 from appkit.certify import certify
 from appkit.client import Client
-from appkit.compare import evaluate
 from appkit.config import RagConfig, parse_overrides
 from appkit.errors import AppkitError, ConfigError, DataError, GatewayError, RunError
 from appkit.plugins import load_task
 from appkit.rag import Index, build
 from appkit.rag.rows import AtHand
+from appkit.runs.evaluate import evaluate
 from appkit.serving import tasks
 from appkit.serving.api import Fault
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from appkit.data.rows import Record
     from appkit.heads import Head
     from appkit.models.base import Base
-    from appkit.run import Prepared
+    from appkit.runs.prepare import Prepared
 
 __all__ = ["Train", "adapter", "kept", "kept_rivals", "rivals", "without_passages"]
 

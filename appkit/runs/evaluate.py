@@ -21,7 +21,8 @@ from appkit.heads.lm import Generating, token_cap
 from appkit.models.chat import Chat
 from appkit.plugins import load_task
 from appkit.rag.rows import load_rows, without_passages
-from appkit.run import Say, quiet, set_threads
+from appkit.runs.prepare import Say, quiet
+from appkit.runs.train import set_threads
 from appkit.stats import intervals
 from appkit.task import Task
 

@@ -7,48 +7,35 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from appkit import measured, runs
 from appkit.bundles import manifest as manifests
-from appkit.config import HeadConfig, RunConfig, build_run_config, to_values, to_yaml
-from appkit.data.rows import Record, fingerprint
-from appkit.data.splits import Splits, subset
-from appkit.errors import ConfigError, DataError, Interrupted, RunError
+from appkit.config import RunConfig, build_run_config, to_values, to_yaml
+from appkit.data.rows import fingerprint
+from appkit.data.splits import subset
+from appkit.errors import ConfigError, Interrupted, RunError
 from appkit.evaluation import plots
 from appkit.evaluation import report as reports
 from appkit.evaluation.scores import Evaluation, fit_score, score
-from appkit.heads.head import Kind
 from appkit.heads.label import Labelling
-from appkit.heads.lm import Generating, token_cap
-from appkit.heads.roles import label_servable
-from appkit.models.chat import Chat
-from appkit.plugins import load_method, load_task
-from appkit.rag.rows import load_rows
+from appkit.heads.lm import Generating
+from appkit.runs import directory
+from appkit.runs import rivals as measured
+from appkit.runs.prepare import Prepared, Say, prepare, quiet, servable_of
 from appkit.stats import intervals
 from appkit.stats.calibration import calibration_error
 from appkit.stats.confidence import Calibration, LabelCalibration, Uncalibrated
 from appkit.storage.atomic import write_text
-from appkit.task import Task
 from appkit.training import forecast as forecasts
-from appkit.training.plan import plan as batch_plan
 
 if TYPE_CHECKING:
     from appkit.heads import Head
-    from appkit.method import Method, Servable
     from appkit.models.base import Base
 
-__all__ = ["Prepared", "TrainResult", "prepare", "train"]
-
-Say = Callable[[str], None]
-
-
-def quiet(line: str) -> None:
-    """The Python API prints nothing unless asked."""
+__all__ = ["TrainResult", "train"]
 
 
 @dataclass(frozen=True)
@@ -68,128 +55,6 @@ class TrainResult:
     verdict: str
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """All that a run decides before it needs weights."""
-
-    config: RunConfig
-    task: Task
-    method: Method
-    splits: Splits
-    kind: Kind
-    examples: Sequence[Any]
-    records: Sequence[Record]
-    """the row of each example"""
-    plan: Sequence[Any]
-    test: Sequence[Record]
-    dev: Sequence[Record]
-    notes: Sequence[str]
-    documents: str | None = None
-    """version of the index that the rows' passages came from"""
-
-    @property
-    def cap(self) -> int:
-        """The most tokens of an answer; 0 where none is written."""
-        return self.kind.cap if isinstance(self.kind, Generating) else 0
-
-
-def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
-    """Read and check the data, tokenize it, audit the labels, plan the batches. Needs no weights but the tokenizer.
-
-    Raises DataError, ConfigError or ModelError for whatever would make the run fail later.
-    """
-    from appkit.models.sources import locate_tokenizer
-    from appkit.training.loop import check_choices
-
-    task, method = load_task(config.task.name), load_method(config.method.name)
-    if task.objective != "supervised":
-        raise RunError(f"task {task.name!r} has the objective {task.objective}, which cannot be trained yet")
-    check_choices(config.train)
-    _check_head(config, task)
-    splits, documents = load_rows(task, config)
-    chat = Chat.at(locate_tokenizer(config.model))
-    kind, told = _kind(config, task, chat, splits)
-    examples, records, notes = _training_rows(config, kind, splits)
-    if not examples:
-        raise DataError("no training row is left; raise data.max_length, or check data.train")
-    kind.audit(examples, records)
-    if isinstance(kind, Generating):
-        kind = replace(kind, cap=token_cap(config.decoding, max(example.targets for example in examples)))
-    plan = batch_plan(
-        [len(example.tokens) for example in examples],
-        config.train.batch_rows,
-        config.train.batch_tokens,
-        config.train.epochs,
-        config.seed,
-    )
-    test = subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test)
-    dev = subset(splits.dev, config.train.eval_rows)
-    servable = _servable(method, config, kind)
-    notes = [*splits.notes, *told, *notes, *([servable.reason] if servable.reason else [])]
-    for fault in splits.faults:
-        notes.append(f"dropped: {fault}")
-    rows = len({id(record) for record in records})
-    say(
-        f"data: {rows} rows to train on in {len(plan)} steps, {len(dev)} dev, {len(test)} test; "
-        f"{sum(len(e.tokens) for e in examples) / len(examples):.0f} tokens a row, "
-        f"{sum(e.targets for e in examples) / len(examples):.0f} supervised"
-    )
-    for note in notes[:10]:
-        say(f"  note: {note}")
-    return Prepared(
-        config, kind.task, method, splits, kind, examples, records, plan, test, dev, notes, documents
-    )
-
-
-def _check_head(config: RunConfig, task: Task) -> None:
-    """Raise ConfigError for options that would change nothing."""
-    if task.kind != "generate":
-        return
-    changed = [key for key, value in config.head.model_dump().items() if value != getattr(HeadConfig(), key)]
-    if changed:
-        raise ConfigError(
-            f"head.{changed[0]} has no effect on task {task.name!r}, which answers in words; leave it out"
-        )
-    if config.data.on_long == "cut":
-        raise ConfigError(
-            f"data.on_long=cut would cut the answers of task {task.name!r}; use refuse or drop, "
-            "or raise data.max_length"
-        )
-
-
-def _kind(config: RunConfig, task: Task, chat: Chat, splits: Splits) -> tuple[Kind, Sequence[str]]:
-    """What the rows are to the model, and what to tell of them."""
-    if task.kind == "generate":
-        return Generating(task, config.task, chat, config.decoding, 0, config.eval.batch_rows), ()
-    kind, told = Labelling.discovered(task, config, chat, splits.train)
-    return kind, (*told, *kind.unknown(splits.dev, "dev"), *kind.unknown(splits.test, "test"))
-
-
-def _servable(method: Method, config: RunConfig, kind: Kind) -> Servable:
-    """By which engines the bundle will be served, known before training."""
-    found = method.servable(config.method)
-    return label_servable(kind.spec, found) if isinstance(kind, Labelling) else found
-
-
-def _training_rows(
-    config: RunConfig, kind: Kind, splits: Splits
-) -> tuple[list[Any], list[Record], list[str]]:
-    """The rows to train on as tokens, in hash order, and what was left out."""
-    ordered = subset(splits.train, len(splits.train))
-    examples, records, notes = kind.encode(ordered, config.data.max_length, config.data.on_long)
-    count = len(examples)
-    if (most := config.train.max_rows) is not None:
-        rows = list(dict.fromkeys(map(id, records)))[:most]
-        count = sum(id(record) in set(rows) for record in records)
-    if (limit := config.train.max_tokens) is not None:
-        so_far = accumulate(len(example.tokens) for example in examples[:count])
-        fit = max(1, sum(tokens <= limit for tokens in so_far))
-        if fit < count:
-            notes.append(f"train: {fit} of {count} rows are used, train.max_tokens={limit}")
-        count = fit
-    return examples[:count], records[:count], notes
-
-
 def train(
     config: RunConfig | None = None,
     *,
@@ -207,10 +72,10 @@ def train(
     _one_process()
     if resume is not None:
         run_dir = Path(resume)
-        config = build_run_config(runs.read_state(run_dir)["config"])
-        with runs.locked_run(run_dir), _resumable(run_dir):
+        config = build_run_config(directory.read_state(run_dir)["config"])
+        with directory.locked_run(run_dir), _resumable(run_dir):
             prepared = prepare(config, say)
-            if runs.read_state(run_dir).get("phase") == "done":
+            if directory.read_state(run_dir).get("phase") == "done":
                 return _finished(prepared, run_dir, say)
             return _train(prepared, run_dir, say)
     config = config or build_run_config(values)
@@ -218,8 +83,8 @@ def train(
         prepared = prepare(config, say)  # before the directory is made: bad data leaves none behind
     except KeyboardInterrupt:
         raise Interrupted("stopped while reading the data; nothing was written, start it again") from None
-    run_dir = runs.create(config.run_dir, config.task.name)
-    with runs.locked_run(run_dir), _resumable(run_dir):
+    run_dir = directory.create(config.run_dir, config.task.name)
+    with directory.locked_run(run_dir), _resumable(run_dir):
         return _train(prepared, run_dir, say)
 
 
@@ -243,7 +108,7 @@ def _finished(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     adapter = measured.kept(run_dir, "adapter", prepared)
     base = reports.strongest(rivals, prepared.task) if rivals else None
     compared = reports.comparisons(base, adapter, options.resamples) if base else {}
-    verdict = str(runs.read_state(run_dir)["verdict"])
+    verdict = str(directory.read_state(run_dir)["verdict"])
     return TrainResult(run_dir, run_dir / "bundle", base, adapter, compared, verdict)
 
 
@@ -252,14 +117,14 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     config, task = prepared.config, prepared.task
     set_threads(config.threads)
     values = to_values(config)
-    fresh = not (run_dir / runs.STATE).exists()
+    fresh = not (run_dir / directory.STATE).exists()
     if fresh:
-        runs.state(
+        directory.state(
             run_dir,
             task=task.name,
             phase="started",
             config=values,
-            versions=runs.versions(),
+            versions=directory.versions(),
             seed=config.seed,
             data={"sources": prepared.splits.sources, **_data_fingerprints(prepared)},
         )
@@ -269,13 +134,15 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     write_text(run_dir / "config.yaml", to_yaml(config))
     write_text(run_dir / "audit.md", prepared.kind.render(prepared.examples, prepared.records))
     base = _load(prepared, run_dir, say)
-    recorded = runs.read_state(run_dir).get("base", {}).get("fingerprint_with_dtype", base.fingerprint.id)
+    recorded = (
+        directory.read_state(run_dir).get("base", {}).get("fingerprint_with_dtype", base.fingerprint.id)
+    )
     if recorded != base.fingerprint.id:
         raise RunError(
             f"the base is not the one {run_dir} was started with (fingerprint {recorded[:19]}… then, "
             f"{base.fingerprint.id[:19]}… now); restore it, or start a new run"
         )
-    runs.state(run_dir, phase="training", base=_base_facts(config, base))
+    directory.state(run_dir, phase="training", base=_base_facts(config, base))
     options = config.eval
 
     rivals = measured.rivals(run_dir, base, prepared, _plainly(prepared, run_dir, say), say)
@@ -335,7 +202,7 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     )
     write_text(run_dir / "report.md", report)
     path = _bundle(run_dir, model, prepared, base, columns, cost, calibrated, public, summary)
-    runs.state(
+    directory.state(
         run_dir,
         phase="done",
         verdict=summary,
@@ -374,7 +241,7 @@ def _data_fingerprints(prepared: Prepared) -> dict[str, Any]:
 
 
 def _check_same_data(run_dir: Path, prepared: Prepared) -> None:
-    recorded = runs.read_state(run_dir)["data"]
+    recorded = directory.read_state(run_dir)["data"]
     for name, now in _data_fingerprints(prepared).items():
         if recorded.get(name) != now:
             raise RunError(
@@ -486,7 +353,7 @@ def _unless_stopped(train: Callable[[], Any], run_dir: Path, steps: int) -> Any:
     """The outcome; Interrupted after ctrl-C, once all is saved."""
     outcome = train()
     if outcome.interrupted:
-        runs.state(run_dir, phase="interrupted")
+        directory.state(run_dir, phase="interrupted")
         raise Interrupted(
             f"stopped after step {outcome.steps} of {steps}, all saved; go on with: "
             f"appkit train --resume {run_dir}"
@@ -609,7 +476,7 @@ def _bundle(
     kind = prepared.kind
     tensors, metadata = kind.reference(model)
     exported = prepared.method.export(model, config.method)
-    servable = _servable(prepared.method, config, kind)
+    servable = servable_of(prepared.method, config, kind)
     manifest = {
         "name": config.name or task.name,
         "task": {"name": task.name, "version": task.version, "kind": task.kind},
@@ -629,7 +496,7 @@ def _bundle(
         "no_confidence": str(calibrated) if isinstance(calibrated, Uncalibrated) else None,
         "data": {"sources": prepared.splits.sources, **_data_fingerprints(prepared)},
         "seed": config.seed,
-        "versions": runs.versions(),
+        "versions": directory.versions(),
         "servable_by": list(servable.engines),
         "config": to_values(config),
     }
