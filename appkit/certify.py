@@ -23,14 +23,15 @@ from appkit.certify_labels import label_behaviour, label_names, label_tokens
 from appkit.checks import FP32_LIMIT, NOISE, SHARE, Check, metric_check
 from appkit.errors import BundleError, ConfigError
 from appkit.heads import reference
-from appkit.serving.engine import NULL, Engine, Job
+from appkit.serving.engines.choose import engine_name
+from appkit.serving.engines.protocol import NULL, Engine, Job
 from appkit.storage.atomic import cache_dir, write_text
 
 if TYPE_CHECKING:
     from appkit.data.rows import Record
     from appkit.models.chat import Chat
 
-__all__ = ["Certificate", "Check", "Subject", "behaviour", "certify", "engine_name"]
+__all__ = ["Certificate", "Check", "Subject", "behaviour", "certify"]
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,6 @@ def certify(
     if rows is not None and rows < 0:
         raise ConfigError(f"rows must be 0 or more, got {rows}; leave it out to measure all")
     return asyncio.run(_certify(Path(path), engine_name(engine), dtype, rows, folded, say))
-
-
-def engine_name(engine: str) -> str:
-    """ "auto" is vLLM if it is installed."""
-    from appkit.serving.vllm import installed_version
-
-    return ("vllm" if installed_version() else "transformers") if engine == "auto" else engine
 
 
 async def _certify(
@@ -162,8 +156,8 @@ class Subject:
         from appkit.models.files import load_config
         from appkit.models.sources import locate
         from appkit.plugins import load_task
-        from appkit.serving.structure import linear_shapes, read_adapter
-        from appkit.serving.views import unfoldable
+        from appkit.serving.engines.compatibility import linear_shapes, read_adapter
+        from appkit.serving.engines.views import unfoldable
 
         self.path = path
         self.manifest = manifests.read_manifest(path)
@@ -196,7 +190,7 @@ class Subject:
     def on_disk(self, engine: str) -> Iterator[Check]:
         """What is known before any engine starts. Raises BundleError where starting one would tell nothing."""
         from appkit.models.fingerprint import fingerprint
-        from appkit.serving.structure import faults
+        from appkit.serving.engines.compatibility import faults
 
         yield Check("files", True, f"{len(self.manifest['files'])} have their sha256")  # read_manifest looked
         wanted = self.manifest["base"]
@@ -234,7 +228,7 @@ class Subject:
 
     def base_to_serve(self) -> Path:
         """The weights that the adapter was trained on, as an engine loads them."""
-        from appkit.serving.engine import served_base
+        from appkit.serving.engines.protocol import served_base
 
         return served_base(self.config.model, self.config.quant, self.base)
 
@@ -252,7 +246,7 @@ class Subject:
 
     def _view(self, folder: Path) -> Path:
         """The adapter as the engine takes it."""
-        from appkit.serving.views import folded, without_head
+        from appkit.serving.engines.views import folded, without_head
 
         if self.role in ("embed", "embed-unmasked"):
             return without_head(self.path, folder / "states")
@@ -263,10 +257,10 @@ class Subject:
     def _engine(self, engine: str, dtype: str, folder: Path) -> Engine:
         base = self.base_to_serve()
         if engine == "transformers":
-            from appkit.serving.local import TransformersEngine
+            from appkit.serving.engines.transformers import TransformersEngine
 
             return TransformersEngine(base, dtype=dtype, role=self.role)
-        from appkit.serving.vllm import Room, VllmEngine, null_adapter
+        from appkit.serving.engines.vllm import Room, VllmEngine, null_adapter
 
         module = min(self.adapter.modules)
         targets = sorted({name.rpartition(".")[2] for name in self.adapter.modules})

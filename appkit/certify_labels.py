@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from appkit.data.rows import Record
     from appkit.heads.label import Labelling
     from appkit.models.batch import Labelled
-    from appkit.serving.engine import Engine
+    from appkit.serving.engines.protocol import Engine
     from appkit.task import Prediction
 
 __all__ = ["label_behaviour", "label_names", "label_tokens"]
@@ -77,8 +77,8 @@ def _recorded(subject: Subject) -> list[Labelled]:
 
 async def label_behaviour(subject: Subject, engine: Engine, rows: int | None) -> AsyncIterator[Check]:
     """What the engine computes, against what the trained model recorded."""
-    from appkit.serving.labels import logits
-    from appkit.serving.views import read_head
+    from appkit.serving.engines.label_logits import logits
+    from appkit.serving.engines.views import read_head
 
     kind = _kind(subject)
     head = read_head(subject.path) if subject.role in ("embed", "embed-unmasked") else None

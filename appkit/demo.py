@@ -191,7 +191,7 @@ def _guarded(
 ) -> subprocess.Popen[str]:
     """An appkit command that ends when this process does, however it ends; ctrl-C in the terminal does not reach it."""
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "appkit.serving.guard", *APPKIT, *words],
+        [sys.executable, "-P", "-m", "appkit.serving.engines.guard", *APPKIT, *words],
         stdin=subprocess.PIPE,
         stdout=stdout,
         stderr=stderr,

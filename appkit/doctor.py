@@ -163,7 +163,7 @@ def _extras() -> Iterator[Check]:
 
 def _vllm() -> Check:
     from appkit import vllm_plugin
-    from appkit.serving.vllm import TESTED, installed_version
+    from appkit.serving.engines.vllm import TESTED, installed_version
 
     gpu = shutil.which("nvidia-smi") is not None
     mend = f"pip install 'vllm=={TESTED}.*'" if gpu else "make serve-setup"

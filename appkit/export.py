@@ -25,8 +25,8 @@ from appkit.storage.remote import Store, to_hub
 if TYPE_CHECKING:
     from appkit.certify import Check, Subject
     from appkit.models.batch import Example
-    from appkit.serving.engine import Engine, Job, Piece
-    from appkit.serving.local import TransformersEngine
+    from appkit.serving.engines.protocol import Engine, Job, Piece
+    from appkit.serving.engines.transformers import TransformersEngine
 
 __all__ = ["export"]
 
@@ -293,8 +293,8 @@ def _merge(base: Path, adapter: Path, folder: Path, dtype: str) -> None:
 async def _compared(subject: Subject, base: Path, folder: Path) -> list[Check]:
     """The checks of `appkit certify` but the task's metric, one model in memory at a time."""
     from appkit.certify import behaviour
-    from appkit.serving.engine import NULL
-    from appkit.serving.local import TransformersEngine
+    from appkit.serving.engines.protocol import NULL
+    from appkit.serving.engines.transformers import TransformersEngine
 
     dtype = subject.manifest["base"]["dtype"]
     apart, whole = TransformersEngine(base, dtype=dtype), TransformersEngine(folder, dtype=dtype)
@@ -316,12 +316,12 @@ class _Merged:
         self.whole, self.before, self.dtype = whole, before, whole.dtype
 
     async def score(self, adapter: str, one: Example) -> list[float]:
-        from appkit.serving.engine import NULL
+        from appkit.serving.engines.protocol import NULL
 
         return self.before[one] if adapter == NULL else await self.whole.score(NULL, one)
 
     async def complete(self, job: Job) -> Piece:
-        from appkit.serving.engine import NULL
+        from appkit.serving.engines.protocol import NULL
 
         return await self.whole.complete(replace(job, adapter=NULL))
 
@@ -335,7 +335,7 @@ def _serve_config(path: Path, manifest: Manifest, prefix: str) -> str:
 
     from appkit import __version__
     from appkit.method import ENGINE_RANKS
-    from appkit.serving.structure import read_adapter
+    from appkit.serving.engines.compatibility import read_adapter
 
     quant, base = manifest["quant"], manifest["base"]
     if "vllm" not in manifest["servable_by"] or quant["name"] == "int8":

@@ -411,7 +411,7 @@ def newest_bundle() -> Path:
 def default_base() -> Path:
     from appkit.config import build_run_config
     from appkit.models.sources import locate
-    from appkit.serving.engine import served_base
+    from appkit.serving.engines.protocol import served_base
 
     config = build_run_config({"task": "nl2fol", "model": "smollm2-135m"})
     return served_base(config.model, config.quant, locate(config.model))

@@ -54,7 +54,7 @@ def base_of(bundle: Path) -> Path:
     """The weights that an engine loads for a bundle."""
     from appkit.config import build_run_config
     from appkit.models.sources import locate
-    from appkit.serving.engine import served_base
+    from appkit.serving.engines.protocol import served_base
 
     config = build_run_config(json.loads((bundle / "appkit.json").read_text())["config"])
     return served_base(config.model, config.quant, locate(config.model))
@@ -227,7 +227,7 @@ class Gateway:
         for one in self.below():
             with suppress(psutil.NoSuchProcess):
                 words = " ".join(one.cmdline())
-                if part in words and "appkit.serving.guard" not in words:
+                if part in words and "appkit.serving.engines.guard" not in words:
                     return one
         raise RuntimeError(f"no {part} below the gateway")
 

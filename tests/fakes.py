@@ -22,12 +22,12 @@ from appkit.heads.roles import Role
 from appkit.models.chat import Chat
 from appkit.plugins import load_task
 from appkit.serving.api import Gateway
-from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece, only
+from appkit.serving.engines.protocol import NULL, EngineGone, Job, JobRefused, Piece, only
+from appkit.serving.engines.supervised import Pool, Supervised
 from appkit.serving.gateway import create_app
 from appkit.serving.keys import Keys
 from appkit.serving.metrics import Metrics
 from appkit.serving.opened import Opened
-from appkit.serving.pool import Pool, Supervised
 from appkit.serving.registry import Registry
 from appkit.serving.settings import settings
 

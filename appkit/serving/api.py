@@ -19,9 +19,9 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from appkit.errors import AppkitError, BundleError, DataError, ModelError, RunError
-from appkit.serving.engine import Conflict, EngineGone, JobRefused
+from appkit.serving.engines.protocol import Conflict, EngineGone, JobRefused
+from appkit.serving.engines.supervised import Busy, Pool
 from appkit.serving.keys import Key, Keys
-from appkit.serving.pool import Busy, Pool
 from appkit.serving.registry import Registry, Target, Unknown
 from appkit.serving.settings import Settings
 

@@ -7,8 +7,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from appkit.serving.engine import Job, Piece
-from appkit.serving.pool import Supervised
+from appkit.serving.engines.protocol import Job, Piece
+from appkit.serving.engines.supervised import Supervised
 
 if TYPE_CHECKING:
     from appkit.models.chat import Chat

@@ -10,7 +10,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from appkit.serving.pool import Pool
+from appkit.serving.engines.supervised import Pool
 
 __all__ = ["Metrics"]
 

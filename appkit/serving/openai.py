@@ -33,7 +33,7 @@ from appkit.serving.api import (
     until_gone,
     within_time,
 )
-from appkit.serving.engine import Job
+from appkit.serving.engines.protocol import Job
 from appkit.serving.generation import Answer, Delta, answer, deltas
 from appkit.serving.registry import Target
 

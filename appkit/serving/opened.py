@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from appkit.errors import BundleError
 from appkit.heads.roles import Role
-from appkit.serving.engine import Conflict
-from appkit.serving.views import folded, read_head, without_head
+from appkit.serving.engines.protocol import Conflict
+from appkit.serving.engines.views import folded, read_head, without_head
 from appkit.storage.atomic import file_sha256, staged
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _copied(subject: Subject, store: Path) -> Path:
 
 
 def _null(subject: Subject, store: Path) -> Path:
-    from appkit.serving.vllm import null_adapter
+    from appkit.serving.engines.vllm import null_adapter
 
     module = min(subject.linear.keys() - {"lm_head"})
     out, into = subject.linear[module]

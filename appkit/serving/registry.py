@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appkit.errors import AppkitError, BundleError
-from appkit.serving.engine import NULL, Conflict, JobRefused
-from appkit.serving.pool import Pool, Supervised
+from appkit.serving.engines.protocol import NULL, Conflict, JobRefused
+from appkit.serving.engines.supervised import Pool, Supervised
 from appkit.storage.atomic import write_text
 
 if TYPE_CHECKING:

@@ -16,37 +16,26 @@ from typing import Any
 
 from appkit.bundles import manifest as manifests
 from appkit.bundles.manifest import find_bundles
-from appkit.certify import engine_name
 from appkit.config import rag_words
 from appkit.errors import AppkitError, BundleError, ConfigError, RunError
 from appkit.loopback import is_loopback
 from appkit.rag.rows import AtHand
 from appkit.serving.api import Gateway
-from appkit.serving.engine import Engine
+from appkit.serving.engines.choose import engine_name, engine_version
+from appkit.serving.engines.protocol import Engine
+from appkit.serving.engines.supervised import Pool
 from appkit.serving.keys import Keys
 from appkit.serving.metrics import Metrics
 from appkit.serving.opened import Opened, open_bundle
-from appkit.serving.pool import Pool
 from appkit.serving.registry import NAME, Registry
 from appkit.serving.settings import Settings, settings
 from appkit.serving.trainer import Trainer
 from appkit.storage.atomic import cache_dir
 
-__all__ = ["engine_version", "serve"]
+__all__ = ["serve"]
 
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]
-
-
-def engine_version(engine: str) -> str:
-    """As certificates name it. Raises RunError when vLLM is asked for and not installed."""
-    if engine == "transformers":
-        from appkit.serving.local import version as transformers_version
-
-        return transformers_version()
-    from appkit.serving.vllm import version as vllm_version
-
-    return vllm_version()
 
 
 def serve(
@@ -201,11 +190,11 @@ def _number(bundle: Path, read: Callable[[manifests.Manifest], int]) -> int:
 
 def _engine(opened: Opened, engine: str, chosen: Settings, rank: int, labels: int) -> Engine:
     if engine == "transformers":
-        from appkit.serving.local import TransformersEngine
+        from appkit.serving.engines.transformers import TransformersEngine
 
         rows = min(32, chosen.max_running)
         return TransformersEngine(opened.base, dtype=opened.dtype, rows=rows, role=opened.role)
-    from appkit.serving.vllm import Room, VllmEngine
+    from appkit.serving.engines.vllm import Room, VllmEngine
 
     room = Room(
         rank=rank,

@@ -34,10 +34,10 @@ from appkit.serving.api import (
     until_gone,
     within_time,
 )
-from appkit.serving.engine import EngineGone, Job
+from appkit.serving.engines.label_logits import logits
+from appkit.serving.engines.protocol import EngineGone, Job
 from appkit.serving.evidence import evidence_of
 from appkit.serving.generation import Answer, Delta, answer, deltas
-from appkit.serving.labels import logits
 from appkit.serving.opened import Opened
 from appkit.serving.registry import Target, Unknown
 from appkit.stats import confidence

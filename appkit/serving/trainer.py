@@ -215,7 +215,7 @@ class Trainer:
     ) -> asyncio.subprocess.Process:
         """An appkit command below the guard: it ends when this process does, however it ends."""
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "appkit.serving.guard", *APPKIT, *words),
+            *(sys.executable, "-P", "-m", "appkit.serving.engines.guard", *APPKIT, *words),
             stdin=asyncio.subprocess.PIPE,
             stdout=stdout,
             stderr=stderr,

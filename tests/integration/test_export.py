@@ -31,7 +31,7 @@ from appkit.errors import AppkitError, BundleError, ConfigError
 from appkit.export import export
 from appkit.heads.reference import canaries
 from appkit.models.sources import locate
-from appkit.serving.engine import served_base
+from appkit.serving.engines.protocol import served_base
 from appkit.storage import remote
 
 PEFT = ["README.md", "adapter_config.json", "adapter_model.safetensors"]

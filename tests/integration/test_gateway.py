@@ -19,7 +19,7 @@ from fakes import BASE, CHAT, TASK, FakeEngine, Served, gateway, in_loop, opened
 
 from appkit.errors import BundleError, DataError
 from appkit.serving import tasks
-from appkit.serving.engine import NULL, JobRefused
+from appkit.serving.engines.protocol import NULL, JobRefused
 from appkit.serving.keys import add_key
 from appkit.serving.registry import Alias
 

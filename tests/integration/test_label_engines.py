@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from appkit.heads.roles import Role
-from appkit.serving.engine import NULL, Engine, Job, JobRefused
-from appkit.serving.local import TransformersEngine
-from appkit.serving.views import folded, without_head
-from appkit.serving.vllm import Room, VllmEngine, installed_version, null_adapter
+from appkit.serving.engines.protocol import NULL, Engine, Job, JobRefused
+from appkit.serving.engines.transformers import TransformersEngine
+from appkit.serving.engines.views import folded, without_head
+from appkit.serving.engines.vllm import Room, VllmEngine, installed_version, null_adapter
 from appkit.task import HeadSpec
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,7 @@ from running import running
 
 import appkit
 from appkit.client import Client
-from appkit.serving.vllm import installed_version
+from appkit.serving.engines.vllm import installed_version
 
 pytestmark = [
     pytest.mark.slow,

@@ -14,7 +14,7 @@ from planted import doubled_alpha, remake
 from appkit.bundles import manifest as manifests
 from appkit.certify import certify
 from appkit.errors import BundleError, RunError
-from appkit.serving.vllm import Room, VllmEngine, installed_version, null_adapter, version
+from appkit.serving.engines.vllm import Room, VllmEngine, installed_version, null_adapter, version
 
 pytestmark = [
     pytest.mark.slow,

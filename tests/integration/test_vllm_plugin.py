@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from appkit import vllm_plugin
-from appkit.serving.vllm import installed_version, null_adapter
+from appkit.serving.engines.vllm import installed_version, null_adapter
 
 pytestmark = [
     pytest.mark.slow,

@@ -17,8 +17,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from appkit.models.chat import Chat
-from appkit.serving import vllm
-from appkit.serving.engine import NULL, Job
+from appkit.serving.engines import vllm
+from appkit.serving.engines.protocol import NULL, Job
 from appkit.serving.generation import Answer, Delta, Detokenizer, StopStrings, answer, deltas
 
 

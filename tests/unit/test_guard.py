@@ -25,7 +25,7 @@ time.sleep(600)
 def guarded(how: str) -> tuple[subprocess.Popen[bytes], list[int]]:
     """The guard's process, and the two that it guards."""
     guard = subprocess.Popen(
-        [sys.executable, "-m", "appkit.serving.guard", sys.executable, "-c", FAMILY, how],
+        [sys.executable, "-m", "appkit.serving.engines.guard", sys.executable, "-c", FAMILY, how],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         # as in `appkit serve ... &`

@@ -8,9 +8,9 @@ import pytest
 from fakes import FakeEngine, in_loop, opened, supervised, until
 
 from appkit.errors import RunError
-from appkit.serving import pool as pools
-from appkit.serving.engine import NULL, Conflict, EngineGone, Job, JobRefused
-from appkit.serving.pool import Busy, Pool
+from appkit.serving.engines import supervised as pools
+from appkit.serving.engines.protocol import NULL, Conflict, EngineGone, Job, JobRefused
+from appkit.serving.engines.supervised import Busy, Pool
 
 JOB = Job(NULL, (5,), 9)
 

@@ -12,7 +12,7 @@ import pytest
 from fakes import BASE, FakeEngine, in_loop, opened, sha, state_of, until
 
 from appkit.errors import BundleError, RunError
-from appkit.serving.engine import NULL, Conflict, JobRefused
+from appkit.serving.engines.protocol import NULL, Conflict, JobRefused
 from appkit.serving.opened import Opened
 from appkit.serving.registry import Alias, Registry, Unknown
 

@@ -7,7 +7,7 @@ import pytest
 from tiny import CONFIGS
 
 from appkit.errors import BundleError
-from appkit.serving.structure import Adapter, faults, linear_shapes, read_adapter
+from appkit.serving.engines.compatibility import Adapter, faults, linear_shapes, read_adapter
 
 LINEAR = {"model.layers.0.q_proj": (8, 4), "model.layers.1.q_proj": (8, 4), "lm_head": (16, 4)}
 CONFIG = {"r": 2, "target_modules": ["q_proj"]}

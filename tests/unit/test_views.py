@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from appkit.errors import BundleError, ModelError
-from appkit.serving.structure import faults, linear_shapes, read_adapter
-from appkit.serving.views import (
+from appkit.serving.engines.compatibility import faults, linear_shapes, read_adapter
+from appkit.serving.engines.views import (
     classify_base,
     folded,
     has_head,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from appkit.errors import AppkitError
 from appkit.heads.roles import Role
-from appkit.serving.engine import Conflict, Engine, EngineGone, Job, JobRefused, Piece
+from appkit.serving.engines.protocol import Conflict, Engine, EngineGone, Job, JobRefused, Piece
 
 if TYPE_CHECKING:
     import numpy as np

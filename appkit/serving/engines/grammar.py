@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from appkit.serving.engine import JobRefused
+from appkit.serving.engines.protocol import JobRefused
 
 __all__ = ["Constraint"]
 

@@ -34,7 +34,7 @@ from appkit import vllm_plugin
 from appkit.errors import RunError
 from appkit.heads.roles import Role
 from appkit.method import ENGINE_RANKS
-from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece, only
+from appkit.serving.engines.protocol import NULL, EngineGone, Job, JobRefused, Piece, only
 from appkit.vllm_plugin.door import SECRET, Door
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class VllmEngine:
         with self.log.open("wb") as output:
             # the pipe is the leash: when this process is gone, however, the guard ends the engine
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "appkit.serving.guard", *self._words(port), *words],
+                [sys.executable, "-m", "appkit.serving.engines.guard", *self._words(port), *words],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
@@ -189,7 +189,7 @@ class VllmEngine:
         if self.role == "generate":
             return ["--model", str(self.base)]
         if self.role == "classify":
-            from appkit.serving.views import classify_base
+            from appkit.serving.engines.views import classify_base
 
             pooler = {"task": "classify", "seq_pooling_type": "LAST", "use_activation": False}
             words = ["--model", str(classify_base(self.base)), "--max-lora-cls-labels", str(self.room.labels)]
@@ -285,7 +285,7 @@ class VllmEngine:
         return f": {errors[-1][-300:] if errors else 'no output'} (all of it: {self.log})"
 
     async def add(self, adapter: str, path: Path) -> None:
-        from appkit.serving.views import has_head, label_tokens
+        from appkit.serving.engines.views import has_head, label_tokens
 
         # vLLM takes it, and answers with the base's head, of zeros
         if self.role == "classify" and not has_head(path):

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from appkit.errors import BundleError, ModelError
-from appkit.serving.structure import HEAD_TENSORS, read_adapter
+from appkit.serving.engines.compatibility import HEAD_TENSORS, read_adapter
 from appkit.storage import atomic, cache
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Runs a command and ends it, with all that it started, when whoever asked for it is gone.
 
-    python -m appkit.serving.guard COMMAND...
+    python -m appkit.serving.engines.guard COMMAND...
 
 Standard input is a pipe whose other end the gateway holds. It closes however the gateway ends, by kill -9 too, and an
 engine of several processes must never be left behind. A byte that comes through it is a ctrl-C for the command, which

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from appkit.errors import RunError
 from appkit.heads.roles import Role
-from appkit.serving.engine import NULL, EngineGone, Job, JobRefused, Piece, only
-from appkit.serving.grammar import Constraint
+from appkit.serving.engines.grammar import Constraint
+from appkit.serving.engines.protocol import NULL, EngineGone, Job, JobRefused, Piece, only
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,7 +146,7 @@ class TransformersEngine:
 
     def _add(self, adapter: str, path: Path) -> None:
         """In the thread. The model is the causal LM in every role, so that a head is kept beside it."""
-        from appkit.serving.views import read_head, without_head
+        from appkit.serving.engines.views import read_head, without_head
 
         if self.role == "generate":
             self._load_adapter(adapter, path)
