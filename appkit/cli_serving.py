@@ -40,7 +40,7 @@ def certify(
     ] = False,
 ) -> None:
     """Check that an engine gives what training gave, and keep the certificate in the bundle."""
-    from appkit.certify import certify as run
+    from appkit.serving.certify.certify import certify as run
 
     quiet_libraries()
     certificate = run(bundle, engine=engine, dtype=dtype, rows=rows, folded=folded, say=print)
@@ -66,7 +66,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a bundle as a PEFT directory, a merged model, or for Ray: to a directory, the hub or object storage."""
-    from appkit.export import export as run
+    from appkit.serving.export import export as run
 
     quiet_libraries()
     print(run(bundle, to, merge=merge, ray=ray, public=public, licence=licence, say=say))
@@ -83,7 +83,7 @@ def recertify(
     force: Annotated[bool, typer.Option("--force", help="Those with a fitting certificate too.")] = False,
 ) -> None:
     """After an upgrade: certify every bundle that has no certificate for the engine that is installed now."""
-    from appkit.recertify import recertify as run
+    from appkit.serving.certify.recertify import recertify as run
 
     if everything == bool(bundle):
         raise AppkitError("name bundles, or give --all for every one below --bundles (runs/ by default)")

@@ -105,8 +105,8 @@ def one_round(
 
 
 def measure(options: argparse.Namespace, folder: Path) -> str:
-    from appkit.certify import Subject
     from appkit.data.splits import load_splits
+    from appkit.serving.deployment import Subject
 
     subject = Subject(options.bundle)
     train = load_splits(subject.task, subject.config.task, subject.config.data).train

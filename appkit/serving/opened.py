@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from appkit.errors import BundleError
 from appkit.heads.roles import Role
+from appkit.serving.certify.certificate import certificate_file
 from appkit.serving.engines.protocol import Conflict
 from appkit.serving.engines.views import folded, read_head, without_head
 from appkit.storage.atomic import file_sha256, staged
@@ -19,14 +20,14 @@ from appkit.storage.atomic import file_sha256, staged
 if TYPE_CHECKING:
     import numpy as np
 
-    from appkit.certify import Subject
     from appkit.config import RunConfig
     from appkit.heads.label import Labelling
     from appkit.models.chat import Chat
+    from appkit.serving.deployment import Subject
     from appkit.serving.settings import Settings
     from appkit.task import Task
 
-__all__ = ["Opened", "certificate_file", "open_bundle"]
+__all__ = ["Opened", "open_bundle"]
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 """All that an engine sees of a bundle; never a pickle."""
@@ -75,7 +76,7 @@ def open_bundle(
     Raises BundleError with the reason when it is unsound or has no certificate that fits; Conflict above the ceiling;
     ModelError when its base cannot be had.
     """
-    from appkit.certify import Subject
+    from appkit.serving.deployment import Subject
 
     for name in ("appkit.json", *ADAPTER):
         if (path / name).is_symlink():
@@ -142,11 +143,6 @@ def _view(subject: Subject, base: Path, store: Path) -> Path:
     if subject.role == "generate" and subject.spec is not None:
         return folded(copied, base, store / f"{copied.name}-folded", subject.spec)
     return copied
-
-
-def certificate_file(bundle: Path, engine: str, version: str, dtype: str, form: str = "") -> Path:
-    """Where a bundle keeps what was shown in one engine; form: `-folded`, if that is how it was shown."""
-    return bundle / "certificates" / f"{engine}-{version}-{dtype}{form}.json"
 
 
 def _certificate(

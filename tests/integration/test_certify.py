@@ -11,8 +11,8 @@ from forked import Commands
 from planted import Q, doubled_alpha, other_numbers, remake, swapped, unconverted, with_tensors
 
 from appkit.bundles import manifest as manifests
-from appkit.certify import certify
 from appkit.errors import BundleError, ConfigError, ModelError
+from appkit.serving.certify.certify import certify
 
 
 @pytest.fixture

@@ -28,10 +28,10 @@ from appkit.bundles.manifest import read_manifest
 from appkit.cli import app
 from appkit.config import build_run_config
 from appkit.errors import AppkitError, BundleError, ConfigError
-from appkit.export import export
 from appkit.heads.reference import canaries
 from appkit.models.sources import locate
 from appkit.serving.engines.protocol import served_base
+from appkit.serving.export import export
 from appkit.storage import remote
 
 PEFT = ["README.md", "adapter_config.json", "adapter_model.safetensors"]
@@ -128,7 +128,7 @@ def test_a_run_and_an_empty_directory_do(trained: Path, tmp_path: Path) -> None:
 def test_neither_the_adapter_nor_the_layout_of_ray_needs_torch(bundle: Path, tmp_path: Path) -> None:
     body = f"""
 import sys
-from appkit.export import export
+from appkit.serving.export import export
 export({str(bundle)!r}, {str(tmp_path / "a")!r})
 export({str(bundle)!r}, {str(tmp_path / "b")!r}, ray=True)
 assert not {{"torch", "transformers", "peft"}} & set(sys.modules)

@@ -198,7 +198,7 @@ def continued(bundle: Path) -> str:
     """What transformers makes of it, over the weights that are served."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from appkit.certify import Subject
+    from appkit.serving.deployment import Subject
 
     base = Subject(bundle).base_to_serve()
     tokenizer = AutoTokenizer.from_pretrained(base)

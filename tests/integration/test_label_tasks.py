@@ -18,9 +18,9 @@ from running import running
 
 import appkit
 from appkit.bundles import manifest as manifests
-from appkit.certify import certify
 from appkit.client import Client
 from appkit.errors import BundleError, ConfigError, DataError, GatewayError
+from appkit.serving.certify.certify import certify
 
 COLOURS = ("red", "green", "blue")
 THINGS = ("cat", "hat", "map", "cup", "bus", "fan")

@@ -17,7 +17,6 @@ from running import running
 import appkit
 from appkit.bundles.manifest import read_manifest
 from appkit.bundles.specialist import eval_config
-from appkit.certify import certify
 from appkit.client import Client
 from appkit.config import RagConfig, parse_overrides
 from appkit.errors import AppkitError, ConfigError, DataError, GatewayError, RunError
@@ -27,6 +26,7 @@ from appkit.rag.rows import AtHand
 from appkit.runs.evaluate import evaluate
 from appkit.serving import tasks
 from appkit.serving.api import Fault
+from appkit.serving.certify.certify import certify
 
 NAMES = ("Ald", "Bir", "Cor", "Dal", "Fen", "Gar", "Hol", "Kel", "Lun", "Mar", "Nor", "Ras")
 INJECTED = (

@@ -12,8 +12,8 @@ import pytest
 from planted import doubled_alpha, remake
 
 from appkit.bundles import manifest as manifests
-from appkit.certify import certify
 from appkit.errors import BundleError, RunError
+from appkit.serving.certify.certify import certify
 from appkit.serving.engines.vllm import Room, VllmEngine, installed_version, null_adapter, version
 
 pytestmark = [

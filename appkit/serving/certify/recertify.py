@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from appkit.bundles import manifest as manifests
-from appkit.certify import certify
 from appkit.errors import AppkitError, ConfigError
+from appkit.serving.certify.certify import certify
 from appkit.serving.engines.choose import engine_name
 
 __all__ = ["Outcome", "recertify"]
@@ -39,8 +39,8 @@ def recertify(
     keep the others from their turn. Raises BundleError when there is none, ConfigError for an unknown engine or dtype.
     """
     from appkit.bundles.manifest import find_bundles
+    from appkit.serving.certify.certificate import certificate_file
     from appkit.serving.engines.choose import engine_version
-    from appkit.serving.opened import certificate_file
 
     if engine not in ("auto", "vllm", "transformers"):
         raise ConfigError(f"engine must be one of auto, vllm, transformers, got {engine!r}")

@@ -23,8 +23,9 @@ from appkit.storage.atomic import cache_dir, explained, staged
 from appkit.storage.remote import Store, to_hub
 
 if TYPE_CHECKING:
-    from appkit.certify import Check, Subject
     from appkit.models.batch import Example
+    from appkit.serving.certify.certify import Check
+    from appkit.serving.deployment import Subject
     from appkit.serving.engines.protocol import Engine, Job, Piece
     from appkit.serving.engines.transformers import TransformersEngine
 
@@ -258,7 +259,7 @@ def _base_name(manifest: Manifest) -> str:
 
 def _write_merged(path: Path, folder: Path, say: Say) -> None:
     """The whole model, read again from its files and held against the bundle's reference."""
-    from appkit.certify import Subject
+    from appkit.serving.deployment import Subject
 
     subject = Subject(path)
     checks = list(subject.on_disk("transformers"))
@@ -292,7 +293,7 @@ def _merge(base: Path, adapter: Path, folder: Path, dtype: str) -> None:
 
 async def _compared(subject: Subject, base: Path, folder: Path) -> list[Check]:
     """The checks of `appkit certify` but the task's metric, one model in memory at a time."""
-    from appkit.certify import behaviour
+    from appkit.serving.certify.certify import behaviour
     from appkit.serving.engines.protocol import NULL
     from appkit.serving.engines.transformers import TransformersEngine
 

@@ -1,0 +1,1 @@
+"""Certificates: the engine gives what training gave."""
