@@ -137,7 +137,7 @@ def serve(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     logging.getLogger("appkit").setLevel(logging.INFO)
-    from appkit.serving.serve import serve as run
+    from appkit.serving.gateway.serve import serve as run
 
     run(
         words or (),
@@ -161,7 +161,7 @@ def keys_add(
     per_minute: Annotated[int | None, typer.Option(help="Requests a minute.")] = None,
 ) -> None:
     """Make a key and print it, once: only its hash is kept. A running gateway sees it at once."""
-    from appkit.serving.keys import add_key
+    from appkit.serving.gateway.keys import add_key
 
     print(add_key(file, name, admin=admin, aliases=alias, per_minute=per_minute))
 
@@ -169,7 +169,7 @@ def keys_add(
 @keys.command("list")
 def keys_list(file: Annotated[Path, typer.Argument(help="The key file.")]) -> None:
     """Whose keys a file holds, and what each may do."""
-    from appkit.serving.keys import read_keys
+    from appkit.serving.gateway.keys import read_keys
 
     rows = [
         [

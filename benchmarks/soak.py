@@ -36,7 +36,7 @@ from serve_load import newest_bundle
 from served import Gateway, References, judge, variant
 
 from appkit.progress import Progress
-from appkit.serving.keys import add_key
+from appkit.serving.gateway.keys import add_key
 
 TEXTS = (
     "Every dog barks.",

@@ -21,15 +21,15 @@ from appkit.errors import RunError
 from appkit.heads.roles import Role
 from appkit.models.chat import Chat
 from appkit.plugins import load_task
-from appkit.serving.api import Gateway
 from appkit.serving.engines.protocol import NULL, EngineGone, Job, JobRefused, Piece, only
 from appkit.serving.engines.supervised import Pool, Supervised
-from appkit.serving.gateway import create_app
-from appkit.serving.keys import Keys
-from appkit.serving.metrics import Metrics
-from appkit.serving.opened import Opened
-from appkit.serving.registry import Registry
-from appkit.serving.settings import settings
+from appkit.serving.gateway.admission import Opened
+from appkit.serving.gateway.app import create_app
+from appkit.serving.gateway.keys import Keys
+from appkit.serving.gateway.metrics import Metrics
+from appkit.serving.gateway.registry import Registry
+from appkit.serving.gateway.settings import settings
+from appkit.serving.gateway.state import Gateway
 
 CHAT = Chat(byte_tokenizer())
 END = CHAT.tokenizer.eos_token_id

@@ -20,8 +20,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from appkit.serving.gateway import create_app
-from appkit.serving.keys import add_key
+from appkit.serving.gateway.app import create_app
+from appkit.serving.gateway.keys import add_key
 
 CHECKS = [
     not_a_server_error,

@@ -18,10 +18,10 @@ import pytest
 from fakes import BASE, CHAT, TASK, FakeEngine, Served, gateway, in_loop, opened, sha, until
 
 from appkit.errors import BundleError, DataError
-from appkit.serving import tasks
 from appkit.serving.engines.protocol import NULL, JobRefused
-from appkit.serving.keys import add_key
-from appkit.serving.registry import Alias
+from appkit.serving.gateway.keys import add_key
+from appkit.serving.gateway.registry import Alias
+from appkit.serving.gateway.routes import tasks
 
 ONE, TWO = (f"nl2fol@{sha(version)[:12]}" for version in ("one", "two"))
 SECRET_TEXT = "Zanzibar's parrots whisper."

@@ -24,9 +24,9 @@ from appkit.plugins import load_task
 from appkit.rag import Index, build
 from appkit.rag.rows import AtHand
 from appkit.runs.evaluate import evaluate
-from appkit.serving import tasks
-from appkit.serving.api import Fault
 from appkit.serving.certify.certify import certify
+from appkit.serving.gateway.faults import Fault
+from appkit.serving.gateway.routes import tasks
 
 NAMES = ("Ald", "Bir", "Cor", "Dal", "Fen", "Gar", "Hol", "Kel", "Lun", "Mar", "Nor", "Ras")
 INJECTED = (

@@ -28,7 +28,7 @@ import appkit
 from appkit.client import Client
 from appkit.errors import GatewayError
 from appkit.serving.engines.vllm import installed_version
-from appkit.serving.keys import add_key
+from appkit.serving.gateway.keys import add_key
 from appkit.stats.confidence import Calibration
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

@@ -25,7 +25,7 @@ from planted import remake
 from appkit.bundles.manifest import read_manifest
 from appkit.client import Client
 from appkit.errors import GatewayError
-from appkit.serving.keys import add_key
+from appkit.serving.gateway.keys import add_key
 
 SENTENCE = "Wombats yodel."
 MESSAGES: Any = [{"role": "user", "content": SENTENCE}]

@@ -20,11 +20,11 @@ from fakes import Served, gateway, opened, until
 from tiny import save_tiny
 
 from appkit.bundles.manifest import read_manifest
-from appkit.serving import asked
-from appkit.serving import trainer as module
-from appkit.serving.api import Fault
-from appkit.serving.keys import add_key
-from appkit.serving.trainer import DRAFTS, Trainer
+from appkit.serving.gateway import run_words
+from appkit.serving.gateway import trainer as module
+from appkit.serving.gateway.faults import Fault
+from appkit.serving.gateway.keys import add_key
+from appkit.serving.gateway.trainer import DRAFTS, Trainer
 
 ROWS = [{"text": f"{word} number {n}", "label": word} for n in range(12) for word in ("ham", "spam")]
 CSV = ("text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in ROWS)).encode()
@@ -52,7 +52,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def words(base: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A classification on the tiny base, which counts as a preset that is here."""
-    monkeypatch.setattr(asked, "models_here", lambda: [str(base), "smollm2-135m"])
+    monkeypatch.setattr(run_words, "models_here", lambda: [str(base), "smollm2-135m"])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     chosen = ["task=classification", f"model={base}", "model.dtype=float32", "quant=none", "name=post"]
     return [*chosen, "method.rank=2", *QUICK]
@@ -85,7 +85,7 @@ async def made(served: Served, words: list[str], rows: bytes | None = CSV, kind:
 
 
 async def shown(served: Served, run: str, **asked: Any) -> dict[str, Any]:
-    answer = await served.admin.get(f"/v1/runs/{run}", params=asked)
+    answer = await served.admin.get(f"/v1/runs/{run}", params=run_words)
     assert answer.status_code == 200, answer.text
     assert str(served.one.root) not in answer.text
     return answer.json()
@@ -214,21 +214,21 @@ async def test_a_word_that_names_a_place_is_refused_in_one_line(tmp_path: Path, 
 async def test_only_an_admin_key_and_only_below_a_root(tmp_path: Path, words: list[str]) -> None:
     async with trainable(tmp_path) as served:
         run = await made(served, words)
-        asked = [
+        run_words = [
             ("GET", "/v1/runs"),
             ("POST", "/v1/runs"),
             ("GET", f"/v1/runs/{run}"),
             ("PUT", f"/v1/runs/{run}/rows/train"),
             *(("POST", f"/v1/runs/{run}/{what}") for what in ("check", "start", "stop")),
         ]
-        for method, path in asked:
+        for method, path in run_words:
             message(await served.http.request(method, path, json={"words": words}), 403)
             message(await httpx.AsyncClient(base_url=served.url).request(method, path), 401)
         for unknown in ("x", "..", f"{run}0", "nl2fol-20260101-000000-abcd"):
             answer = await served.admin.get(f"/v1/runs/{unknown}")
             assert answer.status_code == 404, unknown
         served.one.trainer, kept = None, served.one.trainer
-        for method, path in asked:
+        for method, path in run_words:
             answer = await served.admin.request(method, path, json={"words": words})
             assert "--bundles DIR" in message(answer, 409)
         served.one.trainer = kept
@@ -346,7 +346,7 @@ def test_drafts_do_not_pile_up(tmp_path: Path) -> None:
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-from appkit.serving.trainer import Trainer
+from appkit.serving.gateway.trainer import Trainer
 
 async def main():
     trainer = Trainer(Path(sys.argv[1]))

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from appkit.models.chat import Chat
 from appkit.serving.engines import vllm
 from appkit.serving.engines.protocol import NULL, Job
-from appkit.serving.generation import Answer, Delta, Detokenizer, StopStrings, answer, deltas
+from appkit.serving.gateway.text import Answer, Delta, Detokenizer, StopStrings, answer, deltas
 
 
 @lru_cache

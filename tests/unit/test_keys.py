@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from appkit.errors import ConfigError
-from appkit.serving.keys import OPEN, Key, Keys, add_key, read_keys
+from appkit.serving.gateway.keys import OPEN, Key, Keys, add_key, read_keys
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from fakes import BASE, FakeEngine, in_loop, opened, sha, state_of, until
 
 from appkit.errors import BundleError, RunError
 from appkit.serving.engines.protocol import NULL, Conflict, JobRefused
-from appkit.serving.opened import Opened
-from appkit.serving.registry import Alias, Registry, Unknown
+from appkit.serving.gateway.admission import Opened
+from appkit.serving.gateway.registry import Alias, Registry, Unknown
 
 ONE, TWO, THREE = (f"nl2fol@{sha(name)[:12]}" for name in ("one", "two", "three"))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from appkit.errors import ConfigError
-from appkit.serving.settings import Settings, settings
+from appkit.serving.gateway.settings import Settings, settings
 
 GUIDE = Path(__file__).parents[2] / "appkit" / "serving" / "README.md"
 

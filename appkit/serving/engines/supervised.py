@@ -17,7 +17,7 @@ from appkit.serving.engines.protocol import Conflict, Engine, EngineGone, Job, J
 if TYPE_CHECKING:
     import numpy as np
 
-    from appkit.serving.opened import Opened
+    from appkit.serving.gateway.admission import Opened
 
 __all__ = ["Busy", "Pool", "Supervised"]
 

@@ -14,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from appkit.client import Client
-from appkit.serving.keys import add_key
+from appkit.serving.gateway.keys import add_key
 
 pytestmark = pytest.mark.slow
 TESTS = Path(__file__).parents[3] / "tests"

@@ -18,12 +18,16 @@ from appkit.errors import AppkitError, DataError
 from appkit.heads.label import Labelling
 from appkit.rag.index import Hit
 from appkit.rag.rows import AtHand, Citation
-from appkit.serving.api import (
+from appkit.serving.engines.label_logits import logits
+from appkit.serving.engines.protocol import EngineGone, Job
+from appkit.serving.gateway.admission import Opened
+from appkit.serving.gateway.evidence import evidence_of
+from appkit.serving.gateway.faults import Fault
+from appkit.serving.gateway.registry import Target, Unknown
+from appkit.serving.gateway.request import (
     STREAMED,
     Caller,
     EventStream,
-    Fault,
-    Gateway,
     One,
     check_batch,
     gathered,
@@ -34,12 +38,8 @@ from appkit.serving.api import (
     until_gone,
     within_time,
 )
-from appkit.serving.engines.label_logits import logits
-from appkit.serving.engines.protocol import EngineGone, Job
-from appkit.serving.evidence import evidence_of
-from appkit.serving.generation import Answer, Delta, answer, deltas
-from appkit.serving.opened import Opened
-from appkit.serving.registry import Target, Unknown
+from appkit.serving.gateway.state import Gateway
+from appkit.serving.gateway.text import Answer, Delta, answer, deltas
 from appkit.stats import confidence
 from appkit.task import Prediction, Task
 

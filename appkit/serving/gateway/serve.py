@@ -18,18 +18,18 @@ from appkit.bundles import manifest as manifests
 from appkit.bundles.manifest import find_bundles
 from appkit.config import rag_words
 from appkit.errors import AppkitError, BundleError, ConfigError, RunError
-from appkit.loopback import is_loopback
 from appkit.rag.rows import AtHand
-from appkit.serving.api import Gateway
 from appkit.serving.engines.choose import engine_name, engine_version
 from appkit.serving.engines.protocol import Engine
 from appkit.serving.engines.supervised import Pool
-from appkit.serving.keys import Keys
-from appkit.serving.metrics import Metrics
-from appkit.serving.opened import Opened, open_bundle
-from appkit.serving.registry import NAME, Registry
-from appkit.serving.settings import Settings, settings
-from appkit.serving.trainer import Trainer
+from appkit.serving.gateway.admission import Opened, open_bundle
+from appkit.serving.gateway.keys import Keys
+from appkit.serving.gateway.loopback import is_loopback
+from appkit.serving.gateway.metrics import Metrics
+from appkit.serving.gateway.registry import NAME, Registry
+from appkit.serving.gateway.settings import Settings, settings
+from appkit.serving.gateway.state import Gateway
+from appkit.serving.gateway.trainer import Trainer
 from appkit.storage.atomic import cache_dir
 
 __all__ = ["serve"]
@@ -216,7 +216,7 @@ async def _run(
 ) -> None:
     import uvicorn
 
-    from appkit.serving.gateway import create_app
+    from appkit.serving.gateway.app import create_app
 
     failure: list[AppkitError] = []
 

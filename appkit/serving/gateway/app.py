@@ -17,9 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import appkit
 from appkit.errors import AppkitError
-from appkit.loopback import names_loopback
-from appkit.serving import admin, openai, tasks, training
-from appkit.serving.api import Caller, Fault, Gateway, One, response, told
+from appkit.serving.gateway.faults import Fault, response
+from appkit.serving.gateway.loopback import names_loopback
+from appkit.serving.gateway.request import Caller, One, told
+from appkit.serving.gateway.routes import bundles, openai, runs, tasks
+from appkit.serving.gateway.state import Gateway
 
 __all__ = ["create_app"]
 
@@ -37,7 +39,7 @@ def create_app(one: Gateway, *, local: bool = True, lifespan: Lifespan | None = 
         lifespan=lifespan,
     )
     app.state.gateway = one
-    for module in (openai, tasks, admin, training):
+    for module in (openai, tasks, bundles, runs):
         app.include_router(module.router, responses=_RESPONSES)
     for kind in (AppkitError, Fault, TimeoutError):
         app.add_exception_handler(kind, told)
@@ -192,10 +194,10 @@ class Watched:
 
     def _most(self, scope: Scope) -> int:
         chosen = self.one.settings
-        return chosen.max_upload if training.UPLOAD.fullmatch(scope["path"]) else chosen.max_body
+        return chosen.max_upload if runs.UPLOAD.fullmatch(scope["path"]) else chosen.max_body
 
     def _too_large(self, scope: Scope) -> Fault:
-        key = "max_upload" if training.UPLOAD.fullmatch(scope["path"]) else "max_body"
+        key = "max_upload" if runs.UPLOAD.fullmatch(scope["path"]) else "max_body"
         return Fault(413, f"a request may have {self._most(scope):,} bytes (serve.{key})")
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:

@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from appkit.serving.opened import Opened
+from appkit.serving.gateway.admission import Opened
 
 __all__ = ["evidence_of"]
 

@@ -17,12 +17,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from appkit.serving.api import (
+from appkit.serving.engines.protocol import Job
+from appkit.serving.gateway.faults import Fault
+from appkit.serving.gateway.registry import Target
+from appkit.serving.gateway.request import (
     STREAMED,
     Caller,
     EventStream,
-    Fault,
-    Gateway,
     One,
     check_batch,
     gathered,
@@ -33,9 +34,8 @@ from appkit.serving.api import (
     until_gone,
     within_time,
 )
-from appkit.serving.engines.protocol import Job
-from appkit.serving.generation import Answer, Delta, answer, deltas
-from appkit.serving.registry import Target
+from appkit.serving.gateway.state import Gateway
+from appkit.serving.gateway.text import Answer, Delta, answer, deltas
 
 __all__ = ["router"]
 

@@ -10,9 +10,10 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
-from appkit.serving.api import Admin, Fault, One
-from appkit.serving.asked import choices
-from appkit.serving.trainer import Trainer
+from appkit.serving.gateway.faults import Fault
+from appkit.serving.gateway.request import Admin, One
+from appkit.serving.gateway.run_words import choices
+from appkit.serving.gateway.trainer import Trainer
 
 __all__ = ["UPLOAD", "router"]
 

@@ -4,153 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import math
-import os
-import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from appkit.errors import AppkitError, BundleError, DataError, ModelError, RunError
-from appkit.serving.engines.protocol import Conflict, EngineGone, JobRefused
-from appkit.serving.engines.supervised import Busy, Pool
-from appkit.serving.keys import Key, Keys
-from appkit.serving.registry import Registry, Target, Unknown
-from appkit.serving.settings import Settings
-
-if TYPE_CHECKING:
-    from appkit.rag.rows import AtHand
-    from appkit.serving.metrics import Metrics
-    from appkit.serving.trainer import Trainer
+from appkit.serving.gateway.faults import Fault, error_body, fault_of, response
+from appkit.serving.gateway.keys import Key
+from appkit.serving.gateway.registry import Target
+from appkit.serving.gateway.state import Gateway
 
 __all__ = [
     "STREAMED",
     "Admin",
     "Caller",
     "EventStream",
-    "Fault",
-    "Gateway",
     "One",
     "check_batch",
-    "error_body",
-    "fault_of",
     "gathered",
     "in_use",
     "log_texts",
     "merged",
-    "response",
     "room_for",
     "told",
     "until_gone",
     "within_time",
 ]
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-@dataclass
-class Gateway:
-    """What a running gateway holds. root: where bundles may be added from, and trained by `trainer`; None: nowhere.
-
-    rag: documents at hand.
-    """
-
-    settings: Settings
-    keys: Keys
-    pool: Pool
-    registry: Registry
-    metrics: Metrics
-    root: Path | None = None
-    trainer: Trainer | None = None
-    rag: AtHand | None = None
-    starting: list[str] = field(default_factory=list)
-    """Bundles that are still being loaded."""
-    refused: dict[str, str] = field(default_factory=dict)
-    """Directory -> why the bundle in it is not served."""
-    tools: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(os.cpu_count() or 1))
-    """Packs' tools that compute at once."""
-
-    @property
-    def ready(self) -> bool:
-        return not self.starting and bool(self.pool.engines) and self.pool.ready
-
-    def find(self, model: str, key: Key, draw: Callable[[], float] = random.random) -> Target:
-        """What answers `model` for this key, which a key without that alias does not learn to exist."""
-        if not key.may_use(model):
-            raise Unknown(f"no model {model!r} for the key {key.name!r}; GET /v1/models lists its own")
-        try:
-            return self.registry.resolve(model, draw)
-        except Unknown:
-            if self.starting:
-                raise EngineGone(f"{model!r} may still be loading; try again in some seconds") from None
-            raise
-
-
-class Fault(Exception):
-    """An answer with an error: its status, and OpenAI's kind and code."""
-
-    def __init__(
-        self, status: int, message: str, *, code: str | None = None, retry_after: float | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status, self.message, self.code, self.retry_after = status, message, code, retry_after
-
-
-KINDS = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    409: "conflict_error",
-    429: "rate_limit_error",
-}
-
-
-def error_body(fault: Fault) -> dict[str, Any]:
-    """In OpenAI's format."""
-    kind = KINDS.get(fault.status, "invalid_request_error" if fault.status < 500 else "server_error")
-    return {"error": {"message": fault.message, "type": kind, "param": None, "code": fault.code}}
-
-
-def response(fault: Fault) -> JSONResponse:
-    headers = {} if fault.retry_after is None else {"Retry-After": str(max(1, math.ceil(fault.retry_after)))}
-    if fault.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(error_body(fault), fault.status, headers)
-
-
-def fault_of(error: Exception) -> Fault:
-    """What a caller is told of one of our errors. Anything else is a bug, of which it learns nothing."""
-    match error:
-        case Fault():
-            return error
-        case Unknown():
-            return Fault(404, str(error), code="model_not_found")
-        case Conflict():
-            return Fault(409, str(error))
-        case Busy():
-            return Fault(429, str(error), code="queue_full", retry_after=error.retry_after)
-        case EngineGone():
-            return Fault(503, str(error), code="engine_restarting", retry_after=2)
-        case JobRefused() if not error.broken:
-            return Fault(400, str(error))
-        case DataError() | BundleError():
-            return Fault(422, str(error))
-        case TimeoutError():
-            return Fault(504, "the request took too long (serve.timeout_s); ask for fewer rows or tokens")
-        case RunError() | ModelError() | AppkitError():
-            return Fault(502, str(error))
-        case _:
-            log.error("an error that should not be", exc_info=error)
-            return Fault(500, "internal error; the gateway's log says more")
 
 
 def gateway(request: Request) -> Gateway:

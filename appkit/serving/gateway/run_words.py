@@ -13,8 +13,8 @@ from appkit.config import GROUPS, parse_overrides, presets
 from appkit.errors import AppkitError, ConfigError
 from appkit.models.sources import known
 from appkit.plugins import did_you_mean, load_method, load_task, modules
-from appkit.serving.api import Fault
-from appkit.serving.registry import NAME
+from appkit.serving.gateway.faults import Fault
+from appkit.serving.gateway.registry import NAME
 
 __all__ = ["allowed", "choices", "models_here"]
 

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from appkit.bundles.manifest import below_root
 from appkit.errors import BundleError
-from appkit.serving.api import Admin, Fault, One
-from appkit.serving.registry import Target
+from appkit.serving.gateway.faults import Fault
+from appkit.serving.gateway.registry import Target
+from appkit.serving.gateway.request import Admin, One
 
 __all__ = ["router"]
 

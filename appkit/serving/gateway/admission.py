@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from appkit.heads.label import Labelling
     from appkit.models.chat import Chat
     from appkit.serving.deployment import Subject
-    from appkit.serving.settings import Settings
+    from appkit.serving.gateway.settings import Settings
     from appkit.task import Task
 
 __all__ = ["Opened", "open_bundle"]

@@ -22,8 +22,8 @@ from typing import Any
 from appkit.data.readers import SUFFIXES
 from appkit.errors import RunError
 from appkit.runs.directory import STATE, read_state
-from appkit.serving.api import Fault
-from appkit.serving.asked import allowed
+from appkit.serving.gateway.faults import Fault
+from appkit.serving.gateway.run_words import allowed
 from appkit.storage.atomic import write_text
 
 __all__ = ["Trainer"]

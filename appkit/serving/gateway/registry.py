@@ -26,7 +26,7 @@ from appkit.storage.atomic import write_text
 
 if TYPE_CHECKING:
     from appkit.models.chat import Chat
-    from appkit.serving.opened import Opened
+    from appkit.serving.gateway.admission import Opened
 
 __all__ = ["Alias", "Registry", "Target", "Unknown"]
 

@@ -1,0 +1,1 @@
+"""The gateway: one endpoint in front of the engines."""
