@@ -15,7 +15,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 
-APPKIT = (sys.executable, "-c", "from appkit.cli import main; main()")
+APPKIT = (sys.executable, "-c", "from appkit.cli.main import main; main()")
 BUSY = (sys.executable, "-c", "while True: pass")
 WAITING = {"appkit": {}, "libgomp": {"GOMP_SPINCOUNT": "300000"}}
 QUICK = "task=nl2fol train=quick train.trackers=[] eval.rows=2 eval.quant_rows=0 eval.baseline=false"

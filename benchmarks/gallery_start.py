@@ -14,7 +14,7 @@ import time
 
 import httpx
 
-APPKIT = [sys.executable, "-c", "from appkit.cli import main; main()"]
+APPKIT = [sys.executable, "-c", "from appkit.cli.main import main; main()"]
 
 
 def start(gateway: str) -> float:

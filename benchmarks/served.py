@@ -173,7 +173,15 @@ class Gateway:
         self.log, self.seen = log, {}
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", "from appkit.cli import main; main()", "serve", "--port", "0", *words],
+                [
+                    sys.executable,
+                    "-c",
+                    "from appkit.cli.main import main; main()",
+                    "serve",
+                    "--port",
+                    "0",
+                    *words,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -1,7 +1,7 @@
 """The command line in forked processes, so that the heavy imports are paid once.
 
 `Commands` starts this file as a server. It imports what a run needs, computes nothing, and forks a child for
-each command; the child is `appkit.cli.main` with its own arguments, directory and standard streams. A child
+each command; the child is `appkit.cli.main.main` with its own arguments, directory and standard streams. A child
 can be killed at a time, at a file operation, or in the middle of a write, and its disk can be full.
 """
 
@@ -196,7 +196,7 @@ def _on_disk(request: dict[str, Any]) -> int:
 
 
 def _command(request: dict[str, Any]) -> int:
-    from appkit.cli import main
+    from appkit.cli.main import main
 
     if "at" in request:
         sys.addaudithook(_Watch(**request["at"]))

@@ -13,7 +13,7 @@ from pathlib import Path
 def running(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> Iterator[str]:
     """The URL of a gateway on a free port, once it is ready; afterwards it has ended well and in time."""
     process = subprocess.Popen(
-        [sys.executable, "-c", "from appkit.cli import main; main()", "serve", *words, "--port", "0"],
+        [sys.executable, "-c", "from appkit.cli.main import main; main()", "serve", *words, "--port", "0"],
         cwd=cwd,
         env={**os.environ, **(env or {})},
         stderr=subprocess.PIPE,

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse
 from appkit.client import Client
 from appkit.data.feedback import Feedback
 from appkit.errors import AppkitError, GatewayError, RunError
-from appkit.serving.gateway.loopback import is_loopback, names_loopback
+from appkit.loopback import is_loopback, names_loopback
 from appkit_apps import evidence, generic, parts, train
 from appkit_apps.app import EVIDENCE, TRAIN, App, Limiter, Page, place
 from appkit_apps.late import Late

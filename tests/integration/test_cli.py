@@ -17,7 +17,7 @@ import typer
 from conftest import Project, write_rows
 from forked import Commands, Done
 
-from appkit.cli import app
+from appkit.cli.main import app
 
 # --- help -------------------------------------------------------------------------------------------------
 
@@ -40,7 +40,7 @@ def test_help_answers_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [["--help"], ["train", "task=nl2fol", "--print-config"], ["runs", "list"]])
 def test_light_commands_import_nothing_heavy(words: list[str], tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom appkit.cli import main\n"
+        "import sys\nfrom appkit.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
         "heavy = {'torch', 'transformers', 'peft', 'numpy', 'scipy', 'matplotlib', 'z3', 'pyarrow'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"

@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from appkit.bundles.manifest import read_manifest
-from appkit.cli import app
+from appkit.cli.main import app
 from appkit.config import build_run_config
 from appkit.errors import AppkitError, BundleError, ConfigError
 from appkit.heads.reference import canaries

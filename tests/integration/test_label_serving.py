@@ -78,7 +78,7 @@ class Shelf:
 
 
 def command(*words: str) -> list[str]:
-    return [sys.executable, "-c", "from appkit.cli import main; main()", *words]
+    return [sys.executable, "-c", "from appkit.cli.main import main; main()", *words]
 
 
 @pytest.fixture(scope="module")

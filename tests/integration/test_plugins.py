@@ -64,7 +64,7 @@ def python_path(*sites: Path) -> str:
 def command(*words: str, sites: tuple[Path, ...], cwd: Path) -> subprocess.CompletedProcess[str]:
     """The command line in a process that sees `sites` as well."""
     return subprocess.run(
-        [sys.executable, "-c", "from appkit.cli import main; main()", *words],
+        [sys.executable, "-c", "from appkit.cli.main import main; main()", *words],
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": python_path(*sites), "APPKIT_CACHE": str(cwd / "cache")},
         capture_output=True,

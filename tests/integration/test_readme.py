@@ -150,7 +150,7 @@ def test_demo_command(document, line, workplace, gateway, tmp_path, monkeypatch)
         words += ["--gateway", gateway["APPKIT_URL"]]
     words += ["--key", gateway["APPKIT_KEY"], "--port", "0", "--feedback", str(tmp_path / "feedback.sqlite")]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from appkit.cli import main; main()", *words],
+        [sys.executable, "-c", "from appkit.cli.main import main; main()", *words],
         cwd=workplace,
         stderr=subprocess.PIPE,
         text=True,

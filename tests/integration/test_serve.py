@@ -106,7 +106,7 @@ def bundles(real: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def appkit_command(*words: str) -> list[str]:
-    return [sys.executable, "-c", "from appkit.cli import main; main()", *words]
+    return [sys.executable, "-c", "from appkit.cli.main import main; main()", *words]
 
 
 @dataclass

@@ -102,7 +102,7 @@ def serving(*words: str, cwd: Path, cache: Path) -> Iterator[Running]:
     """Once it is ready; at the end it is told to end, and does so well."""
     process = subprocess.Popen(
         [
-            *(sys.executable, "-c", "from appkit.cli import main; main()", "serve", *words),
+            *(sys.executable, "-c", "from appkit.cli.main import main; main()", "serve", *words),
             *("--engine", "transformers", "--port", "0"),
         ],
         cwd=cwd,

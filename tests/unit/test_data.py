@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from pydantic import Field
 
+from appkit.cli.terminal import read_inputs
 from appkit.data.rows import Read, fingerprint, read
 from appkit.errors import ConfigError, DataError
 from appkit.task import Row
-from appkit.terminal import read_inputs
 
 
 class Sentence(Row):

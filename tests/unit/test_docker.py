@@ -12,7 +12,7 @@ import pytest
 import typer
 import yaml
 
-from appkit.cli import app
+from appkit.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"

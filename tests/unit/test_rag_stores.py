@@ -417,7 +417,7 @@ def local_only(self, address):
     assert self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1", "localhost"), address
     return connect(self, address)
 socket.socket.connect = local_only
-from appkit.cli import main
+from appkit.cli.main import main
 main()
 """
     for words in (["index", str(notes), "--to", "index", "--store", here], ["search", "index", "winter"]):

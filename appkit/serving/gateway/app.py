@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import appkit
 from appkit.errors import AppkitError
+from appkit.loopback import names_loopback
 from appkit.serving.gateway.faults import Fault, response
-from appkit.serving.gateway.loopback import names_loopback
 from appkit.serving.gateway.request import Caller, One, told
 from appkit.serving.gateway.routes import bundles, openai, runs, tasks
 from appkit.serving.gateway.state import Gateway

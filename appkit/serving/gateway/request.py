@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
@@ -34,6 +35,7 @@ __all__ = [
     "within_time",
 ]
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 

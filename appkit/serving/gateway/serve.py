@@ -18,13 +18,13 @@ from appkit.bundles import manifest as manifests
 from appkit.bundles.manifest import find_bundles
 from appkit.config import rag_words
 from appkit.errors import AppkitError, BundleError, ConfigError, RunError
+from appkit.loopback import is_loopback
 from appkit.rag.rows import AtHand
 from appkit.serving.engines.choose import engine_name, engine_version
 from appkit.serving.engines.protocol import Engine
 from appkit.serving.engines.supervised import Pool
 from appkit.serving.gateway.admission import Opened, open_bundle
 from appkit.serving.gateway.keys import Keys
-from appkit.serving.gateway.loopback import is_loopback
 from appkit.serving.gateway.metrics import Metrics
 from appkit.serving.gateway.registry import NAME, Registry
 from appkit.serving.gateway.settings import Settings, settings

@@ -47,7 +47,7 @@ MANY = 100
 """items of one kind in the report of a check"""
 LARGEST = 8_000_000
 """bytes of such a report: one row can be as large as a file"""
-APPKIT = (sys.executable, "-P", "-c", "from appkit.cli import main; main()")
+APPKIT = (sys.executable, "-P", "-c", "from appkit.cli.main import main; main()")
 
 ANYWHERE = re.compile(r"(?<![\w/.:<])/(?:[^\s/'\",:;()]+/)+")
 """an absolute path, but for its last part"""

@@ -29,7 +29,7 @@ from appkit.data.feedback import Feedback
 from appkit.stats.confidence import Calibration
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-APPKIT = [sys.executable, "-c", "from appkit.cli import main; main()"]
+APPKIT = [sys.executable, "-c", "from appkit.cli.main import main; main()"]
 PICTURES = Path(os.environ.get("APPKIT_SCREENSHOTS", "build/screenshots"))
 
 

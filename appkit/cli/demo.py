@@ -18,15 +18,15 @@ from typing import Any
 from appkit.bundles import manifest as manifests
 from appkit.data.feedback import Feedback
 from appkit.errors import AppkitError, BundleError, ConfigError, RunError
+from appkit.loopback import is_loopback
 from appkit.plugins import load_app, load_task, modules
 from appkit.serving.gateway.keys import add_key
-from appkit.serving.gateway.loopback import is_loopback
 
 __all__ = ["demo"]
 
 Say = Callable[[str], None]
 # -P: what lies in the working directory is no module of ours
-APPKIT = (sys.executable, "-P", "-c", "from appkit.cli import main; main()")
+APPKIT = (sys.executable, "-P", "-c", "from appkit.cli.main import main; main()")
 
 
 def demo(

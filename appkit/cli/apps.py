@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from appkit.cli.terminal import print_table, say
 from appkit.data.feedback import Feedback
 from appkit.errors import AppkitError, ConfigError
-from appkit.terminal import print_table, say
 
 __all__ = ["app"]
 
@@ -53,8 +53,8 @@ def demo(
     per_minute: Annotated[int, typer.Option(help="Rows a minute that one user may ask.")] = 600,
 ) -> None:
     """Open a page for each specialist in the browser; a gateway is started unless one is named."""
+    from appkit.cli.demo import demo as run
     from appkit.config import rag_words
-    from appkit.demo import demo as run
 
     task = None
     _, others = rag_words(words or ())

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from appkit.cli.terminal import print_table, quiet_libraries, read_inputs, say, show_citations
 from appkit.errors import AppkitError
-from appkit.terminal import print_table, quiet_libraries, read_inputs, say, show_citations
 
 __all__ = ["app"]
 

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from appkit import cli_apps, cli_rag, cli_serving
+from appkit.cli import apps, rag, serving
+from appkit.cli.terminal import print_table, quiet_libraries, read_inputs, say, show_citations
 from appkit.errors import AppkitError, Interrupted
-from appkit.terminal import print_table, quiet_libraries, read_inputs, say, show_citations
 
 __all__ = ["app", "main"]
 
@@ -52,9 +52,9 @@ for name, group in {
 }.items():
     app.add_typer(group, name=name)
 
-app.add_typer(cli_serving.app)  # at this level, without a name of its own
-app.add_typer(cli_apps.app)
-app.add_typer(cli_rag.app)
+app.add_typer(serving.app)  # at this level, without a name of its own
+app.add_typer(apps.app)
+app.add_typer(rag.app)
 
 Overrides = Annotated[
     list[str] | None,
@@ -519,7 +519,7 @@ def _report_pruned(gone: list[tuple[Path, int]]) -> None:
 @app.command()
 def doctor() -> None:
     """Check this machine, and print the command that mends each fault."""
-    from appkit.doctor import diagnose
+    from appkit.cli.doctor import diagnose
 
     faults = 0
     for check in diagnose():

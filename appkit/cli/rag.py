@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from appkit.terminal import quiet_libraries, say
+from appkit.cli.terminal import quiet_libraries, say
 
 __all__ = ["app"]
 
