@@ -3,6 +3,8 @@
 The command line prints such an error as one line and exits with code 2; anything else is a bug.
 """
 
+import reprlib
+
 __all__ = [
     "AppkitError",
     "BundleError",
@@ -12,6 +14,7 @@ __all__ = [
     "Interrupted",
     "ModelError",
     "RunError",
+    "shortened",
 ]
 
 
@@ -52,3 +55,10 @@ class GatewayError(AppkitError):
 
 class Interrupted(AppkitError):
     """The user stopped the command; what a run had done is saved, and the message says how to go on."""
+
+
+def shortened(value: object) -> str:
+    """One line of about 80 characters; cuts before quoting, for the value may be megabytes."""
+    text = repr(value[:80]) if isinstance(value, str) else reprlib.repr(value)
+    cut = len(text) > 80 or (isinstance(value, str) and len(value) > 80)
+    return f"{text[:80]}…" if cut else text

@@ -10,15 +10,14 @@ import difflib
 import json
 import os
 import re
-import reprlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from appkit.errors import DataError
+from appkit.errors import DataError, shortened
 
-__all__ = ["HUB", "Fault", "Table", "open_file", "place_of", "read_table", "shortened"]
+__all__ = ["HUB", "Fault", "Table", "open_file", "place_of", "read_table"]
 
 CONLL = (".conll", ".bio", ".iob", ".iob2")
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", *CONLL)
@@ -51,13 +50,6 @@ class Table:
 def place_of(file: str, line: int) -> str:
     by_row = file.startswith("hub:") or file.lower().endswith(".parquet")
     return f"{file} row {line}" if by_row else f"{file}:{line}"
-
-
-def shortened(value: object) -> str:
-    """One line of about 80 characters; cuts before quoting, for the value may be megabytes."""
-    text = repr(value[:80]) if isinstance(value, str) else reprlib.repr(value)
-    cut = len(text) > 80 or (isinstance(value, str) and len(value) > 80)
-    return f"{text[:80]}…" if cut else text
 
 
 def _path(source: str) -> Path:

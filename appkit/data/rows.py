@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from appkit.data.readers import Fault, place_of, read_table, shortened
-from appkit.errors import ConfigError, DataError
+from appkit.data.readers import Fault, place_of, read_table
+from appkit.errors import ConfigError, DataError, shortened
 from appkit.plugins import did_you_mean
 
 if TYPE_CHECKING:

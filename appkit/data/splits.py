@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from appkit.data.overlap import conflicts, duplicates, input_key, overlap
-from appkit.data.readers import HUB, Fault, open_file, shortened
+from appkit.data.readers import HUB, Fault, open_file
 from appkit.data.rows import Read, Record, digest, fit_row, read
-from appkit.errors import DataError
+from appkit.errors import DataError, shortened
 
 if TYPE_CHECKING:
     from appkit.config import DataConfig

@@ -86,8 +86,8 @@ def test_staged_files_get_the_permissions_of_the_cache(root: Path) -> None:
 def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(root: Path) -> None:
     parent = root / "models"
     code = (
-        "import os, pathlib; from appkit import cache; import signal\n"
-        f"with cache.staged(pathlib.Path({str(parent / 'a')!r})) as stage:\n"
+        "import os, pathlib; from appkit.storage import atomic; import signal\n"
+        f"with atomic.staged(pathlib.Path({str(parent / 'a')!r})) as stage:\n"
         "    (stage / 'half').write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
-from appkit.data.readers import shortened
+from appkit.errors import shortened
 from appkit.task import Row, Shipped
 from appkit_tasks.ner.config import NerConfig
 from appkit_tasks.ner.tags import Entity, entities_of, type_fault
