@@ -12,7 +12,7 @@ from appkit.errors import BundleError, ConfigError
 
 if TYPE_CHECKING:
     from appkit.config import RunConfig
-    from appkit.heads.head import Kind
+    from appkit.heads.head import Head
     from appkit.models.chat import Chat
     from appkit.stats.confidence import Calibration
     from appkit.task import Prediction, Task
@@ -61,11 +61,11 @@ class Specialist:
     task: Task
     config: RunConfig
     model: Any
-    kind: Kind
+    head: Head
 
     @property
     def chat(self) -> Chat:
-        return self.kind.chat
+        return self.head.chat
 
     @property
     def cap(self) -> int:
@@ -95,14 +95,8 @@ class Specialist:
 
         Raises DataError for an input that does not fit the pack's schema.
         """
-        from dataclasses import replace
-
-        from appkit.heads.lm import Generating
-
-        kind = self.kind
-        if isinstance(kind, Generating):
-            kind = replace(kind, batch_rows=batch_rows, log_probabilities=self.calibration is not None)
-        return kind.answer(self.model, [input_row(self.task, one) for one in inputs])
+        head = self.head.answering(batch_rows=batch_rows, confidence=self.calibration is not None)
+        return head.answer(self.model, [input_row(self.task, one) for one in inputs])
 
 
 def input_row(task: Task, value: Any) -> Any:
@@ -139,7 +133,7 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
     task = load_task(config.task.name)
 
     from appkit.adapters.low_rank import install
-    from appkit.heads.head import of_manifest
+    from appkit.heads.head import head_of_bundle
     from appkit.models import attention
     from appkit.models.chat import Chat
     from appkit.models.load import load_base
@@ -160,8 +154,8 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
     from peft import PeftModel
 
     chat = Chat.of(base)
-    kind = of_manifest(manifest, config, task, chat)
-    model = PeftModel.from_pretrained(kind.attach(base.model), str(path))
+    head = head_of_bundle(manifest, config, task, chat)
+    model = PeftModel.from_pretrained(head.attach(base.model), str(path))
     attention.use(base.model)
     install(model)
     model.eval()
@@ -170,4 +164,4 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
             f"{path} was trained with another chat template than the one of {base.path}; "
             "the answers would differ; pull the base again"
         )
-    return Specialist(path, manifest, kind.task, config, model, kind)
+    return Specialist(path, manifest, head.task, config, model, head)

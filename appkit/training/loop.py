@@ -26,7 +26,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traine
 
 from appkit.config import RunConfig, TrainConfig
 from appkit.errors import ConfigError, RunError
-from appkit.heads import Head
+from appkit.heads.head import Head
 from appkit.method import Method
 from appkit.progress import Progress
 from appkit.storage.atomic import explained, sync, write_text

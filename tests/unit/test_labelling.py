@@ -125,7 +125,7 @@ def test_pooling_is_that_of_the_paper(attention: str, pooling: str, expected: st
 
 def test_oos_is_for_one_label() -> None:
     assert spec_of(("task.oos", "other")).threshold == 0.0
-    with pytest.raises(ConfigError, match=r"task\.oos='other' needs rows of one label each"):
+    with pytest.raises(ConfigError, match=r"out of scope, 'other', needs rows of one label each"):
         spec_of(("task.oos", "other"), labels=(["a"], ["b"]))
 
 

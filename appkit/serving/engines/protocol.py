@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from appkit.config import ModelConfig, QuantConfig
 from appkit.errors import AppkitError, ModelError, RunError
-from appkit.heads.roles import Role
+from appkit.heads.roles import NULL, Job, Piece, Role
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
     from appkit.models.batch import Example
 
 __all__ = ["NULL", "Conflict", "Engine", "EngineGone", "Job", "JobRefused", "Piece", "only", "served_base"]
-
-
-NULL = "null"
-"""The adapter that changes nothing: base traffic goes through it, see `vllm.null_adapter`."""
 
 
 class EngineGone(RunError):
@@ -46,39 +41,6 @@ def only(role: Role, *allowed: Role) -> None:
         raise JobRefused(
             f"an engine with role={role!r} does not do this; ask one with role={' or '.join(allowed)}"
         )
-
-
-@dataclass(frozen=True)
-class Job:
-    """One prompt to continue.
-
-    adapter: a name that the engine knows; `NULL` is the base. tokens: the prompt's ids. stop: ids that end the answer.
-    seed None: another draw each time. grammar: EBNF that the answer keeps to.
-    """
-
-    adapter: str
-    tokens: tuple[int, ...]
-    max_tokens: int
-    stop: frozenset[int] = frozenset()
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    seed: int | None = None
-    grammar: str | None = None
-    log_probabilities: bool = False
-
-
-@dataclass(frozen=True)
-class Piece:
-    """What came next of an answer, or all of it.
-
-    tokens: without the one that ended it. log_probabilities: in nats, of each token and of the one that ended it; empty
-    unless asked for. finish: None while more is to come; "length" when it was cut.
-    """
-
-    tokens: tuple[int, ...]
-    log_probabilities: tuple[float, ...] = ()
-    finish: Literal["stop", "length"] | None = None
 
 
 class Engine(Protocol):

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from appkit.errors import AppkitError
 from appkit.heads.roles import Role
@@ -17,7 +17,6 @@ from appkit.serving.engines.protocol import Conflict, Engine, EngineGone, Job, J
 if TYPE_CHECKING:
     import numpy as np
 
-    from appkit.serving.gateway.admission import Opened
 
 __all__ = ["Busy", "Pool", "Supervised"]
 
@@ -173,22 +172,22 @@ class Supervised:
 
 
 class Pool:
-    """One engine for each base, dtype and role, made by `make(opened)` for the first bundle that needs it."""
+    """One engine for each base, dtype and role, made by `make(served)` for the first bundle that needs it."""
 
-    def __init__(self, make: Callable[[Opened], Engine], *, most: int, queue: int) -> None:
+    def __init__(self, make: Callable[[Any], Engine], *, most: int, queue: int) -> None:
         self._make, self.most, self.queue = make, most, queue
         self.engines: dict[tuple[Path, str, Role], Supervised] = {}
 
-    async def engine(self, opened: Opened) -> Supervised:
+    async def engine(self, served: Any) -> Supervised:
         """The bundle's engine, started. Raises Conflict at the ceiling, RunError when it does not start."""
-        key = opened.base, opened.dtype, opened.role
+        key = served.base, served.dtype, served.role
         if key not in self.engines:
             if len(self.engines) >= self.most:
                 raise Conflict(
-                    f"{opened.ref} needs an engine of its own ({opened.base_name}, {opened.dtype}, {opened.role}), and "
+                    f"{served.ref} needs an engine of its own ({served.base_name}, {served.dtype}, {served.role}), and "
                     f"there are {self.most}; raise serve.max_engines"
                 )
-            self.engines[key] = Supervised(self._make(opened), queue=self.queue)
+            self.engines[key] = Supervised(self._make(served), queue=self.queue)
         try:
             await self.engines[key].start()
         except BaseException:

@@ -239,7 +239,7 @@ class TransformersEngine:
     def _score(self, adapter: str, one: Example) -> list[float]:
         import torch
 
-        from appkit.heads import lm_loss
+        from appkit.heads.lm import loss as lm_loss
         from appkit.models.batch import collate
 
         with self._using(adapter), torch.inference_mode():
@@ -284,7 +284,7 @@ class TransformersEngine:
         """In the thread: one pass over the texts of one adapter, laid end to end."""
         import torch
 
-        from appkit.heads import label_loss
+        from appkit.heads.label import loss as label_loss
         from appkit.models.segments import Segments, shared_prefix
 
         texts = [one.tokens for one in turn]

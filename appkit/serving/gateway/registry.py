@@ -26,7 +26,7 @@ from appkit.storage.atomic import write_text
 
 if TYPE_CHECKING:
     from appkit.models.chat import Chat
-    from appkit.serving.gateway.admission import Opened
+    from appkit.serving.deployment import Deployment
 
 __all__ = ["Alias", "Registry", "Target", "Unknown"]
 
@@ -41,7 +41,7 @@ class Unknown(AppkitError):
 
 @dataclass(eq=False)
 class Target:
-    """What a request is answered by: a bundle, or a base alone (`opened` None).
+    """What a request is answered by: a bundle, or a base alone (`deployment` None).
 
     running: requests under way. idle: set while there are none.
     """
@@ -50,7 +50,7 @@ class Target:
     adapter: str
     engine: Supervised
     chat: Chat
-    opened: Opened | None = None
+    deployment: Deployment | None = None
     running: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -86,7 +86,7 @@ class Registry:
     def __init__(
         self,
         pool: Pool,
-        open_bundle: Callable[[Path], Opened],
+        open_bundle: Callable[[Path], Deployment],
         *,
         max_bundles: int,
         state: Path | None = None,
@@ -127,8 +127,8 @@ class Registry:
         found = [
             target
             for target in self.versions.values()
-            if target.opened is not None
-            and target.opened.name == name
+            if target.deployment is not None
+            and target.deployment.name == name
             and len(sha) >= 8
             and target.adapter.startswith(sha)
         ]
@@ -146,23 +146,23 @@ class Registry:
         if alias is not None:
             self._check_name(alias)
         async with self._adding:
-            opened = await asyncio.get_running_loop().run_in_executor(self._reader, self._read, path)
-            if again and opened.sha in self.removed:
-                raise Conflict(f"{opened.ref} was removed; POST /v1/bundles brings it back")
-            served = self.versions.get(opened.ref)
+            deployment = await asyncio.get_running_loop().run_in_executor(self._reader, self._read, path)
+            if again and deployment.sha in self.removed:
+                raise Conflict(f"{deployment.ref} was removed; POST /v1/bundles brings it back")
+            served = self.versions.get(deployment.ref)
             if served is None:
-                await self._load(opened)
-            elif opened.sha in served.engine.failed:  # it could not be loaded again after a restart
-                await self._into(served.engine, opened)
-            self.removed.discard(opened.sha)
-            if alias is None and opened.name not in self.aliases:
-                alias = opened.name if opened.name not in self.bases else None
+                await self._load(deployment)
+            elif deployment.sha in served.engine.failed:  # it could not be loaded again after a restart
+                await self._into(served.engine, deployment)
+            self.removed.discard(deployment.sha)
+            if alias is None and deployment.name not in self.aliases:
+                alias = deployment.name if deployment.name not in self.bases else None
             if alias is not None:
-                self._move(alias, opened.ref)
+                self._move(alias, deployment.ref)
             self._save()
-            return self.versions[opened.ref]
+            return self.versions[deployment.ref]
 
-    def _read(self, path: Path) -> Opened:
+    def _read(self, path: Path) -> Deployment:
         try:
             return self._open(path)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -172,28 +172,30 @@ class Registry:
                 f"{path} is damaged: {type(error).__name__} while it was read; copy the bundle again"
             ) from None
 
-    async def _load(self, opened: Opened) -> None:
+    async def _load(self, deployment: Deployment) -> None:
         if len(self.versions) >= self.max_bundles:
             raise Conflict(
                 f"{len(self.versions)} bundles are served, the limit is {self.max_bundles}; "
                 "remove one, or raise serve.max_bundles"
             )
-        engine = await self.pool.engine(opened)
-        await self._into(engine, opened)
-        target = self._leaving.pop(opened.ref, None)  # its requests still count
-        self.versions[opened.ref] = target or Target(opened.ref, opened.sha, engine, opened.chat, opened)
+        engine = await self.pool.engine(deployment)
+        await self._into(engine, deployment)
+        target = self._leaving.pop(deployment.ref, None)  # its requests still count
+        self.versions[deployment.ref] = target or Target(
+            deployment.ref, deployment.sha, engine, deployment.chat, deployment
+        )
         # of an engine that reads, the base alone would answer nothing
-        if opened.role == "generate" and engine not in [base.engine for base in self.bases.values()]:
-            name = opened.base_name  # another dtype of a base has its name too
+        if deployment.role == "generate" and engine not in [base.engine for base in self.bases.values()]:
+            name = deployment.base_name  # another dtype of a base has its name too
             while name in self.bases or name in self.aliases:
                 name += "+"
-            self.bases[name] = Target(name, NULL, engine, opened.chat)
+            self.bases[name] = Target(name, NULL, engine, deployment.chat)
 
-    async def _into(self, engine: Supervised, opened: Opened) -> None:
+    async def _into(self, engine: Supervised, deployment: Deployment) -> None:
         try:
-            await engine.add(opened.sha, opened.files)
+            await engine.add(deployment.sha, deployment.files)
         except JobRefused as error:
-            raise BundleError(f"{opened.ref} is refused by the engine: {error}") from None
+            raise BundleError(f"{deployment.ref} is refused by the engine: {error}") from None
 
     async def remove(self, ref: str) -> Target:
         """Stop serving a version once nobody uses it. Raises Unknown, or Conflict while an alias points to it."""

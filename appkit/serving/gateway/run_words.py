@@ -110,7 +110,7 @@ def choices() -> dict[str, Any]:
             ValidationError,
         ):  # a package that it needs is not installed, or an option is needed
             continue
-        if task.objective == "supervised":
+        if task.row.model_fields:
             fields = [
                 {"name": field, "required": info.is_required(), "description": info.description or ""}
                 for field, info in task.row.model_fields.items()

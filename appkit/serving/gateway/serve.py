@@ -20,10 +20,11 @@ from appkit.config import rag_words
 from appkit.errors import AppkitError, BundleError, ConfigError, RunError
 from appkit.loopback import is_loopback
 from appkit.rag.rows import AtHand
+from appkit.serving.deployment import Deployment
 from appkit.serving.engines.choose import engine_name, engine_version
 from appkit.serving.engines.protocol import Engine
 from appkit.serving.engines.supervised import Pool
-from appkit.serving.gateway.admission import Opened, open_bundle
+from appkit.serving.gateway.admission import admit
 from appkit.serving.gateway.keys import Keys
 from appkit.serving.gateway.metrics import Metrics
 from appkit.serving.gateway.registry import NAME, Registry
@@ -142,8 +143,8 @@ def _gateway(
     rank = chosen.max_rank or _spare_rank(paths, chosen)
     labels = chosen.max_labels or max([256, *map(_labels, paths)])
 
-    def opening(path: Path) -> Opened:
-        return open_bundle(
+    def opening(path: Path) -> Deployment:
+        return admit(
             path,
             engine=engine,
             version=version,
@@ -154,7 +155,7 @@ def _gateway(
         )
 
     pool = Pool(
-        lambda opened: _engine(opened, engine, chosen, rank, labels),
+        lambda deployment: _engine(deployment, engine, chosen, rank, labels),
         most=chosen.max_engines,
         queue=chosen.max_queue,
     )
@@ -188,27 +189,38 @@ def _number(bundle: Path, read: Callable[[manifests.Manifest], int]) -> int:
         return 0
 
 
-def _engine(opened: Opened, engine: str, chosen: Settings, rank: int, labels: int) -> Engine:
+def _engine(deployment: Deployment, engine: str, chosen: Settings, rank: int, labels: int) -> Engine:
     if engine == "transformers":
         from appkit.serving.engines.transformers import TransformersEngine
 
         rows = min(32, chosen.max_running)
-        return TransformersEngine(opened.base, dtype=opened.dtype, rows=rows, role=opened.role)
+        return TransformersEngine(deployment.base, dtype=deployment.dtype, rows=rows, role=deployment.role)
     from appkit.serving.engines.vllm import Room, VllmEngine
 
+    # every linear layer, whatever the next bundle changes; lm_head only where heads are folded into it
+    targets = {module.rpartition(".")[2] for module in deployment.linear} - {"lm_head"}
+    if chosen.classify == "folded" and deployment.role == "generate":
+        targets.add("lm_head")
     room = Room(
         rank=rank,
-        targets=opened.targets,
+        targets=sorted(targets),
         slots=chosen.max_slots + 1,  # and one for base traffic
         adapters=max(chosen.max_bundles, chosen.max_slots) + 1,
         requests=chosen.max_running,
         cache_gib=chosen.cache_gib,
         labels=labels,
-        length=chosen.max_window if opened.role == "embed-unmasked" else None,
+        length=chosen.max_window if deployment.role == "embed-unmasked" else None,
     )
-    name = f"serve-{opened.base.name[:60]}-{opened.dtype}-{opened.role}-{os.getpid()}.log"
+    name = f"serve-{deployment.base.name[:60]}-{deployment.dtype}-{deployment.role}-{os.getpid()}.log"
     log = cache_dir() / "logs" / name
-    return VllmEngine(opened.base, dtype=opened.dtype, null=opened.null, room=room, log=log, role=opened.role)
+    return VllmEngine(
+        deployment.base,
+        dtype=deployment.dtype,
+        null=deployment.null,
+        room=room,
+        log=log,
+        role=deployment.role,
+    )
 
 
 async def _run(

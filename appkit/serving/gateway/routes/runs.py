@@ -104,6 +104,6 @@ async def show(
     served = [
         target.ref
         for target in one.registry.versions.values()
-        if target.opened and target.opened.path == bundle
+        if target.deployment and target.deployment.path == bundle
     ]
     return await trainer.show(run, after) | {"served": served[0] if served else None}
