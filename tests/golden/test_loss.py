@@ -8,7 +8,7 @@ from tiny import VOCABULARY, tiny
 from appkit.adapters.lora.build import lora_model
 from appkit.adapters.lora.config import LoraOptions
 from appkit.config import TrainConfig
-from appkit.heads import lm_loss
+from appkit.heads.lm import loss as lm_loss
 from appkit.models import attention
 from appkit.models.batch import Example, collate
 from appkit.training.loop import schedule

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from fakes import Served, gateway, opened, until
+from fakes import Served, deployment, gateway, until
 from tiny import save_tiny
 
 from appkit.bundles.manifest import read_manifest
@@ -149,7 +149,7 @@ async def test_rows_are_checked_trained_stopped_gone_on_with_and_served(
         assert "is done" in message(await served.admin.post(f"/v1/runs/{run}/start"), 409)
         bundle = served.one.root / done["bundle"] / "bundle"
         assert read_manifest(bundle)["name"] == "post"
-        served.bundles[f"{done['bundle']}/bundle"] = replace(opened("post", "new"), path=bundle)
+        served.bundles[f"{done['bundle']}/bundle"] = replace(deployment("post", "new"), path=bundle)
         assert (await served.add(done["bundle"])).status_code == 201
         assert (await shown(served, run))["served"].startswith("post@")
         # all is on disk: another gateway knows as much

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from fakes import FakeEngine, in_loop, opened, supervised, until
+from fakes import FakeEngine, deployment, in_loop, supervised, until
 
 from appkit.errors import RunError
 from appkit.serving.engines import supervised as pools
@@ -242,14 +242,14 @@ async def test_one_engine_for_each_base_and_dtype_up_to_a_ceiling() -> None:
         return made[-1]
 
     pool = Pool(make, most=2, queue=8)
-    first = await pool.engine(opened(version="one"))
-    assert await pool.engine(opened(version="two")) is first
-    assert await pool.engine(opened(dtype="bfloat16")) is not first
+    first = await pool.engine(deployment(version="one"))
+    assert await pool.engine(deployment(version="two")) is first
+    assert await pool.engine(deployment(dtype="bfloat16")) is not first
     with pytest.raises(
         Conflict,
         match=r"nl2fol@.* needs an engine of its own \(other, float32, generate\).*serve.max_engines",
     ):
-        await pool.engine(opened(base="other"))
+        await pool.engine(deployment(base="other"))
     assert len(made) == 2
     assert pool.ready
     made[0].fails = [RunError("no memory")] * 10_000
@@ -266,9 +266,9 @@ async def test_an_engine_that_does_not_start_takes_no_place(fault: Exception) ->
     engine.fails = [fault]
     pool = Pool(lambda first: engine, most=1, queue=8)
     with pytest.raises(type(fault), match=str(fault)):
-        await pool.engine(opened())
+        await pool.engine(deployment())
     assert pool.engines == {}
-    assert (await pool.engine(opened())).ready
+    assert (await pool.engine(deployment())).ready
     await pool.close()
 
 
