@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,16 @@ from appkit.bundles import manifest as manifests
 from appkit.config import RunConfig, build_run_config, to_values, to_yaml
 from appkit.data.rows import fingerprint
 from appkit.data.splits import subset
-from appkit.errors import ConfigError, Interrupted, RunError
+from appkit.errors import AppkitError, ConfigError, Interrupted, RunError
 from appkit.evaluation import plots
 from appkit.evaluation import report as reports
 from appkit.evaluation.scores import Evaluation, fit_score, score
 from appkit.heads.label import Labelling
 from appkit.heads.lm import Generating
+from appkit.progress import watched
 from appkit.runs import directory
 from appkit.runs import rivals as measured
+from appkit.runs.events import Done, Events, Failed, Forecast, Phase, Stopped
 from appkit.runs.prepare import Prepared, Say, prepare, quiet, servable_of
 from appkit.stats import intervals
 from appkit.stats.calibration import calibration_error
@@ -73,29 +75,49 @@ def train(
     if resume is not None:
         run_dir = Path(resume)
         config = build_run_config(directory.read_state(run_dir)["config"])
-        with directory.locked_run(run_dir), _resumable(run_dir):
-            prepared = prepare(config, say)
+        with directory.locked_run(run_dir):
             if directory.read_state(run_dir).get("phase") == "done":
-                return _finished(prepared, run_dir, say)
-            return _train(prepared, run_dir, say)
+                return _finished(prepare(config, say), run_dir, say)
+            with _recorded(run_dir) as events:
+                events.write(Phase(phase="preparing"))
+                return _train(prepare(config, say), run_dir, events, say)
     config = config or build_run_config(values)
     try:
         prepared = prepare(config, say)  # before the directory is made: bad data leaves none behind
     except KeyboardInterrupt:
         raise Interrupted("stopped while reading the data; nothing was written, start it again") from None
     run_dir = directory.create(config.run_dir, config.task.name)
-    with directory.locked_run(run_dir), _resumable(run_dir):
-        return _train(prepared, run_dir, say)
+    with directory.locked_run(run_dir), _recorded(run_dir) as events:
+        return _train(prepared, run_dir, events, say)
 
 
 @contextmanager
-def _resumable(run_dir: Path) -> Iterator[None]:
+def _recorded(run_dir: Path) -> Iterator[Events]:
+    """Records progress, and how the run ends if it does not end well."""
+    events = Events(run_dir)
+
+    def ended(event: Stopped | Failed) -> None:
+        # before its state is there a run can only be started anew, in a directory without files
+        if (run_dir / directory.STATE).exists():
+            with suppress(AppkitError):  # a full disk is most likely the reason that is being recorded
+                events.write(event)
+
     try:
-        yield
+        with watched(events.bar):
+            yield events
     except KeyboardInterrupt:
-        raise Interrupted(
-            f"stopped; what was finished is kept, go on with: appkit train --resume {run_dir}"
-        ) from None
+        reason = f"stopped; what was finished is kept, go on with: appkit train --resume {run_dir}"
+        ended(Stopped(reason=reason))
+        raise Interrupted(reason) from None
+    except Interrupted as stopped:
+        ended(Stopped(reason=str(stopped)))
+        raise
+    except AppkitError as error:
+        ended(Failed(reason=str(error)))
+        raise
+    except Exception as error:
+        ended(Failed(reason=f"{type(error).__name__}: {error}"))
+        raise
 
 
 def _finished(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
@@ -112,7 +134,7 @@ def _finished(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     return TrainResult(run_dir, run_dir / "bundle", base, adapter, compared, verdict)
 
 
-def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
+def _train(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> TrainResult:
     began = time.monotonic()
     config, task = prepared.config, prepared.task
     set_threads(config.threads)
@@ -133,7 +155,8 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     # behind the state: a directory with a config but no state could be neither resumed nor started anew
     write_text(run_dir / "config.yaml", to_yaml(config))
     write_text(run_dir / "audit.md", prepared.kind.render(prepared.examples, prepared.records))
-    base = _load(prepared, run_dir, say)
+    events.write(Phase(phase="loading"))
+    base = _load(prepared, run_dir, events, say)
     recorded = (
         directory.read_state(run_dir).get("base", {}).get("fingerprint_with_dtype", base.fingerprint.id)
     )
@@ -145,6 +168,7 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     directory.state(run_dir, phase="training", base=_base_facts(config, base))
     options = config.eval
 
+    events.write(Phase(phase="measuring rivals"))
     rivals = measured.rivals(run_dir, base, prepared, _plainly(prepared, run_dir, say), say)
 
     import torch
@@ -163,7 +187,8 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
             for b in step.batches
         )
         prepared.method.before_training(model, first)
-    outcome = _fit(model, prepared, run_dir, say)
+    outcome = _fit(model, prepared, run_dir, events, say)
+    events.write(Phase(phase="evaluating"))
     prepared = replace(prepared, kind=prepared.kind.settled(model, prepared.splits.dev))
     bare = measured.without_passages(run_dir, model, prepared, say)
     adapter = measured.adapter(run_dir, model, prepared, say)
@@ -179,6 +204,7 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
         else f"{task.primary} {adapter.scores[task.primary].interval.value:.3f} on {len(prepared.test)} rows; "
         "nothing was measured beside it (eval.baseline=false)."
     )
+    events.write(Phase(phase="bundling"))
     facts = _facts(prepared, base, outcome, cost, time.monotonic() - began)
     notes = [*prepared.notes, *outcome.notes]
     plots.plot_curve(run_dir / "metrics.jsonl", run_dir / "loss.png", task.primary)
@@ -212,6 +238,7 @@ def _train(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
         results={one.who: one.summary() for one in columns},
         quantization=cost,
     )
+    events.write(Done(verdict=summary, bundle=str(path)))
     return TrainResult(run_dir, path, baseline, adapter, compared, summary)
 
 
@@ -250,7 +277,7 @@ def _check_same_data(run_dir: Path, prepared: Prepared) -> None:
             )
 
 
-def _load(prepared: Prepared, run_dir: Path, say: Say) -> Base:
+def _load(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> Base:
     import torch
 
     from appkit.models import attention
@@ -285,6 +312,7 @@ def _load(prepared: Prepared, run_dir: Path, say: Say) -> Base:
         run_dir,
     )
     for line in needed.lines():
+        events.write(Forecast(text=line))
         say(f"forecast: {line}")
     forecasts.check(needed)
     base = load_base(config.model, config.quant)
@@ -307,7 +335,7 @@ def _base_facts(config: RunConfig, base: Base) -> dict[str, Any]:
     }
 
 
-def _fit(model: Any, prepared: Prepared, run_dir: Path, say: Say) -> Any:
+def _fit(model: Any, prepared: Prepared, run_dir: Path, events: Events, say: Say) -> Any:
     """Train the adapter, measuring the dev rows as it goes."""
     task, kind = prepared.task, prepared.kind
 
@@ -322,7 +350,7 @@ def _fit(model: Any, prepared: Prepared, run_dir: Path, say: Say) -> Any:
         primary = task.metric(task.primary)
         examples, plan = prepared.examples, prepared.plan
         config, method = prepared.config, prepared.method
-        return fit(model, config, method, kind.head, examples, plan, measure, primary, run_dir, say)
+        return fit(model, config, method, kind.head, examples, plan, measure, primary, run_dir, say, events)
 
     return _unless_stopped(train, run_dir, len(prepared.plan))
 
