@@ -30,7 +30,7 @@ from appkit.serving.gateway.registry import NAME, Registry
 from appkit.serving.gateway.settings import Settings, settings
 from appkit.serving.gateway.state import Gateway
 from appkit.serving.gateway.trainer import Trainer
-from appkit.storage.atomic import cache_dir
+from appkit.storage.atomic import cache_dir, write_text
 
 __all__ = ["serve"]
 
@@ -46,6 +46,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     keys: Path | None = None,
+    address_file: Path | None = None,
     say: Say = lambda line: None,
     **given: Any,
 ) -> None:
@@ -53,7 +54,7 @@ def serve(
 
     words: bundle or run directories, `ALIAS=DIRECTORY`, `serve.KEY=VALUE`, `rag=INDEX`, `rag.KEY=VALUE`. root: a
     directory whose bundles are all served, and below which more may be added, or trained. more: the same without
-    serving all. given: settings by name.
+    serving all. address_file: gets the gateway's address once it answers. given: settings by name.
     Raises ConfigError, BundleError when no bundle can be served, RunError when the port is taken or no engine starts.
     """
     documents, words = rag_words(words)
@@ -75,7 +76,7 @@ def serve(
     with _listening(host, port) as listener, _store() as store:
         one = _gateway(chosen, engine, store, keys, root, more, asked)
         one.rag = rag
-        asyncio.run(_run(one, asked, listener, local=is_loopback(host), say=say))
+        asyncio.run(_run(one, asked, listener, local=is_loopback(host), address_file=address_file, say=say))
 
 
 def _asked(words: Sequence[str], root: Path | None) -> list[tuple[Path, str | None]]:
@@ -212,7 +213,13 @@ def _engine(opened: Opened, engine: str, chosen: Settings, rank: int, labels: in
 
 
 async def _run(
-    one: Gateway, asked: Sequence[tuple[Path, str | None]], listener: socket.socket, *, local: bool, say: Say
+    one: Gateway,
+    asked: Sequence[tuple[Path, str | None]],
+    listener: socket.socket,
+    *,
+    local: bool,
+    address_file: Path | None,
+    say: Say,
 ) -> None:
     import uvicorn
 
@@ -234,7 +241,7 @@ async def _run(
 
     async def bring_up() -> None:
         try:
-            await _bring_up(one, asked, url, say)
+            await _bring_up(one, asked, url, say, address_file)
         except AppkitError as error:
             failure.append(error)
             server.should_exit = True
@@ -288,7 +295,9 @@ def _Server(config: Any) -> Any:
     return Server(config)
 
 
-async def _bring_up(one: Gateway, asked: Sequence[tuple[Path, str | None]], url: str, say: Say) -> None:
+async def _bring_up(
+    one: Gateway, asked: Sequence[tuple[Path, str | None]], url: str, say: Say, address_file: Path | None
+) -> None:
     """Load the bundles one by one. Raises the last reason when none could be."""
     began = time.monotonic()
     say(
@@ -309,6 +318,8 @@ async def _bring_up(one: Gateway, asked: Sequence[tuple[Path, str | None]], url:
         say(f"  alias {alias!r} pointed to a bundle that is not served")
     if not one.registry.versions:
         raise last or BundleError("no bundle could be served")
+    if address_file:
+        write_text(address_file, url)
     example = next(iter(one.registry.aliases), next(iter(one.registry.versions)))
     say(
         f"ready after {time.monotonic() - began:.0f} s: {', '.join([*one.registry.aliases, *one.registry.bases])}\n"
