@@ -21,7 +21,7 @@ from appkit.errors import RunError
 from appkit.heads.roles import Role
 from appkit.models.chat import Chat
 from appkit.plugins import load_task
-from appkit.serving.engines.protocol import NULL, EngineGone, Job, JobRefused, Piece, only
+from appkit.serving.engines.protocol import NULL, EngineGone, EngineSpec, Job, JobRefused, Piece, only
 from appkit.serving.engines.supervised import Pool, Supervised
 from appkit.serving.gateway.admission import Opened
 from appkit.serving.gateway.app import create_app
@@ -278,9 +278,9 @@ def state_of(root: Path, **given: Any) -> tuple[Gateway, FakeEngine, dict[str, O
     keys = given.pop("keys", None)
     chosen = settings((), **given)
 
-    def make(first: Opened) -> FakeEngine:
-        if first.base_name != BASE:
-            raise RunError(f"no weights of {first.base_name}")
+    def make(spec: EngineSpec) -> FakeEngine:
+        if spec.base_name != BASE:
+            raise RunError(f"no weights of {spec.base_name}")
         return engine
 
     pool = Pool(make, most=chosen.max_engines, queue=chosen.max_queue)

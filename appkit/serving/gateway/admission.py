@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from appkit.errors import BundleError
 from appkit.heads.roles import Role
 from appkit.serving.certify.certificate import certificate_file
-from appkit.serving.engines.protocol import Conflict
+from appkit.serving.engines.protocol import Conflict, EngineSpec
 from appkit.serving.engines.views import folded, read_head, without_head
 from appkit.storage.atomic import file_sha256, staged
 
@@ -61,6 +61,10 @@ class Opened:
     role: Role = "generate"
     labelling: Labelling | None = field(default=None, repr=False)
     head: tuple[np.ndarray, np.ndarray | None] | None = field(default=None, repr=False)
+
+    @property
+    def engine(self) -> EngineSpec:
+        return EngineSpec(self.base, self.base_name, self.dtype, self.role, self.null, self.targets)
 
     @property
     def ref(self) -> str:

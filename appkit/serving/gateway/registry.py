@@ -178,7 +178,7 @@ class Registry:
                 f"{len(self.versions)} bundles are served, the limit is {self.max_bundles}; "
                 "remove one, or raise serve.max_bundles"
             )
-        engine = await self.pool.engine(opened)
+        engine = await self.pool.engine(opened.engine, opened.ref)
         await self._into(engine, opened)
         target = self._leaving.pop(opened.ref, None)  # its requests still count
         self.versions[opened.ref] = target or Target(opened.ref, opened.sha, engine, opened.chat, opened)

@@ -21,7 +21,7 @@ from appkit.errors import AppkitError, BundleError, ConfigError, RunError
 from appkit.loopback import is_loopback
 from appkit.rag.rows import AtHand
 from appkit.serving.engines.choose import engine_name, engine_version
-from appkit.serving.engines.protocol import Engine
+from appkit.serving.engines.protocol import Engine, EngineSpec
 from appkit.serving.engines.supervised import Pool
 from appkit.serving.gateway.admission import Opened, open_bundle
 from appkit.serving.gateway.keys import Keys
@@ -155,7 +155,7 @@ def _gateway(
         )
 
     pool = Pool(
-        lambda opened: _engine(opened, engine, chosen, rank, labels),
+        lambda spec: _engine(spec, engine, chosen, rank, labels),
         most=chosen.max_engines,
         queue=chosen.max_queue,
     )
@@ -189,27 +189,27 @@ def _number(bundle: Path, read: Callable[[manifests.Manifest], int]) -> int:
         return 0
 
 
-def _engine(opened: Opened, engine: str, chosen: Settings, rank: int, labels: int) -> Engine:
+def _engine(spec: EngineSpec, engine: str, chosen: Settings, rank: int, labels: int) -> Engine:
     if engine == "transformers":
         from appkit.serving.engines.transformers import TransformersEngine
 
         rows = min(32, chosen.max_running)
-        return TransformersEngine(opened.base, dtype=opened.dtype, rows=rows, role=opened.role)
+        return TransformersEngine(spec.base, dtype=spec.dtype, rows=rows, role=spec.role)
     from appkit.serving.engines.vllm import Room, VllmEngine
 
     room = Room(
         rank=rank,
-        targets=opened.targets,
+        targets=spec.targets,
         slots=chosen.max_slots + 1,  # and one for base traffic
         adapters=max(chosen.max_bundles, chosen.max_slots) + 1,
         requests=chosen.max_running,
         cache_gib=chosen.cache_gib,
         labels=labels,
-        length=chosen.max_window if opened.role == "embed-unmasked" else None,
+        length=chosen.max_window if spec.role == "embed-unmasked" else None,
     )
-    name = f"serve-{opened.base.name[:60]}-{opened.dtype}-{opened.role}-{os.getpid()}.log"
+    name = f"serve-{spec.base.name[:60]}-{spec.dtype}-{spec.role}-{os.getpid()}.log"
     log = cache_dir() / "logs" / name
-    return VllmEngine(opened.base, dtype=opened.dtype, null=opened.null, room=room, log=log, role=opened.role)
+    return VllmEngine(spec.base, dtype=spec.dtype, null=spec.null, room=room, log=log, role=spec.role)
 
 
 async def _run(
