@@ -22,7 +22,7 @@ from appkit.heads.head import head_of_bundle
 from appkit.heads.roles import Role
 from appkit.models.chat import Chat
 from appkit.plugins import load_task
-from appkit.serving.engines.protocol import NULL, EngineGone, Job, JobRefused, Piece, only
+from appkit.serving.engines.protocol import NULL, EngineGone, EngineSpec, Job, JobRefused, Piece, only
 from appkit.serving.engines.supervised import Pool, Supervised
 from appkit.serving.gateway.app import create_app
 from appkit.serving.gateway.keys import Keys
@@ -92,6 +92,10 @@ class FakeDeployment:
     @property
     def base(self) -> Path:
         return Path("bases") / self.base_name
+
+    @property
+    def engine(self) -> EngineSpec:
+        return EngineSpec(self.base, self.base_name, self.dtype, self.role, self.null, ("q_proj",))
 
 
 def deployment(
@@ -301,9 +305,9 @@ def state_of(root: Path, **given: Any) -> tuple[Gateway, FakeEngine, dict[str, F
     keys = given.pop("keys", None)
     chosen = settings((), **given)
 
-    def make(first: FakeDeployment) -> FakeEngine:
-        if first.base_name != BASE:
-            raise RunError(f"no weights of {first.base_name}")
+    def make(spec: EngineSpec) -> FakeEngine:
+        if spec.base_name != BASE:
+            raise RunError(f"no weights of {spec.base_name}")
         return engine
 
     pool = Pool(make, most=chosen.max_engines, queue=chosen.max_queue)

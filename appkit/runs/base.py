@@ -9,6 +9,7 @@ from appkit.config import RunConfig
 from appkit.errors import ConfigError, RunError
 from appkit.heads.head import base_answers
 from appkit.runs import directory
+from appkit.runs.events import Events, Forecast
 from appkit.runs.prepare import Prepared, Say
 from appkit.training import forecast as forecasts
 
@@ -26,7 +27,7 @@ def set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def load_run_base(prepared: Prepared, run_dir: Path, say: Say) -> Base:
+def load_run_base(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> Base:
     """The base, once it is known that memory, disk and context suffice, and that it is the one of before.
 
     Raises ConfigError, ModelError or RunError where one of them does not.
@@ -34,7 +35,7 @@ def load_run_base(prepared: Prepared, run_dir: Path, say: Say) -> Base:
     from appkit.models import attention
     from appkit.models.load import load_base
 
-    _forecast(prepared, run_dir, say)
+    _forecast(prepared, run_dir, events, say)
     config = prepared.config
     base = load_base(config.model, config.quant)
     say(f"base: {config.model.name}, {base.quantizer}")
@@ -50,7 +51,7 @@ def load_run_base(prepared: Prepared, run_dir: Path, say: Say) -> Base:
     return base
 
 
-def _forecast(prepared: Prepared, run_dir: Path, say: Say) -> None:
+def _forecast(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> None:
     import torch
 
     from appkit.models.base import compute_dtype
@@ -81,6 +82,7 @@ def _forecast(prepared: Prepared, run_dir: Path, say: Say) -> None:
         run_dir,
     )
     for line in needed.lines():
+        events.write(Forecast(text=line))
         say(f"forecast: {line}")
     forecasts.check(needed)
 

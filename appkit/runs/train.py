@@ -9,16 +9,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appkit.config import RunConfig, build_run_config, to_values, to_yaml
-from appkit.errors import Interrupted, RunError
+from appkit.errors import AppkitError, Interrupted, RunError
 from appkit.evaluation.scores import Evaluation, score
+from appkit.progress import watched
 from appkit.runs import directory
 from appkit.runs.base import base_facts, load_run_base, set_threads
+from appkit.runs.events import Done, Events, Failed, Phase, Stopped
 from appkit.runs.prepare import Prepared, Say, prepare, quiet
 from appkit.runs.results import Results, compared, measure_quantization, write_bundle, write_report
 from appkit.runs.rivals import (
@@ -75,19 +77,20 @@ def train(
     if resume is not None:
         run_dir = Path(resume)
         config = build_run_config(directory.read_state(run_dir)["config"])
-        with directory.locked_run(run_dir), _resumable(run_dir):
-            prepared = prepare(config, say)
+        with directory.locked_run(run_dir):
             if directory.read_state(run_dir).get("phase") == "done":
-                return _finished(prepared, run_dir, say)
-            return _run(prepared, run_dir, say)
+                return _finished(prepare(config, say), run_dir, say)
+            with _recorded(run_dir) as events:
+                events.write(Phase(phase="preparing"))
+                return _run(prepare(config, say), run_dir, events, say)
     config = config or build_run_config(values)
     try:
         prepared = prepare(config, say)  # before the directory is made: bad data leaves none behind
     except KeyboardInterrupt:
         raise Interrupted("stopped while reading the data; nothing was written, start it again") from None
     run_dir = directory.create(config.run_dir, config.task.name)
-    with directory.locked_run(run_dir), _resumable(run_dir):
-        return _run(prepared, run_dir, say)
+    with directory.locked_run(run_dir), _recorded(run_dir) as events:
+        return _run(prepared, run_dir, events, say)
 
 
 def _one_process() -> None:
@@ -99,13 +102,32 @@ def _one_process() -> None:
 
 
 @contextmanager
-def _resumable(run_dir: Path) -> Iterator[None]:
+def _recorded(run_dir: Path) -> Iterator[Events]:
+    """Records progress, and how the run ends if it does not end well."""
+    events = Events(run_dir)
+
+    def ended(event: Stopped | Failed) -> None:
+        # before its state is there a run can only be started anew, in a directory without files
+        if (run_dir / directory.STATE).exists():
+            with suppress(AppkitError):  # a full disk is most likely the reason that is being recorded
+                events.write(event)
+
     try:
-        yield
+        with watched(events.bar):
+            yield events
     except KeyboardInterrupt:
-        raise Interrupted(
-            f"stopped; what was finished is kept, go on with: appkit train --resume {run_dir}"
-        ) from None
+        reason = f"stopped; what was finished is kept, go on with: appkit train --resume {run_dir}"
+        ended(Stopped(reason=reason))
+        raise Interrupted(reason) from None
+    except Interrupted as stopped:
+        ended(Stopped(reason=str(stopped)))
+        raise
+    except AppkitError as error:
+        ended(Failed(reason=str(error)))
+        raise
+    except Exception as error:
+        ended(Failed(reason=f"{type(error).__name__}: {error}"))
+        raise
 
 
 def _finished(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
@@ -119,16 +141,19 @@ def _finished(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
     return TrainResult(run_dir, run_dir / "bundle", rival, adapter, comparison, verdict)
 
 
-def _run(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
+def _run(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> TrainResult:
     """The steps, in their order."""
     began = time.monotonic()
     set_threads(prepared.config.threads)
     start(prepared, run_dir)
-    base = load_run_base(prepared, run_dir, say)
+    events.write(Phase(phase="loading"))
+    base = load_run_base(prepared, run_dir, events, say)
     directory.state(run_dir, phase="training", base=base_facts(prepared.config, base))
+    events.write(Phase(phase="measuring rivals"))
     rivals = measure_rivals(run_dir, base, prepared, _beside(prepared, run_dir, say), say)
     model = build(prepared, base)
-    outcome = fit_adapter(model, prepared, run_dir, say)
+    outcome = fit_adapter(model, prepared, run_dir, events, say)
+    events.write(Phase(phase="evaluating"))
     prepared = replace(prepared, head=prepared.head.calibrate(model, prepared.splits.dev))
     bare = measure_without_passages(run_dir, model, prepared, say)
     adapter = measure_adapter(run_dir, model, prepared, say)
@@ -141,9 +166,12 @@ def _run(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
         measure_quantization(model, base, prepared, adapter),
         calibrate_confidence(prepared, adapter, say),
     )
+    events.write(Phase(phase="bundling"))
     public = write_report(run_dir, results, base, time.monotonic() - began)
     bundle = write_bundle(run_dir, model, results, base, public)
-    return finish(run_dir, bundle, results)
+    result = finish(run_dir, bundle, results)
+    events.write(Done(verdict=result.verdict, bundle=str(bundle)))
+    return result
 
 
 def start(prepared: Prepared, run_dir: Path) -> None:
@@ -196,7 +224,7 @@ def build(prepared: Prepared, base: Base) -> Any:
     return model
 
 
-def fit_adapter(model: Any, prepared: Prepared, run_dir: Path, say: Say) -> Outcome:
+def fit_adapter(model: Any, prepared: Prepared, run_dir: Path, events: Events, say: Say) -> Outcome:
     """Train the adapter, measuring the dev rows as it goes. Raises Interrupted after ctrl-C, once all is saved."""
     from appkit.training.loop import fit
 
@@ -218,6 +246,7 @@ def fit_adapter(model: Any, prepared: Prepared, run_dir: Path, say: Say) -> Outc
         task.metric(task.primary),
         run_dir,
         say,
+        events,
     )
     return _unless_stopped(outcome, run_dir, len(prepared.plan))
 

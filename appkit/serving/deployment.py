@@ -17,7 +17,7 @@ from appkit.heads.reference import Recorded
 from appkit.heads.roles import Role
 from appkit.plugins import load_task
 from appkit.serving.engines.compatibility import faults, linear_shapes, read_adapter
-from appkit.serving.engines.protocol import served_base
+from appkit.serving.engines.protocol import EngineSpec, served_base
 from appkit.serving.engines.views import folded, read_head, unfoldable, without_head
 from appkit.serving.engines.vllm import null_adapter
 from appkit.storage.atomic import file_sha256, staged
@@ -84,7 +84,9 @@ class Deployment:
         self.dtype: str = self.manifest["base"]["dtype"] if dtype == "auto" else dtype
         head = head_of_bundle(self.manifest, self.config, load_task(self.config.task.name), chat)
         self.unfoldable = unfoldable(head.spec) if head.spec else "its task has no labels"
-        self.folded = classify == "folded" and not self.unfoldable
+        self.folds = classify == "folded"
+        """heads are folded into the generating engine where they can be"""
+        self.folded = self.folds and not self.unfoldable
         apart = not self.folded and head.role in ("embed", "embed-unmasked")
         self.head = head.served(read_head(path) if apart else None, folded=self.folded)
 
@@ -168,6 +170,15 @@ class Deployment:
                 if file_sha256(stage / name) != self.manifest["files"][name]:
                     raise BundleError(f"{self.path / name} changed while it was read; copy the bundle again")
         return target
+
+    @property
+    def engine(self) -> EngineSpec:
+        """The engine that serves it among others."""
+        # every linear layer, whatever the next bundle changes; lm_head only where heads are folded into it
+        targets = {module.rpartition(".")[2] for module in self.linear} - {"lm_head"}
+        if self.folds and self.role == "generate":
+            targets.add("lm_head")
+        return EngineSpec(self.base, self.base_name, self.dtype, self.role, self.null, tuple(sorted(targets)))
 
     @cached_property
     def null(self) -> Path:

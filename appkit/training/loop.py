@@ -13,11 +13,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -34,7 +34,7 @@ from appkit.task import Metric
 from appkit.training import checkpoint
 from appkit.training.plan import Step
 
-__all__ = ["Outcome", "check_choices", "fit"]
+__all__ = ["Journal", "Outcome", "check_choices", "fit"]
 
 WEIGHTS = "trainable.safetensors"
 
@@ -56,6 +56,20 @@ class Outcome:
     notes: tuple[str, ...]
 
 
+class Journal(Protocol):
+    """Where the loop records its way; a run's events are one."""
+
+    def training(self, step: int, steps: int) -> None:
+        """Training begins behind `step` of `steps`: what was recorded behind it is repeated."""
+
+    def step(self, step: int, loss: float, tokens_per_s: float) -> None: ...
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def sync(self) -> None:
+        """A checkpoint stands for every record up to its step: after a power cut they must be there."""
+
+
 class Loop(Trainer):  # type: ignore[misc]
     """Trainer over a plan of steps."""
 
@@ -75,7 +89,9 @@ class Loop(Trainer):  # type: ignore[misc]
         measure: Callable[[Any], dict[str, float]],
         run_dir: Path,
         callbacks: list[TrainerCallback],
+        journal: Journal | None = None,
     ) -> None:
+        self.journal = journal
         self.config, self.method, self.examples, self.plan = config, method, examples, plan
         self.head = head
         self.measure, self.folder = measure, run_dir / "checkpoints"
@@ -153,6 +169,8 @@ class Loop(Trainer):  # type: ignore[misc]
         values = self.measure(self.model)
         metrics = {f"eval_{name}": value for name, value in values.items()}
         self.log(dict(metrics))
+        if self.journal:
+            self.journal.metrics(self.state.global_step, values)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.control.should_save = True
         return metrics
@@ -171,6 +189,8 @@ class Loop(Trainer):  # type: ignore[misc]
             with explained(self.curve):
                 sync(self.curve)
                 sync(self.curve.parent)
+            if self.journal:
+                self.journal.sync()
             checkpoint.save(self.folder, step, self._write, {"config": self.config.train.name})
         checkpoint.prune(self.folder, self.config.train.keep_checkpoints, self.state.best_global_step)
 
@@ -232,12 +252,13 @@ def fit(
     primary: Metric,
     run_dir: Path,
     say: Callable[[str], None] = lambda line: None,
+    journal: Journal | None = None,
 ) -> Outcome:
     """Train `model` over `plan`, going on from the newest complete checkpoint of `run_dir` if there is one.
 
     examples: what `head` collates, each with `tokens` and `targets`. measure: model in eval mode -> the task's dev
-    metrics by name. `say` receives where it starts and every damaged checkpoint. On return the model has the weights
-    that `train.select` asks for. Raises RunError when the loss is not finite.
+    metrics by name. `say` receives where it starts and every damaged checkpoint; `journal` every step. On return the
+    model has the weights that `train.select` asks for. Raises RunError when the loss is not finite.
     """
     train = config.train
     folder = run_dir / "checkpoints"
@@ -251,6 +272,8 @@ def fit(
         else f"training: from the start, {len(plan)} steps"
     )
     _cut_curve(run_dir / "metrics.jsonl", done)
+    if journal:
+        journal.training(done, len(plan))
     for damaged in checkpoint.checkpoints(folder):
         if newest is None or damaged.name > newest.name:
             checkpoint.discard(damaged)
@@ -261,7 +284,7 @@ def fit(
     callbacks: list[TrainerCallback] = [_Hooks(method), _Bar(bar), stopper]
     if train.patience and train.eval_steps:
         callbacks.append(EarlyStoppingCallback(train.patience))
-    loop = Loop(model, arguments, config, method, head, examples, plan, measure, run_dir, callbacks)
+    loop = Loop(model, arguments, config, method, head, examples, plan, measure, run_dir, callbacks, journal)
     for callback in callbacks:
         if isinstance(callback, _Bar):
             callback.loop = loop
@@ -424,6 +447,8 @@ class _Bar(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         if logs and "loss" in logs and self.loop:
             speed = self.loop.fresh_tokens / self.training_s if self.training_s else 0.0
+            if self.loop.journal:
+                self.loop.journal.step(state.global_step, logs["loss"], speed)
             self.bar.advance(1, f"loss {logs['loss']:.3f} · {speed:.0f} tokens/s")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,7 +17,18 @@ if TYPE_CHECKING:
 
     from appkit.models.batch import Example
 
-__all__ = ["NULL", "Conflict", "Engine", "EngineGone", "Job", "JobRefused", "Piece", "only", "served_base"]
+__all__ = [
+    "NULL",
+    "Conflict",
+    "Engine",
+    "EngineGone",
+    "EngineSpec",
+    "Job",
+    "JobRefused",
+    "Piece",
+    "only",
+    "served_base",
+]
 
 
 class EngineGone(RunError):
@@ -41,6 +53,23 @@ def only(role: Role, *allowed: Role) -> None:
         raise JobRefused(
             f"an engine with role={role!r} does not do this; ask one with role={' or '.join(allowed)}"
         )
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """What an engine is started with; bundles of one base, dtype and role share an engine."""
+
+    base: Path
+    """directory of the weights"""
+    base_name: str
+    """as callers know it; no path"""
+    dtype: str
+    """float32 or bfloat16"""
+    role: Role
+    null: Path
+    """directory of an adapter of zeros that fits the base"""
+    targets: tuple[str, ...]
+    """names of the layers that adapters may change"""
 
 
 class Engine(Protocol):

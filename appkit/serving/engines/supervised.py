@@ -8,11 +8,11 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from appkit.errors import AppkitError
 from appkit.heads.roles import Role
-from appkit.serving.engines.protocol import Conflict, Engine, EngineGone, Job, JobRefused, Piece
+from appkit.serving.engines.protocol import Conflict, Engine, EngineGone, EngineSpec, Job, JobRefused, Piece
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,22 +172,25 @@ class Supervised:
 
 
 class Pool:
-    """One engine for each base, dtype and role, made by `make(served)` for the first bundle that needs it."""
+    """Holds one engine for each base, dtype and role; `make(spec)` makes it for the first bundle that needs it."""
 
-    def __init__(self, make: Callable[[Any], Engine], *, most: int, queue: int) -> None:
+    def __init__(self, make: Callable[[EngineSpec], Engine], *, most: int, queue: int) -> None:
         self._make, self.most, self.queue = make, most, queue
         self.engines: dict[tuple[Path, str, Role], Supervised] = {}
 
-    async def engine(self, served: Any) -> Supervised:
-        """The bundle's engine, started. Raises Conflict at the ceiling, RunError when it does not start."""
-        key = served.base, served.dtype, served.role
+    async def engine(self, spec: EngineSpec, bundle: str) -> Supervised:
+        """Starts the engine of a bundle, unless it runs; bundle: its `name@sha`, for the message.
+
+        Raises Conflict at the ceiling, RunError when it does not start.
+        """
+        key = spec.base, spec.dtype, spec.role
         if key not in self.engines:
             if len(self.engines) >= self.most:
                 raise Conflict(
-                    f"{served.ref} needs an engine of its own ({served.base_name}, {served.dtype}, {served.role}), and "
+                    f"{bundle} needs an engine of its own ({spec.base_name}, {spec.dtype}, {spec.role}), and "
                     f"there are {self.most}; raise serve.max_engines"
                 )
-            self.engines[key] = Supervised(self._make(served), queue=self.queue)
+            self.engines[key] = Supervised(self._make(spec), queue=self.queue)
         try:
             await self.engines[key].start()
         except BaseException:

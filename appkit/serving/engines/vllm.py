@@ -34,7 +34,8 @@ from appkit import vllm_plugin
 from appkit.errors import RunError
 from appkit.heads.roles import Role
 from appkit.method import ENGINE_RANKS
-from appkit.serving.engines.protocol import NULL, EngineGone, Job, JobRefused, Piece, only
+from appkit.serving.engines import vllm_wire as wire
+from appkit.serving.engines.protocol import NULL, Job, JobRefused, Piece, only
 from appkit.vllm_plugin.door import SECRET, Door
 
 if TYPE_CHECKING:
@@ -296,7 +297,7 @@ class VllmEngine:
         # never load_inplace: it re-reads the files at every step
         answer = await self._post("/v1/load_lora_adapter", {"lora_name": adapter, "lora_path": str(path)})
         if answer.status_code != 200 and "already been loaded" not in answer.text:
-            raise JobRefused(f"vLLM does not load it: {_reason(answer.text)}")
+            raise JobRefused(f"vLLM does not load it: {wire.reason(answer.text)}")
         if labels:
             self.labels[adapter] = labels
 
@@ -310,49 +311,49 @@ class VllmEngine:
         try:
             return await self._client().post(path, json=body)
         except (httpx.TransportError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
-            raise _gone() from error
+            raise wire.gone() from error
 
     def _client(self) -> Any:
         if self.client is None:
-            raise _gone()
+            raise wire.gone()
         return self.client
 
     async def complete(self, job: Job) -> Piece:
         only(self.role, "generate")
-        answer = await self._post("/v1/completions", _body(job))
+        answer = await self._post("/v1/completions", wire.body(job))
         if answer.status_code != 200:
             raise self._failure(answer.status_code, answer.text)
-        return _piece(answer.json()["choices"][0], job)
+        return wire.piece(answer.json()["choices"][0], job)
 
     async def stream(self, job: Job) -> AsyncGenerator[Piece]:
         import httpx
 
         only(self.role, "generate")
         try:
-            body = _body(job) | {"stream": True}
+            body = wire.body(job) | {"stream": True}
             async with self._client().stream("POST", "/v1/completions", json=body) as answer:
                 if answer.status_code != 200:
                     raise self._failure(answer.status_code, (await answer.aread()).decode(errors="replace"))
-                async for line in _lines(answer):
+                async for line in wire.lines(answer):
                     if not line.startswith("data: ") or line == "data: [DONE]":
                         continue
                     event = json.loads(line[6:])
                     if "error" in event:
                         raise self._failure(int(event["error"].get("code") or 500), line)
                     if event["choices"]:
-                        piece = _piece(event["choices"][0], job)
+                        piece = wire.piece(event["choices"][0], job)
                         yield piece
                         if piece.finish:
                             return
         except (httpx.TransportError, RuntimeError) as error:
-            raise _gone() from error
-        raise _gone()
+            raise wire.gone() from error
+        raise wire.gone()
 
     def _failure(self, status: int, text: str) -> RunError:
         if status < 500:
-            return JobRefused(_reason(text))
+            return JobRefused(wire.reason(text))
         if "EngineDead" in text or "EngineCore" in text:
-            return _gone()
+            return wire.gone()
         return JobRefused("the engine failed; its log says why", broken=True)
 
     async def score(self, adapter: str, one: Example) -> list[float]:
@@ -405,7 +406,7 @@ class VllmEngine:
             raise JobRefused(
                 f"the adapter {adapter!r} was not added folded, so it generates only (views.folded)"
             )
-        body = _body(Job(adapter, tuple(tokens), max_tokens=1)) | {
+        body = wire.body(Job(adapter, tuple(tokens), max_tokens=1)) | {
             "ignore_eos": True,
             "logprobs": 1,
             "logprob_token_ids": labels,
@@ -416,61 +417,9 @@ class VllmEngine:
             raise self._failure(answer.status_code, answer.text)
         choice = answer.json()["choices"][0]
         if choice["finish_reason"] not in ("stop", "length"):
-            raise _gone()
+            raise wire.gone()
         (likely,) = choice["logprobs"]["top_logprobs"]
         found = np.array([likely[f"token_id:{label}"] for label in labels])  # of all the vocabulary
         found -= found.max()
         shares: np.ndarray = found - np.log(np.exp(found).sum())
         return shares.astype(np.float32)
-
-
-def _gone() -> EngineGone:
-    return EngineGone("the engine ended while it was answering; it is being started again, ask once more")
-
-
-def _body(job: Job) -> dict[str, Any]:
-    """A job in vLLM's words. It never carries a text to echo, or `prompt_logprobs`."""
-    body: dict[str, Any] = {
-        "model": job.adapter,
-        "prompt": list(job.tokens),
-        "max_tokens": job.max_tokens,
-        "temperature": job.temperature,
-        "top_p": job.top_p,
-        "top_k": job.top_k,
-        "seed": job.seed,
-        "stop_token_ids": sorted(job.stop),
-        "return_token_ids": True,
-        "skip_special_tokens": False,
-    }
-    if job.log_probabilities:
-        body["logprobs"] = 0
-    if job.grammar is not None:
-        body["structured_outputs"] = {"grammar": job.grammar}
-    return body
-
-
-async def _lines(answer: Any) -> AsyncGenerator[str]:
-    """Of an answer that streams. httpx's own lines end at U+2028 and its like too, which vLLM writes as they are."""
-    rest = b""
-    async for chunk in answer.aiter_bytes():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield line.decode()
-
-
-def _piece(choice: Mapping[str, Any], job: Job) -> Piece:
-    tokens = tuple(choice["token_ids"] or ())
-    likely = tuple((choice.get("logprobs") or {}).get("token_logprobs") or ())
-    finish = {"stop": "stop", "length": "length", None: None}.get(choice["finish_reason"], "gone")
-    if finish == "gone":  # "abort", "error"
-        raise _gone()
-    if finish == "stop" and tokens and tokens[-1] in job.stop:
-        tokens = tokens[:-1]
-    return Piece(tokens, likely, finish)  # type: ignore[arg-type]
-
-
-def _reason(text: str) -> str:
-    """The message in an error's body, without the rest."""
-    with suppress(ValueError, TypeError, KeyError):
-        return str(json.loads(text)["error"]["message"])[:300]
-    return text[:300]

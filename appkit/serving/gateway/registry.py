@@ -178,7 +178,7 @@ class Registry:
                 f"{len(self.versions)} bundles are served, the limit is {self.max_bundles}; "
                 "remove one, or raise serve.max_bundles"
             )
-        engine = await self.pool.engine(deployment)
+        engine = await self.pool.engine(deployment.engine, deployment.ref)
         await self._into(engine, deployment)
         target = self._leaving.pop(deployment.ref, None)  # its requests still count
         self.versions[deployment.ref] = target or Target(

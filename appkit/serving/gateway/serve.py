@@ -22,7 +22,7 @@ from appkit.loopback import is_loopback
 from appkit.rag.rows import AtHand
 from appkit.serving.deployment import Deployment
 from appkit.serving.engines.choose import engine_name, engine_version
-from appkit.serving.engines.protocol import Engine
+from appkit.serving.engines.protocol import Engine, EngineSpec
 from appkit.serving.engines.supervised import Pool
 from appkit.serving.gateway.admission import admit
 from appkit.serving.gateway.keys import Keys
@@ -31,7 +31,7 @@ from appkit.serving.gateway.registry import NAME, Registry
 from appkit.serving.gateway.settings import Settings, settings
 from appkit.serving.gateway.state import Gateway
 from appkit.serving.gateway.trainer import Trainer
-from appkit.storage.atomic import cache_dir
+from appkit.storage.atomic import cache_dir, write_text
 
 __all__ = ["serve"]
 
@@ -47,6 +47,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     keys: Path | None = None,
+    address_file: Path | None = None,
     say: Say = lambda line: None,
     **given: Any,
 ) -> None:
@@ -54,7 +55,7 @@ def serve(
 
     words: bundle or run directories, `ALIAS=DIRECTORY`, `serve.KEY=VALUE`, `rag=INDEX`, `rag.KEY=VALUE`. root: a
     directory whose bundles are all served, and below which more may be added, or trained. more: the same without
-    serving all. given: settings by name.
+    serving all. address_file: gets the gateway's address once it answers. given: settings by name.
     Raises ConfigError, BundleError when no bundle can be served, RunError when the port is taken or no engine starts.
     """
     documents, words = rag_words(words)
@@ -76,7 +77,7 @@ def serve(
     with _listening(host, port) as listener, _store() as store:
         one = _gateway(chosen, engine, store, keys, root, more, asked)
         one.rag = rag
-        asyncio.run(_run(one, asked, listener, local=is_loopback(host), say=say))
+        asyncio.run(_run(one, asked, listener, local=is_loopback(host), address_file=address_file, say=say))
 
 
 def _asked(words: Sequence[str], root: Path | None) -> list[tuple[Path, str | None]]:
@@ -155,7 +156,7 @@ def _gateway(
         )
 
     pool = Pool(
-        lambda deployment: _engine(deployment, engine, chosen, rank, labels),
+        lambda spec: _engine(spec, engine, chosen, rank, labels),
         most=chosen.max_engines,
         queue=chosen.max_queue,
     )
@@ -189,42 +190,37 @@ def _number(bundle: Path, read: Callable[[manifests.Manifest], int]) -> int:
         return 0
 
 
-def _engine(deployment: Deployment, engine: str, chosen: Settings, rank: int, labels: int) -> Engine:
+def _engine(spec: EngineSpec, engine: str, chosen: Settings, rank: int, labels: int) -> Engine:
     if engine == "transformers":
         from appkit.serving.engines.transformers import TransformersEngine
 
         rows = min(32, chosen.max_running)
-        return TransformersEngine(deployment.base, dtype=deployment.dtype, rows=rows, role=deployment.role)
+        return TransformersEngine(spec.base, dtype=spec.dtype, rows=rows, role=spec.role)
     from appkit.serving.engines.vllm import Room, VllmEngine
 
-    # every linear layer, whatever the next bundle changes; lm_head only where heads are folded into it
-    targets = {module.rpartition(".")[2] for module in deployment.linear} - {"lm_head"}
-    if chosen.classify == "folded" and deployment.role == "generate":
-        targets.add("lm_head")
     room = Room(
         rank=rank,
-        targets=sorted(targets),
+        targets=spec.targets,
         slots=chosen.max_slots + 1,  # and one for base traffic
         adapters=max(chosen.max_bundles, chosen.max_slots) + 1,
         requests=chosen.max_running,
         cache_gib=chosen.cache_gib,
         labels=labels,
-        length=chosen.max_window if deployment.role == "embed-unmasked" else None,
+        length=chosen.max_window if spec.role == "embed-unmasked" else None,
     )
-    name = f"serve-{deployment.base.name[:60]}-{deployment.dtype}-{deployment.role}-{os.getpid()}.log"
+    name = f"serve-{spec.base.name[:60]}-{spec.dtype}-{spec.role}-{os.getpid()}.log"
     log = cache_dir() / "logs" / name
-    return VllmEngine(
-        deployment.base,
-        dtype=deployment.dtype,
-        null=deployment.null,
-        room=room,
-        log=log,
-        role=deployment.role,
-    )
+    return VllmEngine(spec.base, dtype=spec.dtype, null=spec.null, room=room, log=log, role=spec.role)
 
 
 async def _run(
-    one: Gateway, asked: Sequence[tuple[Path, str | None]], listener: socket.socket, *, local: bool, say: Say
+    one: Gateway,
+    asked: Sequence[tuple[Path, str | None]],
+    listener: socket.socket,
+    *,
+    local: bool,
+    address_file: Path | None,
+    say: Say,
 ) -> None:
     import uvicorn
 
@@ -246,7 +242,7 @@ async def _run(
 
     async def bring_up() -> None:
         try:
-            await _bring_up(one, asked, url, say)
+            await _bring_up(one, asked, url, say, address_file)
         except AppkitError as error:
             failure.append(error)
             server.should_exit = True
@@ -300,7 +296,9 @@ def _Server(config: Any) -> Any:
     return Server(config)
 
 
-async def _bring_up(one: Gateway, asked: Sequence[tuple[Path, str | None]], url: str, say: Say) -> None:
+async def _bring_up(
+    one: Gateway, asked: Sequence[tuple[Path, str | None]], url: str, say: Say, address_file: Path | None
+) -> None:
     """Load the bundles one by one. Raises the last reason when none could be."""
     began = time.monotonic()
     say(
@@ -321,6 +319,8 @@ async def _bring_up(one: Gateway, asked: Sequence[tuple[Path, str | None]], url:
         say(f"  alias {alias!r} pointed to a bundle that is not served")
     if not one.registry.versions:
         raise last or BundleError("no bundle could be served")
+    if address_file:
+        write_text(address_file, url)
     example = next(iter(one.registry.aliases), next(iter(one.registry.versions)))
     say(
         f"ready after {time.monotonic() - began:.0f} s: {', '.join([*one.registry.aliases, *one.registry.bases])}\n"

@@ -1,7 +1,8 @@
-"""Runs that a gateway owns: words and files that were sent, checked, and trained by `appkit train`, one run at a time.
+"""A gateway trains: words and files are sent, checked, and given to `appkit train`, one run at a time.
 
-Each has a directory `trained/<id>` below the bundle root. What is not the trainer's own lies there in hidden files: the
-data, the words, and what the commands said. Nothing is kept in memory but the process: after a restart all is there.
+A run has a directory `trained/<id>` below the bundle root: its command's run directory. What is not the command's own
+lies there in hidden files: the data, the words, and what the command printed. Nothing is kept in memory but the
+process: after a restart all is there. How far a run is, its events tell.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from appkit.data.readers import SUFFIXES
-from appkit.errors import RunError
-from appkit.runs.directory import STATE, read_state
+from appkit.runs.directory import STATE
 from appkit.serving.gateway.faults import Fault
-from appkit.serving.gateway.run_words import allowed
+from appkit.serving.gateway.overrides import check_overrides
+from appkit.serving.gateway.redaction import without_directories, without_paths
+from appkit.serving.gateway.run_report import Histories, log_tail, state_of
 from appkit.storage.atomic import write_text
 
 __all__ = ["Trainer"]
@@ -38,22 +40,12 @@ DRAFTS = 8
 CHECK_S = 90.0
 CLOSE_S = 20.0
 """for a run to save its state when the gateway ends"""
-HEAD, TAIL = 16_000, 48_000
-"""bytes of what a run said that are looked at, at either end"""
 LINES = 40
-POINTS = 500
-"""of a curve: of a longer one every second, third, ... is shown"""
 MANY = 100
 """items of one kind in the report of a check"""
 LARGEST = 8_000_000
 """bytes of such a report: one row can be as large as a file"""
 APPKIT = (sys.executable, "-P", "-c", "from appkit.cli.main import main; main()")
-
-ANYWHERE = re.compile(r"(?<![\w/.:<])/(?:[^\s/'\",:;()]+/)+")
-"""an absolute path, but for its last part"""
-PLACE = re.compile(r"/(?:[^/]+/)+(?=[^/]+:\d+$)")
-STEPS = re.compile(r"training: (from the start, |going on from step \d+ of )(?P<steps>\d+)( steps)?")
-PROGRESS = re.compile(r"(?P<title>[\w ,()-]+): (?P<done>\d+)/(?P<total>\d+) (?P<unit>\w+)(?P<rest> · .*)")
 
 
 class Trainer:
@@ -65,12 +57,13 @@ class Trainer:
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self._checks = asyncio.Semaphore(1)
+        self._histories = Histories()
 
     # -- before training -----------------------------------------------------------------------------------------
 
     def new(self, words: Sequence[str]) -> str:
         """A run that these words describe; its id. Fault 400 for a word that is not allowed."""
-        task = allowed(words)
+        task = check_overrides(words)
         self._forget_drafts()
         run = f"{task}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         (self.root / FOLDER / run / DATA).mkdir(parents=True)
@@ -145,13 +138,13 @@ class Trainer:
         try:
             report: dict[str, Any] = await asyncio.to_thread(json.loads, said)
         except ValueError:
-            lines = [*self._told(run, errors.decode(errors="replace")), "the check failed"]
-            found = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-            raise Fault(422, (found or lines)[0]) from None
+            lines = [*self._lines(run, errors.decode(errors="replace")), "the check failed"]
+            stated = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+            raise Fault(422, (stated or lines)[0]) from None
         if self._rows(run) != rows:
             raise Fault(409, f"other rows came for {run} while it was checked; check again")
         self._note(run, checked=bool(report["ok"]))
-        return {**_named(report), "id": run}
+        return {**without_directories(report), "id": run}
 
     def _rows(self, run: str) -> dict[str, int]:
         """Its files and when each was written."""
@@ -173,7 +166,7 @@ class Trainer:
             rows = [f"data.{split}={folder / DATA / file}" for split, file in noted["files"].items()]
             words = ["train", "--", *noted["words"], *rows, f"run_dir={folder}"]
         try:
-            self._note(run, code=None, stopped=False)
+            self._note(run, code=None, stopped=False, since=time.time())
             with (folder / LOG).open("ab") as log:
                 self._process = await self._started(
                     words, run, cwd=folder, stdout=log, stderr=asyncio.subprocess.STDOUT
@@ -220,7 +213,7 @@ class Trainer:
             stdout=stdout,
             stderr=stderr,
             cwd=cwd,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "APPKIT_PROGRESS_S": "5"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "APPKIT_PROGRESS_S": "inf"},
             start_new_session=True,  # a terminal's ctrl-C is for the gateway
         )
 
@@ -245,7 +238,7 @@ class Trainer:
         noted, folder = self._noted(run), self.folder(run)
         if run == self.running:
             return "stopping" if noted.get("stopped") else "training"
-        if _state(folder).get("phase") == "done":
+        if state_of(folder).get("phase") == "done":
             return "done"
         if not (folder / LOG).exists():
             return "checked" if noted["checked"] else "new"
@@ -262,58 +255,44 @@ class Trainer:
 
     def line(self, run: str) -> dict[str, Any]:
         """A run in a list."""
-        state = _state(self.folder(run))
+        state = state_of(self.folder(run))
         return {"id": run, "task": run.split("-")[0], "phase": self.phase(run), "score": state.get("score")}
 
     async def show(self, run: str, after: int) -> dict[str, Any]:
         """All there is to see of a run; points: of its curve, behind step `after`."""
         folder, noted = self.folder(run), self._noted(run)
-        lines, points = await asyncio.to_thread(lambda: (self._lines(run), _points(folder, after)))
-        state, phase = _state(folder), self.phase(run)
-        forecast = [line for line in lines if line.startswith("forecast: ")]
-        return self.line(run) | {
-            "words": noted["words"],
-            "files": sorted(noted["files"]),
-            "lines": lines[-LINES:],
-            "progress": _progress(lines) if phase in ("training", "stopping") else None,
-            "step": max((point["step"] for point in points), default=after),
-            "steps": _steps(lines),
-            "forecast": forecast[-1].removeprefix("forecast: ") if forecast else None,
-            "points": points,
-            "error": (lines or ["it said nothing"])[-1].removeprefix("error: ")
-            if phase == "failed"
-            else None,
-            "verdict": state.get("verdict"),
-            "scores": {who: one["metrics"] for who, one in (state.get("results") or {}).items()},
-            "bundle": f"{FOLDER}/{run}" if phase == "done" else None,
-        }
+        phase = self.phase(run)  # before the rest, so that a run that is told to be done is told in full
+        running = phase in ("training", "stopping")
 
-    def _lines(self, run: str) -> list[str]:
-        """The last lines of what a run said; of a bar that wrote its line again and again the last one."""
-        try:
-            with (self.folder(run) / LOG).open("rb") as handle:
-                said = handle.read(HEAD)
-                handle.seek(max(len(said), handle.seek(0, os.SEEK_END) - TAIL))
-                said += handle.read()
-        except FileNotFoundError:
-            return []
-        kept: list[str] = []
-        for line in self._told(run, said.decode(errors="replace")):
-            bar = PROGRESS.fullmatch(line)
-            before = PROGRESS.fullmatch(kept[-1]) if kept else None
-            if bar and before and bar["title"] == before["title"]:
-                kept.pop()
-            kept.append(line)
-        return kept
+        def read() -> tuple[dict[str, Any], list[str]]:
+            report = self._histories.report(folder, after, running=running, since=noted.get("since", 0.0))
+            return report, self._lines(run, log_tail(folder / LOG))
 
-    def _told(self, run: str, said: str) -> Iterator[str]:
-        """Lines without a path of this machine."""
+        report, lines = await asyncio.to_thread(read)
+        error = next(iter(self._lines(run, report["error"] or "")), None)
+        if error is None:  # a command that ends before it records anything prints its error last
+            error = (lines or ["it printed nothing"])[-1].removeprefix("error: ")
+        state = state_of(folder)
+        return (
+            self.line(run)
+            | report
+            | {
+                "phase": phase,
+                "words": noted["words"],
+                "files": sorted(noted["files"]),
+                "lines": lines[-LINES:],
+                "error": error if phase == "failed" else None,
+                "verdict": state.get("verdict"),
+                "scores": {who: entry["metrics"] for who, entry in (state.get("results") or {}).items()},
+                "bundle": f"{FOLDER}/{run}" if phase == "done" else None,
+            }
+        )
+
+    def _lines(self, run: str, text: str) -> list[str]:
+        """The lines of a text, without a path of this machine."""
         folder = self.root / FOLDER / run
-        for line in said.splitlines():
-            line = line.replace(f"{folder / DATA}/", "").replace(str(folder), f"{FOLDER}/{run}")
-            line = ANYWHERE.sub("…/", line.replace(f"{self.root}/", "")).rstrip()
-            if line.strip():
-                yield line
+        places = ((f"{folder / DATA}/", ""), (str(folder), f"{FOLDER}/{run}"), (f"{self.root}/", ""))
+        return list(without_paths(text, *places))
 
     # -- notes ---------------------------------------------------------------------------------------------------
 
@@ -337,60 +316,3 @@ async def _beginning(stream: asyncio.StreamReader, most: int) -> bytes:
     while piece := await stream.read(65_536):
         kept += piece[: most - len(kept)]
     return bytes(kept)
-
-
-def _state(folder: Path) -> dict[str, Any]:
-    """Of the run itself; empty before it has one."""
-    try:
-        return read_state(folder)
-    except RunError:
-        return {}
-
-
-def _points(folder: Path, after: int) -> list[dict[str, float]]:
-    """Loss and dev metrics by step."""
-    points = []
-    with suppress(FileNotFoundError), (folder / "metrics.jsonl").open(encoding="utf-8") as handle:
-        for line in handle:
-            with suppress(ValueError):  # the line that is just being written
-                entry = json.loads(line)
-                if entry["step"] > after:
-                    points.append(
-                        {k: v for k, v in entry.items() if k in ("step", "loss") or k.startswith("eval_")}
-                    )
-    curve = [point for point in points if "loss" in point]
-    every = -(-len(curve) // POINTS) or 1
-    return [point for point in points if "loss" not in point] + curve[::-every][::-1]
-
-
-def _steps(lines: Sequence[str]) -> int | None:
-    """How many there are in all, once that is known."""
-    found = [match for match in map(STEPS.fullmatch, lines) if match]
-    return int(found[-1]["steps"]) if found else None
-
-
-def _progress(lines: Sequence[str]) -> dict[str, Any] | None:
-    """The bar that was written last: what, done, total, unit, and a note with speed and time."""
-    found = [match for match in map(PROGRESS.fullmatch, lines) if match]
-    if not found:
-        return None
-    bar = found[-1]
-    return {
-        "title": bar["title"],
-        "done": int(bar["done"]),
-        "total": int(bar["total"]),
-        "unit": bar["unit"],
-        "note": bar["rest"].removeprefix(" · "),
-    }
-
-
-def _named(value: Any) -> Any:
-    """Places of rows by the name of their file: where it lies on this machine is nothing to tell."""
-    if isinstance(value, dict):
-        return {
-            key: Path(one).name if key == "file" and isinstance(one, str) else _named(one)
-            for key, one in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [_named(one) for one in value]
-    return PLACE.sub("", value) if isinstance(value, str) and PLACE.match(value) else value

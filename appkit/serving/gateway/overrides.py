@@ -16,7 +16,7 @@ from appkit.plugins import did_you_mean, load_method, load_task, modules
 from appkit.serving.gateway.faults import Fault
 from appkit.serving.gateway.registry import NAME
 
-__all__ = ["allowed", "choices", "models_here"]
+__all__ = ["check_overrides", "list_choices", "local_models"]
 
 KEYS = re.compile(
     r"(task|method|quant|train|head|eval|decoding)(\.\w+)+"
@@ -29,12 +29,12 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 """Characters that no text needs; with NUL no command can be started. Tabs and the ends of lines are none of them."""
 
 
-def models_here() -> list[str]:
+def local_models() -> list[str]:
     """Presets whose weights are on this machine."""
     return [name for name, (_, path) in known().items() if path is not None]
 
 
-def allowed(words: Sequence[str]) -> str:
+def check_overrides(words: Sequence[str]) -> str:
     """The task that the words choose. Fault 400 for a word that could name a place of this machine, or is unknown."""
     for word in words:
         if CONTROL.search(word):
@@ -48,7 +48,7 @@ def allowed(words: Sequence[str]) -> str:
     named = {
         "task.name": list(modules("appkit.tasks")),
         "method.name": list(modules("appkit.methods")),
-        "model.name": models_here(),
+        "model.name": local_models(),
         "train.name": presets("train"),
         "quant.name": presets("quant"),
     }
@@ -98,7 +98,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(one)
 
 
-def choices() -> dict[str, Any]:
+def list_choices() -> dict[str, Any]:
     """What can be asked for on this machine: tasks, models, methods, presets."""
     found = []
     for name in sorted(modules("appkit.tasks")):
@@ -110,14 +110,13 @@ def choices() -> dict[str, Any]:
             ValidationError,
         ):  # a package that it needs is not installed, or an option is needed
             continue
-        if task.row.model_fields:
-            fields = [
-                {"name": field, "required": info.is_required(), "description": info.description or ""}
-                for field, info in task.row.model_fields.items()
-            ]
-            found.append({"name": name, "summary": task.summary, "ships": ships, "fields": fields})
+        fields = [
+            {"name": field, "required": info.is_required(), "description": info.description or ""}
+            for field, info in task.row.model_fields.items()
+        ]
+        found.append({"name": name, "summary": task.summary, "ships": ships, "fields": fields})
     methods = []
     for name in sorted(modules("appkit.methods")):
         with suppress(AppkitError):
             methods.append({"name": name, "summary": load_method(name).summary})
-    return {"tasks": found, "models": models_here(), "methods": methods, "presets": presets("train")}
+    return {"tasks": found, "models": local_models(), "methods": methods, "presets": presets("train")}
