@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from appkit.bundles.manifest import Manifest, find, read_manifest
+from appkit.bundles.manifest import ROUTERS, Manifest, find, read_manifest
 from appkit.errors import BundleError, ConfigError
+from appkit.plugins import load_method
 
 if TYPE_CHECKING:
     from appkit.config import RunConfig
@@ -132,7 +133,6 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
     config = build_run_config(manifest["config"])
     task = load_task(config.task.name)
 
-    from appkit.adapters.low_rank import install
     from appkit.heads.head import head_of_bundle
     from appkit.models import attention
     from appkit.models.chat import Chat
@@ -151,13 +151,10 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
             f"{manifest['base']['fingerprint'][:19]}…, this machine's {config.model.name} has "
             f"{base.fingerprint.base[:19]}…; pull the base the bundle names, or train it anew"
         )
-    from peft import PeftModel
-
     chat = Chat.of(base)
     head = head_of_bundle(manifest, config, task, chat)
-    model = PeftModel.from_pretrained(head.attach(base.model), str(path))
+    model = _restored(path, manifest, config, head.attach(base.model))
     attention.use(base.model)
-    install(model)
     model.eval()
     if chat.fingerprint() != manifest["template"]:
         raise BundleError(
@@ -165,3 +162,30 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
             "the answers would differ; pull the base again"
         )
     return Specialist(path, manifest, head.task, config, model, head)
+
+
+def _restored(path: Path, manifest: Manifest, config: RunConfig, base: Any) -> Any:
+    """The trained model, of whatever form the bundle holds."""
+    from safetensors.torch import load_file
+
+    kind = (manifest.get("exported") or {}).get("kind", "lora")
+    if kind == "lora":
+        from peft import PeftModel
+
+        from appkit.adapters.low_rank import install
+
+        model = PeftModel.from_pretrained(base, str(path))
+        install(model)
+        return model
+    tensors = load_file(path / "adapter_model.safetensors")
+    if kind == "full":
+        from appkit.adapters.whole import Whole
+
+        return Whole(base, tensors)
+    restore = load_method(config.method.name).restore
+    if kind != "routed" or restore is None:
+        raise BundleError(
+            f"{path} was exported as {kind!r}, which method {config.method.name} cannot load; "
+            "install the appkit that wrote it"
+        )
+    return restore(base, config.method, tensors | load_file(path / ROUTERS))

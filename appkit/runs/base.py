@@ -71,6 +71,7 @@ def _forecast(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> No
     base_measured = config.eval.baseline and base_answers(prepared.head.task)
     needed = forecasts.forecast(
         config,
+        prepared.method,
         architecture,
         parameter_count(architecture),
         compute_dtype(config.model, torch.device(device)),

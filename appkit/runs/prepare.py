@@ -55,7 +55,7 @@ class Prepared:
     @property
     def servable(self) -> Servable:
         """By which engines the bundle will be served; the head says what it costs, if the method has no more to say."""
-        servable = self.method.servable(self.config.method)
+        servable = self.method.servable(self.config.method).within_limits()
         return replace(servable, reason=servable.reason or self.head.serving_note)
 
     def data_fingerprints(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
     Raises DataError, ConfigError or ModelError for whatever would make the run fail later.
     """
     from appkit.models.sources import locate_tokenizer
-    from appkit.training.loop import check_choices
+    from appkit.training.optimizer import check_choices
 
     task, method = load_task(config.task.name), load_method(config.method.name)
     check_choices(config.train)

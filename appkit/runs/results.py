@@ -76,7 +76,7 @@ def measure_quantization(
         config.quant.name == "none"
         or not config.eval.quant_rows
         or getattr(base.model, "is_quantized", False)
-        or getattr(config.method, "changes_base", False)  # its weights are no longer the quantized ones
+        or prepared.method.changes_base(config.method)  # its weights are no longer the quantized ones
     ):
         return None
     from appkit.models.quantize import unquantized
@@ -159,7 +159,7 @@ def write_bundle(run_dir: Path, model: Any, results: Results, base: Base, report
     config, head = prepared.config, prepared.head
     task = head.task
     tensors, metadata = head.reference(model)
-    exported = prepared.method.export(model, config.method)
+    form = prepared.method.export(model, config.method)
     servable = prepared.servable
     _, _, verdict = compared(results.rivals, results.adapter, prepared)
     manifest = {
@@ -168,7 +168,7 @@ def write_bundle(run_dir: Path, model: Any, results: Results, base: Base, report
         "base": base_facts(config, base),
         "quant": config.quant.model_dump(),
         "method": config.method.model_dump(),
-        "exported": {"kind": exported.kind, "rank": servable.rank, "error": exported.error},
+        "exported": manifests.describe_form(form),
         "template": head.chat.fingerprint(),
         **head.facts(),
         "metrics": {one.who: one.summary() for one in results.columns},
@@ -186,4 +186,4 @@ def write_bundle(run_dir: Path, model: Any, results: Results, base: Base, report
         "config": to_values(config),
     }
     card = reports.model_card(task, manifest, verdict)
-    return manifests.write(run_dir / "bundle", exported, tensors, metadata, manifest, report, card)
+    return manifests.write(run_dir / "bundle", form, tensors, metadata, manifest, report, card)

@@ -214,13 +214,6 @@ def build(prepared: Prepared, base: Base) -> Any:
     checkpointing = config.train.gradient_checkpointing
     if checkpointing == "on" or (checkpointing == "auto" and base.device.type == "cuda"):
         base.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    if prepared.method.before_training:
-        batches = (
-            prepared.head.collate([prepared.examples[row] for row in rows], base.device)
-            for step in prepared.plan
-            for rows in step.batches
-        )
-        prepared.method.before_training(model, batches)
     return model
 
 

@@ -16,7 +16,7 @@ from appkit.heads.head import head_of_bundle
 from appkit.heads.reference import Recorded
 from appkit.heads.roles import Role
 from appkit.plugins import load_task
-from appkit.serving.engines.compatibility import faults, linear_shapes, read_adapter
+from appkit.serving.engines.compatibility import base_shapes, faults, read_adapter, weight_faults
 from appkit.serving.engines.protocol import EngineSpec, served_base
 from appkit.serving.engines.views import folded, read_head, unfoldable, without_head
 from appkit.serving.engines.vllm import null_adapter
@@ -70,11 +70,17 @@ class Deployment:
         self.path, self.store = path, store
         self.manifest = manifests.read_manifest(path)
         self.config = build_run_config(self.manifest["config"])
+        if (self.manifest.get("exported") or {}).get("kind") == "routed":
+            raise BundleError(
+                f"{path} routes experts, which no engine of this version does; use appkit predict"
+            )
         self.adapter = read_adapter(path)
         self.trained_base = locate(self.config.model)
         """as it was fetched, before any quantization"""
         architecture = load_config(self.trained_base)
-        self.linear, self.width = linear_shapes(architecture), int(architecture.get_text_config().hidden_size)
+        shapes = base_shapes(architecture)
+        self.linear, self.parameters = shapes.linear, shapes.parameters
+        self.width = int(architecture.get_text_config().hidden_size)
         small = [
             file
             for file in sorted(self.trained_base.iterdir())
@@ -183,7 +189,7 @@ class Deployment:
     @cached_property
     def null(self) -> Path:
         """The adapter that changes nothing, on a module that this one changes too: an engine has room for that."""
-        module = min(self.adapter.modules)
+        module = min(self.adapter.modules or self.linear.keys() - {"lm_head"})
         out, into = self.linear[module]
         folder = self.store / f"null-{out}x{into}-{module}"
         if not folder.exists():
@@ -208,12 +214,20 @@ class Deployment:
                 f"machine's has {mark[:19]}…; pull the base that the bundle names, or train it anew"
             )
         yield Check("base", True, f"{wanted['name']}, {mark[:19]}…")
-        if wrong := list(faults(self.adapter, self.linear, engine, head=self.spec, width=self.width)):
+        full = self.adapter.form == "full"
+        if wrong := list(
+            weight_faults(self.adapter, self.parameters, engine)
+            if full
+            else faults(self.adapter, self.linear, engine, head=self.spec, width=self.width)
+        ):
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             raise BundleError(
                 f"{self.path} does not fit its base in {engine}: {wrong[0]}{more}; train it anew"
             )
-        yield Check(
-            "structure", True, f"{len(self.adapter.modules)} modules of rank {self.adapter.rank} fit the base"
+        fits = (
+            f"{len(self.adapter.shapes)} changed weights"
+            if full
+            else f"{len(self.adapter.modules)} modules of rank {self.adapter.rank}"
         )
+        yield Check("structure", True, f"{fits} fit the base")
         yield from self.head.check_files(self.recorded)

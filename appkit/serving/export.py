@@ -83,6 +83,12 @@ def export(
             f"--public and --licence are for --to hub:OWNER/NAME, got {target!r}; leave them out"
         )
     manifest = manifests.read_manifest(path)
+    form = (manifest.get("exported") or {}).get("kind", "lora")
+    if form == "routed" or (form == "full" and not merge):
+        raise BundleError(
+            f"{path} is no plain LoRA but of form {form!r}, which PEFT does not load; "
+            + ("export it with --merge" if form == "full" else "use appkit predict")
+        )
 
     def write(folder: Path) -> None:
         inside = folder
@@ -280,10 +286,17 @@ def _write_merged(path: Path, folder: Path, say: Say) -> None:
 def _merge(base: Path, adapter: Path, folder: Path, dtype: str) -> None:
     import torch
     from peft import PeftModel
+    from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
+    from appkit.adapters.whole import Whole
+    from appkit.serving.engines.compatibility import read_adapter
+
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype), local_files_only=True)
-    whole = PeftModel.from_pretrained(plain, str(adapter)).merge_and_unload(safe_merge=True)
+    if read_adapter(adapter).form == "full":
+        whole = Whole(plain, load_file(adapter / "adapter_model.safetensors")).get_base_model()
+    else:
+        whole = PeftModel.from_pretrained(plain, str(adapter)).merge_and_unload(safe_merge=True)
     whole.save_pretrained(folder)
     for file in base.iterdir():
         if file.is_file() and not file.name.endswith(WEIGHTS) and not (folder / file.name).exists():

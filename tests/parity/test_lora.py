@@ -23,6 +23,7 @@ from appkit.bundles import manifest as manifests
 from appkit.config import build_run_config
 from appkit.errors import ConfigError
 from appkit.heads.lm import loss as lm_loss
+from appkit.method import Training
 from appkit.models import attention
 from appkit.models.batch import Example, collate
 from appkit.task import Metric
@@ -286,7 +287,7 @@ class Fitted:
         entries = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
         self.losses = [entry["loss"] for entry in entries if "loss" in entry]
 
-    def _look(self, model: torch.nn.Module, step: int) -> None:
+    def _look(self, model: torch.nn.Module, training: Training) -> None:
         self.gradients.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
 
 
