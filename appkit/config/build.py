@@ -31,7 +31,7 @@ GROUPS = ("task", "model", "method", "quant", "train")
 
 
 def presets(group: str) -> list[str]:
-    """Names of the presets of `model`, `quant` or `train`."""
+    """List the presets of `model`, `quant` or `train`."""
     folder = files("appkit") / "presets" / group
     return sorted(
         entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
@@ -60,7 +60,7 @@ def _read_yaml(path: Any) -> dict[str, Any]:
 
 
 def model_config(word: str) -> ModelConfig:
-    """A preset's name, a directory, or a hub id (`org/name` or `org/name@revision`)."""
+    """Resolve a preset's name, a directory, or a hub id (`org/name` or `org/name@revision`)."""
     return ModelConfig.model_validate(_model_values(word))
 
 
@@ -80,7 +80,7 @@ def _model_values(word: str) -> dict[str, Any]:
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
-    """`key=value` words -> nested values; YAML rules for the value (`true`, `1e-3`, `[a, b]`)."""
+    """Parse `key=value` words into nested values; YAML rules for the value (`true`, `1e-3`, `[a, b]`)."""
     from omegaconf import OmegaConf
 
     merged: dict[str, Any] = {}
@@ -112,7 +112,7 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
 
 
 def rag_words(words: Sequence[str]) -> tuple[RagConfig, list[str]]:
-    """What the words `rag=INDEX` and `rag.KEY=VALUE` among others say of documents, and the others.
+    """Split words into the settings of documents (`rag=INDEX`, `rag.KEY=VALUE`) and the others.
 
     Raises ConfigError for a value that does not fit, or settings without an index.
     """
@@ -141,7 +141,7 @@ def _named(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values with others laid over them; a bare word replaces a whole group (`model=...`)."""
+    """Lay nested values over others; a bare word replaces a whole group (`model=...`)."""
     over = _named(above)
     kept = {
         key: value for key, value in below.items() if key not in GROUPS or "name" not in (over.get(key) or {})
@@ -150,7 +150,7 @@ def merge_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
 
 
 def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Later layers win; nested values are merged key by key, everything else is replaced.
+    """Merge layers, of which later ones win; nested values are merged key by key, everything else is replaced.
 
     Not by OmegaConf: it would take "${" in a user's text for an interpolation.
     """
@@ -164,7 +164,7 @@ def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_run_config(words: Sequence[str] = (), file: Path | None = None) -> RunConfig:
-    """The configuration that command-line words, over a file, over presets, over defaults, describe.
+    """Build the configuration of command-line words over a file, over presets, over defaults.
 
     Raises ConfigError with one line for the first key or value that does not fit.
     """
@@ -173,7 +173,7 @@ def load_run_config(words: Sequence[str] = (), file: Path | None = None) -> RunC
 
 
 def build_run_config(given: Mapping[str, Any]) -> RunConfig:
-    """The same from nested values, such as a saved `config.yaml` or the keyword arguments of `appkit.train`."""
+    """Build the configuration from nested values, such as a saved `config.yaml` or the keywords of `appkit.train`."""
     given = _named(given)
     for group in GROUPS:
         if group in given and not isinstance(given[group], Mapping):
@@ -205,14 +205,14 @@ def build_run_config(given: Mapping[str, Any]) -> RunConfig:
 
 
 def to_yaml(config: RunConfig) -> str:
-    """The whole configuration; `--config` reads it back to the same value."""
+    """Write the whole configuration; `--config` reads it back to the same value."""
     import yaml
 
     return str(yaml.safe_dump(to_values(config), sort_keys=False, allow_unicode=True))
 
 
 def to_values(config: RunConfig) -> dict[str, Any]:
-    """Plain values of the whole configuration, the pack's and the method's options included."""
+    """Return the whole configuration as plain values, the pack's and the method's options included."""
     values: dict[str, Any] = json.loads(config.model_dump_json())
     values["task"] = json.loads(config.task.model_dump_json())
     values["method"] = json.loads(config.method.model_dump_json())

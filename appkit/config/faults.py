@@ -25,7 +25,7 @@ def validate(schema: type[BaseModel], values: Mapping[str, Any], where: str) -> 
 
 
 def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[str, Any], where: str) -> str:
-    """The first fault as one line: key, value, what was expected."""
+    """Explain the first fault in one line: key, value, what was expected."""
     fault, *others = error.errors()
     path = _user_path(fault, values)
     key = ".".join(([where] if where else []) + path)
@@ -57,7 +57,7 @@ def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[st
 
 
 def _user_path(fault: ErrorDetails, values: Mapping[str, Any]) -> list[str]:
-    """Where the fault is by the user's keys: pydantic's own names for what a value may be are left out."""
+    """Name the place of a fault by the user's keys: pydantic's own names for what a value may be are left out."""
     path: list[str] = []
     at: Any = values
     if not fault["loc"]:  # of the options as a whole

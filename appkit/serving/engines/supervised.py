@@ -1,4 +1,4 @@
-"""Engines that are started when first needed, watched, and started again whenever they end."""
+"""Engines are started when first needed, watched, and started again whenever they end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Busy(AppkitError):
 
 
 class Supervised:
-    """An engine that comes back. What it had loaded is loaded again.
+    """Keeps an engine running: it is started again whenever it ends, and loads again what it had loaded.
 
     state: "new", "starting", "ready", "restarting", "stopped". running: requests that it has accepted.
     failed: adapter -> why it could not be loaded again.
@@ -57,7 +57,7 @@ class Supervised:
         return self.state == "ready"
 
     async def start(self) -> None:
-        """Once; raises RunError when it does not start."""
+        """Start the engine, once. Raises RunError when it does not start."""
         async with self._lock:
             if self.state != "new":
                 return
@@ -114,7 +114,7 @@ class Supervised:
         log.warning("engine %s answers again", self.engine.name)
 
     async def add(self, adapter: str, path: Path) -> None:
-        """Raises JobRefused when the engine does not take it, EngineGone when it is not running."""
+        """Load an adapter. Raises JobRefused when the engine does not take it, EngineGone when it is not running."""
         self._must_be_ready()  # before the lock, which a restart holds
         async with self._lock:
             self._must_be_ready()
@@ -129,7 +129,7 @@ class Supervised:
 
     @contextmanager
     def admitted(self, requests: int) -> Iterator[None]:
-        """A place in the queue for so many requests. Raises Busy when it is full, EngineGone when nothing runs."""
+        """Take places in the queue for so many requests. Raises Busy when it is full, EngineGone when nothing runs."""
         self._must_be_ready()
         if self.running + requests > self.queue:
             raise Busy(
@@ -200,7 +200,7 @@ class Pool:
 
     @property
     def ready(self) -> bool:
-        return all(one.ready for one in self.engines.values())
+        return all(engine.ready for engine in self.engines.values())
 
     async def close(self) -> None:
-        await asyncio.gather(*(one.close() for one in self.engines.values()))
+        await asyncio.gather(*(engine.close() for engine in self.engines.values()))

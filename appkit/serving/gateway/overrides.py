@@ -1,4 +1,4 @@
-"""What may be asked of a run from elsewhere: a list of keys, and choices that are on this machine."""
+"""Overrides that come from elsewhere are checked: only listed keys, and choices that are on this machine."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def local_models() -> list[str]:
-    """Presets whose weights are on this machine."""
+    """List the presets whose weights are on this machine."""
     return [name for name, (_, path) in known().items() if path is not None]
 
 
 def check_overrides(words: Sequence[str]) -> str:
-    """The task that the words choose. Fault 400 for a word that could name a place of this machine, or is unknown."""
+    """Check the words of a run; returns the task. Fault 400 for one that is unknown, or names a place here."""
     for word in words:
         if CONTROL.search(word):
             raise Fault(400, f"a word has a control character, got {word[:80]!r}; leave it out")
@@ -78,7 +78,7 @@ def check_overrides(words: Sequence[str]) -> str:
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys with their values; a group's bare word is its name."""
+    """Yield dotted keys with their values; a group's bare word is its name."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{above}{key}.")
@@ -87,20 +87,20 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All texts in a value, however deep."""
+    """Yield all texts in a value, however deep."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for each in value.items():
-            yield from _texts(list(each))
+        for pair in value.items():
+            yield from _texts(list(pair))
     elif isinstance(value, list):
-        for one in value:
-            yield from _texts(one)
+        for item in value:
+            yield from _texts(item)
 
 
 def list_choices() -> dict[str, Any]:
-    """What can be asked for on this machine: tasks, models, methods, presets."""
-    found = []
+    """List what can be chosen on this machine: tasks, models, methods, presets."""
+    tasks = []
     for name in sorted(modules("appkit.tasks")):
         try:
             task = load_task(name)
@@ -114,9 +114,9 @@ def list_choices() -> dict[str, Any]:
             {"name": field, "required": info.is_required(), "description": info.description or ""}
             for field, info in task.row.model_fields.items()
         ]
-        found.append({"name": name, "summary": task.summary, "ships": ships, "fields": fields})
+        tasks.append({"name": name, "summary": task.summary, "ships": ships, "fields": fields})
     methods = []
     for name in sorted(modules("appkit.methods")):
         with suppress(AppkitError):
             methods.append({"name": name, "summary": load_method(name).summary})
-    return {"tasks": found, "models": local_models(), "methods": methods, "presets": presets("train")}
+    return {"tasks": tasks, "models": local_models(), "methods": methods, "presets": presets("train")}

@@ -1,4 +1,4 @@
-"""Which bundles are served, and what name means which of them.
+"""The registry knows which bundles are served, and which of them a name means.
 
 A version is `name@sha`, and never changes. An alias points to one, may send a share of its requests to another (the
 canary), and remembers the one before, so that one call takes a move back. A request stays with the version that it
@@ -41,7 +41,7 @@ class Unknown(AppkitError):
 
 @dataclass(eq=False)
 class Target:
-    """What a request is answered by: a bundle, or a base alone (`deployment` None).
+    """Answers a request: a bundle, or a base alone (`deployment` None).
 
     running: requests under way. idle: set while there are none.
     """
@@ -59,7 +59,7 @@ class Target:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """While a request is under way: the version stays in the engine."""
+        """Keeps the version in the engine while a request is under way."""
         self.running += 1
         self.idle.clear()
         try:
@@ -72,7 +72,7 @@ class Target:
 
 @dataclass
 class Alias:
-    """Where a name points. share: of the requests that the canary gets, 0 to 1."""
+    """Points a name to a version. share: of the requests that the canary gets, 0 to 1."""
 
     current: str
     canary: str | None = None
@@ -81,7 +81,7 @@ class Alias:
 
 
 class Registry:
-    """`open_bundle(path)` reads and checks one, in a thread. `state`: the file that keeps the aliases, if any."""
+    """Holds what is served. `open_bundle(path)` reads and checks one, in a thread; `state`: the file of the aliases."""
 
     def __init__(
         self,
@@ -102,14 +102,14 @@ class Registry:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
         if state is not None and state.exists():
             try:
-                kept = json.loads(state.read_text(encoding="utf-8"))
-                self.aliases = {name: Alias(**alias) for name, alias in kept["aliases"].items()}
-                self.removed = set(kept["removed"])
+                content = json.loads(state.read_text(encoding="utf-8"))
+                self.aliases = {name: Alias(**alias) for name, alias in content["aliases"].items()}
+                self.removed = set(content["removed"])
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise BundleError(f"{state} cannot be read: {error}; correct or remove it") from None
 
     def resolve(self, model: str, draw: Callable[[], float] = random.random) -> Target:
-        """The version that answers a request for `model`: an alias, `name@sha`, or a base's name."""
+        """Find the version that answers a request for `model`: an alias, `name@sha`, or a base's name."""
         if alias := self.aliases.get(model):
             canary = alias.canary is not None and draw() < alias.share
             ref = alias.canary if canary and alias.canary in self.versions else alias.current
@@ -122,9 +122,9 @@ class Registry:
         raise Unknown(f"no model {model!r}; GET /v1/models lists them")
 
     def version(self, ref: str) -> Target:
-        """By `name@sha`, the sha shortened to 8 digits or more."""
+        """Find a version by `name@sha`, the sha shortened to 8 digits or more."""
         name, _, sha = ref.partition("@")
-        found = [
+        matches = [
             target
             for target in self.versions.values()
             if target.deployment is not None
@@ -132,9 +132,9 @@ class Registry:
             and len(sha) >= 8
             and target.adapter.startswith(sha)
         ]
-        if len(found) != 1:
+        if len(matches) != 1:
             raise Unknown(f"no bundle {ref!r} is served; GET /v1/models lists them")
-        return found[0]
+        return matches[0]
 
     async def add(self, path: Path, alias: str | None = None, *, again: bool = False) -> Target:
         """Serve the bundle in `path`, and let `alias` (its own name if nothing has that yet) point to it.
@@ -234,15 +234,15 @@ class Registry:
 
     def rollback(self, alias: str) -> Alias:
         """Withdraw the canary; without one, go back to the version before. Again goes forward again."""
-        found = self._alias(alias)
-        if found.canary is not None:
-            found.canary, found.share = None, 0.0
-        elif found.previous is not None:
-            found.current, found.previous = found.previous, found.current
+        entry = self._alias(alias)
+        if entry.canary is not None:
+            entry.canary, entry.share = None, 0.0
+        elif entry.previous is not None:
+            entry.current, entry.previous = entry.previous, entry.current
         else:
             raise Conflict(f"alias {alias!r} has neither a canary nor an earlier version to go back to")
         self._save()
-        return found
+        return entry
 
     def unpoint(self, alias: str) -> None:
         """Delete an alias; the version stays, as name@sha."""
@@ -270,7 +270,7 @@ class Registry:
             raise Conflict(f"{alias!r} is the name of a base; choose another alias")
 
     def settle(self) -> list[str]:
-        """After a start: drop what the state file names and nobody brought; the aliases that are gone with it.
+        """Drop, after a start, what the state file names and nobody brought; returns the aliases that go with it.
 
         The file keeps them until the next change: a bundle that only lacks a certificate gets its alias back.
         """
@@ -290,8 +290,8 @@ class Registry:
 
     def _save(self) -> None:
         if self.state is not None:
-            kept: dict[str, Any] = {
+            content: dict[str, Any] = {
                 "aliases": {name: asdict(alias) for name, alias in self.aliases.items()},
                 "removed": sorted(self.removed),
             }
-            write_text(self.state, json.dumps(kept, indent=1) + "\n")
+            write_text(self.state, json.dumps(content, indent=1) + "\n")

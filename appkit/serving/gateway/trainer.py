@@ -49,7 +49,7 @@ APPKIT = (sys.executable, "-P", "-c", "from appkit.cli.main import main; main()"
 
 
 class Trainer:
-    """root: of the bundles. Its methods raise Fault for what a caller can cause; no path of this machine is told."""
+    """Trains runs below a bundle root. Raises Fault for what a caller can cause; tells no path of this machine."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -62,7 +62,7 @@ class Trainer:
     # -- before training -----------------------------------------------------------------------------------------
 
     def new(self, words: Sequence[str]) -> str:
-        """A run that these words describe; its id. Fault 400 for a word that is not allowed."""
+        """Make a run of these words; returns its id. Fault 400 for a word that is not allowed."""
         task = check_overrides(words)
         self._forget_drafts()
         run = f"{task}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
@@ -71,12 +71,12 @@ class Trainer:
         return run
 
     def _forget_drafts(self) -> None:
-        drafts = [one["id"] for one in self.lines() if one["phase"] in ("new", "checked")]
+        drafts = [line["id"] for line in self.lines() if line["phase"] in ("new", "checked")]
         for run in drafts[DRAFTS - 1 :]:
             shutil.rmtree(self.root / FOLDER / run, ignore_errors=True)
 
     async def put(self, run: str, split: str, suffix: str, chunks: AsyncIterator[bytes]) -> None:
-        """Keep a file of rows under a name of ours. Fault 400 for another kind than the readers know."""
+        """Store a file of rows under a name of the gateway's. Fault 400 for a kind that the readers do not know."""
         if suffix not in SUFFIXES:
             raise Fault(
                 400, f"rows come as {', '.join(SUFFIXES)}, got {suffix[:20]!r}; convert or rename the file"
@@ -100,7 +100,7 @@ class Trainer:
         self._note(run, files=files | {split: file.name}, checked=False)
 
     async def check(self, run: str) -> dict[str, Any]:
-        """What `appkit data check` says of words and files; a run that is sound may be started.
+        """Run `appkit data check` on words and files; a run that is sound may be started.
 
         Fault 422 with its line when they cannot even be read, 504 when it takes too long.
         """
@@ -121,7 +121,7 @@ class Trainer:
             assert process.stderr
             try:
                 async with asyncio.timeout(CHECK_S):
-                    said, errors = await asyncio.gather(
+                    output, errors = await asyncio.gather(
                         _beginning(process.stdout, LARGEST + 1), _beginning(process.stderr, LARGEST)
                     )
                     await process.wait()
@@ -131,12 +131,12 @@ class Trainer:
                 process.stdin.close()  # the guard ends what still runs
                 await asyncio.gather(_beginning(process.stdout, 0), _beginning(process.stderr, 0))
                 await process.wait()
-        if len(said) > LARGEST:
+        if len(output) > LARGEST:
             raise Fault(
                 413, f"the report of the check has more than {LARGEST:,} bytes; send fewer or smaller rows"
             )
         try:
-            report: dict[str, Any] = await asyncio.to_thread(json.loads, said)
+            report: dict[str, Any] = await asyncio.to_thread(json.loads, output)
         except ValueError:
             lines = [*self._lines(run, errors.decode(errors="replace")), "the check failed"]
             stated = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
@@ -147,9 +147,9 @@ class Trainer:
         return {**without_directories(report), "id": run}
 
     def _rows(self, run: str) -> dict[str, int]:
-        """Its files and when each was written."""
+        """List the files of rows, and when each was written."""
         files = (self.folder(run) / DATA).iterdir()
-        return {one.name: one.stat().st_mtime_ns for one in files if one.suffix != PART}
+        return {file.name: file.stat().st_mtime_ns for file in files if file.suffix != PART}
 
     # -- training ------------------------------------------------------------------------------------------------
 
@@ -182,7 +182,7 @@ class Trainer:
         self._note(run, code=code)
 
     async def stop(self, run: str) -> None:
-        """As ctrl-C: the trainer ends its step and saves; asked again, it ends at once."""
+        """Send ctrl-C: the command ends its step and saves; the second one ends it at once."""
         if run != self.running or self._process is None:
             raise Fault(409, f"{run} is not being trained; there is nothing to stop")
         assert self._process.stdin
@@ -206,7 +206,7 @@ class Trainer:
     async def _started(
         self, words: Sequence[str], run: str, *, cwd: Path, stdout: Any, stderr: Any = asyncio.subprocess.PIPE
     ) -> asyncio.subprocess.Process:
-        """An appkit command below the guard: it ends when this process does, however it ends."""
+        """Start an appkit command below the guard: it ends when this process does, however that ends."""
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "appkit.serving.engines.guard", *APPKIT, *words),
             stdin=asyncio.subprocess.PIPE,
@@ -217,24 +217,24 @@ class Trainer:
             start_new_session=True,  # a terminal's ctrl-C is for the gateway
         )
 
-    # -- what is told --------------------------------------------------------------------------------------------
+    # -- reports -------------------------------------------------------------------------------------------------
 
     def ids(self) -> list[str]:
-        """Of all runs, the newest first."""
+        """List the ids of all runs, the newest first."""
         folder = self.root / FOLDER
-        found = [one.name for one in folder.iterdir()] if folder.is_dir() else []
-        found = [name for name in found if ID.fullmatch(name) and (folder / name / NOTE).is_file()]
-        return sorted(found, key=lambda name: name.split("-", 1)[1], reverse=True)
+        names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        runs = [name for name in names if ID.fullmatch(name) and (folder / name / NOTE).is_file()]
+        return sorted(runs, key=lambda name: name.split("-", 1)[1], reverse=True)
 
     def folder(self, run: str) -> Path:
-        """Fault 404 for what is no run."""
+        """The directory of a run. Fault 404 for what is no run."""
         folder = self.root / FOLDER / run
         if not ID.fullmatch(run) or not (folder / NOTE).is_file():
             raise Fault(404, f"no run {run[:80]!r}; GET /v1/runs lists them")
         return folder
 
     def phase(self, run: str) -> str:
-        """new, checked, training, stopping, stopped, failed or done."""
+        """The phase of a run: new, checked, training, stopping, stopped, failed or done."""
         noted, folder = self._noted(run), self.folder(run)
         if run == self.running:
             return "stopping" if noted.get("stopped") else "training"
@@ -246,20 +246,20 @@ class Trainer:
         return "stopped" if noted.get("stopped") or noted.get("code") is None else "failed"
 
     def lines(self) -> list[dict[str, Any]]:
-        """All runs, the newest first."""
-        found = []
+        """List all runs, the newest first."""
+        lines = []
         for run in self.ids():
             with suppress(Fault):  # a draft that goes just now
-                found.append(self.line(run))
-        return found
+                lines.append(self.line(run))
+        return lines
 
     def line(self, run: str) -> dict[str, Any]:
-        """A run in a list."""
+        """Describe a run as an entry of a list."""
         state = state_of(self.folder(run))
         return {"id": run, "task": run.split("-")[0], "phase": self.phase(run), "score": state.get("score")}
 
     async def show(self, run: str, after: int) -> dict[str, Any]:
-        """All there is to see of a run; points: of its curve, behind step `after`."""
+        """Describe a run in full; points: of its curve, behind step `after`."""
         folder, noted = self.folder(run), self._noted(run)
         phase = self.phase(run)  # before the rest, so that a run that is told to be done is told in full
         running = phase in ("training", "stopping")
@@ -289,7 +289,7 @@ class Trainer:
         )
 
     def _lines(self, run: str, text: str) -> list[str]:
-        """The lines of a text, without a path of this machine."""
+        """Split a text into lines, without a path of this machine."""
         folder = self.root / FOLDER / run
         places = ((f"{folder / DATA}/", ""), (str(folder), f"{FOLDER}/{run}"), (f"{self.root}/", ""))
         return list(without_paths(text, *places))
@@ -311,8 +311,8 @@ class Trainer:
 
 
 async def _beginning(stream: asyncio.StreamReader, most: int) -> bytes:
-    """Up to so many bytes. The rest is read too, and dropped: a process does not end for asyncio before all is read."""
-    kept = bytearray()
+    """Read up to so many bytes, and drop the rest: a process does not end for asyncio before all is read."""
+    beginning = bytearray()
     while piece := await stream.read(65_536):
-        kept += piece[: most - len(kept)]
-    return bytes(kept)
+        beginning += piece[: most - len(beginning)]
+    return bytes(beginning)
