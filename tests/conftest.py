@@ -88,7 +88,7 @@ def trained(project: Project, commands: Commands) -> Path:
 
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A short run on the real base: minutes, for tests marked slow."""
+    """A short run on the real base: minutes, for tests marked real or vllm."""
     return appkit.train(
         task="nl2fol",
         train={"name": "quick", "max_rows": 96, "batch_rows": 4, "trackers": []},
@@ -96,6 +96,24 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Any:
         method={"rank": 8},
         run_dir=str(tmp_path_factory.mktemp("real") / "run"),
     )
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """vLLM, one engine a role."""
+    from engines import Engines
+
+    shared = Engines(tmp_path_factory.mktemp("engines"))
+    yield shared
+    shared.close()
+
+
+@pytest.fixture(scope="module")
+def shared_vllm(engines: Any) -> Iterator[Any]:
+    """Whoever makes a vLLM engine in this process gets one of the shared ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("appkit.serving.engines.vllm.VllmEngine", engines.vllm)
+        yield engines
 
 
 @pytest.fixture

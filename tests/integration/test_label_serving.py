@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import running
+from running import in_thread
 
 import appkit
 from appkit.client import Client
+from appkit.serving.certify.certify import certify
 from appkit.serving.engines.vllm import installed_version
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.vllm,
     pytest.mark.skipif(
         installed_version() is None and not os.environ.get("CI"), reason="vLLM is not here; make serve-setup"
     ),
@@ -77,10 +76,6 @@ class Shelf:
     predictions: dict[str, list[Any]]
 
 
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-c", "from appkit.cli.main import main; main()", *words]
-
-
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     """Trained for some steps each, and what they answer in training's own engine."""
@@ -113,23 +108,10 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 
 
 @pytest.fixture(scope="module")
-def certified(shelf: Shelf) -> Shelf:
-    """One bundle of each kind of engine, and a head folded into the generating one; two engines at a time."""
-    asked = (("binary",), ("names",), ("ten", "--folded"))
-    for pair in (asked[:2], asked[2:]):
-        certifying = [
-            subprocess.Popen(
-                command("certify", *words, "--engine=vllm"),
-                cwd=shelf.folder,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for words in pair
-        ]
-        for process in certifying:
-            output, _ = process.communicate(timeout=600)
-            assert process.returncode == 0, output
+def certified(shelf: Shelf, shared_vllm: Any) -> Shelf:
+    """One bundle of each kind of engine, and a head folded into the generating one."""
+    for name, fold in (("binary", False), ("names", False), ("ten", True)):
+        certify(shelf.folder / name, engine="vllm", folded=fold)
     return shelf
 
 
@@ -148,10 +130,8 @@ def test_each_kind_of_head_is_certified_in_its_engine(certified: Shelf) -> None:
 
 def test_four_bundles_answer_at_once_as_in_training(certified: Shelf) -> None:
     """All texts of all bundles side by side: each row gets its own adapter and its own head."""
-    with (
-        running(*BUNDLES, "--engine=vllm", "serve.certified=false", cwd=certified.folder) as url,
-        Client(url) as client,
-    ):
+    places = [str(certified.folder / name) for name in BUNDLES]
+    with in_thread(*places, "serve.certified=false", engine="vllm") as url, Client(url) as client:
         ready = {one["role"] for one in client._call("GET", "/readyz")["engines"]}
         assert ready == {"classify", "embed-unmasked"}
         jobs = [(name, text, place) for name in BUNDLES for place, text in enumerate(certified.texts[name])]
@@ -179,8 +159,8 @@ def assert_same_entities(found: list[dict[str, Any]], expected: list[dict[str, A
 
 def test_a_head_folded_into_the_generating_engine_answers_beside_words(certified: Shelf) -> None:
     """serve.classify=folded: the certificate for it is asked for, and one engine does both."""
-    words = ("ten", "--engine=vllm", "serve.classify=folded")
-    with running(*words, cwd=certified.folder) as url, Client(url) as client:
+    words = (str(certified.folder / "ten"), "serve.classify=folded")
+    with in_thread(*words, engine="vllm") as url, Client(url) as client:
         assert [one["role"] for one in client._call("GET", "/readyz")["engines"]] == ["generate"]
         answers = client.task("ten", certified.texts["ten"])
         for answer, expected in zip(answers, certified.predictions["ten"], strict=True):

@@ -21,7 +21,7 @@ from appkit import vllm_plugin
 from appkit.serving.engines.vllm import installed_version, null_adapter
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.vllm,
     pytest.mark.skipif(
         installed_version() is None and not os.environ.get("CI"), reason="vLLM is not here; make serve-setup"
     ),
