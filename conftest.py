@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT / "tests"))  # its helpers are importable, from the apps' tests too
+
+if TYPE_CHECKING:
+    from trained import Trained
+
 TOGETHER = ("vllm", "browser", "real")
 """Markers of the tests that run one after the other in one worker, which so makes what they share once; the longest
 group first."""
@@ -67,3 +74,17 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
                 "share an engine (tests/engines.py) or raise ENGINE_STARTS in conftest.py", red=True
             )
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Runs on the real base by name; a session makes each once."""
+    from trained import Trained, shared_folder
+
+    return Trained(shared_folder(tmp_path_factory, "trained"))
+
+
+@pytest.fixture(scope="session")
+def real(trained_once: Trained) -> Any:
+    """A short run of nl2fol on the real base: minutes, for tests marked real, vllm or browser."""
+    return trained_once("nl2fol")

@@ -1,19 +1,15 @@
 """Shared by all tests: the helpers beside this file are importable; one base, one trained run, one server."""
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from forked import Commands
 
-import appkit  # before torch, which it tells how to wait
+import appkit  # noqa: F401  # before torch, which it tells how to wait
 
 SUBJECTS = ("Wombats", "Ocelots", "Marmosets", "Narwhals", "Quokkas")
 VERBS = ("yodel", "juggle", "snorkel", "hibernate", "dawdle", "somersault")
@@ -84,18 +80,6 @@ def trained(project: Project, commands: Commands) -> Path:
     done = commands.run(*project.words, "run_dir=unbroken", cwd=project.folder)
     assert done.code == 0, done.stderr
     return project.folder / "unbroken"
-
-
-@pytest.fixture(scope="session")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A short run on the real base: minutes, for tests marked real or vllm."""
-    return appkit.train(
-        task="nl2fol",
-        train={"name": "quick", "max_rows": 96, "batch_rows": 4, "trackers": []},
-        eval={"rows": 12, "quant_rows": 6, "few_shot": 2},
-        method={"rank": 8},
-        run_dir=str(tmp_path_factory.mktemp("real") / "run"),
-    )
 
 
 @pytest.fixture(scope="session")

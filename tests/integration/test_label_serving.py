@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 from running import in_thread
+from trained import Trained, label_run, names_in_texts, ten_labels
 
 import appkit
 from appkit.client import Client
@@ -29,11 +30,6 @@ COUNTING = "One, two, three, four,"
 LIMIT = 1e-4  # of a probability, as of a logit in certificates
 
 
-def shipped(name: str) -> list[dict[str, Any]]:
-    text = files("appkit_data").joinpath(name).read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
-
-
 def binary() -> list[dict[str, Any]]:
     good, bad = ("lovely", "bright", "sweet", "kind"), ("awful", "gloomy", "bitter", "cruel")
     return [
@@ -41,12 +37,6 @@ def binary() -> list[dict[str, Any]]:
         for thing in ("day", "song", "letter", "garden", "answer", "voice", "face", "house")
         for word in (*good, *bad)
     ]
-
-
-def ten() -> list[dict[str, Any]]:
-    rows = shipped("tickets/train.jsonl")
-    labels = sorted({row["label"] for row in rows})[:10]
-    return [row for label in labels for row in [row for row in rows if row["label"] == label][:8]]
 
 
 def many() -> list[dict[str, Any]]:
@@ -57,16 +47,7 @@ def many() -> list[dict[str, Any]]:
     ]
 
 
-def names() -> list[dict[str, Any]]:
-    return shipped("entities/train.jsonl")[:80]
-
-
-BUNDLES = {
-    "binary": ("classification", binary, {}),
-    "ten": ("classification", ten, {}),
-    "many": ("classification", many, {}),
-    "names": ("ner", names, {"attention": "unmasked"}),
-}
+BUNDLES = ("binary", "ten", "many", "names")
 
 
 @dataclass
@@ -77,34 +58,25 @@ class Shelf:
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def shelf(trained_once: Trained, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     """Trained for some steps each, and what they answer in training's own engine."""
     folder = tmp_path_factory.mktemp("shelf")
-    texts, predictions = {}, {}
-    for name, (task, rows, head) in BUNDLES.items():
-        made = rows()
-        file = folder / f"{name}.jsonl"
-        file.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")
-        result = appkit.train(
-            task=task,
-            name=name,
-            head=head,
-            model={"name": "smollm2-135m", "dtype": "float32"},
-            method={"rank": 8},
-            data={"train": str(file), "dev_share": 0.1, "test_share": 0.1},
-            train={
-                "name": "quick",
-                "max_rows": 64 if name != "many" else None,
-                "trackers": [],
-                "batch_rows": 16,
-            },
-            eval={"quant_rows": 0, "baseline": False, "resamples": 100},
-            run_dir=str(folder / f"run-{name}"),
-        )
-        result.bundle.rename(folder / name)
-        texts[name] = [row["text"] for row in made[:16]]
-        predictions[name] = appkit.load(folder / name).predict(texts[name])
+    rows = {"binary": binary(), "many": many(), "ten": ten_labels(), "names": names_in_texts()}
+    place(trained_once("classification").bundle, folder / "ten")
+    place(trained_once("ner").bundle, folder / "names")
+    for name in ("binary", "many"):
+        words = label_run("classification", rows[name], folder / f"run-{name}")
+        place(appkit.train(name=name, **words).bundle, folder / name)
+    texts = {name: [row["text"] for row in rows[name][:16]] for name in BUNDLES}
+    predictions = {name: appkit.load(folder / name).predict(texts[name]) for name in BUNDLES}
     return Shelf(folder, texts, predictions)
+
+
+def place(bundle: Path, target: Path) -> None:
+    """A copy under the name of its folder, which is its alias when it is served."""
+    shutil.copytree(bundle, target, ignore=shutil.ignore_patterns("certificates"))
+    manifest = json.loads((target / "appkit.json").read_text())
+    (target / "appkit.json").write_text(json.dumps(manifest | {"name": target.name}))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -36,7 +35,6 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from served import Gateway, Greedy, References, judge
 
-SOAK = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.skipif(
@@ -391,19 +389,3 @@ def test_a_killed_gateway_leaves_no_engine(bundles: Path, tmp_path: Path) -> Non
         gateway.process.kill()
         gateway.process.wait()
         assert gateway.left_after(15) == []
-
-
-@pytest.mark.nightly
-def test_a_minute_of_soak_finds_nothing_and_a_planted_reply_is_found(bundles: Path, tmp_path: Path) -> None:
-    recording = tmp_path / "recording.json"
-    done = soak("--seconds=60", f"--bundle={bundles / 'first'}", f"--record={recording}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "restarts 2" in done.stderr
-    assert soak(f"--replay={recording}").returncode == 0
-    planted = soak(f"--replay={recording}", "--plant")
-    assert planted.returncode == 1
-    assert "1 wrong" in planted.stdout
-
-
-def soak(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SOAK), *words], capture_output=True, text=True, timeout=900)
