@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SERVE_STAMP := $(VENV)/.serving
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve-setup demo test check format bench soak clean
+.PHONY: help setup serve-setup demo test quick nightly check format bench soak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,8 +38,18 @@ demo: $(STAMP) ## Train the NL→FOL specialist and show the evidence (about 6 m
 	$(BIN)/appkit models pull smollm2-135m
 	$(BIN)/appkit train task=nl2fol
 
-test: $(SERVE_STAMP) ## Run the whole test suite
-	$(BIN)/python -m pytest
+# Two workers; what shares an engine, a gallery or the real base stays in one of them (conftest.py).
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+test: $(SERVE_STAMP) ## Run the test suite, all but what is nightly
+	$(PYTEST) -m 'not nightly' --durations=30
+
+quick: $(STAMP) ## Run the tests that need no vLLM, real base or browser (3 minutes on 2 cores)
+	$(PYTEST) -m 'not (vllm or real or browser or nightly)'
+
+nightly: $(SERVE_STAMP) ## Run what takes longest: a soak with kills, and ten times the fuzzing
+	$(BIN)/python -m pytest -m nightly
+	APPKIT_FUZZ_EXAMPLES=50 $(BIN)/python -m pytest tests/integration/test_fuzz.py
 
 check: $(STAMP) ## Lint, types, rules of the house
 	$(BIN)/ruff format --check .

@@ -21,13 +21,20 @@ WAITING = {"appkit": {}, "libgomp": {"GOMP_SPINCOUNT": "300000"}}
 QUICK = "task=nl2fol train=quick train.trackers=[] eval.rows=2 eval.quant_rows=0 eval.baseline=false"
 
 
-def speed(rows: int, busy: int, waiting: dict[str, str]) -> int:
+def speed(model: str, rows: int, busy: int, waiting: dict[str, str]) -> int:
     """Tokens a second of a training of so many rows, beside so many processes."""
     with ExitStack() as processes, tempfile.TemporaryDirectory() as folder:
         for _ in range(busy):
             other = processes.enter_context(subprocess.Popen(BUSY, start_new_session=True))
             processes.callback(other.kill)
-        words = [*APPKIT, "train", *QUICK.split(), f"train.max_rows={rows}", f"run_dir={folder}/run"]
+        words = [
+            *APPKIT,
+            "train",
+            f"model={model}",
+            *QUICK.split(),
+            f"train.max_rows={rows}",
+            f"run_dir={folder}/run",
+        ]
         run = processes.enter_context(
             subprocess.Popen(
                 words,
@@ -52,12 +59,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--model", default="smollm2-135m", help="preset, hub id or directory")
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1], help="numbers of such processes")
     args = parser.parse_args()
     print("| busy processes beside it |", " | ".join(f"tokens/s, as {name} waits" for name in WAITING), "|")
     print("|---:|" + "---:|" * len(WAITING))
     for busy in args.busy:
-        print(f"| {busy} |", *(f"{speed(args.rows, busy, one)} |" for one in WAITING.values()), flush=True)
+        print(
+            f"| {busy} |",
+            *(f"{speed(args.model, args.rows, busy, one)} |" for one in WAITING.values()),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -28,9 +28,10 @@ ASKED = {"translate": (False, False), "classify": ("", False), "entities": (), "
 """what each page's function takes behind the text"""
 
 
-def user(url: str, end: float, names: list[str], told: list[tuple[str, float]], number: int) -> None:
+def user(url: str, seconds: float, names: list[str], told: list[tuple[str, float]], number: int) -> None:
     draw = random.Random(number)
-    time.sleep(draw.uniform(0, 10))  # people do not come all at once
+    end = time.monotonic() + seconds
+    time.sleep(draw.uniform(0, min(10, seconds / 4)))  # people do not come all at once
     client = Client(url, verbose=False)
     while time.monotonic() < end:
         name = draw.choice(names)
@@ -63,9 +64,8 @@ def main() -> None:
     api = Client(asked.gallery, verbose=False).view_api(return_format="dict", print_info=False)
     names = [name for name in api["named_endpoints"] if name.endswith(tuple(ASKED))]
     process, memory, told = psutil.Process(asked.pid), [], []
-    end = time.monotonic() + asked.seconds
     users = [
-        threading.Thread(target=user, args=(asked.gallery, end, names, told, number))
+        threading.Thread(target=user, args=(asked.gallery, asked.seconds, names, told, number))
         for number in range(asked.users)
     ]
     for one in users:

@@ -6,6 +6,7 @@ rows, at the shapes of SmolLM2-135M. A machine that does anything else meanwhile
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 
@@ -17,11 +18,11 @@ OUTPUTS = (576, 1536, 49152)
 ROWS = (1, 8, 32, 64, 128, 256, 600)
 
 
-def rate(product: Callable[[], torch.Tensor], flop: float) -> float:
-    """GFLOP/s over about a quarter of a second."""
+def rate(product: Callable[[], torch.Tensor], flop: float, seconds: float) -> float:
+    """GFLOP/s over about so long."""
     product()
     count, began = 0, time.perf_counter()
-    while time.perf_counter() - began < 0.25:
+    while time.perf_counter() - began < seconds:
         product()
         count += 1
     return flop * count / (time.perf_counter() - began) / 1e9
@@ -29,6 +30,11 @@ def rate(product: Callable[[], torch.Tensor], flop: float) -> float:
 
 @torch.inference_mode()
 def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=0.25, help="of each product (default 0.25)")
+    seconds = parser.parse_args().seconds
     print(f"{torch.get_num_threads()} threads, float32; GFLOP/s as linear / transposed")
     print("rows  " + "".join(f"{f'{WIDTH} -> {outputs}':>20}" for outputs in OUTPUTS))
     for rows in ROWS:
@@ -37,8 +43,8 @@ def main() -> None:
         for outputs in OUTPUTS:
             weight = torch.randn(outputs, WIDTH)
             flop = 2.0 * rows * WIDTH * outputs
-            plain = rate(lambda x=x, w=weight: linear(x, w), flop)
-            turned = rate(lambda x=x, w=weight: (w @ x.T).T.contiguous(), flop)
+            plain = rate(lambda x=x, w=weight: linear(x, w), flop, seconds)
+            turned = rate(lambda x=x, w=weight: (w @ x.T).T.contiguous(), flop, seconds)
             cells.append(f"{f'{plain:.0f} / {turned:.0f}':>20}")
         print(f"{rows:<6}" + "".join(cells), flush=True)
 

@@ -48,12 +48,12 @@ def interval(differences: np.ndarray) -> str:
     return f"{differences.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
-def speed(folder: Path, corpus: list[dict[str, str]]) -> str:
-    """Seconds to index 10,000 short passages in 100 files, and to index again with ten of them changed."""
+def speed(folder: Path, corpus: list[dict[str, str]], count: int) -> str:
+    """Seconds to index so many short passages, 100 a file, and to index again with ten of them changed."""
     sentences = [part for one in corpus for part in one["text"].split(". ") if len(part) > 20]
     files = folder / "files"
     files.mkdir()
-    lines = [f"{number}: {sentences[number % len(sentences)]}" for number in range(10_000)]
+    lines = [f"{number}: {sentences[number % len(sentences)]}" for number in range(count)]
 
     def write(start: int) -> None:
         rows = "".join(json.dumps({"text": line}) + "\n" for line in lines[start : start + 100])
@@ -64,9 +64,9 @@ def speed(folder: Path, corpus: list[dict[str, str]]) -> str:
     began = time.monotonic()
     first = build([files], folder / "many")
     once = time.monotonic() - began
-    for number in range(0, 10_000, 1000):
+    for number in range(0, count, count // 10):
         lines[number] += " Changed."
-        write(number)
+        write(number // 100 * 100)
     began = time.monotonic()
     again = build([files], folder / "many")
     return (
@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument(
         "--write", type=Path, nargs="?", const=Path(__file__).with_suffix(".tables.md"), help="file"
     )
+    parser.add_argument("--passages", type=int, default=10_000, help="indexed for the speed (default 10000)")
     asked = parser.parse_args()
     corpus, questions = (
         [json.loads(line) for line in (asked.data / name).open(encoding="utf-8")]
@@ -113,7 +114,7 @@ def main() -> None:
                 table(["ranking", *measures], rows),
                 "\nPaired differences with 95 % intervals:\n",
                 table(["", *measures], against),
-                "\n" + speed(folder, corpus),
+                "\n" + speed(folder, corpus, asked.passages),
             ]
         )
     print(text)

@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument(
         "--run", type=Path, help="keep the run here; one that is there is measured, not trained"
     )
+    parser.add_argument("--model", default="smollm2-135m", help="preset, hub id or directory")
     parser.add_argument("--epochs", type=float, default=2.0)
     parser.add_argument("--write", type=Path, nargs="?", const=Path(__file__).with_suffix(".tables.md"))
     asked = parser.parse_args()
@@ -85,6 +86,7 @@ def main() -> None:
         if not run.exists():
             appkit.train(
                 task="qa",
+                model={"name": asked.model},
                 data={**carve(asked.data, kept), "columns": columns},
                 rag={"index": str(kept / "index"), "k": K},
                 train={"name": "quick", "epochs": asked.epochs, "max_tokens": None, "trackers": []},

@@ -1,19 +1,15 @@
 """Shared by all tests: the helpers beside this file are importable; one base, one trained run, one server."""
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from forked import Commands
 
-import appkit  # before torch, which it tells how to wait
+import appkit  # noqa: F401  # before torch, which it tells how to wait
 
 SUBJECTS = ("Wombats", "Ocelots", "Marmosets", "Narwhals", "Quokkas")
 VERBS = ("yodel", "juggle", "snorkel", "hibernate", "dawdle", "somersault")
@@ -87,15 +83,21 @@ def trained(project: Project, commands: Commands) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A short run on the real base: minutes, for tests marked slow."""
-    return appkit.train(
-        task="nl2fol",
-        train={"name": "quick", "max_rows": 96, "batch_rows": 4, "trackers": []},
-        eval={"rows": 12, "quant_rows": 6, "few_shot": 2},
-        method={"rank": 8},
-        run_dir=str(tmp_path_factory.mktemp("real") / "run"),
-    )
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """vLLM, one engine a role."""
+    from engines import Engines
+
+    shared = Engines(tmp_path_factory.mktemp("engines"))
+    yield shared
+    shared.close()
+
+
+@pytest.fixture(scope="module")
+def shared_vllm(engines: Any) -> Iterator[Any]:
+    """Whoever makes a vLLM engine in this process gets one of the shared ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("appkit.serving.engines.vllm.VllmEngine", engines.vllm)
+        yield engines
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Project
 from forked import Commands, Done
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -20,6 +19,7 @@ from appkit.bundles.manifest import PAYLOAD, read_manifest, write
 from appkit.errors import BundleError, ConfigError, DataError
 from appkit.method import LoraForm
 from appkit.stats.confidence import Calibration
+from conftest import Project
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Project
 from forked import Commands
 from planted import Q, doubled_alpha, other_numbers, remake, swapped, unconverted, with_tensors
 
 from appkit.bundles import manifest as manifests
 from appkit.errors import BundleError, ConfigError, ModelError
 from appkit.serving.certify.certify import certify
+from conftest import Project
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 import typer
-from conftest import Project, write_rows
 from forked import Commands, Done
 
 from appkit.cli.main import app
+from conftest import Project, write_rows
 
 # --- help -------------------------------------------------------------------------------------------------
 

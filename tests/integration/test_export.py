@@ -16,7 +16,6 @@ import huggingface_hub
 import pytest
 import torch
 import yaml
-from conftest import Project
 from forked import NO_MOUNT, Commands
 from fsspec.implementations.memory import MemoryFileSystem
 from planted import doubled_alpha, remake, with_config, with_tensors
@@ -34,6 +33,7 @@ from appkit.models.sources import locate
 from appkit.serving.engines.protocol import served_base
 from appkit.serving.export import export
 from appkit.storage import remote
+from conftest import Project
 
 PEFT = ["README.md", "adapter_config.json", "adapter_model.safetensors"]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "export.md"

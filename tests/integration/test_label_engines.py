@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engines import LABELS as MOST_LABELS
+from engines import Engines, Shared
 
 from appkit.heads.roles import Role
-from appkit.serving.engines.protocol import NULL, Engine, Job, JobRefused
+from appkit.serving.engines.protocol import NULL, Engine, Job, JobRefused, served_base
 from appkit.serving.engines.transformers import TransformersEngine
 from appkit.serving.engines.views import folded, without_head
 from appkit.serving.engines.vllm import Room, VllmEngine, installed_version, null_adapter
 from appkit.task import HeadSpec
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.vllm
 needs_vllm = pytest.mark.skipif(
     installed_version() is None and not os.environ.get("CI"), reason="vLLM is not here; make serve-setup"
 )
@@ -66,7 +68,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     from appkit.models.files import load_tokenizer
     from appkit.models.sources import locate
 
-    base = locate(build_run_config({"task": "nl2fol", "model": "smollm2-135m"}).model)
+    config = build_run_config({"task": "nl2fol", "model": "smollm2-135m"})
+    base = served_base(config.model, config.quant, locate(config.model))  # as the engines of bundles load it
     written = load_tokenizer(base)((Path(__file__).parents[2] / "LICENSE").read_text())["input_ids"]
     texts = [written[100 * at :][:length] for at, length in enumerate(LENGTHS)]
     folder = tmp_path_factory.mktemp("adapters")
@@ -124,9 +127,14 @@ def _states(model: Any, text: Tokens, attention: str) -> np.ndarray:
 
 
 def vllm(
-    world: World, folder: Path, role: Role, targets: Sequence[str] = TARGETS, rank: int = 16
-) -> VllmEngine:
-    return VllmEngine(
+    engines: Engines,
+    world: World,
+    folder: Path,
+    role: Role,
+    targets: Sequence[str] = TARGETS,
+    rank: int = 16,
+) -> Shared:
+    return engines.vllm(
         world.base,
         dtype="float32",
         null=null_adapter(folder / "null", "model.layers.0.self_attn.q_proj", (576, 576)),
@@ -204,12 +212,28 @@ async def embeds(engine: Engine, world: World, attention: str, folder: Path) -> 
 
 
 @needs_vllm
-def test_vllm_classifies_with_heads_of_different_size_in_one_batch(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("role", "attention"), [("embed", "causal"), ("embed-unmasked", "unmasked")])
+def test_vllm_gives_the_states_of_every_token(
+    engines: Engines, world: World, tmp_path: Path, role: Role, attention: str
+) -> None:
     async def check() -> None:
-        async with running(vllm(world, tmp_path, "classify")) as engine:
+        async with running(vllm(engines, world, tmp_path, role)) as engine:
+            await embeds(engine, world, attention, tmp_path)
+            await refused(engine, engine.add("whole", world.adapters["words"]), "vLLM does not load it")
+            await same_states(engine, world, attention)
+
+    asyncio.run(check())
+
+
+@needs_vllm
+def test_vllm_classifies_with_heads_of_different_size_in_one_batch(
+    engines: Engines, world: World, tmp_path: Path
+) -> None:
+    async def check() -> None:
+        async with running(vllm(engines, world, tmp_path, "classify")) as engine:
             await classifies(engine, world)
             for name, shape, reason in (
-                ("wide", (78, 576), "incompatible weight shape"),
+                ("wide", (MOST_LABELS + 1, 576), "incompatible weight shape"),
                 ("thin", (2, 64), "incompatible weight shape"),
             ):
                 await refused(engine, engine.add(name, with_head(world, tmp_path / name, shape)), reason)
@@ -230,21 +254,9 @@ def with_head(world: World, folder: Path, shape: tuple[int, int]) -> Path:
 
 
 @needs_vllm
-@pytest.mark.parametrize(("role", "attention"), [("embed", "causal"), ("embed-unmasked", "unmasked")])
-def test_vllm_gives_the_states_of_every_token(
-    world: World, tmp_path: Path, role: Role, attention: str
+def test_vllm_answers_folded_heads_beside_a_plain_adapter(
+    engines: Engines, world: World, tmp_path: Path
 ) -> None:
-    async def check() -> None:
-        async with running(vllm(world, tmp_path, role)) as engine:
-            await embeds(engine, world, attention, tmp_path)
-            await refused(engine, engine.add("whole", world.adapters["words"]), "vLLM does not load it")
-            await same_states(engine, world, attention)
-
-    asyncio.run(check())
-
-
-@needs_vllm
-def test_vllm_answers_folded_heads_beside_a_plain_adapter(world: World, tmp_path: Path) -> None:
     names = ("two", "many")
     prompts = [text[:40] for text in world.texts[1:]]
     jobs = [Job("plain", tuple(prompt), max_tokens=16, log_probabilities=True) for prompt in prompts]
@@ -253,7 +265,8 @@ def test_vllm_answers_folded_heads_beside_a_plain_adapter(world: World, tmp_path
         async with running(TransformersEngine(world.base, dtype="float32")) as local:
             await local.add("plain", world.adapters["plain"])
             expected = await asyncio.gather(*map(local.complete, jobs))
-        async with running(vllm(world, tmp_path, "generate", (*TARGETS, "lm_head"), rank=77)) as engine:
+        engine_of_words = vllm(engines, world, tmp_path, "generate", (*TARGETS, "lm_head"), rank=77)
+        async with running(engine_of_words) as engine:
             for name in names:
                 head = HeadSpec(kind="sequence", labels=tuple(map(str, range(LABELS[name]))))
                 await engine.add(
@@ -304,7 +317,13 @@ def test_a_folded_head_needs_room_and_an_unmasked_engine_a_base_that_it_knows(
     )
 
     async def check() -> None:
-        engine = vllm(world, tmp_path, "generate")
+        engine = VllmEngine(
+            world.base,
+            dtype="float32",
+            null=tmp_path,
+            room=Room(rank=16, targets=TARGETS),
+            log=tmp_path / "log",
+        )
         await refused(engine, engine.add("two", view), "with room for lm_head")
         with pytest.raises(RunError, match="attends causally in Gemma3ForCausalLM"):
             await unknown.start()

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
-from running import running
+from running import in_thread
+from trained import Trained, label_run, names_in_texts, ten_labels
 
 import appkit
 from appkit.client import Client
+from appkit.serving.certify.certify import certify
 from appkit.serving.engines.vllm import installed_version
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.vllm,
     pytest.mark.skipif(
         installed_version() is None and not os.environ.get("CI"), reason="vLLM is not here; make serve-setup"
     ),
@@ -28,11 +28,6 @@ pytestmark = [
 
 COUNTING = "One, two, three, four,"
 LIMIT = 1e-4  # of a probability, as of a logit in certificates
-
-
-def shipped(name: str) -> list[dict[str, Any]]:
-    text = files("appkit_data").joinpath(name).read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
 
 
 def binary() -> list[dict[str, Any]]:
@@ -44,12 +39,6 @@ def binary() -> list[dict[str, Any]]:
     ]
 
 
-def ten() -> list[dict[str, Any]]:
-    rows = shipped("tickets/train.jsonl")
-    labels = sorted({row["label"] for row in rows})[:10]
-    return [row for label in labels for row in [row for row in rows if row["label"] == label][:8]]
-
-
 def many() -> list[dict[str, Any]]:
     return [
         {"text": f"{word} room {number}, please", "label": f"room {number}"}
@@ -58,16 +47,7 @@ def many() -> list[dict[str, Any]]:
     ]
 
 
-def names() -> list[dict[str, Any]]:
-    return shipped("entities/train.jsonl")[:80]
-
-
-BUNDLES = {
-    "binary": ("classification", binary, {}),
-    "ten": ("classification", ten, {}),
-    "many": ("classification", many, {}),
-    "names": ("ner", names, {"attention": "unmasked"}),
-}
+BUNDLES = ("binary", "ten", "many", "names")
 
 
 @dataclass
@@ -77,59 +57,33 @@ class Shelf:
     predictions: dict[str, list[Any]]
 
 
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-c", "from appkit.cli.main import main; main()", *words]
-
-
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def shelf(trained_once: Trained, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     """Trained for some steps each, and what they answer in training's own engine."""
     folder = tmp_path_factory.mktemp("shelf")
-    texts, predictions = {}, {}
-    for name, (task, rows, head) in BUNDLES.items():
-        made = rows()
-        file = folder / f"{name}.jsonl"
-        file.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")
-        result = appkit.train(
-            task=task,
-            name=name,
-            head=head,
-            model={"name": "smollm2-135m", "dtype": "float32"},
-            method={"rank": 8},
-            data={"train": str(file), "dev_share": 0.1, "test_share": 0.1},
-            train={
-                "name": "quick",
-                "max_rows": 64 if name != "many" else None,
-                "trackers": [],
-                "batch_rows": 16,
-            },
-            eval={"quant_rows": 0, "baseline": False, "resamples": 100},
-            run_dir=str(folder / f"run-{name}"),
-        )
-        result.bundle.rename(folder / name)
-        texts[name] = [row["text"] for row in made[:16]]
-        predictions[name] = appkit.load(folder / name).predict(texts[name])
+    rows = {"binary": binary(), "many": many(), "ten": ten_labels(), "names": names_in_texts()}
+    place(trained_once("classification").bundle, folder / "ten")
+    place(trained_once("ner").bundle, folder / "names")
+    for name in ("binary", "many"):
+        words = label_run("classification", rows[name], folder / f"run-{name}")
+        place(appkit.train(name=name, **words).bundle, folder / name)
+    texts = {name: [row["text"] for row in rows[name][:16]] for name in BUNDLES}
+    predictions = {name: appkit.load(folder / name).predict(texts[name]) for name in BUNDLES}
     return Shelf(folder, texts, predictions)
 
 
+def place(bundle: Path, target: Path) -> None:
+    """A copy under the name of its folder, which is its alias when it is served."""
+    shutil.copytree(bundle, target, ignore=shutil.ignore_patterns("certificates"))
+    manifest = json.loads((target / "appkit.json").read_text())
+    (target / "appkit.json").write_text(json.dumps(manifest | {"name": target.name}))
+
+
 @pytest.fixture(scope="module")
-def certified(shelf: Shelf) -> Shelf:
-    """One bundle of each kind of engine, and a head folded into the generating one; two engines at a time."""
-    asked = (("binary",), ("names",), ("ten", "--folded"))
-    for pair in (asked[:2], asked[2:]):
-        certifying = [
-            subprocess.Popen(
-                command("certify", *words, "--engine=vllm"),
-                cwd=shelf.folder,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for words in pair
-        ]
-        for process in certifying:
-            output, _ = process.communicate(timeout=600)
-            assert process.returncode == 0, output
+def certified(shelf: Shelf, shared_vllm: Any) -> Shelf:
+    """One bundle of each kind of engine, and a head folded into the generating one."""
+    for name, fold in (("binary", False), ("names", False), ("ten", True)):
+        certify(shelf.folder / name, engine="vllm", folded=fold)
     return shelf
 
 
@@ -148,10 +102,8 @@ def test_each_kind_of_head_is_certified_in_its_engine(certified: Shelf) -> None:
 
 def test_four_bundles_answer_at_once_as_in_training(certified: Shelf) -> None:
     """All texts of all bundles side by side: each row gets its own adapter and its own head."""
-    with (
-        running(*BUNDLES, "--engine=vllm", "serve.certified=false", cwd=certified.folder) as url,
-        Client(url) as client,
-    ):
+    places = [str(certified.folder / name) for name in BUNDLES]
+    with in_thread(*places, "serve.certified=false", engine="vllm") as url, Client(url) as client:
         ready = {one["role"] for one in client._call("GET", "/readyz")["engines"]}
         assert ready == {"classify", "embed-unmasked"}
         jobs = [(name, text, place) for name in BUNDLES for place, text in enumerate(certified.texts[name])]
@@ -179,8 +131,8 @@ def assert_same_entities(found: list[dict[str, Any]], expected: list[dict[str, A
 
 def test_a_head_folded_into_the_generating_engine_answers_beside_words(certified: Shelf) -> None:
     """serve.classify=folded: the certificate for it is asked for, and one engine does both."""
-    words = ("ten", "--engine=vllm", "serve.classify=folded")
-    with running(*words, cwd=certified.folder) as url, Client(url) as client:
+    words = (str(certified.folder / "ten"), "serve.classify=folded")
+    with in_thread(*words, engine="vllm") as url, Client(url) as client:
         assert [one["role"] for one in client._call("GET", "/readyz")["engines"]] == ["generate"]
         answers = client.task("ten", certified.texts["ten"])
         for answer, expected in zip(answers, certified.predictions["ten"], strict=True):

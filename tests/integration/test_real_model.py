@@ -9,7 +9,7 @@ import torch
 import appkit
 from appkit.bundles.manifest import read_manifest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.real
 
 
 def curve(run_dir: Path) -> list[float]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Project
 from forked import NO_MOUNT, Commands, Done
+
+from conftest import Project
 
 STARTED = r"os.rename .*predictions\.base"
 """the file operation before training begins"""

@@ -11,7 +11,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ import pytest
 import appkit
 from appkit.client import Client
 from appkit.errors import GatewayError
+from appkit.serving.certify.certify import certify
 from appkit.serving.engines.vllm import installed_version
 from appkit.serving.gateway.keys import add_key
 from appkit.stats.confidence import Calibration
@@ -35,9 +35,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from served import Gateway, Greedy, References, judge
 
-SOAK = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.vllm,
     pytest.mark.skipif(
         installed_version() is None and not os.environ.get("CI"), reason="vLLM is not here; make serve-setup"
     ),
@@ -69,10 +68,10 @@ LONG = {"prompt": "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,", "temperature": 0, "s
 
 
 @pytest.fixture(scope="module")
-def bundles(real: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundles(real: Any, shared_vllm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle root with two certified bundles: `real`, and one of another seed and half of its rows.
 
-    Each gives its certificate in an engine of its own, both at once. `first` gets a calibration, for which the short
+    `first` gets a calibration, for which the short
     run measures too few rows; it stands in the manifest, of which the certificate says nothing.
     """
     root = tmp_path_factory.mktemp("bundles")
@@ -90,23 +89,9 @@ def bundles(real: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest = json.loads((root / "first" / "appkit.json").read_text())
     manifest |= {"name": "first", "confidence": CALIBRATION.model_dump()}
     (root / "first" / "appkit.json").write_text(json.dumps(manifest))
-    certifying = [
-        subprocess.Popen(
-            appkit_command("certify", str(root / name), "--engine=vllm", "--dtype=float32", "--rows=0"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for name in ("first", "second")
-    ]
-    for process in certifying:
-        output, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, output
+    for name in ("first", "second"):
+        certify(root / name, engine="vllm", dtype="float32", rows=0)
     return root
-
-
-def appkit_command(*words: str) -> list[str]:
-    return [sys.executable, "-c", "from appkit.cli.main import main; main()", *words]
 
 
 @dataclass
@@ -404,18 +389,3 @@ def test_a_killed_gateway_leaves_no_engine(bundles: Path, tmp_path: Path) -> Non
         gateway.process.kill()
         gateway.process.wait()
         assert gateway.left_after(15) == []
-
-
-def test_a_minute_of_soak_finds_nothing_and_a_planted_reply_is_found(bundles: Path, tmp_path: Path) -> None:
-    recording = tmp_path / "recording.json"
-    done = soak("--seconds=60", f"--bundle={bundles / 'first'}", f"--record={recording}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "restarts 2" in done.stderr
-    assert soak(f"--replay={recording}").returncode == 0
-    planted = soak(f"--replay={recording}", "--plant")
-    assert planted.returncode == 1
-    assert "1 wrong" in planted.stdout
-
-
-def soak(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SOAK), *words], capture_output=True, text=True, timeout=900)

@@ -17,14 +17,14 @@ from appkit.serving.certify.certify import certify
 from appkit.serving.engines.vllm import Room, VllmEngine, installed_version, null_adapter, version
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.vllm,
     pytest.mark.skipif(
         installed_version() is None and not os.environ.get("CI"), reason="vLLM is not here; make serve-setup"
     ),
 ]
 
 
-def test_what_vllm_gives_is_what_training_gave(real: Any) -> None:
+def test_what_vllm_gives_is_what_training_gave(real: Any, shared_vllm: Any) -> None:
     certificate = certify(real.bundle, engine="vllm", dtype="float32")
     assert (certificate.engine, certificate.version) == ("vllm", version())
     checks = {check.name: check for check in certificate.checks}
@@ -34,7 +34,7 @@ def test_what_vllm_gives_is_what_training_gave(real: Any) -> None:
     assert kept["bundle"] == manifests.read_manifest(real.bundle)["sha"]
 
 
-def test_a_planted_fault_betrays_itself_in_vllm(real: Any, tmp_path: Path) -> None:
+def test_a_planted_fault_betrays_itself_in_vllm(real: Any, shared_vllm: Any, tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(real.bundle, tmp_path / "bundle"))
     shutil.rmtree(bundle / "certificates", ignore_errors=True)
     doubled_alpha(bundle)

@@ -21,7 +21,7 @@ from appkit import vllm_plugin
 from appkit.serving.engines.vllm import installed_version, null_adapter
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.vllm,
     pytest.mark.skipif(
         installed_version() is None and not os.environ.get("CI"), reason="vLLM is not here; make serve-setup"
     ),
@@ -148,7 +148,10 @@ def served(base: Path, adapters: dict[str, Path], folder: Path) -> Iterator[Serv
 def engine(
     base: Path, adapters: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
-    with served(base, adapters, tmp_path_factory.mktemp("engine")) as running:
+    """Both slots are full with the two adapters; a third, which changes nothing, has to take turns with them."""
+    folder = tmp_path_factory.mktemp("engine")
+    null = null_adapter(folder / "null", "model.layers.0.self_attn.q_proj", (576, 576))
+    with served(base, {**adapters, "null": null}, folder) as running:
         yield running
 
 
@@ -187,6 +190,17 @@ def test_every_row_of_a_mixed_batch_is_pefts(
     assert all(value <= 1e-4 for value in off.values()), off
 
 
+def test_slots_that_several_adapters_share(
+    engine: Served, prompts: list[list[int]], expected: dict[str, list[list[float]]]
+) -> None:
+    """Three adapters in two slots: each comes back to a slot that another had meanwhile."""
+    for at, name in enumerate(("one", "two", "null", "two", "one", "null", "one", "two")):
+        wanted = expected["base" if name == "null" else name][at]
+        found = ask(engine, name, prompts[at])
+        off = max(abs(ours - theirs) for ours, theirs in zip(found, wanted, strict=True))
+        assert off <= 1e-4, (at, name, off)
+
+
 def children(process: int) -> list[int]:
     """Of a process and of theirs."""
     found: list[int] = []
@@ -217,20 +231,3 @@ def test_no_process_outlives_the_one_that_serves(engine: Served) -> None:
     while any(b"EngineCore" in name and running(child) for child, name in names.items()):
         assert time.monotonic() < deadline, names
         time.sleep(0.1)
-
-
-def test_slots_that_several_adapters_share(
-    base: Path,
-    adapters: dict[str, Path],
-    prompts: list[list[int]],
-    expected: dict[str, list[list[float]]],
-    tmp_path: Path,
-) -> None:
-    """Three adapters in two slots: each comes back to a slot that another had meanwhile."""
-    null = null_adapter(tmp_path / "null", "model.layers.0.self_attn.q_proj", (576, 576))
-    with served(base, {**adapters, "null": null}, tmp_path) as engine:
-        for at, name in enumerate(("one", "two", "null", "two", "one", "null", "one", "two")):
-            wanted = expected["base" if name == "null" else name][at]
-            found = ask(engine, name, prompts[at])
-            off = max(abs(ours - theirs) for ours, theirs in zip(found, wanted, strict=True))
-            assert off <= 1e-4, (at, name, off)

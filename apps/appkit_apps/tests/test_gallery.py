@@ -37,7 +37,7 @@ from playwright.sync_api import expect
 from appkit.data.feedback import Feedback
 from appkit.errors import RunError
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.browser
 expect.set_options(timeout=60_000)  # the first bound answer compiles the grammar
 
 SENTENCE = "Every dog that chases a cat barks."

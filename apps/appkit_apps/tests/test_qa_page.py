@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from appkit.client import Answer
 from appkit.rag import Index
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.browser
 
 QUESTION = "Which birds nest near the top of Raslow Pass?"
 

@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 from appkit.client import Client
 from appkit.serving.gateway.keys import add_key
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.browser
 TESTS = Path(__file__).parents[3] / "tests"
 WAIT_MS = 240_000
 

@@ -12,7 +12,7 @@ from appkit_apps.tests.test_qa_page import check_answer
 
 __all__ = ["names", "sentence"]  # fixtures
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.browser
 
 
 def of_each(change: Callable[[dict[str, Any]], Any]) -> Change:

@@ -1,0 +1,90 @@
+"""For every test of the repository: which ones share a worker, and how often vLLM was started in a session."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT / "tests"))  # its helpers are importable, from the apps' tests too
+
+if TYPE_CHECKING:
+    from trained import Trained
+
+TOGETHER = ("vllm", "browser", "real")
+"""Markers of the tests that run one after the other in one worker, which so makes what they share once; the longest
+group first."""
+ENGINE_STARTS = 11
+"""vLLM servers of a whole session: one each for five shared engines, `appkit serve` and its restart, the gateway that
+is killed, the plug-in's two-slot server, the start that fails, and one to spare."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The session's children count engine starts, and compute in one thread, as the two workers do."""
+    if hasattr(config, "workerinput"):
+        return  # a worker has its environment from the controller
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    handle, file = tempfile.mkstemp(prefix="appkit-engine-starts-")
+    os.close(handle)
+    os.environ["APPKIT_ENGINE_STARTS"] = file
+    paths = [str(ROOT / "tests" / "starts"), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
+
+def engine_starts() -> list[str]:
+    """The command lines of the vLLM servers that this session's processes started."""
+    return Path(os.environ["APPKIT_ENGINE_STARTS"]).read_text(encoding="utf-8").splitlines()
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects, and before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test its group: a marker's, or its file's. The long groups come first, or one would be left alone."""
+    groups = {}
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+        marked = [name for name in TOGETHER if item.get_closest_marker(name)]
+        groups[item] = marked[0] if marked else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+    items.sort(key=lambda item: TOGETHER.index(groups[item]) if groups[item] in TOGETHER else len(TOGETHER))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """A session that started more engines than it may fails, with their command lines."""
+    yield
+    if hasattr(session.config, "workerinput"):
+        return
+    starts = engine_starts()
+    Path(os.environ["APPKIT_ENGINE_STARTS"]).unlink()
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and starts:
+        reporter.write_line(f"\nvLLM was started {len(starts)} times; the limit is {ENGINE_STARTS}")
+    if len(starts) > ENGINE_STARTS:
+        if reporter is not None:
+            for start in starts:
+                reporter.write_line(f"  {start[:200]}", red=True)
+            reporter.write_line(
+                "share an engine (tests/engines.py) or raise ENGINE_STARTS in conftest.py", red=True
+            )
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Runs on the real base by name; a session makes each once."""
+    from trained import Trained, shared_folder
+
+    return Trained(shared_folder(tmp_path_factory, "trained"))
+
+
+@pytest.fixture(scope="session")
+def real(trained_once: Trained) -> Any:
+    """A short run of nl2fol on the real base: minutes, for tests marked real, vllm or browser."""
+    return trained_once("nl2fol")
