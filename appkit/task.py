@@ -87,12 +87,9 @@ class Message:
     @property
     def text(self) -> str:
         """The message's words. Raises TypeError for a message with media, whose text alone would be another message."""
-        texts = []
-        for part in self.parts:
-            if not isinstance(part, Text):
-                raise TypeError(f"a message with a part of type {type(part).__name__} has no text alone")
-            texts.append(part.value)
-        return "".join(texts)
+        if media := [type(part).__name__ for part in self.parts if not isinstance(part, Text)]:
+            raise TypeError(f"a message with a part of type {media[0]} has no text alone")
+        return "".join(part.value for part in self.parts if isinstance(part, Text))
 
 
 @dataclass(frozen=True)
@@ -326,18 +323,14 @@ class Tagging:
 
         An inside tag that continues nothing begins an entity, and tags without either prefix make runs.
         """
-        found, begin = [], 0
-        for end in range(1, len(tags) + 1):
-            continues = (
-                end < len(tags)
-                and not tags[end].startswith(self.begin)
-                and self.type_of(tags[end]) == self.type_of(tags[begin])
-            )
-            if not continues:
-                if tags[begin] != self.outside:
-                    found.append((begin, end, self.type_of(tags[begin])))
-                begin = end
-        return found
+        types = [self.type_of(tag) for tag in tags]
+        starts = [
+            at
+            for at, tag in enumerate(tags)
+            if at == 0 or tag.startswith(self.begin) or types[at] != types[at - 1]
+        ]
+        runs = zip(starts, [*starts[1:], len(tags)], strict=True)
+        return [(at, end, types[at]) for at, end in runs if tags[at] != self.outside]
 
 
 @dataclass(frozen=True)
@@ -419,14 +412,12 @@ class Task:
         fields = self.row.model_fields
         if self.primary not in names:
             raise ValueError(f"task {self.name!r}: primary is {self.primary!r}, its metrics are {names}")
-        if missing := [name for name in (self.input, self.output, *self.beside) if name not in fields]:
-            raise ValueError(
-                f"task {self.name!r}: {missing[0]!r} is no field of its row; fields: {list(fields)}"
-            )
-        if self.retrieval and self.retrieval.field not in fields:
-            raise ValueError(
-                f"task {self.name!r}: {self.retrieval.field!r} is no field of its row; fields: {list(fields)}"
-            )
+        retrieved = [self.retrieval.field] if self.retrieval else []
+        for name in (self.input, self.output, *self.beside, *retrieved):
+            if name not in fields:
+                raise ValueError(
+                    f"task {self.name!r}: {name!r} is no field of its row; fields: {list(fields)}"
+                )
         if not self.examples:
             raise ValueError(
                 f"task {self.name!r} has no examples; bundles record the model's answers to them"

@@ -10,7 +10,7 @@ import torch
 
 from appkit.models.segments import Segments, shared_prefix
 
-__all__ = ["Batch", "Example", "Labelled", "by_length", "collate", "collate_labelled"]
+__all__ = ["Batch", "Example", "Labelled", "by_length", "collate", "collate_labelled", "collate_texts"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,19 @@ def collate_labelled(
         torch.tensor(places, device=device),
         labels.float() if labels.is_floating_point() else labels,
     )
+
+
+def collate_texts(
+    texts: Sequence[Sequence[int]], device: torch.device | str = "cpu", *, causal: bool = True
+) -> Batch:
+    """Lay texts without labels end to end; under causal attention the tokens that all begin with only once."""
+    # each text keeps a token of its own, since its states are asked for
+    limit = min(map(len, texts)) - 1 if causal and len(texts) > 1 else 0
+    prefix = shared_prefix(texts, limit)
+    segments = Segments.of([len(text) - prefix for text in texts], device, prefix=prefix, causal=causal)
+    line = [*texts[0][:prefix], *(token for text in texts for token in text[prefix:])]
+    none = torch.zeros(0, dtype=torch.long, device=device)
+    return Batch(torch.tensor([line], device=device), segments.positions[None], segments, none, none)
 
 
 def by_length(lengths: Sequence[int], tokens: int) -> list[list[int]]:

@@ -223,23 +223,11 @@ def fit(
     metrics by name. `say` receives where it starts and every damaged checkpoint; `journal` every step. On return the
     model has the weights that `train.select` asks for. Raises RunError when the loss is not finite.
     """
-    train = config.train
-    folder = run_dir / "checkpoints"
-    newest, notes = checkpoint.latest(folder)
+    train, folder = config.train, run_dir / "checkpoints"
+    newest, notes = _newest_checkpoint(run_dir, len(plan), say)
     done = int(newest.name.removeprefix("step-")) if newest else 0
-    for note in notes:
-        say(note)
-    say(
-        f"training: going on from step {done} of {len(plan)}"
-        if done
-        else f"training: from the start, {len(plan)} steps"
-    )
-    _cut_curve(run_dir / "metrics.jsonl", done)
     if journal:
         journal.training(done, len(plan))
-    for damaged in checkpoint.checkpoints(folder):
-        if newest is None or damaged.name > newest.name:
-            checkpoint.discard(damaged)
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run_dir / "tensorboard")
     arguments = _arguments(config, len(plan), primary, run_dir)
     stopper = Stopper()
@@ -290,6 +278,27 @@ def fit(
         loop.fresh_supervised,
         tuple(notes),
     )
+
+
+def _newest_checkpoint(
+    run_dir: Path, steps: int, say: Callable[[str], None]
+) -> tuple[Path | None, list[str]]:
+    """Where training goes on from, with notes on what was passed over; what is behind it is removed."""
+    folder = run_dir / "checkpoints"
+    newest, notes = checkpoint.latest(folder)
+    done = int(newest.name.removeprefix("step-")) if newest else 0
+    for note in notes:
+        say(note)
+    say(
+        f"training: going on from step {done} of {steps}"
+        if done
+        else f"training: from the start, {steps} steps"
+    )
+    _cut_curve(run_dir / "metrics.jsonl", done)
+    for damaged in checkpoint.checkpoints(folder):
+        if newest is None or damaged.name > newest.name:
+            checkpoint.discard(damaged)
+    return newest, notes
 
 
 def _begin(

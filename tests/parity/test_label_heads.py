@@ -15,7 +15,7 @@ from appkit.adapters.lora.config import LoraOptions
 from appkit.adapters.lora.export import export
 from appkit.errors import ModelError
 from appkit.heads.label import loss as label_loss
-from appkit.models import attention
+from appkit.models import attention, forward
 from appkit.models.batch import Labelled, collate_labelled
 
 LENGTHS = (7, 3, 12, 1, 9)
@@ -102,7 +102,7 @@ def test_unmasked_is_an_explicit_bidirectional_mask(
     """One text alone, under a mask of our making: every token sees all others (mistral: those within its window)."""
     model = ours(architecture, kind)
     plain = theirs(architecture, kind, written(model, tmp_path / "bundle"))
-    decoder = label_loss.decoder(plain)
+    decoder = forward.decoder(plain)
     window = getattr(CONFIGS[architecture](), "sliding_window", None) if architecture == "mistral" else None
     examples = rows("last" if kind == "sequence" else "words")
     batch = collate_labelled(examples, causal=False)

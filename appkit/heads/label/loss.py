@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from appkit.errors import ModelError
 from appkit.models.batch import Batch
+from appkit.models.forward import states, without_wrapper
 
-__all__ = ["LabelLoss", "apply", "attach", "decoder", "logits", "pooled", "states", "trained_head"]
+__all__ = ["LabelLoss", "apply", "attach", "logits", "pooled", "trained_head"]
 
 
 def attach(base: Any, kind: str, outputs: int) -> Any:
@@ -58,25 +59,6 @@ def attach(base: Any, kind: str, outputs: int) -> Any:
     return model.eval()
 
 
-def _inner(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def decoder(model: Any) -> Any:
-    """The decoder below the head, with the adapter's layers in it."""
-    inner = _inner(model)
-    return getattr(inner, inner.base_model_prefix)
-
-
-def states(model: Any, batch: Batch) -> torch.Tensor:
-    """Final hidden states of all tokens, (T, d) fp32."""
-    output = decoder(model)(
-        input_ids=batch.tokens, position_ids=batch.positions, segments=batch.segments, use_cache=False
-    )
-    hidden: torch.Tensor = output.last_hidden_state[0].float()
-    return hidden
-
-
 def pooled(hidden: torch.Tensor, batch: Batch, pooling: str) -> torch.Tensor:
     """States (T, d) -> what the head sees: (L, d) at the labelled places, or (S, d), mean or maximum of each row."""
     if pooling in ("last", "none"):
@@ -91,7 +73,7 @@ def pooled(hidden: torch.Tensor, batch: Batch, pooling: str) -> torch.Tensor:
 
 def trained_head(model: Any) -> torch.nn.Linear:
     """The head, which PEFT keeps as a copy beside the untrained one; the same whether the adapter is on or off."""
-    head = _inner(model).score
+    head = without_wrapper(model).score
     found: torch.nn.Linear = head.modules_to_save["default"] if hasattr(head, "modules_to_save") else head
     return found
 
@@ -104,7 +86,7 @@ def apply(model: Any, seen: torch.Tensor) -> torch.Tensor:
 
 def logits(model: Any, batch: Batch, pooling: str) -> torch.Tensor:
     """Logits (L, C)."""
-    return apply(model, pooled(states(model, batch), batch, pooling))
+    return apply(model, pooled(states(model, batch).float(), batch, pooling))
 
 
 @dataclass(frozen=True)
@@ -122,7 +104,7 @@ class LabelLoss:
     weights: tuple[float, ...] | None = None
 
     def __call__(self, model: Any, batch: Batch) -> torch.Tensor:
-        seen = pooled(states(model, batch), batch, self.pooling)
+        seen = pooled(states(model, batch).float(), batch, self.pooling)
         seen = functional.dropout(seen, self.dropout, training=model.training)
         return self.of_logits(apply(model, seen), batch.labels)
 

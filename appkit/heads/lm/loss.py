@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from appkit.models.batch import Batch
+from appkit.models.forward import states, without_wrapper
 
-__all__ = ["hidden_states", "loss", "token_losses"]
+__all__ = ["loss", "token_losses"]
 
 
 class _FrozenVocabularyLoss(torch.autograd.Function):
@@ -37,26 +38,10 @@ class _FrozenVocabularyLoss(torch.autograd.Function):
         return hidden_gradient * gradients[0].to(hidden_gradient.dtype), None, None
 
 
-def hidden_states(model: Any, batch: Batch) -> torch.Tensor:
-    """Final hidden states at the label positions, (L, C)."""
-    decoder = (
-        model.get_base_model().get_decoder() if hasattr(model, "get_base_model") else model.get_decoder()
-    )
-    output = decoder(
-        input_ids=batch.tokens, position_ids=batch.positions, segments=batch.segments, use_cache=False
-    )
-    hidden: torch.Tensor = output.last_hidden_state[0, batch.label_positions]  # (L, C)
-    return hidden
-
-
-def _output_layer(model: Any) -> Any:
-    return (model.get_base_model() if hasattr(model, "get_base_model") else model).get_output_embeddings()
-
-
 def loss(model: Any, batch: Batch) -> torch.Tensor:
     """Sum over labelled tokens of the negative log-likelihood in nats (not yet divided by their number)."""
-    hidden = hidden_states(model, batch)
-    layer = _output_layer(model)
+    hidden = states(model, batch)[batch.label_positions]  # (L, d)
+    layer = without_wrapper(model).get_output_embeddings()
     if (
         type(layer) is torch.nn.Linear
         and layer.bias is None
@@ -74,7 +59,8 @@ def loss(model: Any, batch: Batch) -> torch.Tensor:
 @torch.no_grad()
 def token_losses(model: Any, batch: Batch) -> torch.Tensor:
     """Negative log-likelihood of each labelled token in nats, (L,)."""
-    logits = _cap(model, _output_layer(model)(hidden_states(model, batch))).float()
+    hidden = states(model, batch)[batch.label_positions]  # (L, d)
+    logits = _cap(model, without_wrapper(model).get_output_embeddings()(hidden)).float()
     return torch.nn.functional.cross_entropy(logits, batch.labels, reduction="none")
 
 

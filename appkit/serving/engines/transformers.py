@@ -304,29 +304,21 @@ class TransformersEngine:
         """In the thread: one pass over the texts of one adapter, laid end to end."""
         import torch
 
-        from appkit.heads.label import loss as label_loss
-        from appkit.models.segments import Segments, shared_prefix
+        from appkit.models.batch import collate_texts
+        from appkit.models.forward import states
 
-        texts = [one.tokens for one in turn]
-        causal = self.role != "embed-unmasked"
-        prefix = shared_prefix(texts, min(map(len, texts)) - 1) if causal and len(texts) > 1 else 0
-        lengths = [len(text) - prefix for text in texts]
-        segments = Segments.of(lengths, self.device, prefix=prefix, causal=causal)
-        line = [*texts[0][:prefix], *(token for text in texts for token in text[prefix:])]
+        batch = collate_texts([one.tokens for one in turn], self.device, causal=self.role != "embed-unmasked")
+        segments = batch.segments
         with self._using(turn[0].adapter), torch.inference_mode():
-            found = label_loss.decoder(self.model)(
-                input_ids=torch.tensor([line], device=self.device),
-                position_ids=segments.positions[None],
-                segments=segments,
-                use_cache=False,
-            ).last_hidden_state[0]
-        shared, *own = found.float().cpu().split([prefix, *lengths])  # (P, d), (L, d) of each text
-        for one, states in zip(turn, own, strict=True):
+            hidden = states(self.model, batch)
+        # (P, d), (L, d) of each text
+        shared, *own = torch.split(hidden.float().cpu(), [segments.prefix, *segments.lengths.tolist()])
+        for one, seen in zip(turn, own, strict=True):
             if self.role == "classify":
                 weight, bias = self.heads[one.adapter]
-                result = weight @ states[-1].numpy() + (0 if bias is None else bias)
+                result = weight @ seen[-1].numpy() + (0 if bias is None else bias)
             else:
-                result = torch.cat([shared, states]).numpy()
+                result = torch.cat([shared, seen]).numpy()
             loop.call_soon_threadsafe(one.give, result)
 
     def _answer(self, turn: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
