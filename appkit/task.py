@@ -55,18 +55,16 @@ class Text:
 
 @dataclass(frozen=True)
 class Image:
-    """A picture in a message."""
+    """A picture in a message: the content of its file (PNG, JPEG)."""
 
     data: bytes
-    """the file's content (PNG, JPEG)"""
 
 
 @dataclass(frozen=True)
 class Audio:
-    """Sound in a message."""
+    """Sound in a message: the content of its file (WAV, FLAC)."""
 
     data: bytes
-    """the file's content (WAV, FLAC)"""
 
 
 Part = Text | Image | Audio
@@ -419,9 +417,7 @@ class Task:
                     f"task {self.name!r}: {name!r} is no field of its row; fields: {list(fields)}"
                 )
         if not self.examples:
-            raise ValueError(
-                f"task {self.name!r} has no examples; bundles record the model's answers to them"
-            )
+            raise ValueError(f"task {self.name!r} has no examples, whose answers bundles record")
 
     @property
     def decoding(self) -> Decoding:
