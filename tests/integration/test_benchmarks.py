@@ -75,7 +75,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for n in range(16)
     ]
     corpus = [
-        {"pid": f"a{n:02}p0", "text": f"The tower {n} has {n + 2} bells. They ring at noon."} for n in range(16)
+        {"pid": f"a{n:02}p0", "text": f"The tower {n} has {n + 2} bells. They ring at noon."}
+        for n in range(16)
     ]
     tickets = str(files("appkit_data").joinpath("tickets/train.jsonl"))
     write(folder / "train.jsonl", questions)
