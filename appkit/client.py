@@ -1,4 +1,4 @@
-"""A typed client of a gateway: httpx and nothing heavier.
+"""A typed client asks a gateway; it needs httpx and nothing heavier.
 
     with Client("http://127.0.0.1:8000", key="ak-...") as client:
         (answer,) = client.task("nl2fol", ["Every dog barks."])
@@ -33,7 +33,7 @@ AGAIN = (429, 502, 503)
 
 @dataclass(frozen=True)
 class Answer:
-    """One answered row. text: what the model wrote. parsed: the pack's reading, None with the reason in `error`.
+    """Answers one row. text: what the model wrote. parsed: the pack's reading, None with the reason in `error`.
 
     confidence: 0 to 1, if it was asked for. abstained: it was below the threshold. model: the version that answered.
     citations: passages that the gateway found for the row, as numbered in the prompt, each with number, cited, score,
@@ -104,17 +104,17 @@ class Client:
     # -- tasks ---------------------------------------------------------------------------------------------------
 
     def tasks(self) -> list[dict[str, Any]]:
-        """Aliases that this key may use: alias, task, summary."""
+        """List the aliases that this key may use: alias, task, summary."""
         with self._understood():
             found: list[dict[str, Any]] = self._call("GET", "/v1/tasks")["tasks"]
         return found
 
     def describe(self, alias: str) -> dict[str, Any]:
-        """A task's fields, examples, tools, metrics and certificate."""
+        """Describe an alias: its task's fields, examples and tools, its metrics and certificate."""
         return self._call("GET", f"/v1/tasks/{_part(alias)}")
 
     def evidence(self, alias: str) -> dict[str, Any]:
-        """A bundle's report, scores, certificate and pictures; with an admin key the label audit too."""
+        """Fetch a bundle's report, scores, certificate and pictures; with an admin key the label audit too."""
         return self._call("GET", f"/v1/tasks/{_part(alias)}/evidence")
 
     def task(
@@ -155,7 +155,7 @@ class Client:
         threshold: float | None = None,
         rag: bool = True,
     ) -> Iterator[Delta]:
-        """The same in one request, as the answers come. A connection that is lost on the way is not tried again."""
+        """Answer rows in one request, as the answers come. A connection that is lost on the way is not tried again."""
         body = _asked(rows, constrain, confidence, threshold, rag) | {"stream": True}
         with closing(self._sent("POST", f"/v1/tasks/{_part(alias)}", body, stream=True)) as answer:
             try:
@@ -171,18 +171,18 @@ class Client:
         raise GatewayError(f"the answer of {self.url} ended before it was complete; ask again")
 
     def tool(self, alias: str, name: str, **arguments: Any) -> Any:
-        """A function of the pack, such as nl2fol's prover."""
+        """Call a function of the pack, such as nl2fol's prover."""
         return self._call("POST", f"/v1/tasks/{_part(alias)}/tools/{_part(name)}", arguments)
 
     # -- bundles, for admin keys ---------------------------------------------------------------------------------
 
     def models(self) -> list[str]:
-        """Every name that can be asked."""
+        """List every name that can be asked."""
         with self._understood():
             return [model["id"] for model in self._call("GET", "/v1/models")["data"]]
 
     def bundles(self) -> dict[str, Any]:
-        """Versions, aliases, what is loading and what was refused."""
+        """List versions, aliases, what is loading and what was refused."""
         return self._call("GET", "/v1/bundles")
 
     def add(self, path: str, alias: str | None = None) -> dict[str, Any]:
@@ -206,7 +206,7 @@ class Client:
         return self._call("DELETE", f"/v1/aliases/{_part(alias)}")
 
     def ready(self) -> bool:
-        """Whether every engine answers. False too while the gateway itself cannot be reached."""
+        """Tell whether every engine answers. False too while the gateway itself cannot be reached."""
         try:
             return self._http.get("/readyz").status_code == 200
         except httpx.TransportError:
@@ -215,7 +215,7 @@ class Client:
     # -- runs, for admin keys ------------------------------------------------------------------------------------
 
     def runs(self) -> dict[str, Any]:
-        """What can be chosen there (tasks, models, methods, presets), and the runs, newest first."""
+        """List what can be chosen there (tasks, models, methods, presets), and the runs, newest first."""
         with self._understood():
             found = self._call("GET", "/v1/runs")
             return {
@@ -244,7 +244,7 @@ class Client:
         return self._call("POST", f"/v1/runs/{_part(run)}/stop")
 
     def run(self, run: str, after: int = 0) -> dict[str, Any]:
-        """Phase, progress, last lines and the curve behind step `after`; of one that is done verdict and bundle."""
+        """Describe a run: phase, progress, last lines, the curve behind step `after`; once done verdict and bundle."""
         return self._call("GET", f"/v1/runs/{_part(run)}?after={after}")
 
     # -- the wire ------------------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ class Client:
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
-        """What was answered is read here; something else than a gateway answers anything."""
+        """Reads answers within; something that is no gateway may answer anything."""
         try:
             yield
         except (ValueError, KeyError, TypeError):
@@ -266,7 +266,7 @@ class Client:
             ) from None
 
     def _sent(self, method: str, path: str, body: Any = None, *, stream: bool = False) -> httpx.Response:
-        """The response, once its status is good."""
+        """Send a request; returns the response, once its status is good."""
         given: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
         request = self._http.build_request(method, path, **given)
         for left in range(self.retries, -1, -1):

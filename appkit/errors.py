@@ -19,31 +19,31 @@ __all__ = [
 
 
 class AppkitError(Exception):
-    """One clear line: what is wrong, the value received, the remedy."""
+    """Says in one line what is wrong, the value received, and the remedy."""
 
 
 class ConfigError(AppkitError):
-    """A key, a value or a preset that does not exist or does not fit."""
+    """A key, a value or a preset does not exist or does not fit."""
 
 
 class DataError(AppkitError):
-    """Rows that cannot be read, do not fit the task's schema, or would be cut."""
+    """Rows cannot be read, do not fit the task's schema, or would be cut."""
 
 
 class ModelError(AppkitError):
-    """A base model that is missing, gated, corrupted or too large."""
+    """A base model is missing, gated, corrupted or too large."""
 
 
 class BundleError(AppkitError):
-    """A bundle whose files, base or schema version do not fit."""
+    """A bundle's files, base or schema version do not fit."""
 
 
 class RunError(AppkitError):
-    """A run directory that is busy, unfinished or damaged."""
+    """A run directory is busy, unfinished or damaged."""
 
 
 class GatewayError(AppkitError):
-    """What a gateway answered instead, or that it could not be reached (`status` None).
+    """A gateway refused, or could not be reached (`status` None).
 
     told: whether the message is the gateway's own, and not what was made of another's answer, a proxy's for example.
     """
@@ -58,7 +58,7 @@ class Interrupted(AppkitError):
 
 
 def shortened(value: object) -> str:
-    """One line of about 80 characters; cuts before quoting, for the value may be megabytes."""
+    """Write a value in one line of about 80 characters; cuts before quoting, for the value may be megabytes."""
     text = repr(value[:80]) if isinstance(value, str) else reprlib.repr(value)
     cut = len(text) > 80 or (isinstance(value, str) and len(value) > 80)
     return f"{text[:80]}…" if cut else text

@@ -1,4 +1,4 @@
-"""This machine's own names: what listens on loopback answers to them alone."""
+"""What listens on loopback answers to this machine's own names alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HOST = re.compile(r"((localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d*)?)?", re.IGNORE
 
 
 def is_loopback(host: str) -> bool:
-    """Whether who listens there is reached from this machine only."""
+    """Tell whether who listens there is reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -21,7 +21,7 @@ def is_loopback(host: str) -> bool:
 
 
 def names_loopback(host: str) -> bool:
-    """Whether a Host header names this machine: a page in its browser may have a name of its own point here.
+    """Tell whether a Host header names this machine: a page in its browser may have a name of its own point here.
 
     An empty one comes from no browser.
     """

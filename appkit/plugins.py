@@ -1,4 +1,4 @@
-"""Discovery of packs, methods and apps by entry point.
+"""Packs, methods and apps are found by entry point.
 
 An entry point of group `appkit.tasks`, `appkit.methods` or `appkit.apps` names a *package to scan*: every
 folder in it whose `__init__` defines the record (TASK, METHOD, APP) is a plug-in. A folder is imported only
@@ -95,17 +95,17 @@ def _extra(module: str, name: str) -> str:
 
 
 def load_task(name: str) -> Task:
-    """The task pack of that name; ConfigError with "did you mean" if there is none."""
+    """Load the task pack of that name; ConfigError with "did you mean" if there is none."""
     task: Task = _load("appkit.tasks", name)
     return task
 
 
 def load_app(name: str) -> Any:
-    """The app of that name; ConfigError with "did you mean" if there is none. Its record is known to apps alone."""
+    """Load the app of that name; ConfigError with "did you mean" if there is none. Apps alone know its record."""
     return _load("appkit.apps", name)
 
 
 def load_method(name: str) -> Method:
-    """The adapter method of that name; ConfigError with "did you mean" if there is none."""
+    """Load the adapter method of that name; ConfigError with "did you mean" if there is none."""
     method: Method = _load("appkit.methods", name)
     return method

@@ -1,16 +1,33 @@
-"""Progress of long work: a bar with ETA on a terminal, a line now and then elsewhere."""
+"""Progress of long work is shown: a bar with ETA on a terminal, a line now and then elsewhere, calls of a watcher."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "watched"]
 
 QUIET_S = float(os.environ.get("APPKIT_PROGRESS_S", "15"))
-"""Seconds between lines when the output is not a terminal; a gateway that shows them asks for more."""
+"""Seconds between lines when the output is not a terminal; `inf`: one line when the work ends."""
+WATCH_S = 1.0
+"""Seconds between calls of a watcher."""
+
+_watcher: ContextVar[Callable[[Progress], None] | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched(watcher: Callable[[Progress], None]) -> Iterator[None]:
+    """Calls `watcher` with every bar of the block as it advances, once a second, and when it ends."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 class Progress:
@@ -20,7 +37,9 @@ class Progress:
         self.title, self.total, self.unit, self.done, self.show = title, total, unit, done, show
         self.first = done
         self.note = ""
-        self.began = self.said = time.monotonic()
+        self.began = self.printed_at = time.monotonic()
+        self.watched_at = -WATCH_S
+        self.watcher = _watcher.get() if show else None
         self.bar = None
         if show and sys.stderr.isatty():
             from rich.console import Console
@@ -54,34 +73,44 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.done > self.first and self.watcher:
+            self.watcher(self)
         if self.bar:
             self.bar.stop()
         elif self.show and self.done > self.first:
-            self._say()
+            self._print()
 
     def advance(self, by: int, note: str = "") -> None:
-        """Count `by` more; `note` stands beside the bar."""
+        """Counts `by` more; `note` stands beside the bar."""
         self.done += by
         self.note = note or self.note
+        now = time.monotonic()
+        if self.watcher and now - self.watched_at >= WATCH_S and self.done < self.total:
+            self.watched_at = now
+            self.watcher(self)
         if self.bar:
             self.bar.update(self.task, completed=self.done, note=self.note)
-        elif self.show and time.monotonic() - self.said >= QUIET_S and self.done < self.total:
-            self._say()
+        elif self.show and now - self.printed_at >= QUIET_S and self.done < self.total:
+            self._print()
 
-    def _say(self) -> None:
-        self.said = time.monotonic()
-        elapsed = self.said - self.began
+    def figures(self) -> str:
+        """The note, and the time: `loss 0.41 · 0:12 elapsed, ETA 0:30`."""
+        elapsed = time.monotonic() - self.began
         rate = (self.done - self.first) / elapsed if elapsed else 0.0
         left = f", ETA {_clock((self.total - self.done) / rate)}" if rate and self.done < self.total else ""
-        note = f" · {self.note}" if self.note else ""
+        return f"{self.note} · {_clock(elapsed)} elapsed{left}".removeprefix(" · ")
+
+    def _print(self) -> None:
+        self.printed_at = time.monotonic()
         print(
-            f"{self.title}: {self.done}/{self.total} {self.unit}{note} · {_clock(elapsed)} elapsed{left}",
+            f"{self.title}: {self.done}/{self.total} {self.unit} · {self.figures()}",
             file=sys.stderr,
             flush=True,
         )
 
 
 def _clock(seconds: float) -> str:
+    """Seconds as 0:07 or 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

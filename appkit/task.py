@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "Audio",
     "Decoding",
     "HeadSpec",
+    "Image",
+    "LabelHead",
     "Labels",
     "Message",
     "Metric",
-    "Pair",
     "Parsed",
     "Part",
     "Passage",
@@ -30,8 +32,10 @@ __all__ = [
     "Retrieval",
     "Row",
     "Shipped",
+    "Tagging",
     "Task",
     "Text",
+    "TextHead",
     "TokenLabels",
 ]
 
@@ -43,11 +47,30 @@ class Row(BaseModel):
 
 
 @dataclass(frozen=True)
-class Part:
-    """A typed piece of a message. Text now; image and audio parts come with their packs."""
+class Text:
+    """A piece of text: of a message, or the target of a task that answers in words."""
 
-    kind: Literal["text"]
     value: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture in a message."""
+
+    data: bytes
+    """the file's content (PNG, JPEG)"""
+
+
+@dataclass(frozen=True)
+class Audio:
+    """Sound in a message."""
+
+    data: bytes
+    """the file's content (WAV, FLAC)"""
+
+
+Part = Text | Image | Audio
+"""a typed piece of a message"""
 
 
 @dataclass(frozen=True)
@@ -59,18 +82,17 @@ class Message:
 
     @classmethod
     def of(cls, role: Literal["system", "user", "assistant"], text: str) -> Message:
-        return cls(role, (Part("text", text),))
+        return cls(role, (Text(text),))
 
     @property
     def text(self) -> str:
-        return "".join(part.value for part in self.parts)
-
-
-@dataclass(frozen=True)
-class Text:
-    """The target of a generative task."""
-
-    value: str
+        """The message's words. Raises TypeError for a message with media, whose text alone would be another message."""
+        texts = []
+        for part in self.parts:
+            if not isinstance(part, Text):
+                raise TypeError(f"a message with a part of type {type(part).__name__} has no text alone")
+            texts.append(part.value)
+        return "".join(texts)
 
 
 @dataclass(frozen=True)
@@ -85,14 +107,6 @@ class TokenLabels:
     """The target of a token task: one label for each word."""
 
     values: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The target of a preference task."""
-
-    chosen: str
-    rejected: str
 
 
 @dataclass(frozen=True)
@@ -165,6 +179,11 @@ class HeadSpec(BaseModel):
     scale: float = Field(1.0, gt=0, description="regression: their standard deviation")
 
     @property
+    def of_words(self) -> bool:
+        """Whether each word has a label, not the text as a whole."""
+        return {"sequence": False, "token": True}[self.kind]
+
+    @property
     def outputs(self) -> int:
         """C, the rows of the head's matrix."""
         return 1 if self.problem == "regression" else len(self.labels)
@@ -200,6 +219,8 @@ class Metric:
     statistics: Callable[[Any, Prediction], Sequence[float]]
     aggregate: Callable[[np.ndarray], float] = row_mean
     higher_is_better: bool = True
+    scale: float = 1.0
+    """of perfect answers: 1, or 100 where the field counts in hundredths (BLEU); pictures show shares of it"""
 
 
 class Decoding(BaseModel):
@@ -266,68 +287,131 @@ class Retrieval:
 
 
 @dataclass(frozen=True)
-class Task:
-    """A task pack.
+class TextHead:
+    """Answers in words, by the base's own language-model head."""
 
-    name: unique; what the user types after `task=`.
-    summary: one line for `appkit tasks list`.
-    kind: which head answers. objective: what is optimized.
-    config: the pack's own options (`task.<key>=`), a frozen pydantic model.
-    row: the schema of one row; its field names are the column names users map to.
-    load: options -> the shipped data sets, by split.
-    prompt: (row, options) -> the messages before the answer; of a label task one, whose text is read without template.
-    target: (row, options) -> the answer to be learned.
-    parse: text of the model -> Parsed. Label tasks have none.
-    read: label tasks: (row, probabilities, head) -> text and value of a Prediction, and its confidence. Probabilities
-    are (C,) of a sequence task, in the order of `head.labels` (a number is (1,), in its own unit), and (W, C) of a
-    token task, a row for each word.
-    words: token tasks: (row, options) -> start and end of each word, in characters of the prompt's text, ascending.
-    metrics_for: label tasks: (head, options) -> the metrics that apply to it, and the name of the primary one; none:
-    `metrics`.
-    appendix: (rows, predictions, directory for pictures or None, options) -> Markdown for the report, without any row's
-    text.
-    needed: fields of `row` that training rows must fill; none: input and output.
-    metrics: in the order of the report; `primary` names the one that decides.
-    input: the field of `row` that a bare line of text fills in `appkit predict`.
-    beside: further fields of `row` that are read with the input, such as the second text of a pair.
-    output: the field of `row` that holds the target; empty when predicting.
-    examples: inputs that a newcomer can try, texts or input fields; bundles record the model's answers to them.
-    few_shot: rows shown to the base in its few-shot prompt, drawn from the training rows by the pack.
-    grammar: options -> EBNF of what the model may answer, for constrained decoding.
-    retrieval: how documents at hand come into its rows (`rag=INDEX`); none: they do not.
-    strata: named functions that put a row into a group, for scores by group (depth, domain, ...).
-    defaults: values the pack prefers for other parts of the config, below anything the user says.
-    """
+    parse: Callable[[str], Parsed] = field(default=lambda text: Parsed(text))
+    """text of the model -> what the pack reads of it; never raises"""
+    decoding: Decoding = field(default_factory=Decoding)
+    """how answers are decoded, unless the user says otherwise"""
+    grammar: Callable[[Any], str] | None = None
+    """options -> EBNF of what the model may answer, for constrained decoding"""
+    few_shot: Callable[[Sequence[Any], Any], Sequence[Any]] = field(default=lambda rows, options: rows[:4])
+    """(training rows, options) -> rows shown to the base in its few-shot prompt"""
+
+    @property
+    def name(self) -> Literal["generate"]:
+        """What manifests, reports and the gateway call it."""
+        return "generate"
+
+
+@dataclass(frozen=True)
+class Tagging:
+    """A scheme of tags for entities in words (Ramshaw and Marcus 1995): outside, and begin and inside of each type."""
+
+    outside: str = "O"
+    begin: str = "B-"
+    inside: str = "I-"
+
+    def labels(self, types: Sequence[str]) -> tuple[str, ...]:
+        """Types of entities -> all tags: an answer may need either tag of a type, whatever the training rows have."""
+        return (self.outside, *(f"{side}{name}" for name in types for side in (self.begin, self.inside)))
+
+    def type_of(self, tag: str) -> str:
+        """The type of an entity's tag."""
+        return tag.removeprefix(self.begin).removeprefix(self.inside)
+
+    def entities(self, tags: Sequence[str]) -> list[tuple[int, int, str]]:
+        """Tags of W words -> (first word, one past the last, type) of each entity.
+
+        An inside tag that continues nothing begins an entity, and tags without either prefix make runs.
+        """
+        found, begin = [], 0
+        for end in range(1, len(tags) + 1):
+            continues = (
+                end < len(tags)
+                and not tags[end].startswith(self.begin)
+                and self.type_of(tags[end]) == self.type_of(tags[begin])
+            )
+            if not continues:
+                if tags[begin] != self.outside:
+                    found.append((begin, end, self.type_of(tags[begin])))
+                begin = end
+        return found
+
+
+@dataclass(frozen=True)
+class LabelHead:
+    """Chooses labels: a linear layer on the base's final hidden states (LS-LLaMA, arXiv 2310.01208)."""
+
+    read: Callable[[Any, np.ndarray, HeadSpec], tuple[str, Any, float | None]]
+    """(row, probabilities, head) -> text and value of a Prediction, and its confidence. Probabilities are (C,) of a
+    whole text, in the order of `head.labels` (a number is (1,), in its own unit), and (W, C) of words"""
+    words: Callable[[Any, Any], Sequence[tuple[int, int]]] | None = None
+    """(row, options) -> start and end of each word, in characters of the prompt's text, ascending; None: the text as a
+    whole has a label"""
+    tagging: Tagging = field(default_factory=Tagging)
+    """of words: how their labels name entities"""
+    metrics_for: Callable[[HeadSpec, Any], tuple[tuple[Metric, ...], str]] | None = None
+    """(head, options) -> the metrics that apply to it, and the name of the primary one; None: `Task.metrics`"""
+    out_of_scope: Callable[[Any], str | None] = field(default=lambda options: None)
+    """options -> the label answered where no label is likely enough; None: there is none"""
+
+    @property
+    def name(self) -> Literal["sequence", "token"]:
+        """What manifests, reports and the gateway call it."""
+        return "token" if self.words else "sequence"
+
+    @property
+    def decoding(self) -> Decoding:
+        """Nothing is decoded; the configuration has the field all the same."""
+        return Decoding()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task pack: what the core calls, and nothing else of it."""
 
     name: str
+    """unique; what the user types after `task=`"""
     summary: str
-    kind: Literal["generate", "sequence", "token"]
+    """one line for `appkit tasks list`"""
     config: type[BaseModel]
+    """the pack's own options (`task.<key>=`), a frozen pydantic model"""
     row: type[Row]
+    """the schema of one row; its field names are the column names users map to"""
     load: Callable[[Any], Shipped | None]
+    """options -> the data sets that come with the pack, by split"""
     prompt: Callable[[Any, Any], Sequence[Message]]
-    target: Callable[[Any, Any], Text | Labels | TokenLabels | Pair]
+    """(row, options) -> the messages before the answer; for a label head one, whose text is read without template"""
+    target: Callable[[Any, Any], Text | Labels | TokenLabels]
+    """(row, options) -> the answer to be learned"""
     metrics: tuple[Metric, ...]
+    """in the order of the report"""
     primary: str
+    """name of the metric that decides"""
     input: str
+    """the field of `row` that a bare line of text fills in `appkit predict`"""
     output: str
+    """the field of `row` that holds the target; empty when predicting"""
     examples: tuple[str | Mapping[str, Any], ...]
-    parse: Callable[[str], Parsed] = field(default=lambda text: Parsed(text))
-    read: Callable[[Any, np.ndarray, HeadSpec], tuple[str, Any, float | None]] | None = None
-    words: Callable[[Any, Any], Sequence[tuple[int, int]]] | None = None
-    metrics_for: Callable[[HeadSpec, Any], tuple[tuple[Metric, ...], str]] | None = None
-    appendix: Callable[[Sequence[Any], Sequence[Prediction], Path | None, Any], str] | None = None
-    needed: tuple[str, ...] | None = None
+    """inputs that a newcomer can try, texts or input fields; bundles record the model's answers to them"""
+    head: TextHead | LabelHead = field(default_factory=TextHead)
+    """how answers are made"""
     beside: tuple[str, ...] = ()
-    objective: Literal["supervised", "preference", "reward"] = "supervised"
-    decoding: Decoding = field(default_factory=Decoding)
-    few_shot: Callable[[Sequence[Any], Any], Sequence[Any]] = field(default=lambda rows, options: rows[:4])
+    """further fields of `row` that are read with the input, such as the second text of a pair"""
+    needed: tuple[str, ...] | None = None
+    """fields of `row` that training rows must fill; None: input and output"""
+    appendix: Callable[[Sequence[Any], Sequence[Prediction], Path | None, Any], str] | None = None
+    """(rows, predictions, directory for pictures or None, options) -> Markdown for the report, which tells no row"""
     retrieval: Retrieval | None = None
+    """how documents at hand come into its rows (`rag=INDEX`); None: they do not"""
     strata: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
-    grammar: Callable[[Any], str] | None = None
-    reward: Callable[[Any, Prediction], float] | None = None
+    """named functions that put a row into a group, for scores by group (depth, domain, ...)"""
     tools: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """named functions that the gateway serves beside the answers: a prover, a tree"""
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    """values the pack prefers for other parts of the config, below anything the user says"""
     version: str = "1"
 
     def __post_init__(self) -> None:
@@ -347,17 +431,18 @@ class Task:
             raise ValueError(
                 f"task {self.name!r} has no examples; bundles record the model's answers to them"
             )
-        if self.kind != "generate" and self.read is None:
-            raise ValueError(f"task {self.name!r} is of kind {self.kind!r}, which needs `read`")
-        if self.kind == "token" and self.words is None:
-            raise ValueError(f"task {self.name!r} is of kind 'token', which needs `words`")
+
+    @property
+    def decoding(self) -> Decoding:
+        """How answers are decoded, unless the user says otherwise."""
+        return self.head.decoding
 
     def metric(self, name: str) -> Metric:
         """The metric of that name; KeyError if the pack has none."""
         return {metric.name: metric for metric in self.metrics}[name]
 
     def answer_text(self, row: Any, options: Any) -> str:
-        """The text to be learned for a row of a generative task; TypeError for other targets."""
+        """The text to be learned for a row of a task that answers in words. Raises TypeError for other targets."""
         target = self.target(row, options)
         if not isinstance(target, Text):
             raise TypeError(f"task {self.name!r} gives {type(target).__name__} targets, a text is needed")

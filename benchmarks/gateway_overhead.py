@@ -106,9 +106,9 @@ def one_round(
 
 def measure(options: argparse.Namespace, folder: Path) -> str:
     from appkit.data.splits import load_splits
-    from appkit.serving.deployment import Subject
+    from appkit.serving.deployment import Deployment
 
-    subject = Subject(options.bundle)
+    subject = Deployment(options.bundle, folder / "store")
     train = load_splits(subject.task, subject.config.task, subject.config.data).train
     sentences = [getattr(record.value, subject.task.input) for record in train]
     random.Random(0).shuffle(sentences)

@@ -199,7 +199,7 @@ def prepare(options: argparse.Namespace, steps: int) -> dict[str, Any]:
 
     from appkit.config import build_run_config
     from appkit.data.splits import load_splits, subset
-    from appkit.heads.audit import encode
+    from appkit.heads.lm.encode import encode
     from appkit.models.base import compute_dtype
     from appkit.models.batch import collate
     from appkit.models.chat import Chat

@@ -7,7 +7,7 @@ import functools
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ from tiny import byte_tokenizer
 
 from appkit.config import build_run_config
 from appkit.errors import RunError
+from appkit.heads.head import head_of_bundle
 from appkit.heads.roles import Role
 from appkit.models.chat import Chat
 from appkit.plugins import load_task
-from appkit.serving.engines.protocol import NULL, EngineGone, Job, JobRefused, Piece, only
+from appkit.serving.engines.protocol import NULL, EngineGone, EngineSpec, Job, JobRefused, Piece, only
 from appkit.serving.engines.supervised import Pool, Supervised
-from appkit.serving.gateway.admission import Opened
 from appkit.serving.gateway.app import create_app
 from appkit.serving.gateway.keys import Keys
 from appkit.serving.gateway.metrics import Metrics
@@ -54,37 +54,64 @@ def sha(name: str) -> str:
     return (name.encode().hex() * 64)[:64]
 
 
-def opened(
-    name: str = "nl2fol", version: str = "one", base: str = BASE, dtype: str = "float32", **manifest: Any
-) -> Opened:
+@dataclass
+class FakeDeployment:
     """A bundle as the registry gets it; nothing of it is on disk."""
+
+    manifest: dict[str, Any]
+    path: Path
+    base_name: str
+    dtype: str
+    head: Any
+    certificate: dict[str, Any] | None = field(default_factory=lambda: {"made_at": "today"})
+    role: Role = "generate"
+    null: Path = Path("null")
+    config: Any = CONFIG
+    chat: Chat = CHAT
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["name"])
+
+    @property
+    def sha(self) -> str:
+        return str(self.manifest["sha"])
+
+    @property
+    def ref(self) -> str:
+        return f"{self.name}@{self.sha[:12]}"
+
+    @property
+    def task(self) -> Any:
+        return self.head.task
+
+    @property
+    def files(self) -> Path:
+        return Path("store") / self.path
+
+    @property
+    def base(self) -> Path:
+        return Path("bases") / self.base_name
+
+    @property
+    def engine(self) -> EngineSpec:
+        return EngineSpec(self.base, self.base_name, self.dtype, self.role, self.null, ("q_proj",))
+
+
+def deployment(
+    name: str = "nl2fol", version: str = "one", base: str = BASE, dtype: str = "float32", **manifest: Any
+) -> Any:
+    """A bundle of nl2fol; manifest: what its manifest says otherwise."""
     decoding = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "seed": 0, "stop": ["\n"], "cap": 64}
-    return Opened(
-        name=name,
-        sha=sha(version),
-        path=Path(version),
-        files=Path("store") / version,
-        manifest={
-            "name": name,
-            "sha": sha(version),
-            "decoding": decoding,
-            "grammar": "root ::= [^\\n]*",
-            "exported": {"rank": 4},
-            "metrics": {"strict": 0.5},
-        }
-        | manifest,
-        task=TASK,
-        config=CONFIG,
-        chat=CHAT,
-        stop=STOP,
-        cap=64,
-        base=Path("bases") / base,
-        base_name=base,
-        dtype=dtype,
-        null=Path("null"),
-        targets=("q_proj",),
-        certificate={"made_at": "today"},
-    )
+    whole = {
+        "name": name,
+        "sha": sha(version),
+        "decoding": decoding,
+        "grammar": "root ::= [^\\n]*",
+        "exported": {"rank": 4},
+        "metrics": {"strict": 0.5},
+    } | manifest
+    return FakeDeployment(whole, Path(version), base, dtype, head_of_bundle(whole, CONFIG, TASK, CHAT))
 
 
 class FakeEngine:
@@ -243,7 +270,7 @@ class Served:
     one: Gateway
     engine: FakeEngine
     root: Path
-    bundles: dict[str, Opened]
+    bundles: dict[str, FakeDeployment]
     http: httpx.AsyncClient
     admin: httpx.AsyncClient
 
@@ -251,7 +278,7 @@ class Served:
         body = {"model": model, "messages": [{"role": "user", "content": text}]} | more
         return await self.http.post("/v1/chat/completions", json=body)
 
-    def place(self, directory: str, bundle: Opened) -> None:
+    def place(self, directory: str, bundle: FakeDeployment) -> None:
         """Let `directory` below the root hold a bundle."""
         (self.root / directory).mkdir(parents=True, exist_ok=True)
         (self.root / directory / "appkit.json").write_text("{}")
@@ -261,7 +288,7 @@ class Served:
         return await self.admin.post("/v1/bundles", json={"path": directory, "alias": alias})
 
 
-def state_of(root: Path, **given: Any) -> tuple[Gateway, FakeEngine, dict[str, Opened]]:
+def state_of(root: Path, **given: Any) -> tuple[Gateway, FakeEngine, dict[str, FakeDeployment]]:
     """A gateway's state over one fake engine. It opens what the dict names by the directory below `root`.
 
     given: settings. A value that is an exception is raised in place of the bundle.
@@ -269,7 +296,7 @@ def state_of(root: Path, **given: Any) -> tuple[Gateway, FakeEngine, dict[str, O
     engine = FakeEngine()
     bundles: dict[str, Any] = {}
 
-    def open_bundle(path: Path) -> Opened:
+    def open_bundle(path: Path) -> FakeDeployment:
         found = bundles[str(path.relative_to(root.resolve()))]
         if isinstance(found, Exception):
             raise found
@@ -278,9 +305,9 @@ def state_of(root: Path, **given: Any) -> tuple[Gateway, FakeEngine, dict[str, O
     keys = given.pop("keys", None)
     chosen = settings((), **given)
 
-    def make(first: Opened) -> FakeEngine:
-        if first.base_name != BASE:
-            raise RunError(f"no weights of {first.base_name}")
+    def make(spec: EngineSpec) -> FakeEngine:
+        if spec.base_name != BASE:
+            raise RunError(f"no weights of {spec.base_name}")
         return engine
 
     pool = Pool(make, most=chosen.max_engines, queue=chosen.max_queue)
@@ -307,7 +334,7 @@ async def gateway(
         try:
             async with _client(url, secret) as http, _client(url, admin) as admins:
                 served = Served(url, one, engine, root, bundles, http, admins)
-                served.place("A", opened())
+                served.place("A", deployment())
                 await one.registry.add(one.root / "A")
                 for supervisor in one.pool.engines.values():
                     supervisor.first_pause_s = 0.001

@@ -47,8 +47,8 @@ class LowRank(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             to_x = (gradient @ weight).addmm_(thin, A).view(ctx.shape)  # (T, I)
         # fp32 out of a low-precision product: the accumulation over T happens in fp32 inside the product
-        to_A = (thin.T @ flat).float()
-        to_B = (gradient.T @ middle).float().mul_(ctx.scale)
+        to_A = (thin.T @ flat).float() if ctx.needs_input_grad[3] else None  # a method may freeze a factor
+        to_B = (gradient.T @ middle).float().mul_(ctx.scale) if ctx.needs_input_grad[4] else None
         return to_x, None, None, to_A, to_B, None
 
 

@@ -16,16 +16,22 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from appkit.errors import BundleError
+from appkit.method import Form, RoutedForm
 from appkit.storage.atomic import file_sha256, staged
 
-if TYPE_CHECKING:
-    from appkit.method import Exported
-
-
-__all__ = ["Manifest", "below_root", "find", "find_bundles", "read_manifest", "write"]
+__all__ = [
+    "ROUTERS",
+    "Manifest",
+    "below_root",
+    "describe_form",
+    "find",
+    "find_bundles",
+    "read_manifest",
+    "write",
+]
 
 
 SCHEMA = 1
@@ -43,6 +49,9 @@ PAYLOAD = (
 )
 
 
+ROUTERS = "routers.safetensors"
+"""beside them in the bundle of a method that routes"""
+
 NEEDED = ("files", "sha", "config", "base", "decoding", "template")
 """keys of the manifest without which a bundle cannot be loaded"""
 
@@ -52,7 +61,7 @@ Manifest = dict[str, Any]
 
 def write(
     target: Path,
-    exported: Exported,
+    form: Form,
     tensors: dict[str, Any],
     metadata: dict[str, str],
     manifest: Manifest,
@@ -66,23 +75,33 @@ def write(
     from safetensors.torch import save_file
 
     with staged(target) as stage:
-        config = dict(exported.config)
+        config = dict(form.config)
         config["base_model_name_or_path"] = manifest["base"]["id"]
         (stage / "adapter_config.json").write_text(
             json.dumps(config, indent=1, sort_keys=True, default=_plain) + "\n", encoding="utf-8"
         )
-        save_file(dict(exported.tensors), stage / "adapter_model.safetensors", metadata={"format": "pt"})
+        save_file(dict(form.tensors), stage / "adapter_model.safetensors", metadata={"format": "pt"})
+        payload: tuple[str, ...] = PAYLOAD
+        if isinstance(form, RoutedForm):
+            save_file(dict(form.routers), stage / ROUTERS, metadata={"format": "pt"})
+            payload = (*PAYLOAD, ROUTERS)
         # one key: safetensors writes several in a random order, and equal runs must give equal bytes
         facts = {"appkit": json.dumps(metadata, sort_keys=True)}
         save_file(tensors, stage / "reference.safetensors", metadata=facts)
         (stage / "report.md").write_text(report, encoding="utf-8")
         (stage / "README.md").write_text(card, encoding="utf-8")
-        files = {name: file_sha256(stage / name) for name in PAYLOAD}
+        files = {name: file_sha256(stage / name) for name in payload}
         manifest = {"schema": SCHEMA, "sha": payload_sha(files), "files": files, **manifest}
         (stage / MANIFEST).write_text(
             json.dumps(manifest, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8"
         )
     return target
+
+
+def describe_form(form: Form) -> dict[str, Any]:
+    """What the manifest says of the form, under `exported`."""
+    told = {"kind": form.kind, "rank": form.rank, "error": form.error}
+    return told | {"routing": dict(form.routing)} if isinstance(form, RoutedForm) else told
 
 
 def _plain(value: Any) -> Any:

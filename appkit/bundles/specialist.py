@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from appkit.bundles.manifest import Manifest, find, read_manifest
+from appkit.bundles.manifest import ROUTERS, Manifest, find, read_manifest
 from appkit.errors import BundleError, ConfigError
+from appkit.plugins import load_method
 
 if TYPE_CHECKING:
     from appkit.config import RunConfig
-    from appkit.heads.head import Kind
+    from appkit.heads.head import Head
     from appkit.models.chat import Chat
     from appkit.stats.confidence import Calibration
     from appkit.task import Prediction, Task
@@ -61,11 +62,11 @@ class Specialist:
     task: Task
     config: RunConfig
     model: Any
-    kind: Kind
+    head: Head
 
     @property
     def chat(self) -> Chat:
-        return self.kind.chat
+        return self.head.chat
 
     @property
     def cap(self) -> int:
@@ -95,14 +96,8 @@ class Specialist:
 
         Raises DataError for an input that does not fit the pack's schema.
         """
-        from dataclasses import replace
-
-        from appkit.heads.lm import Generating
-
-        kind = self.kind
-        if isinstance(kind, Generating):
-            kind = replace(kind, batch_rows=batch_rows, log_probabilities=self.calibration is not None)
-        return kind.answer(self.model, [input_row(self.task, one) for one in inputs])
+        head = self.head.answering(batch_rows=batch_rows, confidence=self.calibration is not None)
+        return head.answer(self.model, [input_row(self.task, one) for one in inputs])
 
 
 def input_row(task: Task, value: Any) -> Any:
@@ -138,8 +133,7 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
     config = build_run_config(manifest["config"])
     task = load_task(config.task.name)
 
-    from appkit.adapters.low_rank import install
-    from appkit.heads.head import of_manifest
+    from appkit.heads.head import head_of_bundle
     from appkit.models import attention
     from appkit.models.chat import Chat
     from appkit.models.load import load_base
@@ -157,17 +151,41 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
             f"{manifest['base']['fingerprint'][:19]}…, this machine's {config.model.name} has "
             f"{base.fingerprint.base[:19]}…; pull the base the bundle names, or train it anew"
         )
-    from peft import PeftModel
-
     chat = Chat.of(base)
-    kind = of_manifest(manifest, config, task, chat)
-    model = PeftModel.from_pretrained(kind.attach(base.model), str(path))
+    head = head_of_bundle(manifest, config, task, chat)
+    model = _restored(path, manifest, config, head.attach(base.model))
     attention.use(base.model)
-    install(model)
     model.eval()
     if chat.fingerprint() != manifest["template"]:
         raise BundleError(
             f"{path} was trained with another chat template than the one of {base.path}; "
             "the answers would differ; pull the base again"
         )
-    return Specialist(path, manifest, kind.task, config, model, kind)
+    return Specialist(path, manifest, head.task, config, model, head)
+
+
+def _restored(path: Path, manifest: Manifest, config: RunConfig, base: Any) -> Any:
+    """The trained model, of whatever form the bundle holds."""
+    from safetensors.torch import load_file
+
+    kind = (manifest.get("exported") or {}).get("kind", "lora")
+    if kind == "lora":
+        from peft import PeftModel
+
+        from appkit.adapters.low_rank import install
+
+        model = PeftModel.from_pretrained(base, str(path))
+        install(model)
+        return model
+    tensors = load_file(path / "adapter_model.safetensors")
+    if kind == "full":
+        from appkit.adapters.whole import Whole
+
+        return Whole(base, tensors)
+    restore = load_method(config.method.name).restore
+    if kind != "routed" or restore is None:
+        raise BundleError(
+            f"{path} was exported as {kind!r}, which method {config.method.name} cannot load; "
+            "install the appkit that wrote it"
+        )
+    return restore(base, config.method, tensors | load_file(path / ROUTERS))

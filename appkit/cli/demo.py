@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -157,27 +156,27 @@ def serving(
         key = add_key(Path(folder) / "keys.json", "demo", admin=True) if admin else None
         if admin:
             words += ["--more", str(below), "--keys", str(Path(folder) / "keys.json")]
-        with _gateway(words, say) as url:
+        with _gateway(words, Path(folder) / "address", say) as url:
             yield url, key
 
 
 @contextmanager
-def _gateway(words: Sequence[str], say: Say) -> Iterator[str]:
-    process = _guarded(words, stderr=subprocess.PIPE)
+def _gateway(words: Sequence[str], address: Path, say: Say) -> Iterator[str]:
+    """Starts a gateway; yields the address, which it writes into a file once it answers, before it says so."""
+    process = _guarded([*words, "--address-file", str(address)], stderr=subprocess.PIPE)
     assert process.stderr is not None
-    lines: list[str] = []
+    last = "it printed nothing"
     try:
         for line in process.stderr:
-            lines.append(line.rstrip())
-            if "ready after" in line:
+            if address.exists():
                 break
-            say(lines[-1])
-        address = re.search(r"http://[\w.\[\]:]+:\d+", "\n".join(lines))
-        if address is None or "ready after" not in lines[-1]:
+            last = line.rstrip()
+            say(last)
+        else:
             process.wait()
-            raise RunError(f"the gateway did not start: {lines[-1] if lines else 'it said nothing'}")
+            raise RunError(f"the gateway did not start: {last}")
         _drained(process)
-        yield address[0]
+        yield address.read_text(encoding="utf-8")
     finally:
         process.terminate()
         try:

@@ -123,6 +123,10 @@ def serve(
     uncertified: Annotated[
         bool, typer.Option("--uncertified", help="Serve bundles without a certificate too.")
     ] = False,
+    address_file: Annotated[
+        Path | None,
+        typer.Option("--address-file", hidden=True, help="Write the address here once it answers."),
+    ] = None,
 ) -> None:
     """Serve bundles behind one endpoint: OpenAI's routes and typed task routes."""
     import logging
@@ -146,6 +150,7 @@ def serve(
         host=host,
         port=port,
         keys=keys,
+        address_file=address_file,
         say=say,
         engine=engine,
         certified=False if uncertified else None,

@@ -1,4 +1,4 @@
-"""What people said of answers: kept in one SQLite file on this machine, and turned into rows to train on.
+"""Feedback is what people said of answers; it is kept in a SQLite file on this machine, and becomes rows to train on.
 
 A verdict is kept always. Texts are kept only where the person agreed, for `days` days. Nothing leaves the file but by
 `appkit feedback export` and `data.feedback=`, and only what was accepted in a review.
@@ -59,7 +59,7 @@ class Entry:
 
 
 class Feedback:
-    """The opinions in one file, which the first of them makes.
+    """Holds the opinions in one file, which the first of them makes.
 
     days: how long texts are kept that nobody accepted; `expire`, and whatever is added, takes older ones away.
     Only the file's owner can read it. Raises DataError for a file that is no such store or cannot be written.
@@ -98,7 +98,7 @@ class Feedback:
             return int(cursor.lastrowid or 0)
 
     def entries(self, *, task: str | None = None, status: Status | None = None) -> list[Entry]:
-        """Oldest first."""
+        """List entries, oldest first."""
         with self._open() as connection:
             found = connection.execute(
                 "SELECT id, at, task, model, verdict, input, answer, correction, status FROM feedback "
@@ -119,7 +119,7 @@ class Feedback:
                 raise DataError(f"no feedback number {number} in {self.path}")
 
     def rows(self, task: str, output: str) -> dict[int, dict[str, Any]]:
-        """Accepted corrections as rows of the task, by number: the input's fields, and the correction as `output`."""
+        """Read accepted corrections as rows of the task, by number: the input's fields, the correction as `output`."""
         return {
             entry.id: {**entry.input, output: entry.correction}
             for entry in self.entries(task=task, status="accepted")
@@ -127,7 +127,7 @@ class Feedback:
         }
 
     def pairs(self, task: str) -> list[dict[str, Any]]:
-        """Accepted corrections as preferences: the input's fields under "input", what was wanted as "chosen", what was
+        """Read accepted corrections as pairs: the input's fields under "input", what was wanted as "chosen", what was
         answered as "rejected"."""
         return [
             {"input": entry.input, "chosen": entry.correction, "rejected": entry.answer}

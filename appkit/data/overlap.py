@@ -1,4 +1,4 @@
-"""Rows that say the same: duplicates, contradictions, inputs in two splits."""
+"""Rows that say the same are found: duplicates, contradictions, inputs in two splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file or a data set on the hub holds before the schema sees it: cells by column, and their places.
+"""Readers take cells by column, with their places, from a file or a data set on the hub, before a schema sees them.
 
 A row that cannot be read is a `Fault` with its place; only a whole file that cannot be read raises.
 """
@@ -53,7 +53,7 @@ def place_of(file: str, line: int) -> str:
 
 
 def _path(source: str) -> Path:
-    """The file; DataError if it is missing, not a file, empty, or of a kind that cannot be read."""
+    """Resolve the file; DataError if it is missing, not a file, empty, or of a kind that cannot be read."""
     path = Path(source).expanduser()
     if not os.path.exists(path):  # unlike Path.exists, False too for a name that is too long or not permitted
         names = [p.name for p in path.parent.glob("*") if p.suffix.lower() in SUFFIXES]
@@ -86,7 +86,7 @@ def open_file(path: Path) -> IO[bytes]:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Physical lines. A byte that is not UTF-8 becomes a lone surrogate, so that only its row is lost."""
+    """Yield physical lines. A byte that is not UTF-8 becomes a lone surrogate, so that only its row is lost."""
     with open_file(path) as file:
         if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
             raise DataError(f"{str(path)!r} is UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
@@ -96,7 +96,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _bad_bytes(source: str, line: int, text: str) -> Fault | None:
-    """The first NUL or non-UTF-8 byte of `text`, which begins on `line`; None if all is well."""
+    """Find the first NUL or non-UTF-8 byte of `text`, which begins on `line`; None if all is well."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -147,7 +147,7 @@ def _keys(rows: list[tuple[int, dict[str, Any]]]) -> list[str]:
 
 
 def _json(path: Path, source: str) -> Table:
-    """A JSON array. Elements are decoded one by one to know the line of each.
+    """Read a JSON array. Elements are decoded one by one to know the line of each.
 
     Raises DataError where the JSON is broken: unlike in JSONL, what follows cannot be found again.
     """
@@ -285,7 +285,7 @@ def _sentences(path: Path) -> Iterator[list[tuple[int, str]]]:
 
 
 def _columns(text: str) -> list[str]:
-    """The columns of a line: between tabs if it has any, so that tokens may hold spaces, else between spaces."""
+    """Split a line into columns: between tabs if it has any, so that tokens may hold spaces, else between spaces."""
     text = text.rstrip("\r\n")
     return [cell.strip(" ") for cell in text.split("\t")] if "\t" in text else GAP.split(text.strip(" "))
 
@@ -335,7 +335,7 @@ def _arrow_rows(batch: Any, source: str, table: Table) -> None:
 
 
 def _hub(source: str, wanted: Collection[str]) -> Table:
-    """A split of a data set of the Hugging Face hub; "train" unless the source names another.
+    """Read a split of a data set of the Hugging Face hub; "train" unless the source names another.
 
     Raises DataError if the name is malformed, `datasets` is missing, or the hub cannot give it.
     """
@@ -366,7 +366,7 @@ def _hub(source: str, wanted: Collection[str]) -> Table:
 
 
 def read_table(source: str, wanted: Collection[str]) -> Table:
-    """The cells of a source. wanted: columns to read where others can be skipped (Parquet, hub).
+    """Read the cells of a source. wanted: columns to read where others can be skipped (Parquet, hub).
 
     Raises DataError when the source as a whole cannot be read.
     """

@@ -1,4 +1,4 @@
-"""What is wrong with rows beyond the single row: repeats, overlaps, contradictions, rows that would be cut.
+"""The report says what is wrong with rows beyond the single row: repeats, overlaps, contradictions, long rows.
 
 Pure functions over records; `check` gathers them into a report and never raises on what the rows hold.
 """
@@ -63,14 +63,14 @@ class DataReport:
 
     @property
     def ok(self) -> bool:
-        """Training would start: every split has rows, none at fault, none too long.
+        """Tell whether training would start: every split has rows, none at fault, none too long.
 
         Duplicates and overlaps do not count, for training removes them; contradictions are left to the user.
         """
         return all(self.rows.values()) and not self.faults and not any((self.long or {}).values())
 
     def to_json(self, most: int | None = None) -> str:
-        """Everything; or of each kind the first `most`, by split where it has splits, and `counts` of all."""
+        """Write all as JSON; or of each kind the first `most`, by split where it has splits, and `counts` of all."""
         told, more = (self, {}) if most is None else self._cut(most)
         return json.dumps({"ok": self.ok, **asdict(told), **more}, ensure_ascii=False, indent=2)
 
@@ -88,7 +88,7 @@ class DataReport:
         return replace(self, **short), {"counts": counts}
 
     def lines(self) -> list[str]:
-        """Plain text for a terminal: every fault, the first few of all else."""
+        """Write plain text for a terminal: every fault, the first few of all else."""
         lines = [f"{name}: {count} rows" for name, count in self.rows.items()]
         lines += [f"{len(self.faults)} faults", *(f"  {fault}" for fault in self.faults)]
         for name, pairs in self.duplicates.items():
@@ -115,7 +115,7 @@ class DataReport:
 
 
 def _some(title: str, items: Iterable[str]) -> Iterator[str]:
-    """The title and the first few items; nothing if there are none."""
+    """Write the title and the first few items; nothing if there are none."""
     shown = list(items)
     if shown:
         yield title

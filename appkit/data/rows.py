@@ -1,4 +1,4 @@
-"""Rows: read from files and held to the task's schema.
+"""Rows are read from files and held to the task's schema.
 
 Reading never stops at a bad row: it becomes a `Fault` with its place, and the rest is read. Only what
 concerns a whole file (missing, a column absent from every row) raises.
@@ -81,7 +81,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _bad_text(value: Any) -> str | None:
-    """Why a cell's text cannot be trained on, though its file was sound: JSON can escape anything."""
+    """Say why a cell's text cannot be trained on, though its file was sound: JSON can escape anything."""
     for text in _strings(value):
         if "\0" in text:
             return "holds a NUL character"
@@ -107,7 +107,7 @@ WORDS = {
 
 
 def _in_words(error: ErrorDetails) -> str:
-    """A pydantic error in plain words."""
+    """Put a pydantic error in plain words."""
     value = error["input"]
     if value is None or (isinstance(value, str) and not value.strip()):
         return "is empty"
@@ -160,7 +160,7 @@ def fit_row(
 
 
 def read(source: str, row: type[Row], columns: Mapping[str, str], needed: Collection[str] = ()) -> Read:
-    """Every row of a file or of a data set on the hub.
+    """Read every row of a file or of a data set on the hub.
 
     source: a .jsonl, .ndjson, .json (an array), .csv, .tsv, .parquet or CoNLL (.conll, .bio, .iob, .iob2) file, or
         hub:org/name[@revision][:split].

@@ -32,7 +32,7 @@ SHOWN = 5
 
 
 class Source(TypedDict):
-    """Where a split's rows were read from. rows: those that fit. sha256: None for the hub."""
+    """Says where a split's rows were read from. rows: those that fit. sha256: None for the hub."""
 
     split: str
     path: str
@@ -133,7 +133,7 @@ def read_splits(task: Task, options: Any, data: DataConfig) -> dict[str, Read]:
 
 
 def read_feedback(task: Task, store: str) -> Read:
-    """The corrections of a feedback store that a review accepted, as rows; a row's line is the correction's number.
+    """Read the accepted corrections of a feedback store as rows; a row's line is its correction's number.
 
     Raises DataError without such a store, or when it holds no accepted correction of the task.
     """
@@ -158,7 +158,7 @@ def read_feedback(task: Task, store: str) -> Read:
 def _joined(
     train: list[Record], corrections: list[Record], held: Sequence[Record], key: Callable[[Record], str]
 ) -> tuple[list[Record], str]:
-    """The training rows with the corrections, each in place of the rows of the same input; and what was done."""
+    """Join the training rows with the corrections, each in place of the rows of the same input; and what was done."""
     last = {key(record): record for record in corrections}  # of two corrections of one input, the later
     seen = {key(record) for record in held}
     new = [record for name, record in last.items() if name not in seen]

@@ -30,14 +30,14 @@ def _axes(width: float, height: float) -> tuple[Any, Any]:
 
 
 def plot_scores(columns: Sequence[Evaluation], task: Task, path: Path) -> None:
-    """Grouped bars with 95 % intervals; scores beyond 1 (BLEU) are drawn as a share of 100."""
+    """Grouped bars with 95 % intervals; as shares of what perfect answers score."""
     from matplotlib import pyplot
 
     names = [metric.name for metric in task.metrics if metric.higher_is_better]
     figure, axes = _axes(1.6 + 1.25 * len(names), 3.4)
     width = 0.8 / len(columns)
     for place, one in enumerate(columns):
-        scale = [100 if one.scores[name].interval.high > 1.5 or name == "BLEU" else 1 for name in names]
+        scale = [task.metric(name).scale for name in names]
         intervals = [one.scores[name].interval for name in names]
         values = [interval.value / s for interval, s in zip(intervals, scale, strict=True)]
         errors = [
@@ -49,7 +49,10 @@ def plot_scores(columns: Sequence[Evaluation], task: Task, path: Path) -> None:
         axes.bar(at, values, width * 0.92, yerr=errors, color=colour, label=one.who, ecolor=MUTED, capsize=2)
         for x, value, high in zip(at, values, errors[1], strict=True):
             axes.annotate(f"{value:.2f}", (x, value + high + 0.02), ha="center", fontsize=8, color=INK)
-    axes.set_xticks(range(len(names)), [name + (" / 100" if name == "BLEU" else "") for name in names])
+    axes.set_xticks(
+        range(len(names)),
+        [name if s == 1 else f"{name} / {s:g}" for name, s in zip(names, scale, strict=True)],
+    )
     axes.set_ylim(0, 1.12)
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=len(columns))
     figure.savefig(path)

@@ -13,19 +13,16 @@ import numpy as np
 
 from appkit.data.rows import Record
 from appkit.stats import intervals
-from appkit.stats.confidence import Answered, Calibration, Uncalibrated, fit
 from appkit.storage.atomic import write_text
-from appkit.task import Message, Metric, Parsed, Prediction, Task
+from appkit.task import Metric, Prediction, Task
 
 if TYPE_CHECKING:
-    from appkit.heads.head import Kind
+    from appkit.heads.head import Head
 
 __all__ = [
     "Evaluation",
     "Score",
     "evaluate_rows",
-    "few_shot_messages",
-    "fit_score",
     "read_evaluation",
     "score",
     "scored",
@@ -97,33 +94,13 @@ class Evaluation:
 
 
 def read_evaluation(
-    path: Path, who: str, task: Task, records: Sequence[Record], resamples: int
+    path: Path, who: str, head: Head, records: Sequence[Record], resamples: int
 ) -> Evaluation:
     """The evaluation that `Evaluation.write` kept, scored again."""
     with path.open(encoding="utf-8") as lines:  # str.splitlines would cut texts at U+2028 too
         entries = [json.loads(line) for line in lines]
-    predictions = [
-        Prediction(
-            entry["text"],
-            task.parse(entry["text"]) if task.kind == "generate" else Parsed(entry["parsed"], entry["error"]),
-            entry["tokens"],
-            entry["truncated"],
-            tuple(entry.get("log_probabilities", ())),  # runs of older versions kept none
-            entry.get("confidence"),
-            tuple(entry.get("logits", ())),
-        )
-        for entry in entries
-    ]
-    return scored(who, task, records, predictions, 0.0, resamples)
-
-
-def few_shot_messages(task: Task, options: Any, rows: Sequence[Any], count: int) -> list[Message]:
-    """Earlier turns that show `count` answered rows: the base's best chance without training."""
-    turns: list[Message] = []
-    for row in task.few_shot(rows, options)[:count]:
-        asked = [message for message in task.prompt(row, options) if message.role != "system"]
-        turns += [*asked, Message.of("assistant", task.answer_text(row, options))]
-    return turns
+    predictions = [head.reread(entry) for entry in entries]
+    return scored(who, head.task, records, predictions, 0.0, resamples)
 
 
 def score(
@@ -141,12 +118,12 @@ def score(
 
 
 def evaluate_rows(
-    who: str, kind: Kind, model: Any, records: Sequence[Record], *, resamples: int = 2000
+    who: str, head: Head, model: Any, records: Sequence[Record], *, resamples: int = 2000
 ) -> Evaluation:
     """Answer the records and score the answers."""
     began = time.monotonic()
-    predictions = kind.answer(model, [record.value for record in records], title=f"evaluating {who}")
-    return scored(who, kind.task, records, predictions, time.monotonic() - began, resamples)
+    predictions = head.answer(model, [record.value for record in records], title=f"evaluating {who}")
+    return scored(who, head.task, records, predictions, time.monotonic() - began, resamples)
 
 
 def scored(
@@ -172,22 +149,3 @@ def scored(
             for group in sorted(set(groups))
         }
     return Evaluation(who, records, predictions, scores, strata, seconds)
-
-
-def fit_score(primary: Score, predictions: Sequence[Any]) -> Calibration:
-    """The calibration of the evaluated answers (`Prediction`s) by the primary metric's statistics.
-
-    Raises Uncalibrated where a row of that metric is not just right (1) or wrong (0), and as `fit` does.
-    """
-    name, matrix = primary.metric.name, primary.matrix
-    if (
-        matrix.shape[1] != 1
-        or not set(matrix[:, 0].tolist()) <= {0.0, 1.0}
-        or not primary.metric.higher_is_better
-    ):
-        raise Uncalibrated(f"{name} does not judge a row as right (1) or wrong (0)")
-    rows = [
-        Answered(one.log_probabilities, one.whole, bool(right))
-        for one, right in zip(predictions, matrix[:, 0], strict=True)
-    ]
-    return fit(rows, name)

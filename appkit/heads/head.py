@@ -1,26 +1,89 @@
-"""The kinds of tasks: how rows become examples, and what a model computes becomes predictions.
+"""The head protocol: all that differs between answering in words and choosing labels.
 
-A run, an evaluation, a loaded bundle and a certificate all go through a `Kind`; what differs between answering in words
-and choosing labels is here and nowhere else.
+A run, an evaluation, a loaded bundle, a certificate and the gateway go through a `Head`; nothing else in the core asks
+which one it is. A new head is one folder beside `lm` and `label`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+
+from appkit.task import LabelHead, TextHead
 
 if TYPE_CHECKING:
+    import torch
+
     from appkit.config import RunConfig
     from appkit.data.rows import Record
-    from appkit.heads import Head
+    from appkit.heads.checks import Check
+    from appkit.heads.reference import Recorded
+    from appkit.heads.roles import Asked, Checked, Matrix, Role
+    from appkit.models.batch import Batch
     from appkit.models.chat import Chat
-    from appkit.task import Prediction, Task
+    from appkit.stats.confidence import Calibration, LabelCalibration, Uncalibrated
+    from appkit.task import HeadSpec, Metric, Prediction, Task
 
-__all__ = ["Kind", "of_manifest"]
+__all__ = [
+    "Head",
+    "Question",
+    "Reply",
+    "Wishes",
+    "base_answers",
+    "check_options",
+    "count_tokens",
+    "head_of_bundle",
+    "head_of_rows",
+]
 
 
-class Kind(Protocol):
-    """What a task's rows are to a model."""
+@dataclass(frozen=True)
+class Wishes:
+    """What a caller may want of answers beyond the answer."""
+
+    constrain: bool = False
+    """keep to the pack's grammar"""
+    confidence: bool = False
+    """say how likely the answer is right"""
+    threshold: float | None = None
+    """abstain below this confidence, 0 to 1"""
+    base: bool = False
+    """answer with the base alone"""
+
+
+class Question(Protocol):
+    """A row as an engine is asked for it."""
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """All that is read."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest single request."""
+
+    @property
+    def requests(self) -> int:
+        """How many requests to the engine it takes."""
+
+    @property
+    def cap(self) -> int:
+        """The most tokens that are written; 0 where none are."""
+
+    def limited(self, cap: int) -> Self:
+        """The same with at most `cap` tokens written."""
+
+
+class Reply(NamedTuple):
+    """A prediction, and how many tokens an engine wrote for it."""
+
+    prediction: Prediction
+    written: int
+
+
+class Head(Protocol):
+    """How a task's rows become examples, and what a model computes becomes predictions."""
 
     @property
     def task(self) -> Task:
@@ -28,49 +91,168 @@ class Kind(Protocol):
 
     @property
     def chat(self) -> Chat:
-        """The base's tokenizer."""
+        """The base's tokenizer and template."""
 
     @property
-    def head(self) -> Head:
-        """What the training loop needs."""
+    def role(self) -> Role:
+        """Of the engine that answers."""
+
+    @property
+    def spec(self) -> HeadSpec | None:
+        """Of a label head: its outputs, as the manifest keeps it."""
+
+    @property
+    def cap(self) -> int:
+        """The most tokens that an answer has; 0 where none are written."""
+
+    @property
+    def serving_note(self) -> str:
+        """What it costs to serve this head, if that is worth a word; else empty."""
+
+    # --- training
 
     def encode(
         self, records: Sequence[Record], max_length: int, on_long: str
     ) -> tuple[list[Any], list[Record], list[str]]:
-        """Training examples, the records kept, and a line for what was left out or cut. Raises DataError."""
+        """Training examples, the record of each, and a line for what was left out or cut. Raises DataError."""
 
     def audit(self, examples: Sequence[Any], records: Sequence[Record]) -> None:
-        """Check every row's supervision. Raises DataError."""
+        """Checks every row's supervision. Raises DataError."""
 
     def render(self, examples: Sequence[Any], records: Sequence[Record]) -> str:
         """A few rows in Markdown, with what is learned of them."""
 
+    def fitted(self, examples: Sequence[Any]) -> Self:
+        """The same with what the training examples decide."""
+
     def attach(self, base: Any) -> Any:
         """The model to put an adapter on."""
+
+    def collate(self, examples: Sequence[Any], device: Any) -> Batch:
+        """Examples laid end to end."""
+
+    def loss(self, model: Any, batch: Batch) -> torch.Tensor:
+        """The sum of the losses over the examples' `targets` (tokens, words or rows), in nats."""
+
+    def calibrate(self, model: Any, dev: Sequence[Record]) -> Self:
+        """The same with what is chosen on the dev rows once training is over."""
+
+    def rivals(self, baselines: str) -> tuple[str, ...]:
+        """Names of what the adapter has to beat, by `eval.baselines`."""
+
+    # --- answering in this process
+
+    def answering(self, *, batch_rows: int | None = None, confidence: bool = False) -> Self:
+        """The same for so many rows at once, and with what a confidence needs."""
+
+    def shown(self, rows: Sequence[Any], count: int) -> Self:
+        """The same with `count` answered rows before each question."""
+
+    def measured_as(self, config: RunConfig, train: Sequence[Record]) -> Self:
+        """The same, decoded as `config` asks."""
 
     def answer(
         self, model: Any, rows: Sequence[Any], *, title: str = "answering", show: bool = True
     ) -> list[Prediction]:
         """Predictions for rows (values of the pack's schema; their targets are not looked at)."""
 
-    def settled(self, model: Any, dev: Sequence[Record]) -> Self:
-        """The same with what is chosen on the dev rows once training is over."""
+    def reread(self, entry: Mapping[str, Any]) -> Prediction:
+        """A prediction that `Evaluation.write` kept, read by the pack of today."""
+
+    def confidence(
+        self,
+        metric: Metric,
+        statistics: Any,
+        test: Sequence[Record],
+        predictions: Sequence[Prediction],
+        dev_rows: int,
+    ) -> Calibration | LabelCalibration | Uncalibrated:
+        """How far the confidence of test answers is right, or why they have none.
+
+        statistics: (N, K), the primary metric's, of each prediction.
+        """
+
+    # --- bundles and certificates
 
     def reference(self, model: Any) -> tuple[dict[str, Any], dict[str, str]]:
-        """What the live trained model gives for the pack's examples: tensors and metadata of reference.safetensors."""
+        """What the live trained model gives for the pack's examples: tensors and facts of reference.safetensors."""
 
     def facts(self) -> dict[str, Any]:
-        """What a manifest records, enough for `of_manifest`."""
+        """What a manifest records, enough for `head_of_bundle`."""
+
+    def served(self, matrix: Matrix | None, *, folded: bool) -> Self:
+        """The same as it is served: by a `matrix` on this side of the engine, or folded into a generating engine."""
+
+    def check_files(self, recorded: Recorded) -> Iterator[Check]:
+        """What can be compared with the record before any engine starts."""
+
+    def check_engine(
+        self, engine: Checked, adapter: str, recorded: Recorded, *, exact: bool
+    ) -> AsyncIterator[Check]:
+        """What the engine computes, against the record. exact: both in fp32."""
+
+    # --- asking an engine
+
+    def refusal(self, wishes: Wishes, ref: str) -> str | None:
+        """Why the bundle `ref` cannot do what a caller wishes; None: it can."""
+
+    def question(self, row: Any, wishes: Wishes) -> Question:
+        """What an engine is asked for a row. Raises DataError for a row that holds nothing to read."""
+
+    async def ask(self, engine: Asked, adapter: str, question: Any) -> Reply:
+        """The engine's answer, read."""
+
+    def stream(self, engine: Asked, adapter: str, question: Any) -> AsyncGenerator[str | Reply]:
+        """Text as it comes, where there is any, and the reply at the end."""
 
 
-def of_manifest(manifest: Mapping[str, Any], config: RunConfig, task: Task, chat: Chat) -> Kind:
-    """The kind that a bundle was trained as. Raises BundleError when its head cannot be read."""
-    if task.kind == "generate":
-        from appkit.heads.lm import Generating
+def check_options(task: Task, config: RunConfig) -> None:
+    """Checks what can be checked before any row is read. Raises ConfigError for options that would change nothing."""
+    if isinstance(task.head, TextHead):
+        from appkit.heads.lm.head import check_options
 
-        decoding = config.decoding
-        cap = int(manifest["decoding"]["cap"])
-        return Generating(task, config.task, chat, decoding, cap, config.eval.batch_rows)
-    from appkit.heads.label import Labelling, read_head_spec
+        check_options(task, config)
 
-    return Labelling.of(task, config, chat, read_head_spec(manifest))
+
+def base_answers(task: Task) -> bool:
+    """Whether a base can answer the task without training."""
+    return isinstance(task.head, TextHead)
+
+
+def count_tokens(task: Task, options: Any, chat: Chat, row: Any) -> int:
+    """Tokens of a training row, whatever its targets turn out to be."""
+    messages = task.prompt(row, options)
+    if isinstance(task.head, LabelHead):
+        return len(chat.ids(messages[-1].text))
+    return len(chat.example(messages, task.answer_text(row, options)).tokens)
+
+
+def head_of_rows(
+    task: Task, config: RunConfig, chat: Chat, train: Sequence[Record], others: Mapping[str, Sequence[Record]]
+) -> tuple[Head, Sequence[str]]:
+    """The head to train, and what to tell the user of the rows' targets; others: further splits by name.
+
+    Raises ConfigError for options that do not fit the targets, DataError for targets that cannot be learned.
+    """
+    match task.head:
+        case TextHead():
+            from appkit.heads.lm.head import LmHead
+
+            return LmHead.of_config(task, config, chat), ()
+        case LabelHead():
+            from appkit.heads.label.head import LinearHead
+
+            return LinearHead.of_rows(task, config, chat, train, others)
+
+
+def head_of_bundle(manifest: Mapping[str, Any], config: RunConfig, task: Task, chat: Chat) -> Head:
+    """The head that a bundle was trained with. Raises BundleError when it cannot be read."""
+    match task.head:
+        case TextHead():
+            from appkit.heads.lm.head import LmHead
+
+            return LmHead.of_manifest(manifest, config, task, chat)
+        case LabelHead():
+            from appkit.heads.label.head import LinearHead
+
+            return LinearHead.of_manifest(manifest, config, task, chat)

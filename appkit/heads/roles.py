@@ -1,27 +1,96 @@
-"""Which engine role answers a label head, and what engines cannot take, known when the configuration is read."""
+"""What engines are asked: their roles, jobs in words, and what a head needs of one."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from appkit.task import HeadSpec
+if TYPE_CHECKING:
+    import numpy as np
 
-__all__ = ["MOST_LABELS", "Role", "role_of"]
+    from appkit.models.batch import Example
+    from appkit.task import HeadSpec
+
+__all__ = ["MOST_LABELS", "NULL", "Asked", "Checked", "Job", "Matrix", "Piece", "Role", "role_of"]
 
 Role = Literal["generate", "classify", "embed", "embed-unmasked"]
 """What an engine is started for, and cannot change: answers; logits of sequence heads at the last token; final hidden
 states of every token, causal or unmasked."""
 
+NULL = "null"
+"""The adapter that changes nothing: base traffic goes through it, see `engines.vllm.null_adapter`."""
+
+Matrix = tuple["np.ndarray", "np.ndarray | None"]
+"""a label head's weight (C, d), and its bias (C,) if it has one"""
+
 MOST_LABELS = 1000
 """rows of a sequence head in the classifying engine: it reserves as many for each adapter in a batch"""
 
 
-def role_of(head: HeadSpec | None) -> Role:
-    """None: an answer in words. vLLM's classifiers pool the last causal state only; the rest is pooled by us."""
-    if head is None:
-        return "generate"
-    if head.attention == "unmasked":
+def role_of(spec: HeadSpec) -> Role:
+    """The role of the engine that serves a label head.
+
+    vLLM's classifiers pool the last causal state only; all else is pooled by us, from hidden states.
+    """
+    if spec.attention == "unmasked":
         return "embed-unmasked"
-    if head.kind == "sequence" and head.pooling == "last" and head.outputs <= MOST_LABELS:
+    if not spec.of_words and spec.pooling == "last" and spec.outputs <= MOST_LABELS:
         return "classify"
     return "embed"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One prompt to continue."""
+
+    adapter: str
+    """a name that the engine knows; `NULL` is the base"""
+    tokens: tuple[int, ...]
+    """the prompt's ids"""
+    max_tokens: int
+    stop: frozenset[int] = frozenset()
+    """ids that end the answer"""
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    """None: another draw each time"""
+    grammar: str | None = None
+    """EBNF that the answer keeps to"""
+    log_probabilities: bool = False
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What came next of an answer, or all of it."""
+
+    tokens: tuple[int, ...]
+    """without the one that ended it"""
+    log_probabilities: tuple[float, ...] = ()
+    """in nats, of each token and of the one that ended it; empty unless asked for"""
+    finish: Literal["stop", "length"] | None = None
+    """None while more is to come; "length" when it was cut"""
+
+
+class Asked(Protocol):
+    """An engine, supervised or not, as far as heads ask one. See `engines.protocol.Engine`."""
+
+    async def complete(self, job: Job) -> Piece:
+        """The whole answer."""
+
+    def stream(self, job: Job) -> AsyncGenerator[Piece]:
+        """The answer as it comes; closing the iterator ends the work."""
+
+    async def classify(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+        """Logits (C,) float32 of the adapter's head at the last token."""
+
+    async def states(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+        """Final hidden states (T, d) float32."""
+
+
+class Checked(Asked, Protocol):
+    """An engine, as far as certificates ask one."""
+
+    async def score(self, adapter: str, one: Example) -> list[float]:
+        """Log-probability in nats of each answered token of `one`."""

@@ -52,7 +52,7 @@ class Batch:
     """Rows laid end to end: T tokens, of which L positions predict a supervised token.
 
     tokens, positions: (1, T) int64. label_positions, labels: (L,) int64; the token at place
-    `label_positions[i]` predicts `labels[i]`. weights: (L,) float32. rows: (L,) int64, the row of each label.
+    `label_positions[i]` predicts `labels[i]`.
     Of a label head, labels may be (L, C) or (L,) float32: shares of classes, numbers.
     """
 
@@ -61,8 +61,6 @@ class Batch:
     segments: Segments
     label_positions: torch.Tensor
     labels: torch.Tensor
-    weights: torch.Tensor
-    rows: torch.Tensor
 
 
 def collate(
@@ -77,21 +75,17 @@ def collate(
     tokens = list(examples[0].tokens[:prefix])
     label_positions: list[int] = []
     labels: list[int] = []
-    rows: list[int] = []
-    for row, example in enumerate(examples):
+    for example in examples:
         start = len(tokens) - prefix
         tokens += example.tokens[prefix:]
         label_positions += range(start + example.supervised - 1, start + len(example.tokens) - 1)
         labels += example.tokens[example.supervised :]
-        rows += [row] * example.targets
     return Batch(
         torch.tensor([tokens], device=device),
         segments.positions[None],
         segments,
         torch.tensor(label_positions, device=device),
         torch.tensor(labels, device=device),
-        torch.ones(len(labels), device=device),
-        torch.tensor(rows, device=device),
     )
 
 
@@ -103,7 +97,6 @@ def collate_labelled(
     segments = Segments.of(lengths, device, causal=causal)
     starts = np.cumsum([0, *lengths[:-1]])
     places = [int(s) + p for s, example in zip(starts, examples, strict=True) for p in example.places]
-    rows = [row for row, example in enumerate(examples) for _ in example.places]
     labels = torch.tensor([label for example in examples for label in example.labels], device=device)
     return Batch(
         torch.tensor([[token for example in examples for token in example.tokens]], device=device),
@@ -111,8 +104,6 @@ def collate_labelled(
         segments,
         torch.tensor(places, device=device),
         labels.float() if labels.is_floating_point() else labels,
-        torch.ones(len(places), device=device),
-        torch.tensor(rows, device=device),
     )
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from appkit.errors import ModelError
+from appkit.errors import DataError, ModelError
 from appkit.models.batch import Example
 from appkit.task import Message
 
@@ -31,6 +31,7 @@ class Chat:
         self.tokenizer = tokenizer
         self.has_template = bool(getattr(tokenizer, "chat_template", None))
         self.stop = frozenset({token for token in (tokenizer.eos_token_id, *extra_stop) if token is not None})
+        self._stops: dict[tuple[str, ...], frozenset[int]] = {}
         if not self.stop:
             raise ModelError(
                 "the base's tokenizer has no end-of-text token; set eos_token in tokenizer_config.json"
@@ -56,7 +57,7 @@ class Chat:
 
     def render(self, messages: Sequence[Message], answer: str | None = None) -> str:
         """The template's text: up to the answer, or the answer and the end of the turn included."""
-        texts = [self._harmless(message.text) for message in messages]
+        texts = [self._harmless(_text(message)) for message in messages]
         if not self.has_template:
             text = (self.tokenizer.bos_token or "") + "".join(text + "\n" for text in texts)
             return text if answer is None else text + answer + self._end_of_text()
@@ -139,11 +140,13 @@ class Chat:
         """The end-of-turn tokens and every token whose text holds one of `strings`."""
         if not strings:
             return self.stop
+        if (known := self._stops.get(tuple(strings))) is not None:
+            return known
         vocabulary = len(self.tokenizer)
         texts = self.tokenizer.batch_decode([[token] for token in range(vocabulary)])
-        return self.stop | {
-            token for token, text in enumerate(texts) if any(stop in text for stop in strings)
-        }
+        found = {token for token, text in enumerate(texts) if any(stop in text for stop in strings)}
+        self._stops[tuple(strings)] = self.stop | found
+        return self._stops[tuple(strings)]
 
     def fingerprint(self) -> str:
         """Hash of what the template makes of fixed probe messages, as text and as ids."""
@@ -158,3 +161,10 @@ class Chat:
         ]
         rendered = [[self.render(probe), self.prompt(probe), self.render(probe, "Yes.")] for probe in probes]
         return "sha256:" + hashlib.sha256(json.dumps(rendered, ensure_ascii=False).encode()).hexdigest()
+
+
+def _text(message: Message) -> str:
+    try:
+        return message.text
+    except TypeError as error:
+        raise DataError(f"{error}; no pack reads pictures or sound yet, give text") from None

@@ -71,14 +71,8 @@ def generate(
         return []
     if empty := [place for place, prompt in enumerate(prompts) if not prompt]:
         raise ValueError(f"prompt {empty[0]} is empty; a model needs at least one token to continue")
-    config = model.config.get_text_config()
     device = next(model.parameters()).device
-    cache = Cache(config.num_hidden_layers)
-    prefix = shared_prefix(prompts, min(map(len, prompts)) - 1) if len(prompts) > 1 else 0
-    if prefix:
-        cache.begin(1, prefix, device)
-        _forward(model, [list(prompts[0][:prefix])], cache)
-        cache.freeze_prefix()
+    cache, prefix = _read_prefix(model, prompts, device)
     sample = _sampler(temperature, top_p, top_k, seed, device)
     own = [list(prompt[prefix:]) for prompt in prompts]
     caps = [max_new_tokens] * len(own) if isinstance(max_new_tokens, int) else list(max_new_tokens)
@@ -119,6 +113,17 @@ def generate(
         if ended and progress:
             progress(ended)
     return [results[row] for row in range(len(own))]
+
+
+def _read_prefix(model: Any, prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Cache, int]:
+    """Read the tokens that all prompts begin with, once; returns the cache that holds them, and their number."""
+    cache = Cache(model.config.get_text_config().num_hidden_layers)
+    prefix = shared_prefix(prompts, min(map(len, prompts)) - 1) if len(prompts) > 1 else 0
+    if prefix:
+        cache.begin(1, prefix, device)
+        _forward(model, [list(prompts[0][:prefix])], cache)
+        cache.freeze_prefix()
+    return cache, prefix
 
 
 def loops(tokens: Sequence[int], length: int) -> bool:

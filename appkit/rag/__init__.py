@@ -1,4 +1,4 @@
-"""Documents at hand: an index on disk, hybrid retrieval with a re-ranker, and a LangChain retriever over it."""
+"""Documents are at hand: an index on disk, hybrid retrieval with a re-ranker, and a LangChain retriever over it."""
 
 from appkit.rag.index import Hit, Index, build
 

@@ -1,4 +1,4 @@
-"""Documents from files: text, Markdown, HTML, PDF, and JSONL with a passage a line; and their passages."""
+"""Documents are read from text, Markdown, HTML, PDF and JSONL files, and cut into passages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def of_extra(name: str = "rag") -> Iterator[None]:
 
 
 def find(given: Sequence[Path], to: Path | None = None) -> list[Path]:
-    """The files named, and those of a known kind below the directories named, in order.
+    """List the files named, and those of a known kind below the directories named, in order.
 
     to: where the index is to be. Nothing in it is a document, nor in an index that lies below a directory.
     Raises DataError for what is missing or of no known kind, or when there is no file at all.
@@ -85,7 +85,7 @@ def unreadable_told(file: Path) -> Iterator[None]:
 
 
 def passages(file: Path, *, size: int, overlap: int) -> list[Passage]:
-    """A document in pieces of at most `size` characters, neighbours sharing up to `overlap`; split where it is natural.
+    """Cut a document into pieces of up to `size` characters that share up to `overlap`; split where it is natural.
 
     Raises DataError for a file that cannot be read, AppkitError without the packages that read it.
     """
@@ -135,7 +135,7 @@ def _read(file: Path) -> str:
 
 
 def _html(text: str) -> str:
-    """What a reader sees: no script, no style, no comment; a line for each block."""
+    """Extract what a reader sees: no script, no style, no comment; a line for each block."""
     with of_extra():
         from bs4 import BeautifulSoup
         from bs4.element import PreformattedString

@@ -1,4 +1,4 @@
-"""An index of passages on disk: dense vectors and words (BM25), kept up by the content of each file.
+"""The index of passages lies on disk: dense vectors and words (BM25), kept up by the content of each file.
 
     INDEX/current        the name of the version that is in use; replaced at once
     INDEX/<version>/     index.json  passages.jsonl  vectors.npy  words/  and what the store of vectors writes
@@ -371,7 +371,7 @@ class Index:
         return encoder(self.about["options"]["embeddings"])
 
     def search(self, query: str, k: int = 5, *, by: By = "hybrid", judge: bool = False) -> list[Hit]:
-        """The k passages nearest to the query, nearest first.
+        """Find the k passages nearest to the query, nearest first.
 
         by: embeddings (dense), words (bm25), or both rankings fused (hybrid). judge: QIM puts the best 20 in order.
         Raises DataError for an empty query, ConfigError for a k below 1 or another way.
@@ -381,7 +381,7 @@ class Index:
     def search_all(
         self, queries: Sequence[str], k: int = 5, *, by: By = "hybrid", judge: bool = False
     ) -> list[list[Hit]]:
-        """The same for many queries; their embeddings are made together."""
+        """Search for many queries; their embeddings are made together."""
         if by not in WAYS:
             raise ConfigError(f"passages are ranked by {', '.join(WAYS)}, got {by!r}")
         if k < 1:
@@ -411,7 +411,7 @@ class Index:
         return dense if by == "dense" else words
 
     def _by_words(self, query: str, depth: int) -> list[tuple[int, float]]:
-        """Passages that share a word with the query."""
+        """Find passages that share a word with the query."""
         rows, scores = self._words.retrieve(_tokens([query]), k=depth, show_progress=False)
         ranked = [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True)]
         return [one for one in ranked if one[1] > 0]

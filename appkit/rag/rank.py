@@ -1,4 +1,4 @@
-"""How passages are ranked: rankings fused, and the QIM judge."""
+"""Passages are ranked: rankings are fused, and QIM judges."""
 
 from __future__ import annotations
 

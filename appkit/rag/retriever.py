@@ -1,4 +1,4 @@
-"""The index as a LangChain retriever, for chains of other programs."""
+"""The index becomes a LangChain retriever, for chains of other programs."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ class IndexRetriever(BaseRetriever):
 
 
 def retriever(index: str | Path, *, k: int = 5, by: By = "hybrid", judge: bool = False) -> IndexRetriever:
-    """A retriever over the index in a directory. Raises DataError when there is none."""
+    """Make a retriever over the index in a directory. Raises DataError when there is none."""
     return IndexRetriever(index=Index.open(Path(index)), k=k, by=by, judge=judge)

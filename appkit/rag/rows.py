@@ -1,4 +1,4 @@
-"""Documents in a pack's rows: what `rag=INDEX` does in train, eval, predict and serve."""
+"""Documents get into a pack's rows: what `rag=INDEX` does in train, eval, predict and serve."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class AtHand:
         ]
 
     def _told(self, hit: Hit) -> Hit:
-        """Under a name that tells no place of this machine."""
+        """Name a source without a place of this machine."""
         return replace(hit, passage=replace(hit.passage, file=self._names[hit.passage.file]))
 
     @cached_property
@@ -114,7 +114,7 @@ def _ends(file: Path) -> list[str]:
 
 
 def rule(task: Task) -> Retrieval:
-    """The pack's rule for passages. Raises ConfigError when it has none."""
+    """Find the pack's rule for passages. Raises ConfigError when it has none."""
     if task.retrieval is None:
         raise ConfigError(
             f"task {task.name!r} has no rule for passages; leave rag out, or take a pack that has one, such as qa"
@@ -132,7 +132,7 @@ def check_passages(task: Task, rows: Sequence[Any]) -> None:
 
 
 def without_passages(task: Task, records: Sequence[Record]) -> list[Record]:
-    """The rows as they are without any document."""
+    """Take all documents out of the rows."""
     how = rule(task)
     return [replace(record, value=how.put(record.value, [])) for record in records]
 

@@ -7,6 +7,7 @@ from typing import Any
 from appkit.config import RunConfig
 from appkit.data.report import DataReport, check
 from appkit.data.splits import read_splits
+from appkit.heads.head import count_tokens
 from appkit.plugins import load_task
 from appkit.rag.rows import check_passages
 
@@ -25,10 +26,7 @@ def check_data(config: RunConfig) -> DataReport:
         chat = Chat.at(path)
 
         def lengths(row: Any) -> int:
-            messages = task.prompt(row, config.task)
-            if task.kind != "generate":
-                return len(chat.ids(messages[-1].text))
-            return len(chat.example(messages, task.answer_text(row, config.task)).tokens)
+            return count_tokens(task, config.task, chat, row)
 
     reads = read_splits(task, config.task, config.data)
     if task.retrieval and config.rag.index is None:

@@ -26,7 +26,7 @@ ROOT = Path("runs")
 
 
 def create(run_dir: str | None, task: str) -> Path:
-    """A new, empty run directory; by default runs/<task>/<time>.
+    """Make a new, empty run directory; by default runs/<task>/<time>.
 
     Raises RunError when it already holds a run.
     """
@@ -82,7 +82,7 @@ def state(path: Path, **values: Any) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The run's state: phase, task, versions, fingerprints, results. RunError when there is none."""
+    """Read the run's state: phase, task, versions, fingerprints, results. RunError when there is none."""
     try:
         loaded: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -93,7 +93,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of every package whose version can change a result, and the project's git commit."""
+    """Collect the versions of Python and of every package that can change a result, and the project's git commit."""
     found = {"python": sys.version.split()[0]}
     for name in (
         "appkit",
@@ -128,7 +128,7 @@ class RunInfo:
 
 
 def listed(root: Path = ROOT) -> list[RunInfo]:
-    """Every run below `root`, newest first."""
+    """List every run below `root`, newest first."""
     found = []
     for file in root.rglob(STATE) if root.is_dir() else ():
         path = file.parent

@@ -1,4 +1,5 @@
-"""What a run measures: its adapter, and what that has to beat. Answers are kept; a resumed run reads them back."""
+"""Measures a run's adapter, and what that has to beat. Answers are kept in the run directory; a resumed run reads them
+back."""
 
 from __future__ import annotations
 
@@ -8,106 +9,108 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appkit.errors import DataError
-from appkit.evaluation.baselines import measure
-from appkit.evaluation.scores import Evaluation, evaluate_rows, few_shot_messages, read_evaluation, scored
-from appkit.heads.label import Labelling
-from appkit.heads.lm import Generating, token_cap
-from appkit.training.plan import plan as batch_plan
+from appkit.evaluation.scores import Evaluation, evaluate_rows, read_evaluation, scored
+from appkit.runs.prepare import Prepared, Say, plan_steps
 
 if TYPE_CHECKING:
-    from appkit.data.rows import Record
-    from appkit.heads import Head
+    from appkit.heads.head import Head
     from appkit.models.base import Base
-    from appkit.runs.prepare import Prepared
+    from appkit.training.loop import Outcome
 
-__all__ = ["Train", "adapter", "kept", "kept_rivals", "rivals", "without_passages"]
+__all__ = [
+    "Train",
+    "measure_adapter",
+    "measure_rivals",
+    "measure_without_passages",
+    "read_adapter",
+    "read_rivals",
+]
 
-Say = Callable[[str], None]
 BARE = "adapter-without-passages"
-Train = Callable[[Any, "Head", Sequence[Any], Sequence[Any], Path], Any]
-"""(model, head, examples, plan, folder) -> loop.Outcome: train in the folder, with nothing measured on the way."""
+Train = Callable[[Any, "Head", Sequence[Any], Sequence[Any], Path], "Outcome"]
+"""(model, head, examples, plan, folder) -> Outcome: train in the folder, with nothing measured on the way"""
 
 
-def adapter(run_dir: Path, model: Any, prepared: Prepared, say: Say) -> Evaluation:
+def measure_adapter(run_dir: Path, model: Any, prepared: Prepared, say: Say) -> Evaluation:
     """The trained model on the test rows."""
-    kind = prepared.kind
-    if isinstance(kind, Generating):
-        kind = replace(kind, log_probabilities=True)  # its confidence is calibrated, the base's is not
+    head = prepared.head.answering(confidence=True)  # its confidence is calibrated, the base's is not
     resamples = prepared.config.eval.resamples
     return _once(
         run_dir,
         "adapter",
         prepared,
         say,
-        lambda: evaluate_rows("adapter", kind, model, prepared.test, resamples=resamples),
+        lambda: evaluate_rows("adapter", head, model, prepared.test, resamples=resamples),
     )
 
 
-def without_passages(run_dir: Path, model: Any, prepared: Prepared, say: Say) -> list[Evaluation]:
+def measure_without_passages(run_dir: Path, model: Any, prepared: Prepared, say: Say) -> list[Evaluation]:
     """The trained model on the test rows without their documents; none of a pack that has no rule for any."""
-    if prepared.task.retrieval is None:
+    task, resamples = prepared.head.task, prepared.config.eval.resamples
+    if task.retrieval is None:
         return []
-    from appkit.rag import rows
+    from appkit.rag.rows import without_passages
 
-    who, resamples = BARE, prepared.config.eval.resamples
-    bare = rows.without_passages(prepared.task, prepared.test)
+    bare = without_passages(task, prepared.test)
     prepared = replace(prepared, test=bare)
     return [
         _once(
             run_dir,
-            who,
+            BARE,
             prepared,
             say,
-            lambda: evaluate_rows(_label(who, prepared), prepared.kind, model, bare, resamples=resamples),
+            lambda: evaluate_rows(_label(BARE, prepared), prepared.head, model, bare, resamples=resamples),
         )
     ]
 
 
-def rivals(run_dir: Path, base: Base, prepared: Prepared, train: Train, say: Say) -> list[Evaluation]:
+def measure_rivals(run_dir: Path, base: Base, prepared: Prepared, train: Train, say: Say) -> list[Evaluation]:
     """What the adapter has to beat on the same rows; the base is afterwards as it was.
 
-    Of a generative task the base with examples in its prompt. Of a label task the baselines of `eval.baselines`.
+    Of a task in words the base with examples in its prompt. Of a label task the baselines of `eval.baselines`.
     """
 
-    def fresh(who: str) -> Evaluation:
-        kind = prepared.kind
-        if isinstance(kind, Generating):
-            return _few_shot(who, base, kind, prepared)
-        assert isinstance(kind, Labelling)
+    def measure(who: str) -> Evaluation:
+        if who == "base":
+            return _few_shot(base, prepared)
         if who == "generative":
             say(f"{who}: the same base is trained to write the label")
-            return _generative(run_dir / who, base, kind, prepared, train)
-        resamples = prepared.config.eval.resamples
-        return measure.measured(who, kind, _rows(prepared), prepared.splits.dev, prepared.test, resamples)
+            return _generative(run_dir / who, base, prepared, train)
+        return _baseline(who, prepared)
 
     return [
-        _once(run_dir, who, prepared, say, lambda who=who: fresh(who))  # type: ignore[misc]
+        _once(run_dir, who, prepared, say, lambda who=who: measure(who))  # type: ignore[misc]
         for who in _names(prepared)
     ]
 
 
-def kept_rivals(run_dir: Path, prepared: Prepared) -> list[Evaluation]:
+def read_rivals(run_dir: Path, prepared: Prepared) -> list[Evaluation]:
     """Those of a run that is done."""
-    return [kept(run_dir, who, prepared) for who in _names(prepared) if _file(run_dir, who).exists()]
+    return [_read(run_dir, who, prepared) for who in _names(prepared) if _file(run_dir, who).exists()]
 
 
-def kept(run_dir: Path, who: str, prepared: Prepared) -> Evaluation:
-    """An evaluation of this run read back, scored again."""
+def read_adapter(run_dir: Path, prepared: Prepared) -> Evaluation:
+    """The adapter's evaluation of a run that is done."""
+    return _read(run_dir, "adapter", prepared)
+
+
+def _read(run_dir: Path, who: str, prepared: Prepared) -> Evaluation:
     label, resamples = _label(who, prepared), prepared.config.eval.resamples
-    return read_evaluation(_file(run_dir, who), label, prepared.task, prepared.test, resamples)
+    return read_evaluation(_file(run_dir, who), label, prepared.head, prepared.test, resamples)
 
 
 def _once(
-    run_dir: Path, who: str, prepared: Prepared, say: Say, fresh: Callable[[], Evaluation]
+    run_dir: Path, who: str, prepared: Prepared, say: Say, measure: Callable[[], Evaluation]
 ) -> Evaluation:
     if _file(run_dir, who).exists():
-        return kept(run_dir, who, prepared)
-    done = fresh()
-    done.write(_file(run_dir, who), prepared.task)
-    primary = done.scores[prepared.task.primary].interval
-    tokens = f", {done.tokens} tokens" if done.tokens else ""
-    say(f"{done.who}: {prepared.task.primary} {primary.value:.3f} in {done.seconds:.0f} s{tokens}")
-    return done
+        return _read(run_dir, who, prepared)
+    task = prepared.head.task
+    evaluation = measure()
+    evaluation.write(_file(run_dir, who), task)
+    primary = evaluation.scores[task.primary].interval
+    tokens = f", {evaluation.tokens} tokens" if evaluation.tokens else ""
+    say(f"{evaluation.who}: {task.primary} {primary.value:.3f} in {evaluation.seconds:.0f} s{tokens}")
+    return evaluation
 
 
 def _file(run_dir: Path, who: str) -> Path:
@@ -121,55 +124,56 @@ def _label(who: str, prepared: Prepared) -> str:
 
 def _names(prepared: Prepared) -> tuple[str, ...]:
     options = prepared.config.eval
-    if not options.baseline:
-        return ()
-    if not isinstance(prepared.kind, Labelling):
-        return ("base",)
-    generative = ("generative",) if options.baselines == "all" else ()
-    return (*measure.names(prepared.kind, options.baselines), *generative)
+    return prepared.head.rivals(options.baselines) if options.baseline else ()
 
 
-def _rows(prepared: Prepared) -> list[Record]:
-    """The rows that the adapter learns from, no more."""
-    return list({id(record): record for record in prepared.records}.values())
+def _few_shot(base: Base, prepared: Prepared) -> Evaluation:
+    options = prepared.config.eval
+    head = prepared.head.shown([record.value for record in prepared.records], options.few_shot)
+    label = _label("base", prepared)
+    return evaluate_rows(label, head, base.model, prepared.test, resamples=options.resamples)
 
 
-def _few_shot(who: str, base: Base, kind: Generating, prepared: Prepared) -> Evaluation:
-    config = prepared.config
-    rows = [record.value for record in prepared.records]
-    shots = few_shot_messages(prepared.task, config.task, rows, config.eval.few_shot)
-    kind = replace(kind, shots=tuple(shots))
-    resamples = config.eval.resamples
-    return evaluate_rows(_label(who, prepared), kind, base.model, prepared.test, resamples=resamples)
+def _baseline(who: str, prepared: Prepared) -> Evaluation:
+    from appkit.evaluation.baselines.measure import measure
+
+    head: Any = prepared.head  # it named this rival, so that the rival knows it
+    resamples = prepared.config.eval.resamples
+    return measure(who, head, prepared.rows, prepared.splits.dev, prepared.test, resamples)
 
 
-def _generative(folder: Path, base: Base, kind: Labelling, prepared: Prepared, train: Train) -> Evaluation:
+def _generative(folder: Path, base: Base, prepared: Prepared, train: Train) -> Evaluation:
     """The same base, method and rows, trained to write the label."""
     import torch
 
     from appkit.evaluation.baselines.generative import as_text, read_back
+    from appkit.heads.lm.head import LmHead
 
-    config, task = prepared.config, as_text(kind)
-    writing = Generating(task, config.task, kind.chat, task.decoding, 0, config.eval.batch_rows)
-    examples, _, _ = writing.encode(_rows(prepared), config.data.max_length, "drop")
+    config, head = prepared.config, prepared.head
+    # PEFT's unload keeps what an initialization took out of the base's weights
+    changes = prepared.method.changes_base(config.method)
+    before = {n: p.detach().cpu().clone() for n, p in base.model.named_parameters()} if changes else {}
+    task = as_text(head)  # type: ignore[arg-type]
+    decoded = config.model_copy(update={"decoding": task.decoding})
+    writing = LmHead.of_config(task, decoded, head.chat)
+    examples, _, _ = writing.encode(prepared.rows, config.data.max_length, "drop")
     if not examples:
         raise DataError("no row is short enough for the generative baseline; raise data.max_length")
-    writing = replace(writing, cap=token_cap(task.decoding, max(example.targets for example in examples)))
-    sizes = config.train
-    lengths = [len(example.tokens) for example in examples]
-    plan = batch_plan(lengths, sizes.batch_rows, sizes.batch_tokens, sizes.epochs, config.seed)
+    writing = writing.fitted(examples)
     torch.manual_seed(config.seed)
     model = prepared.method.build(base.model, config.method)
     folder.mkdir(exist_ok=True)
-    outcome = train(model, writing.head, examples, plan, folder)
-    answers = writing.answer(
-        model, [record.value for record in prepared.test], title=f"evaluating {folder.name}"
-    )
+    outcome = train(model, writing, examples, plan_steps(config, examples), folder)
+    rows = [record.value for record in prepared.test]
+    answers = writing.answer(model, rows, title=f"evaluating {folder.name}")
     model.unload()
-    for parameter in base.model.parameters():
+    for name, parameter in base.model.named_parameters():
         parameter.requires_grad_(False)
+        if changes:
+            parameter.data.copy_(before[name])
     predictions = [
-        read_back(kind, record.value, one) for record, one in zip(prepared.test, answers, strict=True)
+        read_back(head, row, answer)  # type: ignore[arg-type]
+        for row, answer in zip(rows, answers, strict=True)
     ]
     resamples = config.eval.resamples
-    return scored(folder.name, prepared.task, prepared.test, predictions, outcome.seconds, resamples)
+    return scored(folder.name, head.task, prepared.test, predictions, outcome.seconds, resamples)

@@ -1,27 +1,35 @@
-"""A bundle with all that an engine needs to answer with it."""
+"""A bundle with all that an engine needs to answer with it; certificates and the gateway share it."""
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from functools import lru_cache
+import shutil
+from collections.abc import Iterator, Mapping
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from appkit.bundles import manifest as manifests
+from appkit.config import build_run_config
 from appkit.errors import BundleError
-from appkit.heads import reference
-from appkit.serving.certify.checks import Check
-from appkit.serving.certify.on_disk import label_names, label_tokens
-from appkit.serving.engines.protocol import Engine
-from appkit.storage.atomic import cache_dir
+from appkit.heads.checks import Check
+from appkit.heads.head import head_of_bundle
+from appkit.heads.reference import Recorded
+from appkit.heads.roles import Role
+from appkit.plugins import load_task
+from appkit.serving.engines.compatibility import base_shapes, faults, read_adapter, weight_faults
+from appkit.serving.engines.protocol import EngineSpec, served_base
+from appkit.serving.engines.views import folded, read_head, unfoldable, without_head
+from appkit.serving.engines.vllm import null_adapter
+from appkit.storage.atomic import file_sha256, staged
 
 if TYPE_CHECKING:
     from appkit.models.chat import Chat
+    from appkit.task import HeadSpec, Task
 
-__all__ = ["Subject"]
+__all__ = ["ADAPTER", "Deployment"]
+
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+"""All that an engine sees of a bundle; never a pickle."""
 
 
 @lru_cache(maxsize=8)
@@ -32,139 +40,194 @@ def _chat(base: Path, stamps: tuple[tuple[str, int], ...]) -> Chat:
     return Chat.at(base)
 
 
-class Subject:
-    """A bundle, its base and what the trained model recorded. classify: as `serve.classify`."""
+class Deployment:
+    """A bundle under one way of being served.
 
-    def __init__(self, path: Path, *, classify: str = "engine") -> None:
-        from safetensors import safe_open
-        from safetensors.torch import load_file
+    What an engine loads (`files`, `base`, `null`) is made in `store` when it is first asked for.
+    """
 
-        from appkit.config import build_run_config
-        from appkit.heads.head import of_manifest
-        from appkit.heads.label import Labelling
-        from appkit.heads.roles import role_of
+    certificate: Mapping[str, Any] | None = None
+    """that an admission found; None: there is none, and none was asked for"""
+
+    def __init__(
+        self,
+        path: Path,
+        store: Path,
+        *,
+        dtype: str = "auto",
+        classify: Literal["engine", "folded"] = "engine",
+    ) -> None:
+        """Reads the bundle in `path`; nothing is computed yet.
+
+        store: where the engine's copy of the adapter goes. dtype: that an engine computes in; auto: the one the bundle
+        was computed in. classify: as `serve.classify`.
+
+        Raises BundleError for a damaged bundle, ModelError when its base cannot be had.
+        """
         from appkit.models.files import load_config
         from appkit.models.sources import locate
-        from appkit.plugins import load_task
-        from appkit.serving.engines.compatibility import linear_shapes, read_adapter
-        from appkit.serving.engines.views import unfoldable
 
-        self.path = path
+        self.path, self.store = path, store
         self.manifest = manifests.read_manifest(path)
         self.config = build_run_config(self.manifest["config"])
+        if (self.manifest.get("exported") or {}).get("kind") == "routed":
+            raise BundleError(
+                f"{path} routes experts, which no engine of this version does; use appkit predict"
+            )
         self.adapter = read_adapter(path)
-        self.base = locate(self.config.model)
-        architecture = load_config(self.base)
-        self.linear, self.width = linear_shapes(architecture), int(architecture.get_text_config().hidden_size)
-        small = [file for file in sorted(self.base.iterdir()) if file.suffix not in (".safetensors", ".bin")]
-        self.chat = _chat(self.base, tuple((file.name, file.stat().st_mtime_ns) for file in small))
-        kind = of_manifest(self.manifest, self.config, load_task(self.config.task.name), self.chat)
-        self.task = kind.task
-        self.labelling = kind if isinstance(kind, Labelling) else None
-        self.spec = self.labelling.spec if self.labelling else None
-        self.role = role_of(self.spec)
-        self.unfoldable = unfoldable(self.spec) if self.spec else "its task has no labels"
-        self.form = "-folded" if classify == "folded" and not self.unfoldable else ""
-        if self.form:
-            self.role = "generate"
-        self.recorded = load_file(path / "reference.safetensors")
-        with safe_open(path / "reference.safetensors", framework="np") as handle:
-            self.metadata = json.loads((handle.metadata() or {}).get("appkit", "{}"))
-        self.canaries = [] if self.labelling else reference.canaries(self.recorded)
+        self.trained_base = locate(self.config.model)
+        """as it was fetched, before any quantization"""
+        architecture = load_config(self.trained_base)
+        shapes = base_shapes(architecture)
+        self.linear, self.parameters = shapes.linear, shapes.parameters
+        self.width = int(architecture.get_text_config().hidden_size)
+        small = [
+            file
+            for file in sorted(self.trained_base.iterdir())
+            if file.suffix not in (".safetensors", ".bin")
+        ]
+        chat = _chat(self.trained_base, tuple((file.name, file.stat().st_mtime_ns) for file in small))
+        self.dtype: str = self.manifest["base"]["dtype"] if dtype == "auto" else dtype
+        head = head_of_bundle(self.manifest, self.config, load_task(self.config.task.name), chat)
+        self.unfoldable = unfoldable(head.spec) if head.spec else "its task has no labels"
+        self.folds = classify == "folded"
+        """heads are folded into the generating engine where they can be"""
+        self.folded = self.folds and not self.unfoldable
+        apart = not self.folded and head.role in ("embed", "embed-unmasked")
+        self.head = head.served(read_head(path) if apart else None, folded=self.folded)
+
+    # --- what it is
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["name"])
+
+    @property
+    def sha(self) -> str:
+        return str(self.manifest["sha"])
+
+    @property
+    def ref(self) -> str:
+        """The version, as callers name it."""
+        return f"{self.name}@{self.sha[:12]}"
+
+    @property
+    def task(self) -> Task:
+        return self.head.task
+
+    @property
+    def chat(self) -> Chat:
+        return self.head.chat
+
+    @property
+    def spec(self) -> HeadSpec | None:
+        return self.head.spec
+
+    @property
+    def role(self) -> Role:
+        """Of its engine."""
+        return self.head.role
+
+    @property
+    def form(self) -> str:
+        """Of its certificate: `-folded` for a head that stands in a generating engine."""
+        return "-folded" if self.folded else ""
 
     @property
     def rank(self) -> int:
-        """What an engine needs: a folded head is a LoRA with a row for each label."""
-        return max(self.adapter.rank, self.spec.outputs if self.form and self.spec else 0)
+        """What an engine needs room for: a folded head is a LoRA with a row for each label."""
+        return max(self.adapter.rank, self.spec.outputs if self.folded and self.spec else 0)
 
-    def on_disk(self, engine: str) -> Iterator[Check]:
-        """What is known before any engine starts. Raises BundleError where starting one would tell nothing."""
+    @property
+    def recorded(self) -> Recorded:
+        """What the live trained model gave; read anew each time, since only certificates look at it."""
+        return Recorded.read(self.path, self.manifest["template"], self.manifest["base"]["dtype"])
+
+    # --- what an engine loads
+
+    @cached_property
+    def base(self) -> Path:
+        """The weights that the adapter was trained on, as an engine loads them."""
+        return served_base(self.config.model, self.config.quant, self.trained_base)
+
+    @property
+    def base_name(self) -> str:
+        """As callers name it; of a directory, the last part: every key sees this name."""
+        quant = self.config.quant.name
+        return Path(self.config.model.name).name + ("" if quant == "none" else f"-{quant}")
+
+    @cached_property
+    def files(self) -> Path:
+        """The adapter in the form its engine takes, under its sha: nothing changes it while an engine may read it."""
+        copied = self._copied()
+        if self.role in ("embed", "embed-unmasked"):
+            return without_head(copied, self.store / f"{copied.name}-states")
+        if self.folded and self.spec is not None:
+            return folded(copied, self.base, self.store / f"{copied.name}-folded", self.spec)
+        return copied
+
+    def _copied(self) -> Path:
+        target = self.store / self.sha
+        if target.exists():
+            return target
+        with staged(target) as stage:
+            for name in ADAPTER:
+                shutil.copyfile(self.path / name, stage / name)
+                if file_sha256(stage / name) != self.manifest["files"][name]:
+                    raise BundleError(f"{self.path / name} changed while it was read; copy the bundle again")
+        return target
+
+    @property
+    def engine(self) -> EngineSpec:
+        """The engine that serves it among others."""
+        # every linear layer, whatever the next bundle changes; lm_head only where heads are folded into it
+        targets = {module.rpartition(".")[2] for module in self.linear} - {"lm_head"}
+        if self.folds and self.role == "generate":
+            targets.add("lm_head")
+        return EngineSpec(self.base, self.base_name, self.dtype, self.role, self.null, tuple(sorted(targets)))
+
+    @cached_property
+    def null(self) -> Path:
+        """The adapter that changes nothing, on a module that this one changes too: an engine has room for that."""
+        module = min(self.adapter.modules or self.linear.keys() - {"lm_head"})
+        out, into = self.linear[module]
+        folder = self.store / f"null-{out}x{into}-{module}"
+        if not folder.exists():
+            null_adapter(folder, module, (out, into))
+        return folder
+
+    def place(self) -> None:
+        """Make all that an engine loads, now."""
+        _ = self.base, self.files, self.null
+
+    # --- what is known before an engine starts
+
+    def check_files(self, engine: str) -> Iterator[Check]:
+        """Raises BundleError where starting an engine would tell nothing."""
         from appkit.models.fingerprint import fingerprint
-        from appkit.serving.engines.compatibility import faults
 
         yield Check("files", True, f"{len(self.manifest['files'])} have their sha256")  # read_manifest looked
         wanted = self.manifest["base"]
-        if (found := fingerprint(self.base, wanted["dtype"]).base) != wanted["fingerprint"]:
+        if (mark := fingerprint(self.trained_base, wanted["dtype"]).base) != wanted["fingerprint"]:
             raise BundleError(
                 f"{self.path} was trained on {wanted['id']} with fingerprint {wanted['fingerprint'][:19]}…, this "
-                f"machine's has {found[:19]}…; pull the base that the bundle names, or train it anew"
+                f"machine's has {mark[:19]}…; pull the base that the bundle names, or train it anew"
             )
-        yield Check("base", True, f"{wanted['name']}, {found[:19]}…")
-        if wrong := list(faults(self.adapter, self.linear, engine, head=self.spec, width=self.width)):
+        yield Check("base", True, f"{wanted['name']}, {mark[:19]}…")
+        full = self.adapter.form == "full"
+        if wrong := list(
+            weight_faults(self.adapter, self.parameters, engine)
+            if full
+            else faults(self.adapter, self.linear, engine, head=self.spec, width=self.width)
+        ):
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             raise BundleError(
                 f"{self.path} does not fit its base in {engine}: {wrong[0]}{more}; train it anew"
             )
-        yield Check(
-            "structure", True, f"{len(self.adapter.modules)} modules of rank {self.adapter.rank} fit the base"
+        fits = (
+            f"{len(self.adapter.shapes)} changed weights"
+            if full
+            else f"{len(self.adapter.modules)} modules of rank {self.adapter.rank}"
         )
-        if self.labelling is not None:
-            yield label_names(self)
-            yield label_tokens(self)
-            return
-        yield self._tokens()
-
-    def _tokens(self) -> Check:
-        """The pack's examples through this base's template, against the recorded ids."""
-        for example, canary in zip(self.task.examples, self.canaries, strict=True):
-            prompt = self.chat.prompt(self.task.prompt(self.task.input_row(example), self.config.task))
-            if tuple(prompt) != canary.tokens[: canary.supervised]:
-                return Check(
-                    "token ids", False, f"the prompt of {example!r} has other tokens than in training"
-                )
-        if (found := self.chat.fingerprint()) != self.manifest["template"]:
-            return Check("token ids", False, f"the chat template is another one ({found[:19]}…)")
-        return Check("token ids", True, f"equal in {len(self.canaries)} prompts")
-
-    def base_to_serve(self) -> Path:
-        """The weights that the adapter was trained on, as an engine loads them."""
-        from appkit.serving.engines.protocol import served_base
-
-        return served_base(self.config.model, self.config.quant, self.base)
-
-    @asynccontextmanager
-    async def started(self, engine: str, dtype: str) -> AsyncIterator[Engine]:
-        """The engine, running with the adapter under the name "subject"."""
-        with tempfile.TemporaryDirectory(prefix="appkit-certify-") as folder:
-            running = self._engine(engine, dtype, Path(folder))
-            await running.start()
-            try:
-                await running.add("subject", self._view(Path(folder)))
-                yield running
-            finally:
-                await running.close()
-
-    def _view(self, folder: Path) -> Path:
-        """The adapter as the engine takes it."""
-        from appkit.serving.engines.views import folded, without_head
-
-        if self.role in ("embed", "embed-unmasked"):
-            return without_head(self.path, folder / "states")
-        if self.form and self.spec is not None:
-            return folded(self.path, self.base_to_serve(), folder / "folded", self.spec)
-        return self.path.resolve()
-
-    def _engine(self, engine: str, dtype: str, folder: Path) -> Engine:
-        base = self.base_to_serve()
-        if engine == "transformers":
-            from appkit.serving.engines.transformers import TransformersEngine
-
-            return TransformersEngine(base, dtype=dtype, role=self.role)
-        from appkit.serving.engines.vllm import Room, VllmEngine, null_adapter
-
-        module = min(self.adapter.modules)
-        targets = sorted({name.rpartition(".")[2] for name in self.adapter.modules})
-        spec = self.spec
-        return VllmEngine(
-            base,
-            dtype=dtype,
-            null=null_adapter(folder / "null", module, self.linear[module]),
-            room=Room(
-                rank=self.rank,
-                targets=[*targets, "lm_head"] if self.form else targets,
-                labels=max(2, spec.outputs) if spec else 2,
-                length=max(64, spec.max_length) if spec and self.role == "embed-unmasked" else None,
-            ),
-            log=cache_dir() / "logs" / f"certify-{self.manifest['sha'][:12]}.log",
-            role=self.role,
-        )
+        yield Check("structure", True, f"{fits} fit the base")
+        yield from self.head.check_files(self.recorded)

@@ -23,9 +23,9 @@ from appkit.storage.atomic import cache_dir, explained, staged
 from appkit.storage.remote import Store, to_hub
 
 if TYPE_CHECKING:
+    from appkit.heads.checks import Check
     from appkit.models.batch import Example
-    from appkit.serving.certify.certify import Check
-    from appkit.serving.deployment import Subject
+    from appkit.serving.deployment import Deployment
     from appkit.serving.engines.protocol import Engine, Job, Piece
     from appkit.serving.engines.transformers import TransformersEngine
 
@@ -83,6 +83,12 @@ def export(
             f"--public and --licence are for --to hub:OWNER/NAME, got {target!r}; leave them out"
         )
     manifest = manifests.read_manifest(path)
+    form = (manifest.get("exported") or {}).get("kind", "lora")
+    if form == "routed" or (form == "full" and not merge):
+        raise BundleError(
+            f"{path} is no plain LoRA but of form {form!r}, which PEFT does not load; "
+            + ("export it with --merge" if form == "full" else "use appkit predict")
+        )
 
     def write(folder: Path) -> None:
         inside = folder
@@ -259,14 +265,14 @@ def _base_name(manifest: Manifest) -> str:
 
 def _write_merged(path: Path, folder: Path, say: Say) -> None:
     """The whole model, read again from its files and held against the bundle's reference."""
-    from appkit.serving.deployment import Subject
+    from appkit.serving.deployment import Deployment
 
-    subject = Subject(path)
-    checks = list(subject.on_disk("transformers"))
-    if all(check.passed for check in checks):
-        base = subject.base_to_serve()
-        _merge(base, path, folder, subject.manifest["base"]["dtype"])
-        checks += asyncio.run(_compared(subject, base, folder))
+    with tempfile.TemporaryDirectory(prefix="appkit-export-") as store:
+        deployment = Deployment(path, Path(store))
+        checks = list(deployment.check_files("transformers"))
+        if all(check.passed for check in checks):
+            _merge(deployment.base, path, folder, deployment.dtype)
+            checks += asyncio.run(_compare(deployment, folder))
     for check in checks:
         if check.passed is not None:
             say(f"{check.name}: {check.figure}")
@@ -280,10 +286,17 @@ def _write_merged(path: Path, folder: Path, say: Say) -> None:
 def _merge(base: Path, adapter: Path, folder: Path, dtype: str) -> None:
     import torch
     from peft import PeftModel
+    from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
+    from appkit.adapters.whole import Whole
+    from appkit.serving.engines.compatibility import read_adapter
+
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype), local_files_only=True)
-    whole = PeftModel.from_pretrained(plain, str(adapter)).merge_and_unload(safe_merge=True)
+    if read_adapter(adapter).form == "full":
+        whole = Whole(plain, load_file(adapter / "adapter_model.safetensors")).get_base_model()
+    else:
+        whole = PeftModel.from_pretrained(plain, str(adapter)).merge_and_unload(safe_merge=True)
     whole.save_pretrained(folder)
     for file in base.iterdir():
         if file.is_file() and not file.name.endswith(WEIGHTS) and not (folder / file.name).exists():
@@ -291,21 +304,23 @@ def _merge(base: Path, adapter: Path, folder: Path, dtype: str) -> None:
     (folder / "manifest.json").unlink(missing_ok=True)  # the cache's own, of the base
 
 
-async def _compared(subject: Subject, base: Path, folder: Path) -> list[Check]:
+async def _compare(deployment: Deployment, folder: Path) -> list[Check]:
     """The checks of `appkit certify` but the task's metric, one model in memory at a time."""
-    from appkit.serving.certify.certify import behaviour
+    from appkit.heads.lm.check import canaries
     from appkit.serving.engines.protocol import NULL
     from appkit.serving.engines.transformers import TransformersEngine
 
-    dtype = subject.manifest["base"]["dtype"]
-    apart, whole = TransformersEngine(base, dtype=dtype), TransformersEngine(folder, dtype=dtype)
+    recorded, dtype = deployment.recorded, deployment.dtype
+    apart = TransformersEngine(deployment.base, dtype=dtype)
+    whole = TransformersEngine(folder, dtype=dtype)
     await apart.start()
-    before = {canary: await apart.score(NULL, canary) for canary in subject.canaries}
+    before = {canary: await apart.score(NULL, canary) for canary in canaries(recorded)}
     await apart.close()
     await whole.start()
     merged = cast("Engine", _Merged(whole, before))  # all of it that the checks ask
     try:
-        return [check async for check in behaviour(subject, merged, 0)]
+        checks = deployment.head.check_engine(merged, "merged", recorded, exact=dtype == "float32")
+        return [check async for check in checks]
     finally:
         await whole.close()
 
@@ -314,7 +329,7 @@ class _Merged:
     """The engine of a merged model, whose adapter is always on; the base's scores are from before."""
 
     def __init__(self, whole: TransformersEngine, before: Mapping[Example, list[float]]) -> None:
-        self.whole, self.before, self.dtype = whole, before, whole.dtype
+        self.whole, self.before = whole, before
 
     async def score(self, adapter: str, one: Example) -> list[float]:
         from appkit.serving.engines.protocol import NULL

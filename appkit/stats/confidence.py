@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     import numpy as np
 
+    from appkit.task import Metric, Prediction
 
 __all__ = [
     "Answered",
@@ -27,6 +28,7 @@ __all__ = [
     "Uncalibrated",
     "confidence",
     "fit",
+    "fit_metric",
     "of_manifest",
 ]
 
@@ -83,6 +85,9 @@ class Calibration(BaseModel):
     ece: float = Field(description="mean distance of confidence and share right, in bins of equal mass")
     ece_noise: float = Field(description="the ece that so many rows would show were the confidence perfect")
     bins: tuple[Bin, ...]
+
+    def __str__(self) -> str:
+        return f"AUROC {self.auroc:.3f}, ECE {self.ece:.3f}, cross-fitted on {self.n} test rows"
 
 
 class LabelCalibration(BaseModel):
@@ -170,6 +175,24 @@ def fit(rows: Sequence[Answered], metric: str) -> Calibration:
         ece_noise=float(np.mean([ece(reliability(judged, drawn)) for drawn in perfect])),
         bins=bins,
     )
+
+
+def fit_metric(metric: Metric, statistics: np.ndarray, predictions: Sequence[Prediction]) -> Calibration:
+    """The calibration of evaluated answers by a metric's statistics (N, K) of them.
+
+    Raises Uncalibrated where a row of that metric is not just right (1) or wrong (0), and as `fit` does.
+    """
+    if (
+        statistics.shape[1] != 1
+        or not set(statistics[:, 0].tolist()) <= {0.0, 1.0}
+        or not metric.higher_is_better
+    ):
+        raise Uncalibrated(f"{metric.name} does not judge a row as right (1) or wrong (0)")
+    rows = [
+        Answered(one.log_probabilities, one.whole, bool(right))
+        for one, right in zip(predictions, statistics[:, 0], strict=True)
+    ]
+    return fit(rows, metric.name)
 
 
 def auroc(judged: np.ndarray, right: np.ndarray) -> float:

@@ -1,1 +1,1 @@
-"""Files that outlive a process: atomic writes, the cache, the hub and object stores."""
+"""Storage holds what outlives a process: atomic writes, the cache, the hub and object stores."""

@@ -1,4 +1,4 @@
-"""Files and directories that are whole or not there: staged, synced, renamed."""
+"""Files and directories are written whole or not at all: staged, synced, renamed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FOREIGN_STALE_S = 24 * 3600.0  # another host's process cannot be asked whether 
 
 
 def cache_dir() -> Path:
-    """`$APPKIT_CACHE`, else the user's cache directory of this platform. It need not exist yet."""
+    """Find the cache: `$APPKIT_CACHE`, else the user's cache directory of this platform. It need not exist yet."""
     import platformdirs
 
     configured = os.environ.get("APPKIT_CACHE")
@@ -145,7 +145,7 @@ def _in_cache(path: Path) -> bool:
 
 
 def _existing(path: Path) -> Path:
-    """The nearest ancestor that exists."""
+    """Find the nearest ancestor that exists."""
     while not path.exists() and path != path.parent:
         path = path.parent
     return path

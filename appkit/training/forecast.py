@@ -15,6 +15,7 @@ from typing import Any
 
 from appkit.config import RunConfig
 from appkit.errors import ModelError, RunError
+from appkit.method import Method
 from appkit.models.batch import Example
 from appkit.training.plan import Step
 
@@ -70,6 +71,7 @@ def matrix_rate(dtype: Any, device: str) -> float:
 
 def forecast(
     config: RunConfig,
+    method: Method,
     architecture: Any,
     parameters: int,
     dtype: Any,
@@ -87,7 +89,10 @@ def forecast(
     embedding = vocabulary * width
     body = max(parameters - embedding * (1 if text.tie_word_embeddings else 2), parameters // 2)
     inner = getattr(text, "intermediate_size", 4 * width)
-    trained = layers * getattr(config.method, "rank", 16) * (7 * width + 3 * inner)
+    heads = getattr(text, "num_key_value_heads", text.num_attention_heads)
+    head = getattr(text, "head_dim", None) or width // text.num_attention_heads
+    shapes = [(width, width)] * 2 + [(heads * head, width)] * 2 + [(inner, width)] * 2 + [(width, inner)]
+    trained = method.trained_parameters(config.method, shapes * layers)
 
     four_bit = config.quant.name == "nf4" and (config.quant.dequantize == "never" or device == "cuda")
     weights = body * (0.56 if four_bit else 1 if config.quant.name == "int8" else size) + embedding * size
@@ -96,8 +101,6 @@ def forecast(
     )
     targets = max((sum(examples[row].targets for row in b) for step in plan for b in step.batches), default=0)
     activations = batch * layers * (12 * width + 6 * inner) * size + targets * vocabulary * 8
-    heads = getattr(text, "num_key_value_heads", text.num_attention_heads)
-    head = getattr(text, "head_dim", None) or width // text.num_attention_heads
     longest = max((len(example.tokens) for example in examples), default=0) + cap
     rows = config.eval.batch_rows
     cached = 2 * rows * heads * head * longest * layers * size + rows * vocabulary * 12

@@ -8,35 +8,32 @@ are staged, synced and renamed; every step is logged.
 from __future__ import annotations
 
 import json
-import math
 import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
-from appkit.config import RunConfig, TrainConfig
-from appkit.errors import ConfigError, RunError
-from appkit.heads import Head
-from appkit.method import Method
+from appkit.config import RunConfig
+from appkit.errors import RunError
+from appkit.heads.head import Head
+from appkit.method import Method, Training
+from appkit.models.batch import Batch
 from appkit.progress import Progress
 from appkit.storage.atomic import explained, sync, write_text
 from appkit.task import Metric
 from appkit.training import checkpoint
+from appkit.training.callbacks import MethodHooks, ProgressBar, Stopper
+from appkit.training.optimizer import make_optimizer, schedule, trackers
 from appkit.training.plan import Step
+from appkit.training.state import load_method_state, load_state, save_state
 
-__all__ = ["Outcome", "check_choices", "fit"]
-
-WEIGHTS = "trainable.safetensors"
+__all__ = ["Journal", "Outcome", "fit"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,20 @@ class Outcome:
     tokens: int
     supervised: int
     notes: tuple[str, ...]
+
+
+class Journal(Protocol):
+    """Where the loop records its way; a run's events are one."""
+
+    def training(self, step: int, steps: int) -> None:
+        """Training begins behind `step` of `steps`: what was recorded behind it is repeated."""
+
+    def step(self, step: int, loss: float, tokens_per_s: float) -> None: ...
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def sync(self) -> None:
+        """A checkpoint stands for every record up to its step: after a power cut they must be there."""
 
 
 class Loop(Trainer):  # type: ignore[misc]
@@ -75,7 +86,12 @@ class Loop(Trainer):  # type: ignore[misc]
         measure: Callable[[Any], dict[str, float]],
         run_dir: Path,
         callbacks: list[TrainerCallback],
+        training: Training,
+        journal: Journal | None = None,
     ) -> None:
+        self.journal, self.training = journal, training
+        # fixed here: a method may freeze and thaw from step to step, and a checkpoint holds all of them
+        self.trained = tuple(name for name, one in model.named_parameters() if one.requires_grad)
         self.config, self.method, self.examples, self.plan = config, method, examples, plan
         self.head = head
         self.measure, self.folder = measure, run_dir / "checkpoints"
@@ -108,12 +124,9 @@ class Loop(Trainer):  # type: ignore[misc]
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            train = self.config.train
-            trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-            groups: Any = [{"params": trainable}]
-            if self.method.param_groups:
-                groups = self.method.param_groups(self.model, self.config.method, train.learning_rate)
-            self.optimizer = _optimizer(train, groups, self.device)
+            parameters = dict(self.model.named_parameters())
+            trained = {name: parameters[name] for name in self.trained}
+            self.optimizer = make_optimizer(self.model, trained, self.config, self.method, self.device)
         optimizer: torch.optim.Optimizer = self.optimizer
         return optimizer
 
@@ -130,14 +143,14 @@ class Loop(Trainer):  # type: ignore[misc]
         rows = [[self.examples[row] for row in batch] for batch in inputs.batches]
         units = sum(example.targets for batch in rows for example in batch)
         total = torch.zeros((), device=self.device)
-        for batch in rows:
-            loss = self.head.loss(model, self.head.collate(batch, self.device)) / units
+        for examples in rows:
+            batch = self.head.collate(examples, self.device)
+            loss = self.head.loss(model, batch) / units
+            if self.method.extra_loss:
+                share = sum(example.targets for example in examples) / units
+                loss = loss + self.method.extra_loss(model, batch, self.training) * share
             self.accelerator.backward(loss)
             total += loss.detach()
-        if self.method.extra_loss:
-            extra = self.method.extra_loss(model)
-            self.accelerator.backward(extra)
-            total += extra.detach()
         if not torch.isfinite(total):
             raise RunError(
                 f"the loss became {float(total)} at step {self.state.global_step + 1}; "
@@ -153,6 +166,8 @@ class Loop(Trainer):  # type: ignore[misc]
         values = self.measure(self.model)
         metrics = {f"eval_{name}": value for name, value in values.items()}
         self.log(dict(metrics))
+        if self.journal:
+            self.journal.metrics(self.state.global_step, values)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.control.should_save = True
         return metrics
@@ -171,14 +186,13 @@ class Loop(Trainer):  # type: ignore[misc]
             with explained(self.curve):
                 sync(self.curve)
                 sync(self.curve.parent)
+            if self.journal:
+                self.journal.sync()
             checkpoint.save(self.folder, step, self._write, {"config": self.config.train.name})
         checkpoint.prune(self.folder, self.config.train.keep_checkpoints, self.state.best_global_step)
 
     def _write(self, stage: Path) -> None:
-        tensors = {
-            n: p.detach().cpu().contiguous() for n, p in self.model.named_parameters() if p.requires_grad
-        }
-        save_file(tensors, stage / WEIGHTS)
+        save_state(stage, self.model, self.trained, self.method)
         self._save_optimizer_and_scheduler(str(stage))
         self._save_rng_state(str(stage))
         for callback in [*self.callback_handler.callbacks, self.control]:
@@ -187,38 +201,7 @@ class Loop(Trainer):  # type: ignore[misc]
         self.state.save_to_json(str(stage / "trainer_state.json"))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_trainable(self.model, Path(resume_from_checkpoint))
-
-
-def schedule(train: TrainConfig, steps: int) -> Callable[[int], float]:
-    """Step number (from 0) -> share of the peak learning rate.
-
-    The first step of the warm-up already moves: transformers' own schedules start at 0 and waste it.
-    """
-    warmup = min(train.warmup, steps - 1)
-
-    def share(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        done = (step - warmup) / max(steps - warmup, 1)
-        shapes = {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}
-        return shapes[train.schedule]
-
-    return share
-
-
-def load_trainable(model: Any, path: Path) -> None:
-    """Put a checkpoint's trained parameters into the model; RunError if the names or shapes differ."""
-    stored = load_file(path / WEIGHTS)
-    own = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    if stored.keys() != own.keys():
-        raise RunError(
-            f"{path} holds {len(stored)} trained tensors, this run has {len(own)} and the names differ; "
-            "resume with the run's own config"
-        )
-    with torch.no_grad():
-        for name, parameter in own.items():
-            parameter.copy_(stored[name])
+        load_state(Path(resume_from_checkpoint), self.model, self.trained, self.method)
 
 
 def fit(
@@ -232,12 +215,13 @@ def fit(
     primary: Metric,
     run_dir: Path,
     say: Callable[[str], None] = lambda line: None,
+    journal: Journal | None = None,
 ) -> Outcome:
     """Train `model` over `plan`, going on from the newest complete checkpoint of `run_dir` if there is one.
 
     examples: what `head` collates, each with `tokens` and `targets`. measure: model in eval mode -> the task's dev
-    metrics by name. `say` receives where it starts and every damaged checkpoint. On return the model has the weights
-    that `train.select` asks for. Raises RunError when the loss is not finite.
+    metrics by name. `say` receives where it starts and every damaged checkpoint; `journal` every step. On return the
+    model has the weights that `train.select` asks for. Raises RunError when the loss is not finite.
     """
     train = config.train
     folder = run_dir / "checkpoints"
@@ -251,24 +235,39 @@ def fit(
         else f"training: from the start, {len(plan)} steps"
     )
     _cut_curve(run_dir / "metrics.jsonl", done)
+    if journal:
+        journal.training(done, len(plan))
     for damaged in checkpoint.checkpoints(folder):
         if newest is None or damaged.name > newest.name:
             checkpoint.discard(damaged)
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run_dir / "tensorboard")
     arguments = _arguments(config, len(plan), primary, run_dir)
-    stopper = _Stopper()
+    stopper = Stopper()
     bar = Progress("training", len(plan), "steps", done)
-    callbacks: list[TrainerCallback] = [_Hooks(method), _Bar(bar), stopper]
+    training = _begin(model, config, method, head, examples, plan, newest)
+    progress = ProgressBar(bar)
+    callbacks: list[TrainerCallback] = [MethodHooks(method, training), progress, stopper]
     if train.patience and train.eval_steps:
         callbacks.append(EarlyStoppingCallback(train.patience))
-    loop = Loop(model, arguments, config, method, head, examples, plan, measure, run_dir, callbacks)
-    for callback in callbacks:
-        if isinstance(callback, _Bar):
-            callback.loop = loop
+    loop = Loop(
+        model,
+        arguments,
+        config,
+        method,
+        head,
+        examples,
+        plan,
+        measure,
+        run_dir,
+        callbacks,
+        training,
+        journal,
+    )
+    progress.loop = loop
     began = time.monotonic()
     if newest and _patience_used_up(newest, train.patience):
         # the trainer's control forgets on loading that early stopping had ended the run
-        load_trainable(model, newest)
+        load_state(newest, model, loop.trained, method)
         loop.state = TrainerState.load_from_json(str(newest / "trainer_state.json"))
     else:
         with stopper, bar:
@@ -277,7 +276,7 @@ def fit(
     chosen = loop.state.best_global_step if train.select == "best" and loop.state.best_global_step else steps
     interrupted = stopper.asked and steps < len(plan)
     if chosen != steps and not interrupted:
-        load_trainable(model, checkpoint.of_step(folder, chosen))
+        load_state(checkpoint.of_step(folder, chosen), model, loop.trained, method)
         notes.append(f"the weights of step {chosen} are kept: best {primary.name} on the dev rows")
     if steps < len(plan) and not stopper.asked:
         notes.append(f"stopped early at step {steps} of {len(plan)}: no gain in {train.patience} evaluations")
@@ -291,6 +290,31 @@ def fit(
         loop.fresh_supervised,
         tuple(notes),
     )
+
+
+def _begin(
+    model: Any,
+    config: RunConfig,
+    method: Method,
+    head: Head,
+    examples: Sequence[Any],
+    plan: Sequence[Step],
+    newest: Path | None,
+) -> Training:
+    """What the method's hooks know; the method looks at data first, or gets back what it had made of them."""
+    device = next(model.parameters()).device
+
+    def batches() -> Iterator[Batch]:
+        for step in plan:
+            for rows in step.batches:
+                yield head.collate([examples[row] for row in rows], device)
+
+    training = Training(config.method, config.seed, len(plan), head.loss, batches)
+    if newest is not None and method.load_state:
+        load_method_state(newest, model, method)
+    elif method.before_training:
+        method.before_training(model, training)
+    return training
 
 
 def _patience_used_up(newest: Path, patience: int | None) -> bool:
@@ -317,7 +341,7 @@ def _arguments(config: RunConfig, steps: int, primary: Metric, run_dir: Path) ->
         save_steps=train.save_steps or train.eval_steps or max(10, steps // 8),
         metric_for_best_model=primary.name,
         greater_is_better=primary.higher_is_better,
-        report_to=_trackers(train.trackers),
+        report_to=trackers(train.trackers),
         seed=config.seed,
         data_seed=config.seed,
         use_cpu=not torch.cuda.is_available(),
@@ -327,51 +351,6 @@ def _arguments(config: RunConfig, steps: int, primary: Metric, run_dir: Path) ->
         average_tokens_across_devices=False,
         log_level="error",
     )
-
-
-def check_choices(train: TrainConfig) -> None:
-    """Raise ConfigError for trackers and optimizers that this machine cannot give, before any work is done."""
-    _trackers(train.trackers)
-    if "8bit" in train.optimizer and not torch.cuda.is_available():
-        raise ConfigError(f"train.optimizer={train.optimizer} needs a GPU, this machine has none; use adamw")
-
-
-def _trackers(names: Sequence[str]) -> list[str]:
-    from importlib.util import find_spec
-
-    packages = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
-    for name in names:
-        if name not in packages:
-            raise ConfigError(f"train.trackers: unknown tracker {name!r}; known: {', '.join(packages)}")
-        if find_spec(packages[name]) is None:
-            raise ConfigError(
-                f"train.trackers names {name!r}, which is not installed; "
-                f"pip install {packages[name]}, or train.trackers=[]"
-            )
-    return list(names) or ["none"]
-
-
-def _optimizer(
-    train: TrainConfig, groups: list[dict[str, Any]], device: torch.device
-) -> torch.optim.Optimizer:
-    name = train.optimizer
-    if name == "auto":
-        name = "paged_adamw_8bit" if device.type == "cuda" else "adamw"
-    options: dict[str, Any] = {
-        "lr": train.learning_rate,
-        "weight_decay": train.weight_decay,
-        "betas": (0.9, train.beta2),
-    }
-    if name == "adamw":
-        return torch.optim.AdamW(groups, fused=True, **options)
-    import bitsandbytes
-
-    kinds = {
-        "adamw_8bit": bitsandbytes.optim.AdamW8bit,
-        "paged_adamw_8bit": bitsandbytes.optim.PagedAdamW8bit,
-    }
-    optimizer: torch.optim.Optimizer = kinds[name](groups, **options)
-    return optimizer
 
 
 def _cut_curve(curve: Path, step: int) -> None:
@@ -387,72 +366,3 @@ def _cut_curve(curve: Path, step: int) -> None:
         if entry["step"] <= step:
             kept.append(line)
     write_text(curve, "".join(line + "\n" for line in kept))
-
-
-class _Hooks(TrainerCallback):  # type: ignore[misc]
-    """The method's own hooks around the optimizer's step."""
-
-    def __init__(self, method: Method) -> None:
-        self.method = method
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.method.before_step:
-            self.method.before_step(kwargs["model"], state.global_step)
-
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.method.after_step:
-            self.method.after_step(kwargs["model"], state.global_step)
-
-
-class _Bar(TrainerCallback):  # type: ignore[misc]
-    """Loss, speed and ETA."""
-
-    def __init__(self, bar: Progress) -> None:
-        self.bar = bar
-        self.loop: Loop | None = None
-        self.training_s = 0.0
-        self.began = 0.0
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.began = time.monotonic()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.training_s += time.monotonic() - self.began
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
-    ) -> None:
-        if logs and "loss" in logs and self.loop:
-            speed = self.loop.fresh_tokens / self.training_s if self.training_s else 0.0
-            self.bar.advance(1, f"loss {logs['loss']:.3f} · {speed:.0f} tokens/s")
-
-
-class _Stopper(TrainerCallback):  # type: ignore[misc]
-    """Ctrl-C: finish the step, save, stop. A second one stops at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.previous: Any = None
-
-    def __enter__(self) -> _Stopper:
-        import threading
-
-        if threading.current_thread() is threading.main_thread():
-            self.previous = signal.signal(signal.SIGINT, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.previous is not None:
-            signal.signal(signal.SIGINT, self.previous)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        line = "stopping after this step; the state will be saved (ctrl-C again to stop at once)"
-        print(f"\n{line}", file=sys.stderr, flush=True)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        if self.asked:
-            control.should_save = control.should_training_stop = True
-        return control

@@ -1,12 +1,12 @@
-"""Gradio front-ends: a page for each served bundle, in one gallery.
+"""Apps show served bundles: a Gradio page for each, in one gallery.
 
 A folder here, or in a package that an entry point of the group `appkit.apps` names, whose `__init__` holds an `APP` is
 the page of the task of that name.
 """
 
-from appkit_apps.quick import quickly
+from appkit_apps.startup import fast_import
 
-with quickly():  # these are the first to import Gradio
+with fast_import():  # these are the first to import Gradio
     from appkit_apps import parts
     from appkit_apps.app import App, Page
 

@@ -1,4 +1,4 @@
-"""What an app is, and what its page works with."""
+"""An app builds a page; a page asks the gateway, limits its users and tells what went wrong."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class App:
 
 
 class Limiter:
-    """So many rows a minute for each user: by name where people log in, else by address."""
+    """Limits each user to so many rows a minute: by name where people log in, else by address."""
 
     def __init__(self, per_minute: int) -> None:
         self.per_minute = per_minute
@@ -69,23 +69,23 @@ class Limiter:
 
 @dataclass(frozen=True)
 class Page:
-    """What a page is built from.
-
-    blocks: the Blocks it is in, for what happens when the page is opened. alias: what is asked. about: what
-    `Client.describe` told of it when the gallery was started. feedback: where opinions go; None: nowhere.
-    """
+    """Holds what a page is built from."""
 
     blocks: gr.Blocks
+    """the Blocks it is in, for what happens when the page is opened"""
     alias: str
+    """who is asked"""
     about: Mapping[str, Any]
+    """what `Client.describe` said of the alias when the gallery was started"""
     client: Client
     limiter: Limiter
     feedback: Feedback | None = None
+    """where opinions go; None: nowhere"""
 
     def ask(
         self, request: gr.Request, rows: Sequence[Mapping[str, Any]], **options: Any
     ) -> tuple[list[Answer], float]:
-        """Answers, and the seconds that they took. Raises gr.Error with what to do.
+        """Asks for answers; returns them and the seconds that they took. Raises gr.Error with what to do.
 
         With `confidence`, the answers of a version that has none come without.
         """
@@ -115,7 +115,7 @@ class Page:
             return self.client.task(self.alias, rows, **options | {"confidence": False})
 
     def tool(self, request: gr.Request, name: str, **arguments: Any) -> Any:
-        """What a function of the pack gives. Raises gr.Error with what to do."""
+        """Calls a function of the pack. Raises gr.Error with what to do."""
         self.limiter.take(request, 1)
         try:
             return self.client.tool(self.alias, name, **arguments)
@@ -124,19 +124,19 @@ class Page:
 
 
 def place(alias: str) -> str:
-    """Where the page of an alias is, without a slash: never where Gradio or the gallery has something of its own."""
+    """Names the path of an alias's page, without a slash, and never one of Gradio's or the gallery's own."""
     safe = re.sub(r"[^\w.-]", "-", alias, flags=re.ASCII)
     return f"{safe}-page" if safe != alias or safe in {*INTERNAL_ROUTES, EVIDENCE, TRAIN} else safe
 
 
 def trouble(message: str) -> gr.Error:
-    """A message in the page; nothing in the server's log, since it is the user's to mend."""
+    """Makes a message in the page; nothing in the server's log, since it is the user's to mend."""
     # shown as HTML, and a message may quote what the user sent
     return gr.Error(escape(message), duration=None, print_exception=False)
 
 
 def refusal(error: GatewayError, alias: str = "") -> str:
-    """Never an address of the server: people see the page, not the machine behind it."""
+    """Says what the gateway refused, with no address of the server: people see the page, not the machine behind it."""
     if error.status is None or not error.told:
         return "The gateway does not answer; it may be starting. Try again in a minute, or ask who runs it."
     if error.status in (401, 403):

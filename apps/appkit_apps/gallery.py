@@ -1,4 +1,4 @@
-"""One gallery for all that a gateway serves: a page for each bundle, and the evidence."""
+"""A gallery shows all that a gateway serves: a page for each bundle, the evidence, and the training."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from appkit.errors import AppkitError, GatewayError, RunError
 from appkit.loopback import is_loopback, names_loopback
 from appkit_apps import evidence, generic, parts, train
 from appkit_apps.app import EVIDENCE, TRAIN, App, Limiter, Page, place
-from appkit_apps.late import Late
-from appkit_apps.quick import no_app_yet
+from appkit_apps.startup import without_app
+from appkit_apps.watcher import Watcher
 
 __all__ = ["build", "launch", "offer"]
 
@@ -82,7 +82,7 @@ def build(
     limiter: Limiter,
     feedback: Feedback | None,
 ) -> gr.Blocks:
-    """The gallery of these aliases, as `Client.describe` tells of them; later ones may join the mapping."""
+    """Builds the gallery of these aliases, each with what `Client.describe` says; later ones may join the mapping."""
     with gr.Blocks(title="appkit: specialists", delete_cache=CACHE) as blocks:
         cards = gr.Markdown(_home(abouts))
         blocks.load(
@@ -101,7 +101,7 @@ def build(
 
 
 def _offered(client: Client) -> dict[str, Any] | str | None:
-    """What can be trained there; why nothing can; None where the key is no admin's."""
+    """Asks what can be trained there; a text says why nothing can, None that the key is no admin's."""
     try:
         return client.runs()
     except GatewayError as error:
@@ -109,7 +109,7 @@ def _offered(client: Client) -> dict[str, Any] | str | None:
 
 
 def _served(client: Client) -> dict[str, Mapping[str, Any]]:
-    """What the gateway tells of each alias. Raises GatewayError when it cannot be asked, RunError without any."""
+    """Asks the gateway for each alias it serves. Raises GatewayError when it cannot be asked, RunError without any."""
     served = client.tasks()
     if not served:
         raise RunError(f"{client.url} serves no task; add a bundle: appkit client add DIRECTORY")
@@ -117,6 +117,7 @@ def _served(client: Client) -> dict[str, Mapping[str, Any]]:
 
 
 def _home(abouts: Mapping[str, Mapping[str, Any]]) -> str:
+    """The home page as Markdown: each alias with its version, certificate and scores."""
     lines = [
         "# Specialists",
         "",
@@ -132,12 +133,12 @@ def _listed(client: Client, known: Mapping[str, Mapping[str, Any]]) -> str:
     """The home page as it is now: `known` has a page."""
     try:
         served = [one["alias"] for one in client.tasks()]
-        told = _home({alias: client.describe(alias) for alias in list(known) if alias in served})
+        text = _home({alias: client.describe(alias) for alias in list(known) if alias in served})
     except GatewayError:
         return f"{_home(dict(known))}\n\n**The gateway does not answer now.**"
     if new := [alias for alias in served if alias not in known]:
-        told += f"\n\nNew, without a page yet: {', '.join(map(parts.plain, new))}."
-    return told
+        text += f"\n\nNew, without a page yet: {', '.join(map(parts.plain, new))}."
+    return text
 
 
 def launch(
@@ -158,18 +159,18 @@ def launch(
     """
     with Client(url, key=key, retries=1) as client:
         abouts, limiter = _served(client), Limiter(per_minute)
-        with no_app_yet():
+        with without_app():
             blocks = build(client, apps, abouts, limiter=limiter, feedback=feedback)
 
         def alone(alias: str, about: Mapping[str, Any]) -> gr.Blocks:
-            with gr.Blocks(title=alias, delete_cache=CACHE) as one:
+            with gr.Blocks(title=alias, delete_cache=CACHE) as page:
                 gr.HTML('<a href="../">All specialists</a>')
                 app = apps(about["task"]) or generic.APP
-                app.build(Page(one, alias, about, client, limiter, feedback))
-            return one.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
+                app.build(Page(page, alias, about, client, limiter, feedback))
+            return page.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
 
-        late = Late(client, abouts, alone, LOOKS)
-        with _shown(blocks, host, port, auth, lifespan=late.lifespan) as address:
+        watcher = Watcher(client, abouts, alone, LOOKS)
+        with _shown(blocks, host, port, auth, lifespan=watcher.lifespan) as address:
             say(f"gallery: {address}   end it with ctrl-C")
             threading.Event().wait()
 
@@ -183,7 +184,7 @@ def offer(
     auth: Path | None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """A page that offers to run the command that makes the first bundle; returns once it has ended well.
+    """Shows a page that offers to run the command that makes the first bundle; returns once it has ended well.
 
     train: runs it and gives its lines; raises AppkitError when it fails.
     """
@@ -196,7 +197,7 @@ def offer(
 
         def follow() -> Iterator[Any]:
             while True:
-                lines, busy = training.told()
+                lines, busy = training.progress()
                 yield gr.update(interactive=not busy), lines
                 if not busy:
                     return
@@ -218,7 +219,7 @@ def offer(
 
 
 class _Training:
-    """The one training that is offered, in a thread of its own: it goes on whoever looks at it.
+    """Runs the training that is offered in a thread of its own: it goes on whoever looks at it.
 
     well: set once it has ended well.
     """
@@ -229,14 +230,14 @@ class _Training:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Again only after it failed."""
+        """Starts the training; again only after it failed."""
         with self._lock:
             if not self._busy:
                 self._busy, self._lines = True, ["starting"]
                 threading.Thread(target=self._run, daemon=True).start()
 
-    def told(self) -> tuple[str, bool]:
-        """Its last lines, and whether it runs or has run well."""
+    def progress(self) -> tuple[str, bool]:
+        """The last lines, and whether it runs or has run well."""
         with self._lock:
             return "\n".join(self._lines[-100:]), self._busy
 
@@ -279,7 +280,7 @@ POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'se
 
 
 class Guarded:
-    """Pages load nothing from other machines; with `loopback` they answer to names of this machine alone."""
+    """Keeps pages from loading what other machines hold; with `loopback` they answer to this machine's names alone."""
 
     def __init__(self, app: Any, loopback: bool) -> None:
         self.app, self.loopback = app, loopback
@@ -300,7 +301,7 @@ class Guarded:
 
 @contextmanager
 def _shown(blocks: gr.Blocks, host: str, port: int, auth: Path | None, **app: Any) -> Iterator[str]:
-    """Blocks served on a port while the context lasts; gives the address. app: options of the FastAPI app."""
+    """Serves Blocks on a port while the context lasts; yields the address. app: options of the FastAPI app."""
     app["middleware"] = [Middleware(Guarded, loopback=is_loopback(host))]
     try:
         _, address, _ = blocks.launch(
@@ -322,27 +323,29 @@ def _shown(blocks: gr.Blocks, host: str, port: int, auth: Path | None, **app: An
 
 
 def _passwords(file: Path) -> dict[str, str]:
-    """`name:password` lines. Raises RunError for a file that cannot be read, is malformed, or others can read."""
+    """Reads `name:password` lines. Raises RunError for a file that cannot be read, is malformed, or others can read."""
     try:
         if os.name == "posix" and file.stat().st_mode & 0o077:
             raise RunError(f"{file} can be read by others; chmod 600 {file}")
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"cannot read the passwords in {file}: {error}") from None
-    found: dict[str, str] = {}
+    passwords: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
         name, colon, password = line.partition(":")
         if not (name and colon and password):
             raise RunError(f"{file}:{number} is no `name:password` line")
-        found[name] = password
-    if not found:
+        passwords[name] = password
+    if not passwords:
         raise RunError(f"{file} holds no `name:password` line; nobody could log in")
-    return found
+    return passwords
 
 
 def _checker(passwords: Mapping[str, str]) -> Callable[[str, str], bool]:
+    """Makes the function that Gradio asks whether a name and a password belong together."""
+
     def right(name: str, password: str) -> bool:
         known = passwords.get(name, "")
         # a name that nobody has takes as long

@@ -1,4 +1,4 @@
-"""What every page has: who answers and how good it is, what an answer cost, a link to the state, and opinions."""
+"""Parts that every page has: who answers and how good it is, what an answer cost, a link to the input, opinions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LINK = 1500
 
 
 def about(page: Page) -> None:
-    """The version that answers now, its certificate and its scores; asked for whenever the page is opened."""
+    """Shows the version that answers now, its certificate and its scores; asked for whenever the page is opened."""
     line = gr.Markdown(about_line(page.about), elem_classes="about")
 
     def now() -> str:
@@ -33,27 +33,27 @@ def about(page: Page) -> None:
     page.blocks.load(now, None, line, show_progress="hidden", api_visibility="private")
 
 
-def about_line(told: Mapping[str, Any]) -> str:
-    """One line of Markdown: `name@sha`, certificate, the primary metric beside what it has to beat."""
-    parts = [f"`{told['model']}`", told["summary"]]
-    certificate = told.get("certificate")
+def about_line(description: Mapping[str, Any]) -> str:
+    """Describes a version in one line of Markdown: `name@sha`, certificate, primary metric beside its rivals'."""
+    parts = [f"`{description['model']}`", description["summary"]]
+    certificate = description.get("certificate")
     parts.append(
         f"certified for {certificate['engine']} {certificate['version']}, {certificate['dtype']}"
         if certificate
         else "**not certified** (`appkit certify`)"
     )
-    for who, column in (told.get("metrics") or {}).items():
-        score = column["metrics"].get(told["primary"])
+    for who, column in (description.get("metrics") or {}).items():
+        score = column["metrics"].get(description["primary"])
         if score:
             parts.append(
-                f"{who}: {told['primary']} {score['value']:.3f} "
+                f"{who}: {description['primary']} {score['value']:.3f} "
                 f"({score['low']:.3f} to {score['high']:.3f}, n = {score['n']})"
             )
     return " · ".join(parts)
 
 
 def facts(answers: Sequence[Answer], seconds: float) -> str:
-    """What the answers cost and who gave them."""
+    """Says what answers cost and who gave them."""
     tokens = sum(answer.tokens for answer in answers)
     cut = sum(answer.truncated for answer in answers)
     line = f"{seconds:.2f} s · {tokens} tokens · `{answers[0].model}`"
@@ -61,12 +61,12 @@ def facts(answers: Sequence[Answer], seconds: float) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Escapes text, so that Markdown shows it as it is."""
     return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|!~$&" else char for char in text)
 
 
 def link(fields: Mapping[str, Any]) -> str:
-    """A link to the page with these fields filled in, as Markdown."""
+    """Makes a link to the page with these fields filled in, as Markdown."""
     query = urlencode({name: value for name, value in fields.items() if value is not None and value != ""})
     if len(query) > LINK:
         return "This input is too long for a link."
@@ -76,31 +76,32 @@ def link(fields: Mapping[str, Any]) -> str:
 def restore(
     page: Page, fields: Mapping[str, gr.components.Component], within: gr.Accordion | None = None
 ) -> None:
-    """When the page is opened by such a link, put the values into the components; open the box they are `within`."""
+    """Fills the components when the page is opened by such a link; opens the box that they are `within`."""
 
     def fill(request: gr.Request) -> list[Any]:
-        given = request.query_params
-        values = [_restored(given.get(name), component) for name, component in fields.items()]
+        query = request.query_params
+        values = [_restored(query.get(name), component) for name, component in fields.items()]
         if within is not None:
-            values.append(gr.update(open=True) if any(given.get(name) for name in fields) else gr.skip())
+            values.append(gr.update(open=True) if any(query.get(name) for name in fields) else gr.skip())
         return values if len(values) > 1 else values[0]  # a list would be one component's value
 
     filled = [*fields.values(), *([within] if within is not None else [])]
     page.blocks.load(fill, None, filled, show_progress="hidden", api_visibility="private")
 
 
-def _restored(given: str | None, component: gr.components.Component) -> Any:
-    if given is None:
+def _restored(value: str | None, component: gr.components.Component) -> Any:
+    """The value of a link for a component; skipped where it gives none that fits."""
+    if value is None:
         return gr.skip()
     if isinstance(component, gr.Checkbox):
-        return given == "True"
-    if isinstance(component, gr.Dropdown) and given not in (one for _, one in component.choices):
+        return value == "True"
+    if isinstance(component, gr.Dropdown) and value not in (choice for _, choice in component.choices):
         return gr.skip()
-    return given
+    return value
 
 
 def answered(row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
-    """What `opinions` keeps in its state: an answer with the row that was asked, whatever the boxes hold by then."""
+    """Makes the state of `opinions`: an answer with the row that was asked, whatever the boxes hold by then."""
     return asdict(answer) | {"row": dict(row)}
 
 
@@ -111,7 +112,7 @@ def opinions(
     label: str = "What it should have been",
     edited: gr.components.Component | None = None,
 ) -> None:
-    """Thumbs, a corrected answer, and consent to keep the texts.
+    """Asks for an opinion: thumbs, a corrected answer, and consent to keep the texts.
 
     last: holds what `answered` made, or None. correction: what was typed, and that -> the row's output; raises
     ValueError for what cannot be one. edited: what holds a correction that is made elsewhere in the page, as text;

@@ -8,10 +8,10 @@ from tiny import VOCABULARY, tiny
 from appkit.adapters.lora.build import lora_model
 from appkit.adapters.lora.config import LoraOptions
 from appkit.config import TrainConfig
-from appkit.heads import lm_loss
+from appkit.heads.lm import loss as lm_loss
 from appkit.models import attention
 from appkit.models.batch import Example, collate
-from appkit.training.loop import schedule
+from appkit.training.optimizer import schedule
 from appkit.training.plan import plan
 
 GOLDEN = [5.6834, 5.5394, 5.27, 4.9463, 4.7484, 4.4471, 3.9753, 4.0198, 3.9617, 3.492, 3.7107, 3.7131]

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import appkit
 from appkit.bundles.manifest import PAYLOAD, read_manifest, write
 from appkit.errors import BundleError, ConfigError, DataError
-from appkit.method import Exported
+from appkit.method import LoraForm
 from appkit.stats.confidence import Calibration
 from conftest import Project
 
@@ -126,7 +126,7 @@ def test_plain_peft_gives_the_recorded_log_probabilities(trained: Path, project:
 
 
 def test_equal_contents_are_equal_bytes(tmp_path: Path) -> None:
-    exported = Exported("lora", {}, {"a": torch.zeros(2)}, error=0.0)
+    exported = LoraForm({"r": 4}, {"a": torch.zeros(2)}, error=0.0)
     tensors = {"tokens": torch.zeros(3), "lengths": torch.ones(1)}
     facts = {"rows": "3", "dtype": "torch.float32", "more": "x"}
     found = set()

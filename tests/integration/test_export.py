@@ -27,7 +27,8 @@ from appkit.bundles.manifest import read_manifest
 from appkit.cli.main import app
 from appkit.config import build_run_config
 from appkit.errors import AppkitError, BundleError, ConfigError
-from appkit.heads.reference import canaries
+from appkit.heads.lm.check import canaries
+from appkit.heads.reference import Recorded
 from appkit.models.sources import locate
 from appkit.serving.engines.protocol import served_base
 from appkit.serving.export import export
@@ -199,7 +200,7 @@ def test_the_merged_model_gives_what_peft_gives_unmerged(bundle: Path, tmp_path:
     assert merged.config.use_cache
     base = AutoModelForCausalLM.from_pretrained(served(bundle), dtype=torch.float32)
     apart = PeftModel.from_pretrained(base, str(bundle)).eval()
-    for canary in canaries(load_file(bundle / "reference.safetensors")):
+    for canary in canaries(Recorded.read(bundle, "", "float32")):
         tokens = torch.tensor([canary.tokens])
         with torch.no_grad():
             found, wanted = merged(tokens).logits, apart(tokens).logits

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from fakes import gateway, opened, sha, state_of
+from fakes import deployment, gateway, sha, state_of
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
@@ -102,7 +102,7 @@ class Background:
     async def _serve(self) -> None:
         self.loop, self.done = asyncio.get_running_loop(), asyncio.Event()
         async with gateway(self.folder / "root", keys=self.keys) as served:
-            served.place("B", opened(version="two"))
+            served.place("B", deployment(version="two"))
             await served.one.registry.add(served.one.root / "B", "spare")
             self.url = served.url
             self.ready.set()

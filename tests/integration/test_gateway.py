@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from fakes import BASE, CHAT, TASK, FakeEngine, Served, gateway, in_loop, opened, sha, until
+from fakes import BASE, CHAT, TASK, FakeEngine, Served, deployment, gateway, in_loop, sha, until
 
 from appkit.errors import BundleError, DataError
 from appkit.serving.engines.protocol import NULL, JobRefused
@@ -219,14 +219,14 @@ async def test_evidence_has_the_report_and_only_admins_see_rows(
         (run / name).write_bytes(content)
     async with gateway(root, **keys) as one:
         target = one.one.registry.versions[ONE]
-        target.opened = replace(target.opened, path=run / "bundle")
+        target.deployment = replace(target.deployment, path=run / "bundle")
         seen = (await one.http.get("/v1/tasks/nl2fol/evidence")).json()
         assert (seen["model"], seen["report"], seen["audit"]) == (ONE, "# Report", None)
         assert seen["pictures"] == {"loss": base64.b64encode(b"PNG").decode()}
         assert seen["certificate"] == {"made_at": "today"}
         assert str(tmp_path) not in json.dumps(seen)
         assert (await one.admin.get("/v1/tasks/nl2fol/evidence")).json()["audit"] == "a row"
-        target.opened = replace(target.opened, path=tmp_path / "moved")
+        target.deployment = replace(target.deployment, path=tmp_path / "moved")
         alone = (await one.http.get("/v1/tasks/nl2fol/evidence")).json()
         assert (alone["report"], alone["pictures"]) == (None, {})
 
@@ -238,7 +238,7 @@ async def test_evidence_has_the_report_and_only_admins_see_rows(
 async def test_requests_finish_on_the_version_they_began_with(root: Path, keys: dict[str, Any]) -> None:
     async with gateway(root, **keys) as one:
         one.engine.answers = {sha("one"): "P(one)", sha("two"): "P(two)"}
-        one.place("B", opened(version="two"))
+        one.place("B", deployment(version="two"))
         assert (await one.add("B")).json()["bundle"] == TWO
         one.engine.flow.clear()
         begun = [asyncio.create_task(one.ask()) for _ in range(2)]
@@ -268,7 +268,7 @@ async def test_a_request_whose_prompt_is_still_read_keeps_its_version(
     root: Path, keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with gateway(root, **keys) as one:
-        one.place("B", opened(version="two"))
+        one.place("B", deployment(version="two"))
         await one.add("B", "nl2fol")
         reading, go_on = threading.Event(), threading.Event()
         prompt = type(CHAT).prompt
@@ -293,15 +293,16 @@ async def test_a_request_whose_prompt_is_still_read_keeps_its_version(
 async def test_a_label_request_whose_rows_are_still_read_keeps_its_version(
     root: Path, keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def windows(row: Any) -> Any:
+    def question(row: Any, wishes: Any) -> Any:
         raise DataError("it got as far as its windows")
 
     async with gateway(root, **keys) as one:
-        one.place("B", opened(version="two"))
+        one.place("B", deployment(version="two"))
         await one.add("B", "nl2fol")
         target = one.one.registry.versions[ONE]
-        assert target.opened is not None
-        target.opened = replace(target.opened, labelling=SimpleNamespace(task=TASK, windows=windows))  # type: ignore[arg-type]
+        assert target.deployment is not None
+        head = SimpleNamespace(task=TASK, question=question, refusal=lambda wishes, ref: None)
+        target.deployment = replace(target.deployment, head=head)
         reading, go_on, rows = threading.Event(), threading.Event(), tasks._rows
 
         def slow(*given: Any) -> list[Any]:
@@ -326,7 +327,7 @@ async def test_a_canary_is_asked_by_its_share_and_withdrawn_by_one_call(
     root: Path, keys: dict[str, Any]
 ) -> None:
     async with gateway(root, **keys) as one:
-        one.place("B", opened(version="two"))
+        one.place("B", deployment(version="two"))
         await one.add("B")
         put = await one.admin.put("/v1/aliases/nl2fol", json={"bundle": TWO, "share": 0.5})
         assert put.json() == {"current": ONE, "canary": TWO, "share": 0.5, "previous": None}
@@ -347,16 +348,16 @@ async def test_what_cannot_be_added_is_told_and_changes_nothing(root: Path, keys
     async with gateway(root, **keys, max_bundles=2) as one:
         one.place("unsound", BundleError("it was changed after it was written"))  # type: ignore[arg-type]
         assert "was changed" in error_of(await one.add("unsound"), 422)
-        one.place("other", opened(version="x", base="other-base"))
+        one.place("other", deployment(version="x", base="other-base"))
         assert "no weights of other-base" in error_of(await one.add("other"), 502)
-        one.place("torn", opened(version="torn"))
+        one.place("torn", deployment(version="torn"))
         one.engine.refuses[Path("store/torn")] = JobRefused("rank 512")
         assert "is refused by the engine: rank 512" in error_of(await one.add("torn"), 422)
-        one.place("B", opened(version="two"))
+        one.place("B", deployment(version="two"))
         error_of(await one.add("B", BASE), 409)
         error_of(await one.add("B", "a/b"), 409)
         assert (await one.add("B")).status_code == 201
-        one.place("C", opened(version="three"))
+        one.place("C", deployment(version="three"))
         assert "serve.max_bundles" in error_of(await one.add("C"), 409)
         listed = (await one.admin.get("/v1/bundles")).json()
         assert [bundle["bundle"] for bundle in listed["bundles"]] == [ONE, TWO]
@@ -368,7 +369,7 @@ async def test_a_bundle_that_was_refused_and_is_mended_is_not_called_refused_any
     root: Path, keys: dict[str, Any]
 ) -> None:
     async with gateway(root, **keys) as one:
-        one.place("B", opened(version="two"))
+        one.place("B", deployment(version="two"))
         one.one.refused[str(root / "B")] = "it has no certificate"  # as the start notes it
         one.one.refused[str(root / "C")] = "it has none either"
         await one.add("B")
@@ -396,7 +397,7 @@ async def test_a_bundles_path_cannot_leave_the_root(root: Path, tmp_path: Path, 
         (root / "inner" / "link").symlink_to(outside)
         (root / "file").write_text("no directory")
         for path in ATTACKS:
-            one.bundles[path] = opened(version=path or "none")  # whatever gets through is served
+            one.bundles[path] = deployment(version=path or "none")  # whatever gets through is served
             message = error_of(await one.add(path), 400 if not path or len(path) > 512 else 422)
             assert str(tmp_path) not in message, path
             assert "link" not in path or "leads over a link, which is not followed" in message, path
@@ -640,7 +641,7 @@ async def test_an_engine_that_dies_is_told_in_the_stream_and_comes_back(
     root: Path, keys: dict[str, Any]
 ) -> None:
     async with gateway(root, **keys) as one:
-        one.place("B", opened(version="two"))
+        one.place("B", deployment(version="two"))
         await one.add("B")
         client = openai.AsyncOpenAI(base_url=f"{one.url}/v1", api_key=keys["secret"], max_retries=0)
         one.engine.free = 1
@@ -904,7 +905,7 @@ async def test_confidence_is_given_where_it_was_calibrated_and_refused_elsewhere
     root: Path, keys: dict[str, Any]
 ) -> None:
     async with gateway(root, **keys) as one:
-        one.place("B", opened(version="two", confidence=CALIBRATION))
+        one.place("B", deployment(version="two", confidence=CALIBRATION))
         await one.add("B", "sure")
 
         async def ask(alias: str, **more: Any) -> httpx.Response:
@@ -931,7 +932,7 @@ async def test_confidence_is_given_where_it_was_calibrated_and_refused_elsewhere
 @in_loop
 async def test_constrain_hands_the_grammar_to_the_engine(root: Path, keys: dict[str, Any]) -> None:
     async with gateway(root, **keys) as one:
-        one.place("B", opened(version="two", grammar=None))
+        one.place("B", deployment(version="two", grammar=None))
         await one.add("B", "free")
         await one.http.post("/v1/tasks/nl2fol", json={"rows": ["Hi."], "constrain": True})
         assert one.engine.asked.pop().grammar == "root ::= [^\\n]*"

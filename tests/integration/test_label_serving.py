@@ -150,9 +150,9 @@ def continued(bundle: Path) -> str:
     """What transformers makes of it, over the weights that are served."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from appkit.serving.deployment import Subject
+    from appkit.serving.deployment import Deployment
 
-    base = Subject(bundle).base_to_serve()
+    base = Deployment(bundle, bundle.parent).base
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForCausalLM.from_pretrained(base, dtype="float32")
     tokens = tokenizer(COUNTING, return_tensors="pt")["input_ids"]

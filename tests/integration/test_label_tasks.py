@@ -20,6 +20,8 @@ import appkit
 from appkit.bundles import manifest as manifests
 from appkit.client import Client
 from appkit.errors import BundleError, ConfigError, DataError, GatewayError
+from appkit.heads.label.answer import model_logits
+from appkit.heads.label.encode import windows
 from appkit.serving.certify.certify import certify
 
 COLOURS = ("red", "green", "blue")
@@ -185,12 +187,12 @@ def test_plain_peft_loads_it_untouched(
     )
     model = PeftModel.from_pretrained(base, str(bundle)).eval()
     specialist = appkit.load(bundle)
-    windows = specialist.kind.windows(specialist.task.input_row("7 red cat")).windows
+    read = windows(specialist.head, specialist.task.input_row("7 red cat")).windows
     with torch.no_grad():
-        expected = model(input_ids=torch.tensor([windows[0].tokens])).logits[0].numpy()
-    found = specialist.kind._logits(specialist.model, windows, "", False)[0]
+        expected = model(input_ids=torch.tensor([read[0].tokens])).logits[0].numpy()
+    found = model_logits(specialist.head, specialist.model, read, "", False)[0]
     if kind == "ner":
-        expected = expected[list(windows[0].places)]
+        expected = expected[list(read[0].places)]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -211,23 +213,24 @@ def test_a_long_document_is_stitched_from_windows(
 ) -> None:
     """A head that knows colours by their letters finds each of 3,000 once, wherever windows begin and end."""
     specialist = appkit.load(runs("ner").bundle)
-    kind = specialist.kind
-    spec = kind.spec.model_copy(update={"max_length": 60, "overlap": 13})
+    head = specialist.head
+    spec = head.spec.model_copy(update={"max_length": 60, "overlap": 13})
     monkeypatch.setattr(
-        type(kind), "_logits", lambda self, model, windows, *_: [by_letters(one) for one in windows]
+        "appkit.heads.label.head.model_logits",
+        lambda head, model, windows, *_: [by_letters(one) for one in windows],
     )
 
     def by_letters(window: Any) -> np.ndarray:
         logits = np.zeros((len(window.places), spec.outputs))
         for row, place in enumerate(window.places):
-            word = kind.chat.tokenizer.decode(list(window.tokens[place : place + 7])).split()[0]
+            word = head.chat.tokenizer.decode(list(window.tokens[place : place + 7])).split()[0]
             logits[row, spec.labels.index("B-colour" if word in COLOURS else "O")] = 9
         return logits
 
     text = "\n".join(f"{number} {COLOURS[number % 3]} cat 🎉" for number in range(3000))
-    reading = replace(kind, spec=spec)
+    reading = replace(head, spec=spec)
     row = specialist.task.input_row(text)
-    assert len(reading.windows(row).windows) > 600
+    assert windows(reading, row).requests > 600
     (answer,) = reading.answer(specialist.model, [row])
     assert [entity["text"] for entity in answer.parsed.value] == [
         COLOURS[number % 3] for number in range(3000)

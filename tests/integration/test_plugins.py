@@ -284,7 +284,7 @@ def test_the_bundle_is_the_trained_model(run: Path) -> None:
     assert [(p.text, p.tokens, p.parsed.error) for p in predictions] == [
         (row["text"], row["tokens"], row["error"]) for row in asked
     ]
-    now, _ = loaded.kind.reference(loaded.model)
+    now, _ = loaded.head.reference(loaded.model)
     trained = load_file(run / "bundle" / "reference.safetensors")
     assert torch.equal(now["tokens"], trained["tokens"])
     torch.testing.assert_close(now["adapter"], trained["adapter"], rtol=0, atol=1e-5)

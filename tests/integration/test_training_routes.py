@@ -16,11 +16,11 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from fakes import Served, gateway, opened, until
+from fakes import Served, deployment, gateway, until
 from tiny import save_tiny
 
 from appkit.bundles.manifest import read_manifest
-from appkit.serving.gateway import run_words
+from appkit.serving.gateway import overrides
 from appkit.serving.gateway import trainer as module
 from appkit.serving.gateway.faults import Fault
 from appkit.serving.gateway.keys import add_key
@@ -52,7 +52,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def words(base: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A classification on the tiny base, which counts as a preset that is here."""
-    monkeypatch.setattr(run_words, "models_here", lambda: [str(base), "smollm2-135m"])
+    monkeypatch.setattr(overrides, "local_models", lambda: [str(base), "smollm2-135m"])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     chosen = ["task=classification", f"model={base}", "model.dtype=float32", "quant=none", "name=post"]
     return [*chosen, "method.rank=2", *QUICK]
@@ -85,7 +85,7 @@ async def made(served: Served, words: list[str], rows: bytes | None = CSV, kind:
 
 
 async def shown(served: Served, run: str, **asked: Any) -> dict[str, Any]:
-    answer = await served.admin.get(f"/v1/runs/{run}", params=run_words)
+    answer = await served.admin.get(f"/v1/runs/{run}", params=asked)
     assert answer.status_code == 200, answer.text
     assert str(served.one.root) not in answer.text
     return answer.json()
@@ -142,14 +142,14 @@ async def test_rows_are_checked_trained_stopped_gone_on_with_and_served(
         await served.admin.post(f"/v1/runs/{run}/start")
         done = await seen(served, run, lambda now: now["phase"] == "done")
         assert f"training: going on from step {stopped['step']} of 400" in done["lines"]
-        assert done["points"][-1]["step"] == 400
+        assert [point["step"] for point in done["points"]] == list(range(1, 401))
         assert done["verdict"]
         assert {"majority", "adapter"} <= done["scores"].keys()
         assert done["served"] is None
         assert "is done" in message(await served.admin.post(f"/v1/runs/{run}/start"), 409)
         bundle = served.one.root / done["bundle"] / "bundle"
         assert read_manifest(bundle)["name"] == "post"
-        served.bundles[f"{done['bundle']}/bundle"] = replace(opened("post", "new"), path=bundle)
+        served.bundles[f"{done['bundle']}/bundle"] = replace(deployment("post", "new"), path=bundle)
         assert (await served.add(done["bundle"])).status_code == 201
         assert (await shown(served, run))["served"].startswith("post@")
         # all is on disk: another gateway knows as much
@@ -214,21 +214,21 @@ async def test_a_word_that_names_a_place_is_refused_in_one_line(tmp_path: Path, 
 async def test_only_an_admin_key_and_only_below_a_root(tmp_path: Path, words: list[str]) -> None:
     async with trainable(tmp_path) as served:
         run = await made(served, words)
-        run_words = [
+        calls = [
             ("GET", "/v1/runs"),
             ("POST", "/v1/runs"),
             ("GET", f"/v1/runs/{run}"),
             ("PUT", f"/v1/runs/{run}/rows/train"),
             *(("POST", f"/v1/runs/{run}/{what}") for what in ("check", "start", "stop")),
         ]
-        for method, path in run_words:
+        for method, path in calls:
             message(await served.http.request(method, path, json={"words": words}), 403)
             message(await httpx.AsyncClient(base_url=served.url).request(method, path), 401)
         for unknown in ("x", "..", f"{run}0", "nl2fol-20260101-000000-abcd"):
             answer = await served.admin.get(f"/v1/runs/{unknown}")
             assert answer.status_code == 404, unknown
         served.one.trainer, kept = None, served.one.trainer
-        for method, path in run_words:
+        for method, path in calls:
             answer = await served.admin.request(method, path, json={"words": words})
             assert "--bundles DIR" in message(answer, 409)
         served.one.trainer = kept
@@ -374,6 +374,34 @@ def test_nothing_is_left_when_the_gateway_is_killed(tmp_path: Path, words: list[
     _, alive = psutil.wait_procs(family, timeout=20)
     assert alive == []
     assert trainer.phase(run) == "stopped"  # and can go on
+
+
+FAILS = """
+import os
+from pathlib import Path
+from appkit.runs.events import Events, Failed
+if not Path("again").exists():
+    Events(Path.cwd()).write(Failed(reason=f"no space for {Path.cwd()}/checkpoints; free some"))
+    Path("again").touch()
+print("data: 8 rows")
+exit("error: the rows of " + str(Path.cwd() / ".data" / "train.csv") + " changed")
+"""
+
+
+@within(60)
+async def test_a_run_that_failed_says_why_once_it_recorded_it_and_otherwise_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "APPKIT", (sys.executable, "-c", FAILS))
+    trainer = Trainer(tmp_path)
+    run = trainer.new(["task=nl2fol"])
+    trainer._note(run, checked=True)
+    for reason in (f"no space for trained/{run}/checkpoints; free some", "the rows of train.csv changed"):
+        await trainer.start(run)
+        await until(lambda: trainer.phase(run) == "failed")
+        now = await trainer.show(run, 0)
+        assert now["error"] == reason
+        assert now["lines"][-2:] == ["data: 8 rows", "error: the rows of train.csv changed"]
 
 
 SAVES = """

@@ -14,7 +14,7 @@ from appkit.adapters.lora.build import lora_model
 from appkit.adapters.lora.config import LoraOptions
 from appkit.adapters.lora.export import export
 from appkit.errors import ModelError
-from appkit.heads import label_loss
+from appkit.heads.label import loss as label_loss
 from appkit.models import attention
 from appkit.models.batch import Labelled, collate_labelled
 

@@ -8,6 +8,7 @@ import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,8 @@ from appkit.adapters.lora.export import export
 from appkit.bundles import manifest as manifests
 from appkit.config import build_run_config
 from appkit.errors import ConfigError
-from appkit.heads import lm_loss
+from appkit.heads.lm import loss as lm_loss
+from appkit.method import Training
 from appkit.models import attention
 from appkit.models.batch import Example, collate
 from appkit.task import Metric
@@ -265,6 +267,9 @@ def test_the_loss_is_that_of_transformers(architecture: str) -> None:
             torch.testing.assert_close(parameter.grad, reference[name].grad, atol=1e-5, rtol=1e-4, msg=name)
 
 
+HEAD: Any = SimpleNamespace(collate=collate, loss=lm_loss.loss)
+
+
 class Fitted:
     """What `loop.fit` did: its outcome, its losses, and the gradients of every step before they were used."""
 
@@ -277,12 +282,12 @@ class Fitted:
         method = dataclasses.replace(METHOD, before_step=self._look)
         never = Metric("none", "", lambda row, prediction: (0.0,))
         self.outcome: Outcome = fit(
-            model, config, method, lm_loss.HEAD, rows, steps, lambda _: {"none": 0.0}, never, path
+            model, config, method, HEAD, rows, steps, lambda _: {"none": 0.0}, never, path
         )
         entries = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
         self.losses = [entry["loss"] for entry in entries if "loss" in entry]
 
-    def _look(self, model: torch.nn.Module, step: int) -> None:
+    def _look(self, model: torch.nn.Module, training: Training) -> None:
         self.gradients.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
 
 

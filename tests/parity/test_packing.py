@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import CONFIGS, VOCABULARY, tiny
 
-from appkit.heads import lm_loss
+from appkit.heads.lm import loss as lm_loss
 from appkit.models import attention
 from appkit.models import generate as generating
 from appkit.models.batch import Example, collate

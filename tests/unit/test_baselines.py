@@ -16,7 +16,7 @@ from appkit.errors import AppkitError, ModelError
 from appkit.evaluation import baselines
 from appkit.evaluation.baselines import predict_sequence, predict_tokens, tokens
 from appkit.models import embedder
-from appkit.task import HeadSpec
+from appkit.task import HeadSpec, Tagging
 
 COLOURS = {"red": "rose brick blood", "green": "grass leaf frog", "blue": "sea sky jeans"}
 ONE = [
@@ -116,8 +116,8 @@ def test_texts_that_hold_no_word(text: str) -> None:
 def test_no_texts() -> None:
     assert predict_sequence("majority", ONE, ONE, [], SINGLE).shape == (0, 4)
     assert predict_sequence("tfidf", ONE, ONE, [], SINGLE).shape == (0, 4)
-    assert predict_tokens("features", NAMES, NAMES, [], TAGS) == []
-    assert [one.shape for one in predict_tokens("features", NAMES, NAMES, [[]], TAGS)] == [(0, 5)]
+    assert predict_tokens("features", NAMES, NAMES, [], TAGS, Tagging()) == []
+    assert [one.shape for one in predict_tokens("features", NAMES, NAMES, [[]], TAGS, Tagging())] == [(0, 5)]
 
 
 def test_what_cannot_be_fitted() -> None:
@@ -128,9 +128,9 @@ def test_what_cannot_be_fitted() -> None:
     ):
         predict_sequence("bert", ONE, ONE, ["b"], SINGLE)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no baseline 'tfidf' for words; known: majority, lexicon, features"):
-        predict_tokens("tfidf", NAMES, NAMES, [["b"]], TAGS)  # type: ignore[arg-type]
+        predict_tokens("tfidf", NAMES, NAMES, [["b"]], TAGS, Tagging())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="none of 1 training rows has a tag of the head"):
-        predict_tokens("majority", [(["a"], ["B-DOG"])], [], [["b"]], TAGS)
+        predict_tokens("majority", [(["a"], ["B-DOG"])], [], [["b"]], TAGS, Tagging())
 
 
 # --- words ----------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def read(found: np.ndarray) -> list[str]:
 @pytest.mark.parametrize("name", baselines.TOKEN)
 def test_each_word_has_probabilities(name: str) -> None:
     rows = [["Ann", "in", "York"], ["x"]]
-    found = predict_tokens(name, NAMES, NAMES, rows, TAGS)
+    found = predict_tokens(name, NAMES, NAMES, rows, TAGS, Tagging())
     assert [one.shape for one in found] == [(3, 5), (1, 5)]
     for one in found:
         np.testing.assert_allclose(one.sum(1), 1)
@@ -168,7 +168,7 @@ def test_each_word_has_probabilities(name: str) -> None:
 
 
 def test_most_words_are_outside() -> None:
-    (found,) = predict_tokens("majority", NAMES, [], [["Ann", "York"]], TAGS)
+    (found,) = predict_tokens("majority", NAMES, [], [["Ann", "York"]], TAGS, Tagging())
     assert read(found) == ["O", "O"]
     counts = [sum(tags.count(label) for _, tags in NAMES) for label in TAGS.labels]
     np.testing.assert_allclose(found[0], np.array(counts) / sum(counts))
@@ -186,12 +186,12 @@ def test_most_words_are_outside() -> None:
 )
 def test_the_longest_known_name(text: str) -> None:
     words, tags = tagged(text)
-    (found,) = predict_tokens("lexicon", NAMES, [], [words], TAGS)
+    (found,) = predict_tokens("lexicon", NAMES, [], [words], TAGS, Tagging())
     assert read(found) == tags
 
 
 def test_a_lexicon_without_names() -> None:
-    (found,) = predict_tokens("lexicon", [tagged("no name here")], [], [["Ann"]], TAGS)
+    (found,) = predict_tokens("lexicon", [tagged("no name here")], [], [["Ann"]], TAGS, Tagging())
     assert read(found) == ["O"]
 
 
@@ -207,11 +207,11 @@ def test_a_lexicon_without_names() -> None:
     ],
 )
 def test_stretches_of_tags(tags: str, spans: list[tuple[int, int]]) -> None:
-    assert list(tokens._entities(tags.split())) == spans
+    assert [one[:2] for one in Tagging().entities(tags.split())] == spans
 
 
 def test_no_tags() -> None:
-    assert list(tokens._entities([])) == []
+    assert Tagging().entities([]) == []
 
 
 def test_features_reach_names_that_were_never_seen() -> None:
@@ -220,7 +220,9 @@ def test_features_reach_names_that_were_never_seen() -> None:
         for name in ("Ames", "Bell", "Cole")
         for town in ("Rome", "Oslo", "Bonn")
     ]
-    (found,) = predict_tokens("features", train, train, [["Mr", "Dunn", "lives", "in", "Lima"]], TAGS)
+    (found,) = predict_tokens(
+        "features", train, train, [["Mr", "Dunn", "lives", "in", "Lima"]], TAGS, Tagging()
+    )
     assert read(found) == ["O", "B-PER", "O", "O", "B-LOC"]
 
 

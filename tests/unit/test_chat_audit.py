@@ -12,10 +12,10 @@ from tiny import CHAT_TEMPLATE, byte_tokenizer
 
 from appkit.data.rows import Record, digest
 from appkit.errors import DataError, ModelError
-from appkit.heads.audit import audit, encode, render
+from appkit.heads.lm.encode import audit, encode, render
 from appkit.models.batch import Example
 from appkit.models.chat import Chat
-from appkit.task import Message, Metric, Parsed, Row, Task, Text
+from appkit.task import Message, Metric, Parsed, Row, Task, Text, TextHead
 
 TALK = [Message.of("system", "Translate."), Message.of("user", "Every dog barks.")]
 CHATML = (
@@ -36,13 +36,12 @@ class Options(BaseModel):
 TASK = Task(
     name="toy",
     summary="a sentence and its formula",
-    kind="generate",
     config=Options,
     row=Pair,
     load=lambda options: None,
     prompt=lambda row, options: [Message.of("user", row.sentence)],
     target=lambda row, options: Text(row.formula),
-    parse=Parsed,
+    head=TextHead(parse=Parsed),
     metrics=(Metric("exact", "same text", lambda row, prediction: (0.0,)),),
     primary="exact",
     input="sentence",

@@ -12,14 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import mannwhitneyu
+from tiny import byte_tokenizer
 
+from appkit.config import build_run_config
 from appkit.data.rows import Record
 from appkit.evaluation import scores
 from appkit.evaluation.plots import plot_confidence
 from appkit.evaluation.report import _confidence
-from appkit.evaluation.scores import Score, fit_score, read_evaluation
+from appkit.evaluation.scores import read_evaluation
+from appkit.heads.head import head_of_bundle
+from appkit.models.chat import Chat
 from appkit.plugins import load_task
-from appkit.stats import intervals
 from appkit.stats.confidence import (
     Answered,
     Bin,
@@ -29,6 +32,7 @@ from appkit.stats.confidence import (
     confidence,
     ece,
     fit,
+    fit_metric,
     of_manifest,
     reliability,
 )
@@ -208,9 +212,8 @@ def test_a_report_shows_it_or_says_why_not(tmp_path: Path) -> None:
     assert (tmp_path / "confidence.png").read_bytes().startswith(b"\x89PNG")
 
 
-def scored(matrix: np.ndarray, *, higher: bool = True) -> Score:
-    metric = Metric("m", "", lambda row, prediction: (), higher_is_better=higher)
-    return Score(metric, intervals.Interval(0, 0, 0, len(matrix)), matrix)
+def metric(*, higher: bool = True) -> Metric:
+    return Metric("m", "", lambda row, prediction: (), higher_is_better=higher)
 
 
 def test_predictions_are_read_as_answered() -> None:
@@ -222,28 +225,31 @@ def test_predictions_are_read_as_answered() -> None:
     ]
     matrix = np.array([[float(row.right)] for row in rows] + [[0.0], [1.0]])
     broken = [Answered((-1.0,), False, False), Answered((-1.0,), False, True)]
-    assert fit_score(scored(matrix), predictions) == fit(rows + broken, "m")
+    assert fit_metric(metric(), matrix, predictions) == fit(rows + broken, "m")
 
 
 @pytest.mark.parametrize(
-    "score",
+    ("judge", "matrix"),
     [
-        scored(np.full((30, 1), 0.5)),
-        scored(np.ones((30, 2))),
-        scored(np.ones((30, 1)), higher=False),
+        (metric(), np.full((30, 1), 0.5)),
+        (metric(), np.ones((30, 2))),
+        (metric(higher=False), np.ones((30, 1))),
     ],
     ids=["a grade", "BLEU", "an error rate"],
 )
-def test_a_metric_that_judges_no_row_calibrates_nothing(score: Score) -> None:
+def test_a_metric_that_judges_no_row_calibrates_nothing(judge: Metric, matrix: np.ndarray) -> None:
     with pytest.raises(Uncalibrated, match=r"m does not judge a row as right \(1\) or wrong \(0\)"):
-        fit_score(score, [Prediction("x", Parsed("x"), 1, False, (-1.0,))] * 30)
+        fit_metric(judge, matrix, [Prediction("x", Parsed("x"), 1, False, (-1.0,))] * 30)
 
 
 def test_answers_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     """Whatever ends a line to str.splitlines is a character like any other."""
     task = load_task("nl2fol")
     record = Record(task.row(sentence="One\u2028two.", formula="P(a)"), "rows.jsonl", 1, "1")
-    answer = Prediction("P(a)\u2028\u2029\u0085 Q(b)", task.parse("P(a)"), 4, False)
+    head = head_of_bundle(
+        {"decoding": {"cap": 8}}, build_run_config({"task": "nl2fol"}), task, Chat(byte_tokenizer())
+    )
+    answer = Prediction("P(a)\u2028\u2029\u0085 Q(b)", Parsed("P(a)"), 4, False)
     scores.scored("adapter", task, [record], [answer], 1.0, 10).write(tmp_path / "predictions.jsonl", task)
-    (found,) = read_evaluation(tmp_path / "predictions.jsonl", "adapter", task, [record], 10).predictions
+    (found,) = read_evaluation(tmp_path / "predictions.jsonl", "adapter", head, [record], 10).predictions
     assert (found.text, found.tokens) == (answer.text, answer.tokens)

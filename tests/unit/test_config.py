@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 
 import appkit
-from appkit import config
-from appkit.config import RunConfig, load_run_config, merge_over, parse_overrides, presets, to_yaml
+from appkit.config import (
+    RunConfig,
+    TrainConfig,
+    build,
+    build_run_config,
+    load_run_config,
+    merge_over,
+    parse_overrides,
+    presets,
+    to_yaml,
+)
 from appkit.errors import ConfigError
 
 PRESETS = sorted((Path(appkit.__file__).parent / "presets").glob("*/*.yaml"))
@@ -51,16 +60,16 @@ def test_defaults_then_preset_then_pack_then_file_then_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack = dataclasses.replace(
-        config.load_task("nl2fol"),
+        build.load_task("nl2fol"),
         defaults={"train": {"epochs": 7, "warmup": 7, "batch_rows": 7, "weight_decay": 0.7}},
     )
-    monkeypatch.setattr(config, "load_task", lambda name: pack)
+    monkeypatch.setattr(build, "load_task", lambda name: pack)
     file = tmp_path / "run.yaml"
     file.write_text("train:\n  name: thorough\n  warmup: 8\n  batch_rows: 8\n")
     train = load("train.batch_rows=9", file=file).train
     assert (train.batch_rows, train.warmup, train.epochs, train.weight_decay) == (9, 8, 7, 0.7)
     assert (train.name, train.patience) == ("thorough", 8)  # of the preset
-    assert train.eval_rows == config.TrainConfig().eval_rows  # of the defaults
+    assert train.eval_rows == TrainConfig().eval_rows  # of the defaults
 
 
 def test_the_decoding_of_the_pack_is_below_that_of_the_user() -> None:
@@ -141,7 +150,7 @@ def test_a_number_can_be_a_text_and_is_kept_as_written(text: str) -> None:
         f"name={text}", f"model.revision={text}", f"task.instruction={text}", f"decoding.stop=['{text}']"
     )
     assert [loaded.name, loaded.model.revision, loaded.task.instruction, *loaded.decoding.stop] == [text] * 4
-    assert config.build_run_config({"task": "nl2fol", "name": 2024}).name == "2024"
+    assert build_run_config({"task": "nl2fol", "name": 2024}).name == "2024"
     number = load("train.learning_rate=1e-3").train.learning_rate
     assert (number, str(number), type(number)) == (0.001, "0.001", float)
     assert load("decoding.stop=[1]", "method.targets=[2]").method.targets == ("2",)

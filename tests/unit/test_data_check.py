@@ -12,7 +12,7 @@ from appkit.config import DataConfig
 from appkit.data.report import DataReport, check
 from appkit.data.rows import Read
 from appkit.data.splits import read_splits
-from appkit.task import Metric, Parsed, Row, Task, Text
+from appkit.task import Metric, Parsed, Row, Task, Text, TextHead
 
 
 class Sentence(Row):
@@ -27,13 +27,12 @@ class Options(BaseModel):
 TASK = Task(
     name="toy",
     summary="a sentence and its formula",
-    kind="generate",
     config=Options,
     row=Sentence,
     load=lambda options: None,
     prompt=lambda row, options: [],
     target=lambda row, options: Text(row.formula),
-    parse=Parsed,
+    head=TextHead(parse=Parsed),
     metrics=(Metric("exact", "same text", lambda row, prediction: (0.0,)),),
     primary="exact",
     input="sentence",

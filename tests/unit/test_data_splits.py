@@ -19,7 +19,7 @@ from appkit.data.overlap import conflicts, duplicates, input_key
 from appkit.data.rows import Record, digest
 from appkit.data.splits import load_splits, read_splits, split, subset
 from appkit.errors import DataError
-from appkit.task import Metric, Parsed, Row, Shipped, Task, Text
+from appkit.task import Metric, Parsed, Row, Shipped, Task, Text, TextHead
 
 
 class Sentence(Row):
@@ -35,13 +35,12 @@ def task(load: Callable[[Any], Shipped | None] = lambda options: None) -> Task:
     return Task(
         name="toy",
         summary="a sentence and its formula",
-        kind="generate",
         config=Options,
         row=Sentence,
         load=load,
         prompt=lambda row, options: [],
         target=lambda row, options: Text(row.formula),
-        parse=Parsed,
+        head=TextHead(parse=Parsed),
         metrics=(Metric("exact", "same text", lambda row, prediction: (0.0,)),),
         primary="exact",
         input="sentence",

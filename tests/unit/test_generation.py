@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from appkit.heads.lm.detokenize import Answer, Delta, Detokenizer, StopStrings, answer, deltas
 from appkit.models.chat import Chat
 from appkit.serving.engines import vllm
 from appkit.serving.engines.protocol import NULL, Job
-from appkit.serving.gateway.text import Answer, Delta, Detokenizer, StopStrings, answer, deltas
 
 
 @lru_cache

@@ -13,13 +13,19 @@ from hypothesis import strategies as st
 from appkit.config import build_run_config
 from appkit.data.rows import Record
 from appkit.errors import ConfigError, DataError
-from appkit.heads.label import _balanced, _windowed, head_spec
-from appkit.heads.targets import discover
+from appkit.heads.label.encode import _windowed
+from appkit.heads.label.head import _balanced
+from appkit.heads.label.spec import head_spec
+from appkit.heads.label.targets import discover
 from appkit.plugins import load_task
 from appkit.stats.calibration import calibration_error, settle
 from appkit.task import HeadSpec
 
 CLASSIFICATION, NER = load_task("classification"), load_task("ner")
+
+
+HEAD: Any = CLASSIFICATION.head
+TAGS: Any = NER.head
 
 
 def records(*labels: Any, task: Any = CLASSIFICATION) -> list[Record]:
@@ -28,7 +34,7 @@ def records(*labels: Any, task: Any = CLASSIFICATION) -> list[Record]:
 
 
 def found(*labels: Any, **options: Any) -> Any:
-    return discover(CLASSIFICATION, CLASSIFICATION.config(**options), records(*labels))
+    return discover(CLASSIFICATION, HEAD, CLASSIFICATION.config(**options), records(*labels))
 
 
 def test_text_is_one_label_of_several() -> None:
@@ -89,7 +95,7 @@ def test_tags_of_words_have_both_sides_of_every_type() -> None:
         NER.row(tokens=["Oslo"], tags=["B-place"]),
     ]
     kept = [Record(row, "rows.jsonl", number, str(number)) for number, row in enumerate(rows, 1)]
-    targets = discover(NER, NER.config(), kept)
+    targets = discover(NER, TAGS, NER.config(), kept)
     assert targets.labels == ("O", "B-person", "I-person", "B-place", "I-place")
     assert targets.counts == (1, 1, 0, 1, 0)
 
@@ -97,7 +103,7 @@ def test_tags_of_words_have_both_sides_of_every_type() -> None:
 def test_rows_without_any_entity_teach_nothing() -> None:
     row = NER.row(tokens=["nothing"], tags=["O"])
     with pytest.raises(DataError, match="no entities: there is nothing to learn"):
-        discover(NER, NER.config(), [Record(row, "rows.jsonl", 1, "1")])
+        discover(NER, TAGS, NER.config(), [Record(row, "rows.jsonl", 1, "1")])
 
 
 # --- the head that the configuration asks for ----------------------------------------------------------------
@@ -111,7 +117,9 @@ def spec_of(
         group, _, name = key.partition(".")
         values.setdefault(group, {})[name] = value
     config = build_run_config(values)
-    return head_spec(CLASSIFICATION, config, discover(CLASSIFICATION, config.task, records(*labels)))
+    return head_spec(
+        CLASSIFICATION, HEAD, config, discover(CLASSIFICATION, HEAD, config.task, records(*labels))
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,7 +133,7 @@ def test_pooling_is_that_of_the_paper(attention: str, pooling: str, expected: st
 
 def test_oos_is_for_one_label() -> None:
     assert spec_of(("task.oos", "other")).threshold == 0.0
-    with pytest.raises(ConfigError, match=r"task\.oos='other' needs rows of one label each"):
+    with pytest.raises(ConfigError, match=r"out of scope, 'other', needs rows of one label each"):
         spec_of(("task.oos", "other"), labels=(["a"], ["b"]))
 
 
@@ -160,30 +168,30 @@ def texts(draw: st.DrawFn) -> Text:
 @given(texts())
 @settings(max_examples=300, deadline=None)
 def test_every_word_is_read_once_and_whole(text: Text) -> None:
-    read = _windowed(text.opening, text.pieces, text.room + len(text.opening), text.overlap)
-    assert len(read.owners) == len(text.pieces)
-    assert all(len(window.tokens) <= text.room + len(text.opening) for window in read.windows)
-    assert all(window.tokens[: len(text.opening)] == text.opening for window in read.windows)
-    for piece, (window, place) in zip(text.pieces, read.owners, strict=True):
-        one = read.windows[window]
+    windows, owners = _windowed(text.opening, text.pieces, text.room + len(text.opening), text.overlap)
+    assert len(owners) == len(text.pieces)
+    assert all(len(window.tokens) <= text.room + len(text.opening) for window in windows)
+    assert all(window.tokens[: len(text.opening)] == text.opening for window in windows)
+    for piece, (window, place) in zip(text.pieces, owners, strict=True):
+        one = windows[window]
         start = one.places[place]
         assert one.tokens[start : start + len(piece)] == piece
-    assert list(read.owners) == sorted(read.owners)
+    assert list(owners) == sorted(owners)
 
 
 def test_a_word_belongs_to_the_window_with_most_of_its_surroundings() -> None:
-    read = _windowed((), [(number,) for number in range(20)], 10, 4)
-    assert [window.tokens[0] for window in read.windows] == [0, 6, 12]
+    windows, owners = _windowed((), [(number,) for number in range(20)], 10, 4)
+    assert [window.tokens[0] for window in windows] == [0, 6, 12]
     # words 6 to 9 are in the first two windows: those nearer to the begin of the second than to the end of the first
     # stay in the first
-    assert [window for window, _ in read.owners] == [0] * 8 + [1] * 6 + [2] * 6
+    assert [window for window, _ in owners] == [0] * 8 + [1] * 6 + [2] * 6
 
 
 def test_one_word_longer_than_a_window_keeps_its_beginning() -> None:
-    read = _windowed((9,), [tuple(range(100)), (7,)], 11, 3)
-    assert read.windows[read.owners[0][0]].tokens[:11] == (9, *range(10))
-    window, place = read.owners[1]
-    assert read.windows[window].tokens[read.windows[window].places[place]] == 7
+    windows, owners = _windowed((9,), [tuple(range(100)), (7,)], 11, 3)
+    assert windows[owners[0][0]].tokens[:11] == (9, *range(10))
+    window, place = owners[1]
+    assert windows[window].tokens[windows[window].places[place]] == 7
 
 
 # --- on the dev rows -----------------------------------------------------------------------------------------

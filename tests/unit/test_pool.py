@@ -5,12 +5,12 @@ import logging
 from pathlib import Path
 
 import pytest
-from fakes import FakeEngine, in_loop, opened, supervised, until
+from fakes import FakeDeployment, FakeEngine, deployment, in_loop, supervised, until
 
 from appkit.errors import RunError
 from appkit.serving.engines import supervised as pools
 from appkit.serving.engines.protocol import NULL, Conflict, EngineGone, Job, JobRefused
-from appkit.serving.engines.supervised import Busy, Pool
+from appkit.serving.engines.supervised import Busy, Pool, Supervised
 
 JOB = Job(NULL, (5,), 9)
 
@@ -233,23 +233,27 @@ async def test_a_full_queue_says_how_long_a_request_takes() -> None:
 # --- the pool ---------------------------------------------------------------------------------------------
 
 
+async def engine_of(pool: Pool, bundle: FakeDeployment) -> Supervised:
+    return await pool.engine(bundle.engine, bundle.ref)
+
+
 @in_loop
 async def test_one_engine_for_each_base_and_dtype_up_to_a_ceiling() -> None:
     made: list[FakeEngine] = []
 
-    def make(first: object) -> FakeEngine:
+    def make(spec: object) -> FakeEngine:
         made.append(FakeEngine())
         return made[-1]
 
     pool = Pool(make, most=2, queue=8)
-    first = await pool.engine(opened(version="one"))
-    assert await pool.engine(opened(version="two")) is first
-    assert await pool.engine(opened(dtype="bfloat16")) is not first
+    first = await engine_of(pool, deployment(version="one"))
+    assert await engine_of(pool, deployment(version="two")) is first
+    assert await engine_of(pool, deployment(dtype="bfloat16")) is not first
     with pytest.raises(
         Conflict,
         match=r"nl2fol@.* needs an engine of its own \(other, float32, generate\).*serve.max_engines",
     ):
-        await pool.engine(opened(base="other"))
+        await engine_of(pool, deployment(base="other"))
     assert len(made) == 2
     assert pool.ready
     made[0].fails = [RunError("no memory")] * 10_000
@@ -264,11 +268,11 @@ async def test_one_engine_for_each_base_and_dtype_up_to_a_ceiling() -> None:
 async def test_an_engine_that_does_not_start_takes_no_place(fault: Exception) -> None:
     engine = FakeEngine()
     engine.fails = [fault]
-    pool = Pool(lambda first: engine, most=1, queue=8)
+    pool = Pool(lambda spec: engine, most=1, queue=8)
     with pytest.raises(type(fault), match=str(fault)):
-        await pool.engine(opened())
+        await engine_of(pool, deployment())
     assert pool.engines == {}
-    assert (await pool.engine(opened())).ready
+    assert (await engine_of(pool, deployment())).ready
     await pool.close()
 
 

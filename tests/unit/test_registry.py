@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import BASE, FakeEngine, in_loop, opened, sha, state_of, until
+from fakes import BASE, FakeDeployment, FakeEngine, deployment, in_loop, sha, state_of, until
 
 from appkit.errors import BundleError, RunError
 from appkit.serving.engines.protocol import NULL, Conflict, JobRefused
-from appkit.serving.gateway.admission import Opened
 from appkit.serving.gateway.registry import Alias, Registry, Unknown
 
 ONE, TWO, THREE = (f"nl2fol@{sha(name)[:12]}" for name in ("one", "two", "three"))
@@ -27,7 +26,7 @@ class Shelf:
         self.registry: Registry = self.gateway.registry
         self.root = self.gateway.root or root
         for version in ("one", "two", "three"):
-            self.bundles[version] = opened(version=version)
+            self.bundles[version] = deployment(version=version)
 
     async def add(self, directory: str, alias: str | None = None, **options: Any) -> str:
         return (await self.registry.add(self.root / directory, alias, **options)).ref
@@ -74,9 +73,8 @@ async def test_any_other_name_is_unknown(tmp_path: Path, model: str) -> None:
 @in_loop
 async def test_a_prefix_of_two_versions_names_none(tmp_path: Path) -> None:
     async with shelf(tmp_path, "one") as one:
-        twin = opened(version="one")
-        object.__setattr__(twin, "sha", sha("one")[:20] + "f" * 44)
-        object.__setattr__(twin, "name", "nl2fol")
+        twin = deployment(version="one")
+        twin.manifest["sha"] = sha("one")[:20] + "f" * 44
         one.bundles["twin"] = twin
         target = await one.registry.add(one.root / "twin")
         assert target.ref == ONE  # the twelve digits of a ref are equal: as if it were the same version
@@ -237,7 +235,7 @@ async def test_one_that_is_brought_back_while_the_engine_forgets_it_is_loaded(tm
 @in_loop
 async def test_ceilings_are_conflicts_that_name_the_setting(tmp_path: Path) -> None:
     async with shelf(tmp_path, "one", max_bundles=2, max_engines=1) as one:
-        one.bundles["other"] = opened(version="other", base="other")
+        one.bundles["other"] = deployment(version="other", base="other")
         with pytest.raises(Conflict, match=r"serve\.max_engines"):
             await one.add("other")
         await one.add("two")
@@ -259,7 +257,7 @@ async def test_a_bundle_that_cannot_be_had_changes_nothing(tmp_path: Path) -> No
         one.bundles["three"] = BundleError("no certificate")
         with pytest.raises(BundleError, match="no certificate"):
             await one.add("three", "nl2fol")
-        one.bundles["other"] = opened(version="other", base="other")
+        one.bundles["other"] = deployment(version="other", base="other")
         with pytest.raises(RunError, match="no weights"):
             await one.add("other", "nl2fol")
         assert list(one.registry.versions) == [ONE]
@@ -321,6 +319,6 @@ def test_a_broken_state_file_is_one_line_with_the_remedy(tmp_path: Path, text: s
 
 
 def test_a_ref_names_twelve_digits() -> None:
-    one: Opened = opened(version="one")
+    one: FakeDeployment = deployment(version="one")
     assert one.ref == ONE
     assert FakeEngine().adapters == {}

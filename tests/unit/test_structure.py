@@ -7,7 +7,7 @@ import pytest
 from tiny import CONFIGS
 
 from appkit.errors import BundleError
-from appkit.serving.engines.compatibility import Adapter, faults, linear_shapes, read_adapter
+from appkit.serving.engines.compatibility import Adapter, base_shapes, faults, read_adapter
 
 LINEAR = {"model.layers.0.q_proj": (8, 4), "model.layers.1.q_proj": (8, 4), "lm_head": (16, 4)}
 CONFIG = {"r": 2, "target_modules": ["q_proj"]}
@@ -69,7 +69,7 @@ def test_what_does_not_fit_the_base(shapes: dict, reason: str) -> None:
 
 
 def test_the_layers_of_a_real_architecture() -> None:
-    linear = linear_shapes(CONFIGS["llama"]())
+    linear = base_shapes(CONFIGS["llama"]()).linear
     assert linear["model.layers.2.mlp.down_proj"] == (32, 48)
     assert len(linear) == 3 * 7 + 1
 

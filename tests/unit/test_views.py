@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from appkit.errors import BundleError, ModelError
-from appkit.serving.engines.compatibility import faults, linear_shapes, read_adapter
+from appkit.serving.engines.compatibility import base_shapes, faults, read_adapter
 from appkit.serving.engines.views import (
     classify_base,
     folded,
@@ -93,7 +93,7 @@ def test_a_bundle_without_its_head_is_the_same_lora_on_the_causal_lm(tmp_path: P
         states = on_causal_lm(model, view).get_base_model().model(TEXT).last_hidden_state[0]
     logits = weight @ states[-1].numpy()
     np.testing.assert_allclose(logits, reference(model, whole).numpy(), atol=1e-5)
-    assert not list(faults(read_adapter(view), linear_shapes(CONFIGS["llama"]())))
+    assert not list(faults(read_adapter(view), base_shapes(CONFIGS["llama"]()).linear))
     # again, the same directory; and the bundle is as it was
     made = (view / "adapter_model.safetensors").stat().st_mtime_ns
     assert without_head(whole, tmp_path / "view") == view
@@ -229,7 +229,7 @@ def test_only_a_causal_lm_gets_a_head(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def found(adapter: Path, head: HeadSpec | None, engine: str = "vllm") -> list[str]:
     return list(
-        faults(read_adapter(adapter), linear_shapes(CONFIGS["llama"]()), engine, head=head, width=WIDTH)
+        faults(read_adapter(adapter), base_shapes(CONFIGS["llama"]()).linear, engine, head=head, width=WIDTH)
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from appkit.adapters.lora.config import LoraOptions, servable
-from appkit.method import Exported, Method
+from appkit.method import Form, Method
 
 __all__ = ["METHOD"]
 
@@ -16,7 +16,7 @@ def _build(base: Any, options: LoraOptions) -> Any:
     return lora_model(base, options)
 
 
-def _export(model: Any, options: LoraOptions) -> Exported:
+def _export(model: Any, options: LoraOptions) -> Form:
     from appkit.adapters.lora.export import export
 
     return export(model, options)
@@ -29,4 +29,6 @@ METHOD = Method(
     build=_build,
     servable=servable,
     export=_export,
+    changes_base=lambda options: options.changes_base,
+    trained=lambda options, shapes: options.rank * sum(out + into for out, into in shapes),
 )

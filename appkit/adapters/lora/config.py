@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from appkit.method import ENGINE_RANKS, Servable
+from appkit.method import Servable
 
 __all__ = ["LoraOptions", "servable"]
 
@@ -62,10 +62,4 @@ def servable(options: LoraOptions) -> Servable:
     """Engines that can serve the export, and its rank."""
     if options.dora:
         return Servable(("transformers",), options.exported_rank, "vLLM loads no DoRA; use method.dora=false")
-    if options.exported_rank > ENGINE_RANKS[-1]:
-        return Servable(
-            ("transformers",),
-            options.exported_rank,
-            f"vLLM's rank limit is {ENGINE_RANKS[-1]}, the export has {options.exported_rank}",
-        )
     return Servable(("vllm", "transformers"), options.exported_rank)

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from appkit.adapters.lora.config import LoraOptions
-from appkit.method import Exported
+from appkit.method import LoraForm
 
 __all__ = ["export"]
 
 
-def export(model: Any, options: LoraOptions) -> Exported:
+def export(model: Any, options: LoraOptions) -> LoraForm:
     """Adapter config and tensors under PEFT's names.
 
     An initialization that changed the base (PiSSA, OLoRA) is turned into an update of the original base:
@@ -29,7 +29,7 @@ def export(model: Any, options: LoraOptions) -> Exported:
         name: tensor.detach().cpu().contiguous() for name, tensor in get_peft_model_state_dict(model).items()
     }
     if not options.changes_base:
-        return Exported("lora", config, tensors, error=0.0)
+        return LoraForm(config, tensors, error=0.0)
     scaling = options.alpha / (math.sqrt(options.rank) if options.rslora else options.rank)
     error = 0.0
     for path, module in model.named_modules():
@@ -48,4 +48,4 @@ def export(model: Any, options: LoraOptions) -> Exported:
         "use_rslora": False,
         "init_lora_weights": True,
     }
-    return Exported("lora", config, tensors, error)
+    return LoraForm(config, tensors, error)

@@ -3,75 +3,53 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from appkit.heads.label import Labelling
-from appkit.task import Decoding, Labels, Parsed, Prediction, Task, Text, TokenLabels
+from appkit.heads.label.answer import read_probabilities
+from appkit.heads.label.head import LinearHead
+from appkit.task import Decoding, HeadSpec, Labels, Parsed, Prediction, Task, Text, TextHead, TokenLabels
 
 __all__ = ["as_text", "read_back"]
 
 NONE = "none"
 
 
-def as_text(kind: Labelling) -> Task:
+def as_text(head: LinearHead) -> Task:
     """The task with the target as text: a label, `a, b`, a number, or `Ada: person; Oslo: place`."""
 
     def target(row: Any, options: Any) -> Text:
-        return Text(_written(kind, row))
+        return Text(_written(head, row))
 
-    return replace(
-        kind.task,
-        kind="generate",
-        target=target,
-        parse=Parsed,
-        decoding=Decoding(stop=("\n",)),
-        read=None,
-        words=None,
-    )
+    return replace(head.task, target=target, head=TextHead(parse=Parsed, decoding=Decoding(stop=("\n",))))
 
 
-def _written(kind: Labelling, row: Any) -> str:
-    target = kind.task.target(row, kind.options)
+def _written(head: LinearHead, row: Any) -> str:
+    target = head.task.target(row, head.options)
     if isinstance(target, TokenLabels):
-        text, spans = kind.text(row), _spans(kind, row)
-        found = [f"{text[start:end]}: {name}" for start, end, name in _entities(spans, target.values)]
-        return "; ".join(found) or NONE
+        text, spans = head.text(row), head.spans(row)
+        mentions = [
+            f"{text[spans[begin][0] : spans[end - 1][1]]}: {name}"
+            for begin, end, name in head.labels.tagging.entities(target.values)
+        ]
+        return "; ".join(mentions) or NONE
     assert isinstance(target, Labels)
     if isinstance(target.values, tuple):
         return ", ".join(target.values) or NONE
     return target.values if isinstance(target.values, str) else f"{target.values:.6g}"
 
 
-def _spans(kind: Labelling, row: Any) -> Sequence[tuple[int, int]]:
-    assert kind.task.words is not None
-    return kind.task.words(row, kind.options)
-
-
-def _entities(spans: Sequence[tuple[int, int]], tags: Sequence[str]) -> list[tuple[int, int, str]]:
-    """(first character, one past the last, type) of each."""
-    found: list[tuple[int, int, str]] = []
-    for (start, end), tag in zip(spans, tags, strict=True):
-        if tag.startswith("B-"):
-            found.append((start, end, tag[2:]))
-        elif tag.startswith("I-"):
-            found[-1] = (found[-1][0], end, tag[2:])
-    return found
-
-
-def read_back(kind: Labelling, row: Any, written: Prediction) -> Prediction:
+def read_back(head: LinearHead, row: Any, written: Prediction) -> Prediction:
     """What was written, as the head's own prediction, sure of itself. What names no label becomes the nearest one."""
-    assert kind.task.read is not None
-    sure = _words(kind, row, written.text) if kind.spec.kind == "token" else _sequence(kind, written.text)
-    text, value, _ = kind.task.read(row, sure, kind.spec)
-    return Prediction(text, Parsed(value), written.tokens, written.truncated)
+    sure = _words(head, row, written.text) if head.spec.of_words else _sequence(head.spec, written.text)
+    prediction = read_probabilities(head.labels, head.spec, row, sure)
+    return replace(prediction, tokens=written.tokens, truncated=written.truncated, confidence=None)
 
 
-def _sequence(kind: Labelling, text: str) -> np.ndarray:
-    spec = kind.spec
+def _sequence(spec: HeadSpec, text: str) -> np.ndarray:
+    """(C,) with 1 at the labels that a text names."""
     if spec.problem == "regression":
         try:
             return np.array([float(text.split()[0])])
@@ -87,21 +65,21 @@ def _sequence(kind: Labelling, text: str) -> np.ndarray:
     return sure
 
 
-def _words(kind: Labelling, row: Any, text: str) -> np.ndarray:
-    """Each mention is looked for behind the one before it."""
-    source, spans = kind.text(row), _spans(kind, row)
-    index = {label: place for place, label in enumerate(kind.spec.labels)}
-    tags = ["O"] * len(spans)
+def _words(head: LinearHead, row: Any, text: str) -> np.ndarray:
+    """(W, C) with 1 at each word's tag. Each mention is looked for behind the one before it."""
+    source, spans, tagging = head.text(row), head.spans(row), head.labels.tagging
+    index = {label: place for place, label in enumerate(head.spec.labels)}
+    tags = [tagging.outside] * len(spans)
     behind = 0
     for part in text.split("; "):
         mention, _, name = part.rpartition(": ")
-        start = source.find(mention, behind) if mention and f"B-{name}" in index else -1
+        start = source.find(mention, behind) if mention and f"{tagging.begin}{name}" in index else -1
         if start < 0:
             continue
         behind = start + len(mention)
         inside = [place for place, (a, b) in enumerate(spans) if a < behind and b > start]
         for number, place in enumerate(inside):
-            tags[place] = f"{'I' if number else 'B'}-{name}"
+            tags[place] = f"{tagging.inside if number else tagging.begin}{name}"
     sure = np.zeros((len(spans), len(index)))
     sure[range(len(spans)), [index[tag] for tag in tags]] = 1.0
     return sure

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from appkit.evaluation.baselines import linear
-from appkit.task import HeadSpec
+from appkit.task import HeadSpec, Tagging
 
 __all__ = ["TOKEN", "predict_tokens"]
 
@@ -19,7 +19,6 @@ TOKEN = ("majority", "lexicon", "features")
 Rows = Sequence[tuple[Sequence[str], Sequence[str]]]
 """words of a row, and the tag of each"""
 
-OUTSIDE = "O"
 EDGE = "|"
 """stands where a sentence has no neighbour; no word holds a blank, so no feature is another's"""
 
@@ -36,10 +35,11 @@ def predict_tokens(
     dev: Rows,
     rows: Sequence[Sequence[str]],
     head: HeadSpec,
+    tagging: Tagging,
 ) -> list[np.ndarray]:
     """train and dev (words, tags), rows of W words -> (W, C) probabilities of `head.labels` for each.
 
-    majority: the shares of the tags in train, so "O" for every word.
+    majority: the shares of the tags in train, so the one outside of entities for every word.
     lexicon: the longest stretch of words that was an entity in train, in most of its places there, is one again.
     features: logistic regression on the word, its shape and ends, and its neighbours.
 
@@ -58,11 +58,12 @@ def predict_tokens(
         shares = np.array([counts[label] for label in head.labels]) / counts.total()
         return [np.tile(shares, (len(words), 1)) for words in rows]
     if name == "lexicon":
-        lexicon = _lexicon(train)
-        return [_one_hot(_looked_up(words, lexicon), place) for words in rows]
+        lexicon = _lexicon(train, tagging)
+        outside = tagging.outside
+        return [_one_hot(_looked_up(words, lexicon, outside), place, outside) for words in rows]
     if not any(rows):
         return [np.zeros((0, len(place))) for _ in rows]
-    return _classified(train, dev, rows, place)
+    return _classified(train, dev, rows, place, tagging.outside)
 
 
 # --- names known by heart ---------------------------------------------------------------------------------
@@ -71,26 +72,11 @@ Lexicon = dict[tuple[str, ...], tuple[str, ...]]
 """words of an entity -> their tags"""
 
 
-def _entities(tags: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Begin and end of each entity. An I- that does not go on begins one; tags without B- and I- make runs."""
-    begin = 0
-    for end in range(1, len(tags) + 1):
-        going = end < len(tags) and not tags[end].startswith("B-") and _type(tags[end]) == _type(tags[begin])
-        if not going:
-            if tags[begin] != OUTSIDE:
-                yield begin, end
-            begin = end
-
-
-def _type(tag: str) -> str:
-    return tag.removeprefix("B-").removeprefix("I-")
-
-
-def _lexicon(train: Rows) -> Lexicon:
+def _lexicon(train: Rows, tagging: Tagging) -> Lexicon:
     """The stretches of words that are an entity in at least half of their places, with their most frequent tags."""
     named: defaultdict[tuple[str, ...], Counter[tuple[str, ...]]] = defaultdict(Counter)
     for words, tags in train:
-        for begin, end in _entities(tags):
+        for begin, end, _ in tagging.entities(tags):
             named[tuple(words[begin:end])][tuple(tags[begin:end])] += 1
     places: Counter[tuple[str, ...]] = Counter()
     longest = max(map(len, named), default=0)
@@ -103,21 +89,21 @@ def _lexicon(train: Rows) -> Lexicon:
     }
 
 
-def _looked_up(words: Sequence[str], lexicon: Lexicon) -> list[str]:
+def _looked_up(words: Sequence[str], lexicon: Lexicon, outside: str) -> list[str]:
     """The tag of each word, from the left, the longest entity first."""
     tags: list[str] = []
     longest = max(map(len, lexicon), default=0)
     while len(tags) < len(words):
         begin = len(tags)
         stretches = (tuple(words[begin : begin + size]) for size in range(longest, 0, -1))
-        tags += next((lexicon[stretch] for stretch in stretches if stretch in lexicon), (OUTSIDE,))
+        tags += next((lexicon[stretch] for stretch in stretches if stretch in lexicon), (outside,))
     return tags
 
 
-def _one_hot(tags: Sequence[str], place: Mapping[str, int]) -> np.ndarray:
+def _one_hot(tags: Sequence[str], place: Mapping[str, int], outside: str) -> np.ndarray:
     """W tags -> (W, C); a tag that the head has no name for is outside."""
     found = np.zeros((len(tags), len(place)))
-    found[np.arange(len(tags)), [place.get(tag, place[OUTSIDE]) for tag in tags]] = 1
+    found[np.arange(len(tags)), [place.get(tag, place[outside]) for tag in tags]] = 1
     return found
 
 
@@ -125,7 +111,7 @@ def _one_hot(tags: Sequence[str], place: Mapping[str, int]) -> np.ndarray:
 
 
 def _classified(
-    train: Rows, dev: Rows, rows: Sequence[Sequence[str]], place: Mapping[str, int]
+    train: Rows, dev: Rows, rows: Sequence[Sequence[str]], place: Mapping[str, int], outside: str
 ) -> list[np.ndarray]:
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -147,7 +133,7 @@ def _classified(
     y, y_dev = (eye[[tag for _, tag in side]].reshape(-1, len(place)) for side in (known, known_dev))
     x_dev = vectorizer.transform([features for features, _ in known_dev])
     x_test = vectorizer.transform([features for words in rows for features in _features(words)])
-    loss = partial(_missed, outside=place.get(OUTSIDE, -1))
+    loss = partial(_missed, outside=place.get(outside, -1))
     found = linear.fit_predict(x, y, x_dev, y_dev, x_test, "single", GRID, loss)
     return np.split(found, np.cumsum([len(words) for words in rows])[:-1])
 

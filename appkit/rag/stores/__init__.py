@@ -1,4 +1,4 @@
-"""What ranks passages by their vectors: FAISS, Qdrant or Chroma in this process, or a server of the latter two."""
+"""Stores rank passages by their vectors: FAISS, Qdrant or Chroma in this process, or a server of the latter two."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def parsed(text: str) -> tuple[str, str | None]:
 
 
 def find(name: str) -> Kind:
-    """The store of a name; its functions raise AppkitError when its package is missing."""
+    """Find the store of a name; its functions raise AppkitError when its package is missing."""
     kind: Kind = import_module(f"appkit.rag.stores.{name}").KIND
     return kind
 
@@ -87,7 +87,7 @@ def _variable(name: str) -> str:
 
 
 def key(name: str) -> str | None:
-    """The API key of a server, from the environment alone."""
+    """Read the API key of a server, from the environment alone."""
     return os.environ.get(_variable(name)) or None
 
 

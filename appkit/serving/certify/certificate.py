@@ -1,11 +1,11 @@
-"""What an engine was shown to do with a bundle, and where that is kept."""
+"""The certificate: what an engine was shown to do with a bundle, and where that is kept."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from appkit.serving.certify.checks import Check
+from appkit.heads.checks import Check
 
 __all__ = ["Certificate", "certificate_file"]
 

@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from appkit.bundles import manifest as manifests
 from appkit.errors import BundleError, ConfigError
+from appkit.heads.checks import Check
 from appkit.serving.certify.certificate import Certificate
-from appkit.serving.certify.checks import FP32_LIMIT, NOISE, SHARE, Check
-from appkit.serving.certify.labels import label_behaviour
-from appkit.serving.certify.metric import continuations, words_metric
-from appkit.serving.deployment import Subject
+from appkit.serving.certify.metric import check_metric
+from appkit.serving.deployment import Deployment
 from appkit.serving.engines.choose import engine_name
-from appkit.serving.engines.protocol import NULL, Engine
-from appkit.storage.atomic import write_text
+from appkit.serving.engines.protocol import Engine
+from appkit.storage.atomic import cache_dir, write_text
 
-__all__ = ["Check", "behaviour", "certify"]
+__all__ = ["certify", "check_engine"]
+
+SUBJECT = "subject"
+"""the adapter's name in the engine"""
 
 
 def certify(
@@ -55,90 +59,99 @@ def certify(
             raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
     if rows is not None and rows < 0:
         raise ConfigError(f"rows must be 0 or more, got {rows}; leave it out to measure all")
-    return asyncio.run(_certify(Path(path), engine_name(engine), dtype, rows, folded, say))
+    with tempfile.TemporaryDirectory(prefix="appkit-certify-") as store:
+        deployment = Deployment(
+            manifests.find(Path(path)),
+            Path(store),
+            dtype=dtype,
+            classify="folded" if folded else "engine",
+        )
+        chosen = engine_name(engine)
+        if folded and (not deployment.folded or chosen != "vllm"):
+            raise ConfigError(
+                f"{deployment.path} cannot be certified folded: "
+                f"{deployment.unfoldable or 'only vLLM serves so'}"
+            )
+        return asyncio.run(_certify(deployment, chosen, rows, say))
 
 
 async def _certify(
-    path: Path, engine: str, dtype: str, rows: int | None, folded: bool, say: Callable[[str], None]
+    deployment: Deployment, engine: str, rows: int | None, say: Callable[[str], None]
 ) -> Certificate:
-    subject = Subject(manifests.find(path), classify="folded" if folded else "engine")
-    if folded and (subject.form == "" or engine != "vllm"):
-        raise ConfigError(
-            f"{subject.path} cannot be certified folded: {subject.unfoldable or 'only vLLM serves so'}"
-        )
     checks: list[Check] = []
 
-    def told(check: Check) -> None:
+    def add(check: Check) -> None:
         mark = "n/a " if check.passed is None else "ok  " if check.passed else "FAIL"
         say(f"{mark} {check.name}: {check.figure}")
         checks.append(check)
 
-    for check in subject.on_disk(engine):
-        told(check)
-    chosen = subject.manifest["base"]["dtype"] if dtype == "auto" else dtype
-    async with subject.started(engine, chosen) as running:
-        checking = behaviour if subject.labelling is None else label_behaviour
-        async for check in checking(subject, running, rows):
-            told(check)
+    for check in deployment.check_files(engine):
+        add(check)
+    async with _running(deployment, engine) as running:
+        async for check in check_engine(deployment, running, rows):
+            add(check)
     certificate = Certificate(
-        subject.manifest["sha"],
-        subject.manifest["base"]["fingerprint"],
+        deployment.sha,
+        deployment.manifest["base"]["fingerprint"],
         running.name,
         running.version,
         running.dtype,
         tuple(checks),
         time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        subject.form,
+        deployment.form,
     )
-    kept = subject.path / certificate.file
+    file = deployment.path / certificate.file
     if not certificate.passed:
-        kept.unlink(missing_ok=True)  # an earlier one says what is no longer so
+        file.unlink(missing_ok=True)  # an earlier one says what is no longer so
         failed = next(check for check in checks if check.passed is False)
         raise BundleError(
-            f"{subject.path} does not give in {running.name} {running.version} ({running.dtype}) what training gave: "
-            f"{failed.name}: {failed.figure}; copy the bundle again, or train it anew"
+            f"{deployment.path} does not give in {running.name} {running.version} ({running.dtype}) what training "
+            f"gave: {failed.name}: {failed.figure}; copy the bundle again, or train it anew"
         )
-    write_text(kept, json.dumps(asdict(certificate), indent=1, ensure_ascii=False) + "\n")
+    write_text(file, json.dumps(asdict(certificate), indent=1, ensure_ascii=False) + "\n")
     return certificate
 
 
-async def behaviour(subject: Subject, engine: Engine, rows: int | None) -> AsyncIterator[Check]:
-    """What the engine computes, against what the trained model recorded."""
-    import torch
+async def check_engine(deployment: Deployment, engine: Engine, rows: int | None) -> AsyncIterator[Check]:
+    """What the engine computes, against what the trained model recorded; then the task's metric through it."""
+    recorded = deployment.recorded
+    exact = engine.dtype == recorded.dtype == "float32"
+    async for check in deployment.head.check_engine(engine, SUBJECT, recorded, exact=exact):
+        yield check
+    yield await check_metric(deployment, engine, SUBJECT, rows)
 
-    canaries = subject.canaries
-    recorded = {name: values.double() for name, values in subject.recorded.items()}
-    found = {}
-    for name, adapter in (("base", NULL), ("adapter", "subject")):
-        scores = [value for one in canaries for value in await engine.score(adapter, one)]
-        found[name] = torch.tensor(scores, dtype=torch.float64)
-    exact = engine.dtype == subject.manifest["base"]["dtype"] == "float32"
-    effect = (recorded["adapter"] - recorded["base"]).abs().mean()
-    for name in ("base", "adapter"):
-        apart = (found[name] - recorded[name]).abs()
-        kind, off, limit = "largest", float(apart.max()), FP32_LIMIT
-        if not exact:
-            kind, off, limit = "mean", float(apart.mean()), SHARE * float(effect)
-            if f"{name}_fp32" in recorded:  # unlikely tokens, the base's here, are rounded by far more nats
-                noise = (recorded[f"{name}_bf16"] - recorded[f"{name}_fp32"]).abs().mean()
-                limit = min(limit, NOISE * float(noise))
-        figure = f"{kind} difference {off:.1e} nats over {len(apart)} tokens, limit {limit:.1e}"
-        yield Check(f"log-probabilities, {name}", off <= limit, figure)
-    moved = (found["adapter"] - found["base"]).abs().mean()
-    share = float(moved / effect)
-    yield Check(
-        "the adapter acts",
-        0.5 < share < 2,
-        f"it moves log-probabilities by {share:.2f} of what it did in training",
+
+@asynccontextmanager
+async def _running(deployment: Deployment, name: str) -> AsyncIterator[Engine]:
+    """The engine, running with the adapter loaded."""
+    engine = _engine(deployment, name)
+    await engine.start()
+    try:
+        await engine.add(SUBJECT, deployment.files)
+        yield engine
+    finally:
+        await engine.close()
+
+
+def _engine(deployment: Deployment, name: str) -> Engine:
+    if name == "transformers":
+        from appkit.serving.engines.transformers import TransformersEngine
+
+        return TransformersEngine(deployment.base, dtype=deployment.dtype, role=deployment.role)
+    from appkit.serving.engines.vllm import Room, VllmEngine
+
+    targets = sorted({module.rpartition(".")[2] for module in deployment.adapter.modules})
+    spec = deployment.spec
+    return VllmEngine(
+        deployment.base,
+        dtype=deployment.dtype,
+        null=deployment.null,
+        room=Room(
+            rank=deployment.rank,
+            targets=[*targets, "lm_head"] if deployment.folded else targets,
+            labels=max(2, spec.outputs) if spec else 2,
+            length=max(64, spec.max_length) if spec and deployment.role == "embed-unmasked" else None,
+        ),
+        log=cache_dir() / "logs" / f"certify-{deployment.sha[:12]}.log",
+        role=deployment.role,
     )
-    prompts = [canary.tokens[: canary.supervised] for canary in canaries]
-    stop = subject.chat.stops(subject.config.decoding.stop)
-    cap = int(subject.manifest["decoding"]["cap"])
-    answers = await continuations(engine, prompts, stop, cap)
-    same = sum(
-        answer == tuple(token for token in canary.tokens[canary.supervised :] if token not in stop)
-        for answer, canary in zip(answers, canaries, strict=True)
-    )
-    figure = f"{same} of {len(canaries)} greedy ones equal{'' if exact else ', which is not asked of bf16'}"
-    yield Check("answers", same == len(canaries) if exact else None, figure)
-    yield await words_metric(subject, engine, stop, cap, rows)

@@ -1,47 +1,59 @@
-"""The task's own metric through an engine."""
+"""Measures the task's own metric through an engine."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from appkit.serving.certify.checks import Check, metric_check
-from appkit.serving.deployment import Subject
-from appkit.serving.engines.protocol import Engine, Job
+from appkit.data.rows import Record, fingerprint
+from appkit.data.splits import subset
+from appkit.errors import AppkitError
+from appkit.evaluation.scores import score
+from appkit.heads.checks import Check
+from appkit.heads.head import Wishes
+from appkit.rag.rows import load_rows
+from appkit.serving.deployment import Deployment
+from appkit.serving.engines.protocol import Engine
+from appkit.task import Prediction
 
-if TYPE_CHECKING:
-    from appkit.data.rows import Record
+__all__ = ["check_metric"]
 
-__all__: list[str] = []
-
-
-async def continuations(
-    engine: Engine, prompts: Sequence[Sequence[int]], stop: frozenset[int], cap: int
-) -> list[tuple[int, ...]]:
-    """Greedy answers of the subject, without the token that ended them."""
-    jobs = [Job("subject", tuple(prompt), cap, stop) for prompt in prompts]
-    return [piece.tokens for piece in await asyncio.gather(*map(engine.complete, jobs))]
+AT_ONCE = 64
+"""rows that an engine is asked for side by side"""
 
 
-async def words_metric(
-    subject: Subject, engine: Engine, stop: frozenset[int], cap: int, rows: int | None
-) -> Check:
-    """The task's own metric through the engine."""
-    from appkit.models.generate import cut_loop
-    from appkit.task import Prediction
+async def check_metric(deployment: Deployment, engine: Engine, adapter: str, rows: int | None) -> Check:
+    """The primary metric of what an engine answers to the test rows: what was recorded must lie in its interval.
 
-    task, config = subject.task, subject.config
+    Of fewer rows than were recorded it is told only: other rows have other scores.
+    """
+    manifest, task, config = deployment.manifest, deployment.task, deployment.config
+    name = f"metric {task.primary}"
+    if rows == 0:
+        return Check(name, None, "left out (rows=0)")
+    try:
+        splits, documents = load_rows(task, config)
+    except AppkitError as error:
+        return Check(name, None, f"not measured, the test rows are not here: {error}")
+    if documents != manifest["data"].get("documents"):
+        return Check(name, None, "not measured, the documents are not those of the bundle")
+    records = subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test)
+    if fingerprint(records) != manifest["data"]["test"]:
+        return Check(name, None, "not measured, the test rows are not those of the bundle")
+    chosen = subset(records, rows) if rows else records
+    head = deployment.head
+    room = asyncio.Semaphore(AT_ONCE)
 
-    async def answered(records: Sequence[Record]) -> list[Prediction]:
-        prompts = [subject.chat.prompt(task.prompt(record.value, config.task)) for record in records]
-        predictions = []
-        for tokens in await continuations(engine, prompts, stop, cap):
-            kept = cut_loop(tokens, config.decoding.loop)
-            text = subject.chat.decode(kept).strip()
-            predictions.append(
-                Prediction(text, task.parse(text), len(kept), len(kept) >= cap or len(kept) < len(tokens))
-            )
-        return predictions
+    async def answer(record: Record) -> Prediction:
+        async with room:
+            reply = await head.ask(engine, adapter, head.question(record.value, Wishes()))
+        return reply.prediction
 
-    return await metric_check(task, config, subject.manifest, rows, answered)
+    predictions = await asyncio.gather(*map(answer, chosen))
+    interval = score(task, chosen, predictions, 1000)[task.primary].interval
+    recorded = manifest["metrics"]["adapter"]["metrics"][task.primary]["value"]
+    fits = interval.low - 1e-9 <= recorded <= interval.high + 1e-9 if len(chosen) == len(records) else None
+    figure = (
+        f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}] on {len(chosen)} rows, "
+        f"recorded {recorded:.3f}"
+    )
+    return Check(name, fits, figure)

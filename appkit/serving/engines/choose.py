@@ -1,4 +1,4 @@
-"""Which engine answers on this machine, and its version as certificates name it."""
+"""Chooses the engine that answers on this machine, and names its version as certificates do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def engine_name(engine: str) -> str:
 
 
 def engine_version(engine: str) -> str:
-    """As certificates name it. Raises RunError when vLLM is asked for and not installed."""
+    """Name an engine's version as certificates do. Raises RunError when vLLM is asked for and not installed."""
     if engine == "transformers":
         from appkit.serving.engines.transformers import version as transformers_version
 

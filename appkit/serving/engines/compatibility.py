@@ -19,7 +19,7 @@ from appkit.method import ENGINE_RANKS
 if TYPE_CHECKING:
     from appkit.task import HeadSpec
 
-__all__ = ["HEAD_TENSORS", "Adapter", "faults", "linear_shapes", "read_adapter"]
+__all__ = ["HEAD_TENSORS", "Adapter", "Shapes", "base_shapes", "faults", "read_adapter", "weight_faults"]
 
 HEAD_TENSORS = ("base_model.model.score.weight", "base_model.model.score.bias")
 """a label head, as PEFT keeps it"""
@@ -36,8 +36,15 @@ class Adapter:
     shapes: Mapping[str, tuple[int, ...]]
 
     @property
+    def form(self) -> str:
+        """lora: factors in PEFT's form; full: changed weights of the base, under its own names."""
+        return str(self.config.get("form", "lora"))
+
+    @property
     def rank(self) -> int:
-        """The largest rank of a module."""
+        """The largest rank of a module; 0 where there are no factors."""
+        if self.form == "full":
+            return 0
         return max([int(self.config["r"]), *map(int, (self.config.get("rank_pattern") or {}).values())])
 
     @property
@@ -68,18 +75,44 @@ def read_adapter(path: Path) -> Adapter:
         raise BundleError(f"the adapter in {path} cannot be read: {error}; copy the bundle again") from None
 
 
-def linear_shapes(architecture: Any) -> dict[str, tuple[int, int]]:
-    """Every linear layer of the causal LM that a transformers configuration describes: name -> (out, in)."""
+@dataclass(frozen=True)
+class Shapes:
+    """Of the causal LM that a transformers configuration describes."""
+
+    linear: Mapping[str, tuple[int, int]]
+    """each linear layer: name -> (out, in)"""
+    parameters: Mapping[str, tuple[int, ...]]
+    """each parameter"""
+
+
+def base_shapes(architecture: Any) -> Shapes:
+    """The shapes of a base, from its configuration alone."""
     import torch
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(architecture)
-    return {
+    linear = {
         name: (module.out_features, module.in_features)
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear)
     }
+    return Shapes(linear, {name: tuple(one.shape) for name, one in model.named_parameters()})
+
+
+def weight_faults(
+    adapter: Adapter, parameters: Mapping[str, tuple[int, ...]], engine: str = "vllm"
+) -> Iterator[str]:
+    """The same as `faults`, of changed weights of the base."""
+    if engine == "vllm":
+        yield "it holds whole weights, not factors, which appkit serves with --engine transformers only"
+    if not adapter.shapes:
+        yield "it changes no weight"
+    for name, shape in sorted(adapter.shapes.items()):
+        if name not in parameters:
+            yield f"the base has no weight {name}"
+        elif shape != parameters[name]:
+            yield f"{name} has shape {shape}, the base's has {parameters[name]}"
 
 
 def faults(

@@ -1,4 +1,4 @@
-"""Answers that keep to a grammar in the transformers engine, by the library that vLLM uses too."""
+"""Answers of the transformers engine keep to a grammar by xgrammar, which vLLM uses too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Constraint"]
 
 
 class Constraint:
-    """One grammar (EBNF) for each row, or None. Raises JobRefused when xgrammar is missing or cannot read one."""
+    """Constrains each row by its grammar (EBNF), or None. Raises JobRefused without xgrammar, or for a bad grammar."""
 
     def __init__(
         self, grammars: Sequence[str | None], tokenizer: Any, vocabulary: int, stop: Sequence[int]
@@ -42,7 +42,7 @@ class Constraint:
                 )
 
     def accept(self, row: int, token: int) -> None:
-        """The token that was taken."""
+        """Advance a row's grammar by the token that was taken."""
         if matcher := self.matchers[row]:
             matcher.accept_token(token)
 

@@ -21,7 +21,7 @@ GRACE_S = 10.0
 
 
 def main() -> int:
-    """The command's exit code; 128 + the signal that ended it."""
+    """Run the command; returns its exit code, or 128 + the signal that ended it."""
     # a shell's background job ignores ctrl-C, and so would all that it starts
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)

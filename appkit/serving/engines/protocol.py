@@ -6,22 +6,29 @@ import shutil
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from appkit.config import ModelConfig, QuantConfig
 from appkit.errors import AppkitError, ModelError, RunError
-from appkit.heads.roles import Role
+from appkit.heads.roles import NULL, Job, Piece, Role
 
 if TYPE_CHECKING:
     import numpy as np
 
     from appkit.models.batch import Example
 
-__all__ = ["NULL", "Conflict", "Engine", "EngineGone", "Job", "JobRefused", "Piece", "only", "served_base"]
-
-
-NULL = "null"
-"""The adapter that changes nothing: base traffic goes through it, see `vllm.null_adapter`."""
+__all__ = [
+    "NULL",
+    "Conflict",
+    "Engine",
+    "EngineGone",
+    "EngineSpec",
+    "Job",
+    "JobRefused",
+    "Piece",
+    "only",
+    "served_base",
+]
 
 
 class EngineGone(RunError):
@@ -49,36 +56,20 @@ def only(role: Role, *allowed: Role) -> None:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One prompt to continue.
+class EngineSpec:
+    """What an engine is started with; bundles of one base, dtype and role share an engine."""
 
-    adapter: a name that the engine knows; `NULL` is the base. tokens: the prompt's ids. stop: ids that end the answer.
-    seed None: another draw each time. grammar: EBNF that the answer keeps to.
-    """
-
-    adapter: str
-    tokens: tuple[int, ...]
-    max_tokens: int
-    stop: frozenset[int] = frozenset()
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    seed: int | None = None
-    grammar: str | None = None
-    log_probabilities: bool = False
-
-
-@dataclass(frozen=True)
-class Piece:
-    """What came next of an answer, or all of it.
-
-    tokens: without the one that ended it. log_probabilities: in nats, of each token and of the one that ended it; empty
-    unless asked for. finish: None while more is to come; "length" when it was cut.
-    """
-
-    tokens: tuple[int, ...]
-    log_probabilities: tuple[float, ...] = ()
-    finish: Literal["stop", "length"] | None = None
+    base: Path
+    """directory of the weights"""
+    base_name: str
+    """as callers know it; no path"""
+    dtype: str
+    """float32 or bfloat16"""
+    role: Role
+    null: Path
+    """directory of an adapter of zeros that fits the base"""
+    targets: tuple[str, ...]
+    """names of the layers that adapters may change"""
 
 
 class Engine(Protocol):

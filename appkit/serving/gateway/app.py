@@ -1,4 +1,4 @@
-"""The gateway's app: routes, health, and what every request passes through."""
+"""The gateway's app joins routes, health, and what every request passes through."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
 
 def create_app(one: Gateway, *, local: bool = True, lifespan: Lifespan | None = None) -> FastAPI:
-    """The app around a gateway's state. local: it listens on loopback, where only loopback names are answered."""
+    """Make the app around a gateway's state. local: it listens on loopback, where only loopback names are answered."""
     app = FastAPI(
         title="appkit gateway",
         version=appkit.__version__,
@@ -139,7 +139,7 @@ def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 class Watched:
-    """Around every request: its size and Host, an id, the log line, the count, and no word about a bug."""
+    """Checks size and Host of every request, gives it an id, logs and counts it, and tells nothing of a bug."""
 
     def __init__(self, app: ASGIApp, one: Gateway, local: bool) -> None:
         self.app, self.one, self.local = app, one, local
@@ -201,7 +201,7 @@ class Watched:
         return Fault(413, f"a request may have {self._most(scope):,} bytes (serve.{key})")
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """Bodies without a length are counted as they come."""
+        """Count bodies without a length as they come."""
         read, most = 0, self._most(scope)
 
         async def limited() -> Message:

@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from appkit.serving.gateway.admission import Opened
+from appkit.serving.deployment import Deployment
 
 __all__ = ["evidence_of"]
 
@@ -31,18 +31,18 @@ SHOWN = (
 """of the manifest; paths of this machine are not among them"""
 
 
-def evidence_of(opened: Opened, *, rows: bool) -> dict[str, Any]:
+def evidence_of(deployment: Deployment, *, rows: bool) -> dict[str, Any]:
     """report: Markdown. pictures: name -> PNG in base64. audit: Markdown, None without `rows` or without a run."""
-    run = opened.path.parent if (opened.path.parent / "run.json").is_file() else None
+    run = deployment.path.parent if (deployment.path.parent / "run.json").is_file() else None
     pictures = sorted(run.glob("*.png"))[:PICTURES] if run else []
     return {
-        "model": opened.ref,
-        "sha": opened.sha,
-        "task": opened.task.name,
-        "primary": opened.task.primary,
-        "report": _text(opened.path / "report.md"),
-        "manifest": {name: opened.manifest.get(name) for name in SHOWN},
-        "certificate": opened.certificate,
+        "model": deployment.ref,
+        "sha": deployment.sha,
+        "task": deployment.task.name,
+        "primary": deployment.task.primary,
+        "report": _text(deployment.path / "report.md"),
+        "manifest": {name: deployment.manifest.get(name) for name in SHOWN},
+        "certificate": deployment.certificate,
         "pictures": {
             picture.stem: base64.b64encode(picture.read_bytes()).decode()
             for picture in pictures

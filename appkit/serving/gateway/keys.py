@@ -1,4 +1,4 @@
-"""API keys: hashed at rest, each with the aliases it may use and its rate.
+"""API keys are hashed at rest, each with the aliases it may use and its rate.
 
 The file is JSON: {"keys": [{"name", "sha256", "admin", "aliases", "per_minute"}]}. A key is 32 random bytes, so that a
 plain hash is enough: there is nothing to guess. The file is read again when it changes: a key is revoked by a line.
@@ -44,7 +44,7 @@ OPEN = Key("open", "")
 
 
 def read_keys(path: Path) -> list[Key]:
-    """The keys of a file. Raises ConfigError when it is missing, broken, or holds two keys of a name."""
+    """Read the keys of a file. Raises ConfigError when it is missing, broken, or holds two keys of a name."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["keys"]
         keys = [_key(entry) for entry in entries]
@@ -62,7 +62,9 @@ def _key(entry: Any) -> Key:
     if not isinstance(entry, dict):
         raise TypeError(f"a key is an object, got {type(entry).__name__}")
     aliases = entry.get("aliases")
-    if not (aliases is None or (isinstance(aliases, list) and all(isinstance(one, str) for one in aliases))):
+    if not (
+        aliases is None or (isinstance(aliases, list) and all(isinstance(alias, str) for alias in aliases))
+    ):
         raise ValueError(f"key {entry.get('name')!r}: aliases must be a list of names or null")
     key = Key(**{**entry, "aliases": None if aliases is None else tuple(aliases)})
     if not isinstance(key.name, str):
@@ -112,7 +114,7 @@ def _hash(secret: str) -> str:
 
 @dataclass
 class Keys:
-    """The keys of a running gateway, and how fast each is used. `path` None: none, everybody is `OPEN`."""
+    """Holds the keys of a running gateway, and how fast each is used. `path` None: none, everybody is `OPEN`."""
 
     path: Path | None
     clock: Callable[[], float] = time.monotonic
@@ -135,7 +137,7 @@ class Keys:
         return (found.st_mtime_ns, found.st_ino)
 
     def who(self, secret: str | None) -> Key | None:
-        """The key of a secret. None: nobody's. A file that became unreadable changes nothing."""
+        """Find the key of a secret. None: nobody's. A file that became unreadable changes nothing."""
         if self.path is None:
             return OPEN
         if (stamp := self._stat()) != self._stamp:
@@ -148,14 +150,14 @@ class Keys:
                 logging.getLogger(__name__).exception(
                     "the key file cannot be read; the earlier keys still hold"
                 )
-        found, presented = None, _hash(secret or "")
+        match, presented = None, _hash(secret or "")
         for key in self._keys:  # all of them, so that the time tells nothing
             if hmac.compare_digest(presented, key.sha256):
-                found = key
-        return found if secret else None
+                match = key
+        return match if secret else None
 
     def seconds_to_wait(self, key: Key) -> float:
-        """0 if the key may ask now, which is then counted; else how long until it may.
+        """Return 0 if the key may ask now, which is then counted; else how long until it may.
 
         A bucket of `per_minute` requests that fills evenly.
         """

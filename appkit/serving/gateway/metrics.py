@@ -1,4 +1,4 @@
-"""Prometheus metrics of a gateway, in a registry of their own: two gateways in a process share none."""
+"""Prometheus metrics of a gateway stand in a registry of their own: two gateways in a process share none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
 class Metrics:
-    """bundle: `name@sha`, a base's name, or "" for a request that reached none."""
+    """Counts requests and tokens. bundle: `name@sha`, a base's name, or "" for a request that reached none."""
 
     def __init__(self, pool: Pool) -> None:
         self.registry = CollectorRegistry()
@@ -56,7 +56,7 @@ class Metrics:
             self.seconds.labels(bundle).observe(time.monotonic() - began)
 
     def count(self, bundle: str, *, prompt: int, answer: int) -> None:
-        """Tokens of one answered prompt."""
+        """Count the tokens of an answered prompt."""
         self.tokens.labels(bundle, "prompt").inc(prompt)
         self.tokens.labels(bundle, "answer").inc(answer)
 
@@ -65,17 +65,17 @@ class Metrics:
 
 
 class _Engines:
-    """Read when asked: the state of each engine."""
+    """Collects the state of each engine whenever Prometheus asks."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
 
     def collect(self) -> Iterable[Metric]:
         gauges: dict[str, tuple[str, Any]] = {
-            "appkit_engine_ready": ("1: it answers", lambda one: float(one.ready)),
-            "appkit_engine_queue": ("requests accepted, running or waiting", lambda one: one.running),
-            "appkit_engine_restarts": ("times it was started again", lambda one: one.restarts),
-            "appkit_engine_adapters": ("adapters registered", lambda one: len(one.adapters)),
+            "appkit_engine_ready": ("1: it answers", lambda engine: float(engine.ready)),
+            "appkit_engine_queue": ("requests accepted, running or waiting", lambda engine: engine.running),
+            "appkit_engine_restarts": ("times it was started again", lambda engine: engine.restarts),
+            "appkit_engine_adapters": ("adapters registered", lambda engine: len(engine.adapters)),
         }
         for name, (description, value) in gauges.items():
             gauge = GaugeMetricFamily(name, description, labels=["engine", "base", "dtype", "role"])

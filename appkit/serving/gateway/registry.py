@@ -1,4 +1,4 @@
-"""Which bundles are served, and what name means which of them.
+"""The registry knows which bundles are served, and which of them a name means.
 
 A version is `name@sha`, and never changes. An alias points to one, may send a share of its requests to another (the
 canary), and remembers the one before, so that one call takes a move back. A request stays with the version that it
@@ -26,7 +26,7 @@ from appkit.storage.atomic import write_text
 
 if TYPE_CHECKING:
     from appkit.models.chat import Chat
-    from appkit.serving.gateway.admission import Opened
+    from appkit.serving.deployment import Deployment
 
 __all__ = ["Alias", "Registry", "Target", "Unknown"]
 
@@ -41,7 +41,7 @@ class Unknown(AppkitError):
 
 @dataclass(eq=False)
 class Target:
-    """What a request is answered by: a bundle, or a base alone (`opened` None).
+    """Answers a request: a bundle, or a base alone (`deployment` None).
 
     running: requests under way. idle: set while there are none.
     """
@@ -50,7 +50,7 @@ class Target:
     adapter: str
     engine: Supervised
     chat: Chat
-    opened: Opened | None = None
+    deployment: Deployment | None = None
     running: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -59,7 +59,7 @@ class Target:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """While a request is under way: the version stays in the engine."""
+        """Keeps the version in the engine while a request is under way."""
         self.running += 1
         self.idle.clear()
         try:
@@ -72,7 +72,7 @@ class Target:
 
 @dataclass
 class Alias:
-    """Where a name points. share: of the requests that the canary gets, 0 to 1."""
+    """Points a name to a version. share: of the requests that the canary gets, 0 to 1."""
 
     current: str
     canary: str | None = None
@@ -81,12 +81,12 @@ class Alias:
 
 
 class Registry:
-    """`open_bundle(path)` reads and checks one, in a thread. `state`: the file that keeps the aliases, if any."""
+    """Holds what is served. `open_bundle(path)` reads and checks one, in a thread; `state`: the file of the aliases."""
 
     def __init__(
         self,
         pool: Pool,
-        open_bundle: Callable[[Path], Opened],
+        open_bundle: Callable[[Path], Deployment],
         *,
         max_bundles: int,
         state: Path | None = None,
@@ -102,14 +102,14 @@ class Registry:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
         if state is not None and state.exists():
             try:
-                kept = json.loads(state.read_text(encoding="utf-8"))
-                self.aliases = {name: Alias(**alias) for name, alias in kept["aliases"].items()}
-                self.removed = set(kept["removed"])
+                content = json.loads(state.read_text(encoding="utf-8"))
+                self.aliases = {name: Alias(**alias) for name, alias in content["aliases"].items()}
+                self.removed = set(content["removed"])
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise BundleError(f"{state} cannot be read: {error}; correct or remove it") from None
 
     def resolve(self, model: str, draw: Callable[[], float] = random.random) -> Target:
-        """The version that answers a request for `model`: an alias, `name@sha`, or a base's name."""
+        """Find the version that answers a request for `model`: an alias, `name@sha`, or a base's name."""
         if alias := self.aliases.get(model):
             canary = alias.canary is not None and draw() < alias.share
             ref = alias.canary if canary and alias.canary in self.versions else alias.current
@@ -122,19 +122,19 @@ class Registry:
         raise Unknown(f"no model {model!r}; GET /v1/models lists them")
 
     def version(self, ref: str) -> Target:
-        """By `name@sha`, the sha shortened to 8 digits or more."""
+        """Find a version by `name@sha`, the sha shortened to 8 digits or more."""
         name, _, sha = ref.partition("@")
-        found = [
+        matches = [
             target
             for target in self.versions.values()
-            if target.opened is not None
-            and target.opened.name == name
+            if target.deployment is not None
+            and target.deployment.name == name
             and len(sha) >= 8
             and target.adapter.startswith(sha)
         ]
-        if len(found) != 1:
+        if len(matches) != 1:
             raise Unknown(f"no bundle {ref!r} is served; GET /v1/models lists them")
-        return found[0]
+        return matches[0]
 
     async def add(self, path: Path, alias: str | None = None, *, again: bool = False) -> Target:
         """Serve the bundle in `path`, and let `alias` (its own name if nothing has that yet) point to it.
@@ -146,23 +146,23 @@ class Registry:
         if alias is not None:
             self._check_name(alias)
         async with self._adding:
-            opened = await asyncio.get_running_loop().run_in_executor(self._reader, self._read, path)
-            if again and opened.sha in self.removed:
-                raise Conflict(f"{opened.ref} was removed; POST /v1/bundles brings it back")
-            served = self.versions.get(opened.ref)
+            deployment = await asyncio.get_running_loop().run_in_executor(self._reader, self._read, path)
+            if again and deployment.sha in self.removed:
+                raise Conflict(f"{deployment.ref} was removed; POST /v1/bundles brings it back")
+            served = self.versions.get(deployment.ref)
             if served is None:
-                await self._load(opened)
-            elif opened.sha in served.engine.failed:  # it could not be loaded again after a restart
-                await self._into(served.engine, opened)
-            self.removed.discard(opened.sha)
-            if alias is None and opened.name not in self.aliases:
-                alias = opened.name if opened.name not in self.bases else None
+                await self._load(deployment)
+            elif deployment.sha in served.engine.failed:  # it could not be loaded again after a restart
+                await self._into(served.engine, deployment)
+            self.removed.discard(deployment.sha)
+            if alias is None and deployment.name not in self.aliases:
+                alias = deployment.name if deployment.name not in self.bases else None
             if alias is not None:
-                self._move(alias, opened.ref)
+                self._move(alias, deployment.ref)
             self._save()
-            return self.versions[opened.ref]
+            return self.versions[deployment.ref]
 
-    def _read(self, path: Path) -> Opened:
+    def _read(self, path: Path) -> Deployment:
         try:
             return self._open(path)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -172,28 +172,30 @@ class Registry:
                 f"{path} is damaged: {type(error).__name__} while it was read; copy the bundle again"
             ) from None
 
-    async def _load(self, opened: Opened) -> None:
+    async def _load(self, deployment: Deployment) -> None:
         if len(self.versions) >= self.max_bundles:
             raise Conflict(
                 f"{len(self.versions)} bundles are served, the limit is {self.max_bundles}; "
                 "remove one, or raise serve.max_bundles"
             )
-        engine = await self.pool.engine(opened)
-        await self._into(engine, opened)
-        target = self._leaving.pop(opened.ref, None)  # its requests still count
-        self.versions[opened.ref] = target or Target(opened.ref, opened.sha, engine, opened.chat, opened)
+        engine = await self.pool.engine(deployment.engine, deployment.ref)
+        await self._into(engine, deployment)
+        target = self._leaving.pop(deployment.ref, None)  # its requests still count
+        self.versions[deployment.ref] = target or Target(
+            deployment.ref, deployment.sha, engine, deployment.chat, deployment
+        )
         # of an engine that reads, the base alone would answer nothing
-        if opened.role == "generate" and engine not in [base.engine for base in self.bases.values()]:
-            name = opened.base_name  # another dtype of a base has its name too
+        if deployment.role == "generate" and engine not in [base.engine for base in self.bases.values()]:
+            name = deployment.base_name  # another dtype of a base has its name too
             while name in self.bases or name in self.aliases:
                 name += "+"
-            self.bases[name] = Target(name, NULL, engine, opened.chat)
+            self.bases[name] = Target(name, NULL, engine, deployment.chat)
 
-    async def _into(self, engine: Supervised, opened: Opened) -> None:
+    async def _into(self, engine: Supervised, deployment: Deployment) -> None:
         try:
-            await engine.add(opened.sha, opened.files)
+            await engine.add(deployment.sha, deployment.files)
         except JobRefused as error:
-            raise BundleError(f"{opened.ref} is refused by the engine: {error}") from None
+            raise BundleError(f"{deployment.ref} is refused by the engine: {error}") from None
 
     async def remove(self, ref: str) -> Target:
         """Stop serving a version once nobody uses it. Raises Unknown, or Conflict while an alias points to it."""
@@ -232,15 +234,15 @@ class Registry:
 
     def rollback(self, alias: str) -> Alias:
         """Withdraw the canary; without one, go back to the version before. Again goes forward again."""
-        found = self._alias(alias)
-        if found.canary is not None:
-            found.canary, found.share = None, 0.0
-        elif found.previous is not None:
-            found.current, found.previous = found.previous, found.current
+        entry = self._alias(alias)
+        if entry.canary is not None:
+            entry.canary, entry.share = None, 0.0
+        elif entry.previous is not None:
+            entry.current, entry.previous = entry.previous, entry.current
         else:
             raise Conflict(f"alias {alias!r} has neither a canary nor an earlier version to go back to")
         self._save()
-        return found
+        return entry
 
     def unpoint(self, alias: str) -> None:
         """Delete an alias; the version stays, as name@sha."""
@@ -268,7 +270,7 @@ class Registry:
             raise Conflict(f"{alias!r} is the name of a base; choose another alias")
 
     def settle(self) -> list[str]:
-        """After a start: drop what the state file names and nobody brought; the aliases that are gone with it.
+        """Drop, after a start, what the state file names and nobody brought; returns the aliases that go with it.
 
         The file keeps them until the next change: a bundle that only lacks a certificate gets its alias back.
         """
@@ -288,8 +290,8 @@ class Registry:
 
     def _save(self) -> None:
         if self.state is not None:
-            kept: dict[str, Any] = {
+            content: dict[str, Any] = {
                 "aliases": {name: asdict(alias) for name, alias in self.aliases.items()},
                 "removed": sorted(self.removed),
             }
-            write_text(self.state, json.dumps(kept, indent=1) + "\n")
+            write_text(self.state, json.dumps(content, indent=1) + "\n")

@@ -147,8 +147,8 @@ async def merged(sources: list[AsyncGenerator[T]]) -> AsyncGenerator[tuple[int, 
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def room_for(one: Gateway, target: Target, tokens: Sequence[int], wanted: int | None) -> int:
-    """The most tokens of an answer: what was asked for, the limit, and what is left of the context.
+def room_for(one: Gateway, target: Target, tokens: Sequence[int], wanted: int | None, default: int) -> int:
+    """The most tokens of an answer: `wanted` by the caller (None: `default`), the limit, what is left of the context.
 
     Raises Fault where the caller asked for more.
     """
@@ -164,7 +164,6 @@ def room_for(one: Gateway, target: Target, tokens: Sequence[int], wanted: int | 
     limit = one.settings.max_tokens
     if wanted is not None and wanted > limit:
         raise Fault(400, f"max_tokens is limited to {limit} here (serve.max_tokens), got {wanted}")
-    default = target.opened.cap if target.opened else 256
     return min(wanted or default, left, limit)
 
 

@@ -1,4 +1,4 @@
-"""`appkit serve`: from bundles to a gateway that answers, until it is told to end."""
+"""`appkit serve` starts a gateway for bundles, and ends it when it is told to."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from appkit.config import rag_words
 from appkit.errors import AppkitError, BundleError, ConfigError, RunError
 from appkit.loopback import is_loopback
 from appkit.rag.rows import AtHand
+from appkit.serving.deployment import Deployment
 from appkit.serving.engines.choose import engine_name, engine_version
-from appkit.serving.engines.protocol import Engine
+from appkit.serving.engines.protocol import Engine, EngineSpec
 from appkit.serving.engines.supervised import Pool
-from appkit.serving.gateway.admission import Opened, open_bundle
+from appkit.serving.gateway.admission import admit
 from appkit.serving.gateway.keys import Keys
 from appkit.serving.gateway.metrics import Metrics
 from appkit.serving.gateway.registry import NAME, Registry
 from appkit.serving.gateway.settings import Settings, settings
 from appkit.serving.gateway.state import Gateway
 from appkit.serving.gateway.trainer import Trainer
-from appkit.storage.atomic import cache_dir
+from appkit.storage.atomic import cache_dir, write_text
 
 __all__ = ["serve"]
 
@@ -46,19 +47,20 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     keys: Path | None = None,
+    address_file: Path | None = None,
     say: Say = lambda line: None,
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Serve bundles until SIGTERM or ctrl-C; running requests are finished first.
 
     words: bundle or run directories, `ALIAS=DIRECTORY`, `serve.KEY=VALUE`, `rag=INDEX`, `rag.KEY=VALUE`. root: a
     directory whose bundles are all served, and below which more may be added, or trained. more: the same without
-    serving all. given: settings by name.
+    serving all. address_file: gets the gateway's address once it answers. options: settings by name.
     Raises ConfigError, BundleError when no bundle can be served, RunError when the port is taken or no engine starts.
     """
     documents, words = rag_words(words)
-    chosen = settings([word for word in words if word.startswith("serve.")], **given)
-    asked = _asked([word for word in words if not word.startswith("serve.")], root)
+    chosen = settings([word for word in words if word.startswith("serve.")], **options)
+    bundles = _bundles([word for word in words if not word.startswith("serve.")], root)
     if root is not None and more is not None:
         raise ConfigError(f"--bundles {root} takes more bundles already; leave --more {more} out")
     if keys is None and not is_loopback(host):
@@ -73,28 +75,30 @@ def serve(
         say(f"documents: {len(rag.index.passages)} passages of {documents.index}")
     engine = engine_name(chosen.engine)
     with _listening(host, port) as listener, _store() as store:
-        one = _gateway(chosen, engine, store, keys, root, more, asked)
-        one.rag = rag
-        asyncio.run(_run(one, asked, listener, local=is_loopback(host), say=say))
+        gateway = _gateway(chosen, engine, store, keys, root, more, bundles)
+        gateway.rag = rag
+        asyncio.run(
+            _run(gateway, bundles, listener, local=is_loopback(host), address_file=address_file, say=say)
+        )
 
 
-def _asked(words: Sequence[str], root: Path | None) -> list[tuple[Path, str | None]]:
-    """(directory, alias) of each bundle. Raises BundleError for a directory that holds none, or when there are none."""
-    asked: list[tuple[Path, str | None]] = []
+def _bundles(words: Sequence[str], root: Path | None) -> list[tuple[Path, str | None]]:
+    """Read words as (directory, alias) of bundles. Raises BundleError for one that holds none, or without any."""
+    bundles: list[tuple[Path, str | None]] = []
     for word in words:
         alias, equals, path = word.partition("=")
         if not equals or not NAME.fullmatch(alias):
             alias, path = "", word
-        found = manifests.find(Path(path))
-        manifests.read_manifest(found, verify=False)
-        asked.append((found, alias or None))
+        directory = manifests.find(Path(path))
+        manifests.read_manifest(directory, verify=False)
+        bundles.append((directory, alias or None))
     if root is not None:
-        asked += [(path, None) for path in find_bundles(root)]
-    if not asked:
+        bundles += [(path, None) for path in find_bundles(root)]
+    if not bundles:
         raise BundleError(
             f"no bundle to serve{f' below {root}' if root else ''}; name one, or make one: appkit train task=nl2fol"
         )
-    return asked
+    return bundles
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -110,7 +114,7 @@ def _listening(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def _store() -> Iterator[Path]:
-    """A directory for the engines' copies of adapters, while this process serves; those of dead ones go.
+    """Make a directory for the engines' copies of adapters, while this process serves; those of dead ones go.
 
     Its name is hidden: `appkit cache prune` leaves it alone, since an engine dies whose adapter is gone.
     """
@@ -135,15 +139,15 @@ def _gateway(
     keys: Path | None,
     root: Path | None,
     more: Path | None,
-    asked: Sequence[tuple[Path, str | None]],
+    bundles: Sequence[tuple[Path, str | None]],
 ) -> Gateway:
     version = engine_version(engine)
-    paths = [path for path, _ in asked]
+    paths = [path for path, _ in bundles]
     rank = chosen.max_rank or _spare_rank(paths, chosen)
     labels = chosen.max_labels or max([256, *map(_labels, paths)])
 
-    def opening(path: Path) -> Opened:
-        return open_bundle(
+    def opening(path: Path) -> Deployment:
+        return admit(
             path,
             engine=engine,
             version=version,
@@ -154,20 +158,20 @@ def _gateway(
         )
 
     pool = Pool(
-        lambda opened: _engine(opened, engine, chosen, rank, labels),
+        lambda spec: _engine(spec, engine, chosen, rank, labels),
         most=chosen.max_engines,
         queue=chosen.max_queue,
     )
     state = root / ".appkit-serve.json" if root else None
     registry = Registry(pool, opening, max_bundles=chosen.max_bundles, state=state)
-    given = root or more
-    place = given.resolve() if given else None
+    below = root or more
+    place = below.resolve() if below else None
     trainer = Trainer(place) if place else None
     return Gateway(chosen, Keys(keys), pool, registry, Metrics(pool), place, trainer)
 
 
 def _spare_rank(paths: Sequence[Path], chosen: Settings) -> int:
-    """Twice the largest rank; where heads are folded, no less than their labels."""
+    """Choose the rank to have room for: twice the largest; where heads are folded, no less than their labels."""
     folded = max(map(_labels, paths), default=0) if chosen.classify == "folded" else 0
     return min(512, max(2 * max(map(_exported_rank, paths), default=32), folded))
 
@@ -181,38 +185,44 @@ def _labels(bundle: Path) -> int:
 
 
 def _number(bundle: Path, read: Callable[[manifests.Manifest], int]) -> int:
-    """0 for a manifest that is damaged: the bundle says why when its turn comes to be added."""
+    """Read a number from a manifest; 0 where it is damaged: the bundle says why when its turn comes to be added."""
     try:
         return read(manifests.read_manifest(bundle, verify=False))
     except (AppkitError, AttributeError, TypeError, ValueError):
         return 0
 
 
-def _engine(opened: Opened, engine: str, chosen: Settings, rank: int, labels: int) -> Engine:
+def _engine(spec: EngineSpec, engine: str, chosen: Settings, rank: int, labels: int) -> Engine:
     if engine == "transformers":
         from appkit.serving.engines.transformers import TransformersEngine
 
         rows = min(32, chosen.max_running)
-        return TransformersEngine(opened.base, dtype=opened.dtype, rows=rows, role=opened.role)
+        return TransformersEngine(spec.base, dtype=spec.dtype, rows=rows, role=spec.role)
     from appkit.serving.engines.vllm import Room, VllmEngine
 
     room = Room(
         rank=rank,
-        targets=opened.targets,
+        targets=spec.targets,
         slots=chosen.max_slots + 1,  # and one for base traffic
         adapters=max(chosen.max_bundles, chosen.max_slots) + 1,
         requests=chosen.max_running,
         cache_gib=chosen.cache_gib,
         labels=labels,
-        length=chosen.max_window if opened.role == "embed-unmasked" else None,
+        length=chosen.max_window if spec.role == "embed-unmasked" else None,
     )
-    name = f"serve-{opened.base.name[:60]}-{opened.dtype}-{opened.role}-{os.getpid()}.log"
+    name = f"serve-{spec.base.name[:60]}-{spec.dtype}-{spec.role}-{os.getpid()}.log"
     log = cache_dir() / "logs" / name
-    return VllmEngine(opened.base, dtype=opened.dtype, null=opened.null, room=room, log=log, role=opened.role)
+    return VllmEngine(spec.base, dtype=spec.dtype, null=spec.null, room=room, log=log, role=spec.role)
 
 
 async def _run(
-    one: Gateway, asked: Sequence[tuple[Path, str | None]], listener: socket.socket, *, local: bool, say: Say
+    gateway: Gateway,
+    bundles: Sequence[tuple[Path, str | None]],
+    listener: socket.socket,
+    *,
+    local: bool,
+    address_file: Path | None,
+    say: Say,
 ) -> None:
     import uvicorn
 
@@ -228,13 +238,13 @@ async def _run(
         finally:
             bringing.cancel()
             await asyncio.gather(bringing, return_exceptions=True)
-            if one.trainer is not None:
-                await one.trainer.close()
-            await one.pool.close()
+            if gateway.trainer is not None:
+                await gateway.trainer.close()
+            await gateway.pool.close()
 
     async def bring_up() -> None:
         try:
-            await _bring_up(one, asked, url, say)
+            await _bring_up(gateway, bundles, url, say, address_file)
         except AppkitError as error:
             failure.append(error)
             server.should_exit = True
@@ -246,17 +256,17 @@ async def _run(
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     config = uvicorn.Config(
-        create_app(one, local=local, lifespan=lifespan),
+        create_app(gateway, local=local, lifespan=lifespan),
         log_config=None,
         access_log=False,
         server_header=False,
         # clients keep idle connections too, httpx for 5 s, which is uvicorn's default: if both close at once, a
         # request that is just being sent is lost
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, round(one.settings.drain_s)),
+        timeout_graceful_shutdown=max(1, round(gateway.settings.drain_s)),
     )
     server = _Server(config)
-    one.starting = [str(path) for path, _ in asked]
+    gateway.starting = [str(path) for path, _ in bundles]
     loop = asyncio.get_running_loop()
 
     def end() -> None:
@@ -279,7 +289,7 @@ def _Server(config: Any) -> Any:
     import uvicorn
 
     class Server(uvicorn.Server):
-        """Signals are ours: uvicorn's own handler ends the process before an engine is closed."""
+        """Leaves signals to us: uvicorn's own handler ends the process before an engine is closed."""
 
         @contextlib.contextmanager
         def capture_signals(self) -> Any:
@@ -288,30 +298,39 @@ def _Server(config: Any) -> Any:
     return Server(config)
 
 
-async def _bring_up(one: Gateway, asked: Sequence[tuple[Path, str | None]], url: str, say: Say) -> None:
+async def _bring_up(
+    gateway: Gateway,
+    bundles: Sequence[tuple[Path, str | None]],
+    url: str,
+    say: Say,
+    address_file: Path | None,
+) -> None:
     """Load the bundles one by one. Raises the last reason when none could be."""
     began = time.monotonic()
     say(
-        f"{url}: loading {len(asked)} {'bundle' if len(asked) == 1 else 'bundles'}; an engine takes about a minute"
+        f"{url}: loading {len(bundles)} {'bundle' if len(bundles) == 1 else 'bundles'}; an engine takes about a minute"
     )
     last: AppkitError | None = None
-    for path, alias in asked:
+    for path, alias in bundles:
         try:
-            target = await one.registry.add(path, alias, again=True)
+            target = await gateway.registry.add(path, alias, again=True)
             say(f"  {target.ref}  {path}")
         except AppkitError as error:
             last = error
-            one.refused[str(path)] = str(error)
+            gateway.refused[str(path)] = str(error)
             say(f"  refused: {error}")
         with suppress(ValueError):
-            one.starting.remove(str(path))
-    for alias in one.registry.settle():
+            gateway.starting.remove(str(path))
+    for alias in gateway.registry.settle():
         say(f"  alias {alias!r} pointed to a bundle that is not served")
-    if not one.registry.versions:
+    if not gateway.registry.versions:
         raise last or BundleError("no bundle could be served")
-    example = next(iter(one.registry.aliases), next(iter(one.registry.versions)))
+    if address_file:
+        write_text(address_file, url)
+    example = next(iter(gateway.registry.aliases), next(iter(gateway.registry.versions)))
+    names = ", ".join([*gateway.registry.aliases, *gateway.registry.bases])
     say(
-        f"ready after {time.monotonic() - began:.0f} s: {', '.join([*one.registry.aliases, *one.registry.bases])}\n"
+        f"ready after {time.monotonic() - began:.0f} s: {names}\n"
         f"  appkit client ask {example} '...' --url {url}\n"
         f"  OpenAI clients: base_url={url}/v1   routes: {url}/docs   end it with ctrl-C"
     )

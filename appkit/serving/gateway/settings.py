@@ -1,4 +1,4 @@
-"""`serve.<key>=`: what a gateway is started with and keeps until it ends."""
+"""Settings (`serve.<key>=`) are what a gateway is started with and keeps until it ends."""
 
 from __future__ import annotations
 

@@ -20,41 +20,43 @@ HEADER = ["text", "answer", "probability"]
 
 
 def build(page: Page) -> None:
+    """Builds the page: one text with its probabilities, or many from lines or a file."""
     gr.Markdown("# Text to label")
     parts.about(page)
     with gr.Tab("One text"):
-        text = gr.Textbox(label="Text", lines=3, elem_id="text")
-        pair = gr.Textbox(
-            label="Second text, for a task about pairs", lines=1, elem_id="pair", visible=_paired(page)
-        )
-        why = gr.Checkbox(label="Show which words matter", elem_id="why")
-        run = gr.Button("Classify", variant="primary", elem_id="run")
-        gr.Examples([[example] for example in page.about["examples"]], [text], label="Try one", api_name=None)
-        label = gr.Textbox(label="Answer", interactive=False, buttons=["copy"], elem_id="answer")
-        bars = gr.Label(
-            label="Probabilities, calibrated",
-            num_top_classes=BARS,
-            show_heading=False,  # the likeliest is not always the answer: labels have thresholds
-            visible=False,
-            elem_id="label",
-        )
-        mattered = gr.HighlightedText(
-            label="What each word adds to the label's probability", visible=False, elem_id="words"
-        )
-        unexplained = gr.Markdown(elem_id="unexplained")
-        cost = gr.Markdown(elem_id="facts")
-        shared = gr.Markdown(elem_id="share")
-        last = gr.State(None)
-        parts.opinions(
-            page, last, lambda typed, one: _correction(page, typed, one["parsed"]), label="The right label"
-        )
+        fields = _one_text(page)
     with gr.Tab("Many texts"):
-        pasted = gr.Textbox(label=f"Texts, one a line, up to {MOST}", lines=6, elem_id="pasted")
-        file = gr.File(label="or a CSV file with a column named text", file_types=[".csv"], elem_id="csv")
-        many = gr.Button("Classify all", variant="primary", elem_id="run-many")
-        table = gr.Dataframe(headers=HEADER, label="Answers", interactive=False, wrap=True, elem_id="answers")
-        download = gr.DownloadButton("Download as CSV", visible=False, elem_id="download")
-        many_cost = gr.Markdown(elem_id="many-facts")
+        _many_texts(page)
+    parts.restore(page, fields)
+
+
+def _one_text(page: Page) -> dict[str, gr.components.Component]:
+    """Builds the tab of one text; returns the fields that a link brings back."""
+    text = gr.Textbox(label="Text", lines=3, elem_id="text")
+    pair = gr.Textbox(
+        label="Second text, for a task about pairs", lines=1, elem_id="pair", visible=_paired(page)
+    )
+    why = gr.Checkbox(label="Show which words matter", elem_id="why")
+    run = gr.Button("Classify", variant="primary", elem_id="run")
+    gr.Examples([[example] for example in page.about["examples"]], [text], label="Try one", api_name=None)
+    label = gr.Textbox(label="Answer", interactive=False, buttons=["copy"], elem_id="answer")
+    bars = gr.Label(
+        label="Probabilities, calibrated",
+        num_top_classes=BARS,
+        show_heading=False,  # the likeliest is not always the answer: labels have thresholds
+        visible=False,
+        elem_id="label",
+    )
+    words = gr.HighlightedText(
+        label="What each word adds to the label's probability", visible=False, elem_id="words"
+    )
+    unexplained = gr.Markdown(elem_id="unexplained")
+    cost = gr.Markdown(elem_id="facts")
+    shared = gr.Markdown(elem_id="share")
+    last = gr.State(None)
+    parts.opinions(
+        page, last, lambda typed, answer: _correction(page, typed, answer["parsed"]), label="The right label"
+    )
 
     def classify(one: str, other: str, explain: bool, request: gr.Request) -> tuple[Any, ...]:
         row = {"text": one} | ({"pair": other} if other else {})
@@ -62,11 +64,11 @@ def build(page: Page) -> None:
         if answer.parsed is None:
             raise trouble(f"No label: {answer.error}")
         shares = answer.parsed.get("probabilities")
-        words, reason = _words(page, row, answer.parsed, request) if explain else (None, "")
+        added, reason = _words(page, row, answer.parsed, request) if explain else (None, "")
         return (
             answer.text,
             gr.update(value=shares, visible=bool(shares)),
-            gr.update(value=words, visible=words is not None),
+            gr.update(value=added, visible=added is not None),
             reason,
             parts.facts([answer], seconds),
             parts.link({"text": one, "pair": other, "why": explain}),
@@ -77,11 +79,21 @@ def build(page: Page) -> None:
         [run.click, text.submit],
         classify,
         [text, pair, why],
-        [label, bars, mattered, unexplained, cost, shared, last],
+        [label, bars, words, unexplained, cost, shared, last],
         concurrency_id="answer",
         api_name=f"{page.alias}-classify",
     )
+    return {"text": text, "pair": pair, "why": why}
 
+
+def _many_texts(page: Page) -> None:
+    """Builds the tab of many texts, with a file of answers to download."""
+    pasted = gr.Textbox(label=f"Texts, one a line, up to {MOST}", lines=6, elem_id="pasted")
+    file = gr.File(label="or a CSV file with a column named text", file_types=[".csv"], elem_id="csv")
+    run = gr.Button("Classify all", variant="primary", elem_id="run-many")
+    table = gr.Dataframe(headers=HEADER, label="Answers", interactive=False, wrap=True, elem_id="answers")
+    download = gr.DownloadButton("Download as CSV", visible=False, elem_id="download")
+    cost = gr.Markdown(elem_id="many-facts")
     # Gradio copies a file when it is shown; ours goes when 16 others have come, or the gallery ends
     recent: deque[tempfile.TemporaryDirectory[str]] = deque(maxlen=16)
 
@@ -100,19 +112,17 @@ def build(page: Page) -> None:
             for row, answer in zip(rows, answers, strict=True)
         ]
         recent.append(tempfile.TemporaryDirectory(prefix="appkit-answers-"))
-        file = Path(recent[-1].name) / "answers.csv"
-        write_csv(file, HEADER, cells)
-        kept = gr.update(value=str(file), visible=True)
-        return cells, kept, parts.facts(answers, seconds)
+        written = Path(recent[-1].name) / "answers.csv"
+        write_csv(written, HEADER, cells)
+        return cells, gr.update(value=str(written), visible=True), parts.facts(answers, seconds)
 
-    many.click(
+    run.click(
         classify_many,
         [pasted, file],
-        [table, download, many_cost],
+        [table, download, cost],
         concurrency_id="answer",
         api_visibility="private",
     )
-    parts.restore(page, {"text": text, "pair": pair, "why": why})
 
 
 def _paired(page: Page) -> bool:

@@ -23,8 +23,24 @@ MOST_PREMISES = 20
 
 
 def build(page: Page) -> None:
+    """Builds the page: a translation, a comparison with a reference, and a proof."""
     gr.Markdown("# English to first-order logic")
     parts.about(page)
+    fields, formula, last = _translation(page)
+    with gr.Accordion("Compare with a reference", open=False):
+        _comparison(page, formula)
+    with gr.Accordion("Does it follow?", open=False) as proof:
+        claims = _proof(page)
+    parts.opinions(page, last, lambda typed, _: _formula(page, typed), label="The right formula")
+    parts.restore(page, fields)
+    parts.restore(page, claims, within=proof)
+
+
+def _translation(page: Page) -> tuple[dict[str, gr.components.Component], gr.Textbox, gr.State]:
+    """Builds the translation of a sentence.
+
+    Returns the fields that a link brings back, the box of the formula, and the last answer.
+    """
     sentence = gr.Textbox(
         label="Sentence", lines=2, placeholder="Every dog that barks annoys its owner.", elem_id="sentence"
     )
@@ -47,7 +63,7 @@ def build(page: Page) -> None:
     def translate(text: str, bound: bool, compare: bool, request: gr.Request) -> tuple[Any, ...]:
         row = {"sentence": text}
         (answer,), seconds = page.ask(request, [row], confidence=True, constrain=bound)
-        told = _state(answer.parsed, answer.error, answer.truncated, answer.confidence)
+        verdict = _state(answer.parsed, answer.error, answer.truncated, answer.confidence)
         drawn = _tree(page.tool(request, "tree", formula=answer.parsed)) if answer.parsed else ""
         other = gr.update(visible=False)
         if compare:
@@ -55,7 +71,7 @@ def build(page: Page) -> None:
             other = gr.update(visible=True, value=plain.text)
         return (
             answer.parsed or answer.text,
-            told,
+            verdict,
             other,
             drawn,
             parts.facts([answer], seconds),
@@ -63,41 +79,44 @@ def build(page: Page) -> None:
             parts.answered(row, answer),
         )
 
-    outputs = [formula, state, base, tree, cost, shared, last]
     gr.on(
         [run.click, sentence.submit],
         translate,
         [sentence, constrain, beside],
-        outputs,
+        [formula, state, base, tree, cost, shared, last],
         concurrency_id="answer",
         api_name=f"{page.alias}-translate",
     )
+    return {"sentence": sentence, "constrain": constrain, "beside": beside}, formula, last
 
-    with gr.Accordion("Compare with a reference", open=False):
-        reference = gr.Textbox(label="Reference formula", elem_id="reference")
-        judge = gr.Button("Judge", elem_id="judge")
-        verdict = gr.Markdown(elem_id="verdict")
+
+def _comparison(page: Page, formula: gr.Textbox) -> None:
+    """Builds the prover's verdict on the formula against a reference."""
+    reference = gr.Textbox(label="Reference formula", elem_id="reference")
+    judge = gr.Button("Judge", elem_id="judge")
+    verdict = gr.Markdown(elem_id="verdict")
 
     def judged(ours: str, theirs: str, request: gr.Request) -> str:
         if not ours.strip() or not theirs.strip():
             raise trouble("Translate a sentence first, and write the reference formula.")
-        found = page.tool(request, "equivalent", formula=ours, reference=theirs)
-        return _verdict(found)
+        return _verdict(page.tool(request, "equivalent", formula=ours, reference=theirs))
 
     judge.click(judged, [formula, reference], verdict, concurrency_id="prover", api_visibility="private")
 
-    with gr.Accordion("Does it follow?", open=False) as proof:
-        premises = gr.Textbox(
-            label="Premises, one a line",
-            info="Formulas, or sentences, which are translated first.",
-            lines=4,
-            elem_id="premises",
-        )
-        conclusion = gr.Textbox(label="Conclusion", elem_id="conclusion")
-        prove = gr.Button("Prove", elem_id="prove")
-        proven = gr.Markdown(elem_id="proven")
-        used = gr.Textbox(label="The formulas that were used", interactive=False, lines=4, elem_id="used")
-        shared_proof = gr.Markdown(elem_id="share-proof")
+
+def _proof(page: Page) -> dict[str, gr.components.Component]:
+    """Builds the proof of a conclusion from premises; returns the fields that a link brings back."""
+    premises = gr.Textbox(
+        label="Premises, one a line",
+        info="Formulas, or sentences, which are translated first.",
+        lines=4,
+        elem_id="premises",
+    )
+    conclusion = gr.Textbox(label="Conclusion", elem_id="conclusion")
+    prove = gr.Button("Prove", elem_id="prove")
+    proven = gr.Markdown(elem_id="proven")
+    used = gr.Textbox(label="The formulas that were used", interactive=False, lines=4, elem_id="used")
+    shared = gr.Markdown(elem_id="share-proof")
 
     def follows(given: str, claim: str, request: gr.Request) -> tuple[str, str, str]:
         lines = [line.strip() for line in given.splitlines() if line.strip()]
@@ -106,20 +125,18 @@ def build(page: Page) -> None:
         if len(lines) > MOST_PREMISES:
             raise trouble(f"{len(lines)} premises are too many, the limit here is {MOST_PREMISES}.")
         formulas = _formulas(page, [*lines, claim.strip()], request)
-        found = page.tool(request, "entails", premises=formulas[:-1], conclusion=formulas[-1])
+        result = page.tool(request, "entails", premises=formulas[:-1], conclusion=formulas[-1])
         formulas[-1] = f"⊢ {formulas[-1]}"
-        return _verdict(found), "\n".join(formulas), parts.link({"premises": given, "conclusion": claim})
+        return _verdict(result), "\n".join(formulas), parts.link({"premises": given, "conclusion": claim})
 
     prove.click(
         follows,
         [premises, conclusion],
-        [proven, used, shared_proof],
+        [proven, used, shared],
         concurrency_id="prover",
         api_visibility="private",
     )
-    parts.opinions(page, last, lambda typed, _: _formula(page, typed), label="The right formula")
-    parts.restore(page, {"sentence": sentence, "constrain": constrain, "beside": beside})
-    parts.restore(page, {"premises": premises, "conclusion": conclusion}, within=proof)
+    return {"premises": premises, "conclusion": conclusion}
 
 
 def _formulas(page: Page, lines: list[str], request: gr.Request) -> list[str]:

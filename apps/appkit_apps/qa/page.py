@@ -58,23 +58,18 @@ def build(page: Page) -> None:
     def ask(
         asked: str, given: str | None, bound: bool, compare: bool, request: gr.Request
     ) -> tuple[Any, ...]:
-        given = given or ""  # a box that was never opened holds nothing
-        if len(given) > LONGEST:
-            raise trouble(f"The passages have {len(given):,} characters, the limit here is {LONGEST:,}.")
-        own = [one.strip() for one in re.split(r"\n\s*\n", given) if one.strip()]
-        if len(own) > MOST_PASSAGES:
-            raise trouble(f"{len(own)} passages are too many, the limit here is {MOST_PASSAGES}.")
+        own = _passages(given or "")  # a box that was never opened holds nothing
         row: dict[str, Any] = {"question": asked, **({"passages": own} if own else {})}
         (answer,), seconds = page.ask(request, [row], constrain=bound)
         other = gr.update(visible=False)
         if compare:
             (closed,), _ = page.ask(request, [{"question": asked}], constrain=bound, rag=False)
-            other = gr.update(visible=True, value=_said(closed))
+            other = gr.update(visible=True, value=_text(closed))
         shown = answer.citations or _given(own, answer)
         # what is kept of an opinion has to hold what the answer was given from
         kept = {"question": asked, "passages": [one["text"] for one in shown]}
         return (
-            _said(answer),
+            _text(answer),
             f"**Not understood**: {parts.plain(answer.error)}" if answer.error else "",
             other,
             _listed(shown),
@@ -96,7 +91,18 @@ def build(page: Page) -> None:
     parts.restore(page, {"passages": passages}, within=own_passages)
 
 
-def _said(answer: Answer) -> str:
+def _passages(given: str) -> list[str]:
+    """Splits the passages at empty lines. Raises gr.Error for too many, or too much text."""
+    if len(given) > LONGEST:
+        raise trouble(f"The passages have {len(given):,} characters, the limit here is {LONGEST:,}.")
+    passages = [text.strip() for text in re.split(r"\n\s*\n", given) if text.strip()]
+    if len(passages) > MOST_PASSAGES:
+        raise trouble(f"{len(passages)} passages are too many, the limit here is {MOST_PASSAGES}.")
+    return passages
+
+
+def _text(answer: Answer) -> str:
+    """The answer as people read it."""
     if answer.parsed is None:
         return answer.text
     return str(answer.parsed["answer"] or OPEN)

@@ -18,7 +18,7 @@ from appkit_apps.classification.words import effects, without_each
 from appkit_apps.evidence.page import PNG, _pictures, checks, compared
 from appkit_apps.ner.page import _entities, highlighted
 from appkit_apps.nl2fol.page import _tree
-from appkit_apps.quick import no_app_yet
+from appkit_apps.startup import without_app
 
 from appkit.client import Answer
 
@@ -248,12 +248,12 @@ print(len(stubs), inspect.getfile is before, "mcp" in sys.modules)
         return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
 
     stubs, *_ = seen("gradio").split()
-    assert int(stubs) > 0  # else Gradio writes none any more, and `quickly` can go
+    assert int(stubs) > 0  # else Gradio writes none any more, and `fast_import` can go
     assert seen("appkit_apps.gallery") == "0 True False"
 
 
 def test_pages_are_built_without_an_app_until_they_are_shown() -> None:
-    with no_app_yet(), gr.Blocks() as blocks:
+    with without_app(), gr.Blocks() as blocks:
         gr.Textbox()
     assert getattr(blocks, "app", None) is None
     with gr.Blocks() as blocks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -20,14 +21,60 @@ LOOK_S = 2.0
 BUSY = ("training", "stopping")
 
 
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is to be trained: the fields, and what their check reports."""
+
+    fields: list[gr.components.Component]
+    """task, model, method, preset, name, epochs, rank, further words; files of train, dev and test rows"""
+    check: gr.Button
+    report: gr.Markdown
+    faults: gr.Dataframe
+    start: gr.Button
+    checked: gr.State
+    """the run whose check passed, with the fields as they were then"""
+
+    @property
+    def result(self) -> list[gr.components.Component]:
+        """What a check changes."""
+        return [self.report, self.faults, self.start, self.checked]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The run that is shown."""
+
+    run: gr.Dropdown
+    stop: gr.Button
+    further: gr.Button
+    serve: gr.Button
+    timer: gr.Timer
+    shown: list[gr.components.Component]
+    """what `_looks` changes, in its order"""
+
+
 def build(blocks: gr.Blocks, client: Client, offered: Mapping[str, Any] | str) -> None:
-    """offered: what `Client.runs` told when the gallery was started, or why nothing can be trained."""
+    """Builds the page. offered: what `Client.runs` said when the gallery was started, or why nothing can be trained."""
     gr.Markdown("# Train a specialist")
     if isinstance(offered, str):
         gr.Markdown(f"Nothing can be trained here: {parts.plain(offered)}", elem_id="state")
         return
-    tasks = {one["name"]: one for one in offered["tasks"]}
-    methods = [one["name"] for one in offered["methods"]]
+    tasks = {task["name"]: task for task in offered["tasks"]}
+    form = _form(offered, tasks)
+    panel = _panel()
+    runs = Runs(client, tasks, len(panel.shown))
+    _bind_form(form, panel, runs)
+    _bind_panel(panel, runs)
+    blocks.load(runs.listed, None, [panel.run, *panel.shown], **QUIET)
+
+
+def _form(offered: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> Form:
+    """Builds the fields, and the buttons that check and start."""
+    methods = [method["name"] for method in offered["methods"]]
     with gr.Row():
         task = gr.Dropdown(list(tasks), value=next(iter(tasks)), label="Task", elem_id="task")
         model = gr.Dropdown(
@@ -64,6 +111,13 @@ def build(blocks: gr.Blocks, client: Client, offered: Mapping[str, Any] | str) -
         headers=FAULTS, label="Rows at fault", interactive=False, wrap=True, visible=False, elem_id="faults"
     )
     start = gr.Button("Train", variant="primary", interactive=False, elem_id="train")
+    task.change(lambda chosen: _about(tasks[chosen]), task, about, **QUIET)
+    fields = [task, model, method, preset, name, epochs, rank, more, train, dev, test]
+    return Form(fields, check, report, faults, start, gr.State(None))
+
+
+def _panel() -> Panel:
+    """Builds what shows a run, and the buttons that stop it, go on with it and serve it."""
     gr.Markdown("## Runs")
     run = gr.Dropdown([], label="Run", elem_id="run")
     state = gr.Markdown(elem_id="state")
@@ -82,89 +136,101 @@ def build(blocks: gr.Blocks, client: Client, offered: Mapping[str, Any] | str) -
         visible=False,
         elem_id="scores",
     )
-    said = gr.Textbox(label="What it said last", lines=8, max_lines=8, interactive=False, elem_id="said")
+    lines = gr.Textbox(label="What it said last", lines=8, max_lines=8, interactive=False, elem_id="said")
     timer = gr.Timer(LOOK_S, active=False)
-    checked = gr.State(None)
-    """the run whose check passed, with the form as it was then"""
+    shown = [state, bar, stop, further, serve, loss, scores, lines, timer]
+    return Panel(run, stop, further, serve, timer, shown)
 
-    form = [task, model, method, preset, name, epochs, rank, more, train, dev, test]
-    shown = [state, bar, stop, further, serve, loss, scores, said, timer]
 
-    def look(chosen: str | None) -> tuple[Any, ...]:
-        if not chosen:
-            return _looks(None)
-        return _looks(_asked(client.run, chosen))
+class Runs:
+    """The gateway's runs, as the page's events ask for them. shown: number of components that show a run."""
 
-    def glance(chosen: str | None) -> tuple[Any, ...]:
-        """The same unasked: a gateway that is gone is told of once, in the page."""
+    def __init__(self, client: Client, tasks: Mapping[str, Mapping[str, Any]], shown: int) -> None:
+        self.client, self.tasks, self.shown = client, tasks, shown
+
+    def look(self, run: str | None) -> tuple[Any, ...]:
+        """Show a run as it is now."""
+        return _looks(_asked(self.client.run, run) if run else None)
+
+    def glance(self, run: str | None) -> tuple[Any, ...]:
+        """Show it without having been asked to: a gateway that is gone is told of once, in the page."""
         try:
-            return look(chosen)
+            return self.look(run)
         except gr.Error as error:
-            return (error.message, *[gr.skip()] * (len(shown) - 1))
+            return (error.message, *[gr.skip()] * (self.shown - 1))
 
-    def listed(chosen: str | None = None) -> tuple[Any, ...]:
-        """The runs there are now, and one of them: the one that is trained, if none is chosen."""
-        found = _asked(client.runs)
-        known = [one["id"] for one in found["runs"] if one["phase"] != "new"]
-        picked = chosen if chosen in known else found["running"] or _first(known)
-        return gr.update(choices=known, value=picked), *look(picked)
+    def listed(self, run: str | None = None) -> tuple[Any, ...]:
+        """List the runs, and show one: if none is chosen, the one that is trained."""
+        answer = _asked(self.client.runs)
+        known = [entry["id"] for entry in answer["runs"] if entry["phase"] != "new"]
+        chosen = run if run in known else answer["running"] or _first(known)
+        return gr.update(choices=known, value=chosen), *self.look(chosen)
 
-    def ask(*values: Any) -> tuple[Any, ...]:
+    def check(self, *values: Any) -> tuple[Any, ...]:
+        """Send the rows of a filled form, and report what their check says."""
         words, rows = _words(*values[:8]), _rows(*values[8:])
-        if not rows.get("train") and not tasks[values[0]]["ships"]:
+        if not rows.get("train") and not self.tasks[values[0]]["ships"]:
             raise trouble(f"The task {values[0]} ships no rows: choose a file of yours.")
-        found = _asked(client.check, words, rows)
+        report = _asked(self.client.check, words, rows)
         cells = [
-            [f"{one['file']}:{one['line']}", one["field"] or "", one["reason"], one["value"]]
-            for one in found["faults"]
+            [f"{fault['file']}:{fault['line']}", fault["field"] or "", fault["reason"], fault["value"]]
+            for fault in report["faults"]
         ]
-        kept = {"run": found["id"], "form": list(values)} if found["ok"] else None
+        checked = {"run": report["id"], "form": list(values)} if report["ok"] else None
         return (
-            _report(found),
+            _report(report),
             gr.update(value=cells, visible=bool(cells)),
-            gr.update(interactive=found["ok"]),
-            kept,
+            gr.update(interactive=report["ok"]),
+            checked,
         )
 
-    def begin(kept: Any, *values: Any) -> tuple[Any, ...]:
+    def begin(self, checked: Any, *values: Any) -> tuple[Any, ...]:
+        """Start the run whose check passed."""
         # the form may have been changed while the check was made
-        if not kept or kept["form"] != list(values):
+        if not checked or checked["form"] != list(values):
             raise trouble("What is to be trained was changed since the check: check the data again.")
-        _asked(client.start, kept["run"])
-        return gr.update(interactive=False), None, *listed(kept["run"])
+        _asked(self.client.start, checked["run"])
+        return gr.update(interactive=False), None, *self.listed(checked["run"])
 
-    def end(chosen: str) -> tuple[Any, ...]:
-        _asked(client.stop, chosen)
-        return look(chosen)
+    def stop(self, run: str) -> tuple[Any, ...]:
+        """Stop a run, which saves its state."""
+        _asked(self.client.stop, run)
+        return self.look(run)
 
-    def go_on(chosen: str) -> tuple[Any, ...]:
-        _asked(client.start, chosen)
-        return look(chosen)
+    def resume(self, run: str) -> tuple[Any, ...]:
+        """Go on with a run that was stopped or failed."""
+        _asked(self.client.start, run)
+        return self.look(run)
 
-    def add(chosen: str) -> tuple[Any, ...]:
-        now = _asked(client.run, chosen)
-        taken = {one["alias"] for one in _asked(client.tasks)}
-        _asked(client.add, now["bundle"], _free(_alias(now), taken))
-        return look(chosen)
+    def serve(self, run: str) -> tuple[Any, ...]:
+        """Serve a run's bundle under a name that nothing is served under yet."""
+        now = _asked(self.client.run, run)
+        taken = {task["alias"] for task in _asked(self.client.tasks)}
+        _asked(self.client.add, now["bundle"], _free(_alias(now), taken))
+        return self.look(run)
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    private: dict[str, Any] = {"api_visibility": "private"}
-    task.change(lambda chosen: _about(tasks[chosen]), task, about, **quiet)
+
+def _bind_form(form: Form, panel: Panel, runs: Runs) -> None:
+    """Checks and starts what the form says; whatever changes it asks for another check."""
     gr.on(
-        [one.change for one in form],
+        [field.change for field in form.fields],
         lambda: ("", gr.update(visible=False), gr.update(interactive=False), None),
         None,
-        [report, faults, start, checked],
-        **quiet,
+        form.result,
+        **QUIET,
     )
-    check.click(ask, form, [report, faults, start, checked], **private)
-    start.click(begin, [checked, *form], [start, checked, run, *shown], **private)
-    stop.click(end, run, shown, **private)
-    further.click(go_on, run, shown, **private)
-    serve.click(add, run, shown, **private)
-    run.input(look, run, shown, **quiet)
-    timer.tick(glance, run, shown, **quiet)
-    blocks.load(listed, None, [run, *shown], **quiet)
+    form.check.click(runs.check, form.fields, form.result, **PRIVATE)
+    started = [form.start, form.checked, panel.run, *panel.shown]
+    form.start.click(runs.begin, [form.checked, *form.fields], started, **PRIVATE)
+
+
+def _bind_panel(panel: Panel, runs: Runs) -> None:
+    """Stops, resumes, serves and watches the run that is shown."""
+    panel.stop.click(runs.stop, panel.run, panel.shown, **PRIVATE)
+    panel.further.click(runs.resume, panel.run, panel.shown, **PRIVATE)
+    panel.serve.click(runs.serve, panel.run, panel.shown, **PRIVATE)
+    panel.run.input(runs.look, panel.run, panel.shown, **QUIET)
+    panel.timer.tick(runs.glance, panel.run, panel.shown, **QUIET)
 
 
 def _asked(call: Any, *values: Any) -> Any:
@@ -209,6 +275,7 @@ def _words(
     rank: int | None,
     more: str,
 ) -> list[str]:
+    """The form as words of `appkit train`."""
     words = [f"task={task}", f"model={model}", f"method={method}", f"train={preset}"]
     words += [f"name={name.strip()}"] if name.strip() else []
     words += [f"train.epochs={epochs:g}"] if epochs else []
@@ -217,6 +284,7 @@ def _words(
 
 
 def _rows(train: str | None, dev: str | None, test: str | None) -> dict[str, str]:
+    """The files of rows that were given, by split."""
     return {split: file for split, file in (("train", train), ("dev", dev), ("test", test)) if file}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appkit.task import Task
+from appkit.task import LabelHead, Task
 from appkit_tasks.classification.appendix import appendix
 from appkit_tasks.classification.config import ClassificationConfig
 from appkit_tasks.classification.load import ClassificationRow, load
@@ -14,14 +14,12 @@ __all__ = ["TASK"]
 TASK = Task(
     name="classification",
     summary="text -> label",
-    kind="sequence",
     config=ClassificationConfig,
     row=ClassificationRow,
     load=load,
     prompt=prompt,
     target=target,
-    read=read,
-    metrics_for=metrics_for,
+    head=LabelHead(read=read, metrics_for=metrics_for, out_of_scope=lambda options: options.oos),
     appendix=appendix,
     needed=("text",),  # the schema asks for a label; an empty list is one: none of the labels
     metrics=METRICS["single"],

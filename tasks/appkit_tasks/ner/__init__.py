@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appkit.task import Metric, Task
+from appkit.task import LabelHead, Metric, Task
 from appkit_tasks.ner import metrics
 from appkit_tasks.ner.appendix import appendix
 from appkit_tasks.ner.config import NerConfig
@@ -21,14 +21,12 @@ def _length(row: NerRow) -> str:
 TASK = Task(
     name="ner",
     summary="text -> the named entities in it, with their types",
-    kind="token",
     config=NerConfig,
     row=NerRow,
     load=load,
     prompt=prompt,
     target=target,
-    read=read,
-    words=words,
+    head=LabelHead(read=read, words=words),
     appendix=appendix,
     # the schema itself asks for text or tokens, and for entities or tags: an empty list is a row without entity
     needed=(),

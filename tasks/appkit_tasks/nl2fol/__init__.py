@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appkit.task import Decoding, Metric, Prediction, Task
+from appkit.task import Decoding, Metric, Prediction, Task, TextHead
 from appkit_tasks.nl2fol import metrics
 from appkit_tasks.nl2fol.config import Nl2FolConfig
 from appkit_tasks.nl2fol.equivalence import Verdict
@@ -54,19 +54,19 @@ def _depth(row: FolRow) -> str:
 TASK = Task(
     name="nl2fol",
     summary="English sentence -> formula of first-order logic",
-    kind="generate",
     config=Nl2FolConfig,
     row=FolRow,
     load=load,
     prompt=prompt,
     target=target,
-    parse=answer,
     metrics=(
         Metric("strict", "equivalent to the reference by Z3, names aligned before any truth test", _strict),
         Metric("parse", "share of answers that are formulas", _parses),
         Metric("LE", "truth-table agreement of LogicLLaMA (arXiv 2305.15541); ignores quantifiers", _le),
         Metric("exact", "same normal text as the reference", _exact),
-        Metric("BLEU", "corpus BLEU-4 over formula tokens (sacrebleu)", _bleu, metrics.bleu_matrix),
+        Metric(
+            "BLEU", "corpus BLEU-4 over formula tokens (sacrebleu)", _bleu, metrics.bleu_matrix, scale=100
+        ),
         Metric(
             "undecided",
             "Z3 ran out of its limit; counted as wrong in strict",
@@ -82,10 +82,13 @@ TASK = Task(
         "No student who studies fails every exam.",
         "Either Maria or Tom is a doctor, but not both.",
     ),
-    # a formula is one line: whatever follows is chatter; nor does it say the same twice on end, as the base does
-    decoding=Decoding(stop=("\n",), loop=32),
-    few_shot=few_shot,
+    head=TextHead(
+        parse=answer,
+        # a formula is one line: whatever follows is chatter; nor does it say the same twice on end, as the base does
+        decoding=Decoding(stop=("\n",), loop=32),
+        grammar=lambda options: ebnf(options.notation),
+        few_shot=few_shot,
+    ),
     strata={"complexity": _complexity, "depth": _depth},
-    grammar=lambda options: ebnf(options.notation),
     tools=TOOLS,
 )

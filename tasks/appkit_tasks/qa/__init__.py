@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appkit.task import Decoding, Metric, Retrieval, Task
+from appkit.task import Decoding, Metric, Retrieval, Task, TextHead
 from appkit_tasks.qa import metrics
 from appkit_tasks.qa.config import QaConfig
 from appkit_tasks.qa.load import QaRow, load, put
@@ -18,13 +18,11 @@ LIGHTHOUSE = (
 TASK = Task(
     name="qa",
     summary="question and passages -> short answer with citations, or that the documents leave it open",
-    kind="generate",
     config=QaConfig,
     row=QaRow,
     load=load,
     prompt=prompt,
     target=target,
-    parse=answer,
     metrics=(
         Metric("F1", "F1 of the answer's words, nearest reference (SQuAD)", metrics.f1),
         Metric("EM", "equal to a reference but for case, punctuation and articles", metrics.exact),
@@ -50,9 +48,12 @@ TASK = Task(
         {"question": "How long is the harbour wall of Skarv Head?", "passages": list(LIGHTHOUSE)},
     ),
     needed=("question", "answers"),
-    decoding=Decoding(stop=("\n",), loop=32),
-    few_shot=few_shot,
-    grammar=lambda options: GRAMMAR,
+    head=TextHead(
+        parse=answer,
+        decoding=Decoding(stop=("\n",), loop=32),
+        grammar=lambda options: GRAMMAR,
+        few_shot=few_shot,
+    ),
     retrieval=Retrieval(field="passages", query=lambda row: row.question, put=put, cited=cited),
     strata={"the documents": lambda row: "hold the answer" if row.answerable else "leave it open"},
     defaults={"data": {"max_length": 1536}, "eval": {"few_shot": 2}},

@@ -87,17 +87,17 @@ async def unpoint(alias: str, one: One, key: Admin) -> dict[str, Any]:
 
 
 def _shown(target: Target) -> dict[str, Any]:
-    opened = target.opened
-    if opened is None:
+    deployment = target.deployment
+    if deployment is None:
         raise BundleError(f"{target.ref} is a base")
     return {
         "bundle": target.ref,
-        "sha": opened.sha,
-        "task": opened.task.name,
-        "base": opened.base_name,
-        "dtype": opened.dtype,
-        "rank": opened.manifest["exported"].get("rank"),
+        "sha": deployment.sha,
+        "task": deployment.task.name,
+        "base": deployment.base_name,
+        "dtype": deployment.dtype,
+        "rank": deployment.manifest["exported"].get("rank"),
         "running": target.running,
-        "certificate": opened.certificate and opened.certificate["made_at"],
-        "metrics": opened.manifest.get("metrics"),
+        "certificate": deployment.certificate and deployment.certificate["made_at"],
+        "metrics": deployment.manifest.get("metrics"),
     }

@@ -17,6 +17,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from appkit.heads.lm.detokenize import Answer, Delta, answer, deltas
 from appkit.serving.engines.protocol import Job
 from appkit.serving.gateway.faults import Fault
 from appkit.serving.gateway.registry import Target
@@ -35,11 +36,12 @@ from appkit.serving.gateway.request import (
     within_time,
 )
 from appkit.serving.gateway.state import Gateway
-from appkit.serving.gateway.text import Answer, Delta, answer, deltas
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
+BASE_TOKENS = 256
+"""of an answer by a base alone, unless the caller asks for more"""
 WITHOUT_EFFECT = {
     "metadata",
     "parallel_tool_calls",
@@ -176,9 +178,9 @@ async def completions(
 
 def _writer(target: Target) -> Target:
     """Raises Fault for a bundle that does not answer in words."""
-    if target.opened is not None and target.opened.labelling is not None:
+    if target.deployment is not None and not target.deployment.head.cap:
         raise Fault(
-            400, f"{target.ref} answers with labels, not words; ask POST /v1/tasks/{target.opened.name}"
+            400, f"{target.ref} answers with labels, not words; ask POST /v1/tasks/{target.deployment.name}"
         )
     return target
 
@@ -190,9 +192,10 @@ async def prompt_tokens(target: Target, turns: Sequence[tuple[str, str]]) -> tup
     from appkit.bundles.specialist import input_row
     from appkit.task import Message
 
-    if target.opened and len(turns) == 1 and turns[0][0] == "user":
-        row = input_row(target.opened.task, turns[0][1])
-        messages = list(target.opened.task.prompt(row, target.opened.config.task))
+    deployment = target.deployment
+    if deployment and len(turns) == 1 and turns[0][0] == "user":
+        row = input_row(deployment.task, turns[0][1])
+        messages = list(deployment.task.prompt(row, deployment.config.task))
     else:
         role = {"developer": "system"}
         messages = [Message.of(role.get(who, who), text) for who, text in turns]  # type: ignore[arg-type]
@@ -234,13 +237,15 @@ def _job(
     log_probabilities: bool,
     most: int | None = None,
 ) -> Job:
-    decoding = target.opened.manifest["decoding"] if target.opened else {}
+    deployment = target.deployment
+    decoding = deployment.manifest["decoding"] if deployment else {}
+    default = deployment.head.cap if deployment else BASE_TOKENS
     temperature = asked.temperature if asked.temperature is not None else decoding.get("temperature", 0.0)
     return Job(
         target.adapter,
         tokens,
-        room_for(one, target, tokens, most or asked.max_tokens),
-        target.opened.stop if target.opened else target.chat.stop,
+        room_for(one, target, tokens, most or asked.max_tokens, default),
+        target.chat.stops(decoding.get("stop", ())),
         temperature,
         asked.top_p if asked.top_p is not None else decoding.get("top_p", 1.0),
         decoding.get("top_k", 0),

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
 from appkit.serving.gateway.faults import Fault
+from appkit.serving.gateway.overrides import list_choices
 from appkit.serving.gateway.request import Admin, One
-from appkit.serving.gateway.run_words import choices
 from appkit.serving.gateway.trainer import Trainer
 
 __all__ = ["UPLOAD", "router"]
@@ -43,7 +43,7 @@ Runs = Annotated[Trainer, Depends(_trainer)]
 @router.get("")
 async def runs(trainer: Runs) -> dict[str, Any]:
     """What can be chosen on this machine: tasks, models that are here, methods, presets; its runs, newest first."""
-    found = await asyncio.to_thread(choices)
+    found = await asyncio.to_thread(list_choices)
     return found | {
         "runs": trainer.lines(),
         "running": trainer.running,
@@ -104,6 +104,6 @@ async def show(
     served = [
         target.ref
         for target in one.registry.versions.values()
-        if target.opened and target.opened.path == bundle
+        if target.deployment and target.deployment.path == bundle
     ]
     return await trainer.show(run, after) | {"served": served[0] if served else None}

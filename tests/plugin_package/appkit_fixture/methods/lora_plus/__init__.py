@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from appkit.method import Exported, Method
+from appkit.method import Form, Method, Training
 from appkit_fixture.methods.lora_plus.config import LoraPlusOptions, servable
 
 __all__ = ["METHOD"]
@@ -23,13 +23,13 @@ def _param_groups(model: Any, options: LoraPlusOptions, learning_rate: float) ->
     return param_groups(model, options, learning_rate)
 
 
-def _after_step(model: Any, step: int) -> None:
+def _after_step(model: Any, training: Training) -> None:
     from appkit_fixture.methods.lora_plus.build import clip
 
     clip(model)
 
 
-def _export(model: Any, options: LoraPlusOptions) -> Exported:
+def _export(model: Any, options: LoraPlusOptions) -> Form:
     from appkit_fixture.methods.lora_plus.export import export
 
     return export(model, options)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from appkit.adapters.lora.export import export as lora_export
-from appkit.method import Exported
+from appkit.method import LoraForm
 from appkit_fixture.methods.lora_plus.config import LoraPlusOptions
 
 __all__ = ["export"]
 
 
-def export(model: Any, options: LoraPlusOptions) -> Exported:
+def export(model: Any, options: LoraPlusOptions) -> LoraForm:
     """Adapter config and tensors under PEFT's names, exact."""
     return lora_export(model, options.lora)

@@ -6,38 +6,35 @@ from typing import Any
 
 import torch
 
-from appkit.heads import Head
-from appkit.models.batch import Batch, collate
+from appkit.models.batch import Batch
 
-__all__ = ["HEAD", "hidden_states", "loss", "token_losses"]
+__all__ = ["hidden_states", "loss", "token_losses"]
 
 
 class _FrozenVocabularyLoss(torch.autograd.Function):
-    """Weighted cross-entropy through a frozen output layer.
+    """Cross-entropy through a frozen output layer.
 
     The gradient with respect to the logits is softmax minus one-hot, known as soon as the loss is; computing
     it in place in the forward pass saves two passes over the (L, V) matrix and all its copies.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         logits = (hidden @ weight.T).float()  # (L, V)
         peak = logits.amax(1, keepdim=True)
         at_label = logits.gather(1, labels[:, None])
         logits.sub_(peak).exp_()
         total = logits.sum(1, keepdim=True)
         losses = (total.log() + peak - at_label)[:, 0]
-        logits.mul_(weights[:, None] / total)
-        logits.scatter_add_(1, labels[:, None], -weights[:, None])
+        logits.mul_(1 / total)
+        logits.scatter_add_(1, labels[:, None], logits.new_full((len(labels), 1), -1.0))
         ctx.save_for_backward(logits.to(hidden.dtype) @ weight)  # (L, C)
-        return (losses * weights).sum()
+        return losses.sum()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (hidden_gradient,) = ctx.saved_tensors
-        return hidden_gradient * gradients[0].to(hidden_gradient.dtype), None, None, None
+        return hidden_gradient * gradients[0].to(hidden_gradient.dtype), None, None
 
 
 def hidden_states(model: Any, batch: Batch) -> torch.Tensor:
@@ -57,7 +54,7 @@ def _output_layer(model: Any) -> Any:
 
 
 def loss(model: Any, batch: Batch) -> torch.Tensor:
-    """Sum over labelled tokens of weight x negative log-likelihood in nats (not yet divided by the units)."""
+    """Sum over labelled tokens of the negative log-likelihood in nats (not yet divided by their number)."""
     hidden = hidden_states(model, batch)
     layer = _output_layer(model)
     if (
@@ -66,12 +63,12 @@ def loss(model: Any, batch: Batch) -> torch.Tensor:
         and not layer.weight.requires_grad
         and not _softcap(model)
     ):
-        summed: torch.Tensor = _FrozenVocabularyLoss.apply(hidden, layer.weight, batch.labels, batch.weights)
+        summed: torch.Tensor = _FrozenVocabularyLoss.apply(hidden, layer.weight, batch.labels)
         return summed
     losses = torch.nn.functional.cross_entropy(
         _cap(model, layer(hidden)).float(), batch.labels, reduction="none"
     )
-    return (losses * batch.weights).sum()
+    return losses.sum()
 
 
 @torch.no_grad()
@@ -89,6 +86,3 @@ def _softcap(model: Any) -> float | None:
 def _cap(model: Any, logits: torch.Tensor) -> torch.Tensor:
     cap = _softcap(model)
     return logits if not cap else cap * torch.tanh(logits / cap)
-
-
-HEAD = Head("tokens", collate, loss)

@@ -1,4 +1,4 @@
-"""Gradio without work at the start that nothing needs: with it a gallery takes twice as long to open."""
+"""Gradio starts without work that nothing needs, which would double the time until a gallery opens."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-__all__ = ["no_app_yet", "quickly"]
+__all__ = ["fast_import", "without_app"]
 
 
 @contextmanager
-def quickly() -> Iterator[None]:
-    """Within it `import gradio` takes less than half the time. A program that serves MCP with Gradio imports it first.
+def fast_import() -> Iterator[None]:
+    """Halves the time of `import gradio` within it. A program that serves MCP with Gradio imports Gradio first.
 
     On each import Gradio reads the source of its components, parses it, and writes stubs for editors into its own
     folder; it leaves out the classes whose file is not found, and within this none is. It imports `mcp` where that is
     installed (vLLM brings it), for a server that a gallery does not have.
     """
-    found, absent = inspect.getfile, "mcp" not in sys.modules
+    real_getfile, absent = inspect.getfile, "mcp" not in sys.modules
 
     def getfile(of: Any) -> str:
         if (getattr(of, "__module__", None) or "").startswith("gradio."):
             raise OSError("no stub is wanted")
-        return found(of)
+        return real_getfile(of)
 
     if absent:
         sys.modules["mcp"] = None  # type: ignore[assignment]
@@ -38,9 +38,9 @@ def quickly() -> Iterator[None]:
 
 
 @contextmanager
-def no_app_yet() -> Iterator[None]:
-    """Within it Blocks are built without a FastAPI app: each page would make one, and `launch` makes its own."""
+def without_app() -> Iterator[None]:
+    """Builds Blocks within it without a FastAPI app: each page would make one, and `launch` makes its own."""
     from gradio.routes import App
 
-    with patch.object(App, "create_app", lambda *given, **named: None):
+    with patch.object(App, "create_app", lambda *_, **__: None):
         yield

@@ -11,7 +11,7 @@ import numpy as np
 
 from appkit.data.rows import Record
 from appkit.errors import DataError
-from appkit.task import Labels, Task, TokenLabels
+from appkit.task import LabelHead, Labels, Tagging, Task, TokenLabels
 
 __all__ = ["Targets", "discover"]
 
@@ -34,21 +34,21 @@ class Targets(NamedTuple):
     scale: float = 1.0
 
 
-def discover(task: Task, options: Any, records: Sequence[Record]) -> Targets:
+def discover(task: Task, head: LabelHead, options: Any, records: Sequence[Record]) -> Targets:
     """Look at all targets of the training rows.
 
     Raises DataError, with the places, for targets of different kinds and for targets that are all the same.
     """
     targets = [task.target(record.value, options) for record in records]
-    if task.kind == "token":
-        return _tags(targets, task)
+    if head.words:
+        return _tags(task, head.tagging, targets)
     return _of(task, records, targets)
 
 
 def _of(task: Task, records: Sequence[Record], targets: Sequence[Any]) -> Targets:
     values = [target.values for target in targets if isinstance(target, Labels)]
     if len(values) != len(targets):
-        raise TypeError(f"task {task.name!r} is of kind 'sequence', its targets must be Labels")
+        raise TypeError(f"task {task.name!r} labels whole texts, its targets must be Labels")
     kinds: dict[str, int] = {}
     for place, value in enumerate(values):
         kinds.setdefault(_kind(value), place)
@@ -99,18 +99,17 @@ def _numbers(task: Task, values: Sequence[float]) -> Targets:
     return Targets("regression", (), (), (note,), shift, scale)
 
 
-def _tags(targets: Sequence[Any], task: Task) -> Targets:
+def _tags(task: Task, tagging: Tagging, targets: Sequence[Any]) -> Targets:
     if not all(isinstance(target, TokenLabels) for target in targets):
-        raise TypeError(f"task {task.name!r} is of kind 'token', its targets must be TokenLabels")
+        raise TypeError(f"task {task.name!r} labels words, its targets must be TokenLabels")
     counted = Counter(tag for target in targets for tag in target.values)
-    types = sorted({tag[2:] for tag in counted if tag != "O"})
+    types = sorted({tagging.type_of(tag) for tag in counted if tag != tagging.outside})
     if not types:
         raise DataError(
             f"{len(targets)} training rows have no {task.output}: there is nothing to learn; bring rows that have some"
         )
-    # both tags of a type, whether the training rows have them or not: an answer may need either
-    labels = ("O", *(f"{side}-{name}" for name in types for side in "BI"))
-    begun = tuple(counted[f"B-{name}"] for name in types)
+    labels = tagging.labels(types)
+    begun = tuple(counted[f"{tagging.begin}{name}"] for name in types)
     notes = tuple(_told(tuple(types), begun, "entities"))
     return Targets("single", labels, tuple(counted[label] for label in labels), notes)
 

@@ -1,4 +1,4 @@
-"""What may be asked of a run from elsewhere: a list of keys, and choices that are on this machine."""
+"""Overrides that come from elsewhere are checked: only listed keys, and choices that are on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from appkit.plugins import did_you_mean, load_method, load_task, modules
 from appkit.serving.gateway.faults import Fault
 from appkit.serving.gateway.registry import NAME
 
-__all__ = ["allowed", "choices", "models_here"]
+__all__ = ["check_overrides", "list_choices", "local_models"]
 
 KEYS = re.compile(
     r"(task|method|quant|train|head|eval|decoding)(\.\w+)+"
@@ -29,13 +29,13 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 """Characters that no text needs; with NUL no command can be started. Tabs and the ends of lines are none of them."""
 
 
-def models_here() -> list[str]:
-    """Presets whose weights are on this machine."""
+def local_models() -> list[str]:
+    """List the presets whose weights are on this machine."""
     return [name for name, (_, path) in known().items() if path is not None]
 
 
-def allowed(words: Sequence[str]) -> str:
-    """The task that the words choose. Fault 400 for a word that could name a place of this machine, or is unknown."""
+def check_overrides(words: Sequence[str]) -> str:
+    """Check the words of a run; returns the task. Fault 400 for one that is unknown, or names a place here."""
     for word in words:
         if CONTROL.search(word):
             raise Fault(400, f"a word has a control character, got {word[:80]!r}; leave it out")
@@ -48,7 +48,7 @@ def allowed(words: Sequence[str]) -> str:
     named = {
         "task.name": list(modules("appkit.tasks")),
         "method.name": list(modules("appkit.methods")),
-        "model.name": models_here(),
+        "model.name": local_models(),
         "train.name": presets("train"),
         "quant.name": presets("quant"),
     }
@@ -78,7 +78,7 @@ def allowed(words: Sequence[str]) -> str:
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys with their values; a group's bare word is its name."""
+    """Yield dotted keys with their values; a group's bare word is its name."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{above}{key}.")
@@ -87,20 +87,20 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All texts in a value, however deep."""
+    """Yield all texts in a value, however deep."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for each in value.items():
-            yield from _texts(list(each))
+        for pair in value.items():
+            yield from _texts(list(pair))
     elif isinstance(value, list):
-        for one in value:
-            yield from _texts(one)
+        for item in value:
+            yield from _texts(item)
 
 
-def choices() -> dict[str, Any]:
-    """What can be asked for on this machine: tasks, models, methods, presets."""
-    found = []
+def list_choices() -> dict[str, Any]:
+    """List what can be chosen on this machine: tasks, models, methods, presets."""
+    tasks = []
     for name in sorted(modules("appkit.tasks")):
         try:
             task = load_task(name)
@@ -110,14 +110,13 @@ def choices() -> dict[str, Any]:
             ValidationError,
         ):  # a package that it needs is not installed, or an option is needed
             continue
-        if task.objective == "supervised":
-            fields = [
-                {"name": field, "required": info.is_required(), "description": info.description or ""}
-                for field, info in task.row.model_fields.items()
-            ]
-            found.append({"name": name, "summary": task.summary, "ships": ships, "fields": fields})
+        fields = [
+            {"name": field, "required": info.is_required(), "description": info.description or ""}
+            for field, info in task.row.model_fields.items()
+        ]
+        tasks.append({"name": name, "summary": task.summary, "ships": ships, "fields": fields})
     methods = []
     for name in sorted(modules("appkit.methods")):
         with suppress(AppkitError):
             methods.append({"name": name, "summary": load_method(name).summary})
-    return {"tasks": found, "models": models_here(), "methods": methods, "presets": presets("train")}
+    return {"tasks": tasks, "models": local_models(), "methods": methods, "presets": presets("train")}

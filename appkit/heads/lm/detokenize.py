@@ -1,4 +1,4 @@
-"""From token ids of an engine to text: as it comes, cut before a stop string, in whole characters."""
+"""Turns an engine's token ids into text: as it comes, cut before a stop string, in whole characters."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from appkit.serving.engines.protocol import Job, Piece
-from appkit.serving.engines.supervised import Supervised
+from appkit.heads.roles import Asked, Job, Piece
 
 if TYPE_CHECKING:
     from appkit.models.chat import Chat
@@ -92,7 +91,7 @@ def _overlap(text: str, string: str) -> int:
 
 
 async def deltas(
-    engine: Supervised, job: Job, chat: Chat, stop_strings: Sequence[str] = ()
+    engine: Asked, job: Job, chat: Chat, stop_strings: Sequence[str] = ()
 ) -> AsyncGenerator[Delta]:
     """The answer's text as it comes; the last delta, which may be empty, says why it ended."""
     reader, stops = Detokenizer(chat), StopStrings(stop_strings)
@@ -108,7 +107,7 @@ async def deltas(
                 return  # closing the stream ends the engine's work
 
 
-async def answer(engine: Supervised, job: Job, chat: Chat, stop_strings: Sequence[str] = ()) -> Answer:
+async def answer(engine: Asked, job: Job, chat: Chat, stop_strings: Sequence[str] = ()) -> Answer:
     """The whole answer. Only stop strings need it piece by piece, to end the work when one comes."""
     if stop_strings:
         text, tokens, likely, finish, count = "", (), (), None, 0

@@ -1,5 +1,7 @@
-"""Pages of what is served after the gallery was started. Each is mounted beside those that are there, which go on as
-they were: nobody loses what was typed."""
+"""A watcher mounts a page for what begins to be served while a gallery is shown.
+
+The pages that are there go on as they were: nobody loses what was typed.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from appkit.client import Client
 from appkit.errors import GatewayError
 from appkit_apps.app import place
 
-__all__ = ["Late"]
+__all__ = ["Watcher"]
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +26,10 @@ EVERY = 5.0
 """seconds between two looks at what is served"""
 
 
-class Late:
+class Watcher:
     """Watches a gateway while a gallery is shown, and mounts a page for each new alias.
 
-    known: what `Client.describe` told, by alias; grows by those that get a page. build: makes the Blocks of a page.
+    known: what `Client.describe` said, by alias; grows by those that get a page. build: makes the Blocks of a page.
     looks: how `gr.mount_gradio_app` is to show them.
     """
 
@@ -43,7 +45,7 @@ class Late:
 
     @asynccontextmanager
     async def lifespan(self, app: gr.routes.App) -> AsyncIterator[None]:
-        """For the app that serves the gallery: watches as long as it lives, and ends the pages with it."""
+        """Watches as long as the app that serves the gallery lives, and ends the pages with it."""
         async with AsyncExitStack() as pages:
             watching = asyncio.create_task(self._watch(app, pages))
             yield
@@ -63,9 +65,9 @@ class Late:
                     self._failed.add(alias)
 
     def _new(self) -> dict[str, Mapping[str, Any]]:
-        """What is served and has no page yet; nothing while the gateway does not answer."""
+        """Asks what is served and has no page yet; nothing while the gateway does not answer."""
         with suppress(GatewayError):
-            served = [one["alias"] for one in self._client.tasks()]
+            served = [task["alias"] for task in self._client.tasks()]
             new = [alias for alias in served if alias not in self._known and alias not in self._failed]
             return {alias: self._client.describe(alias) for alias in new}
         return {}

@@ -1,0 +1,85 @@
+"""The commands around packs and their rows: methods, tasks, data."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated
+
+import typer
+
+from appkit.cli.options import ConfigFile, Overrides, run_config
+from appkit.cli.terminal import print_table, quiet_libraries
+
+__all__ = ["app", "data", "tasks"]
+
+app = typer.Typer()
+tasks = typer.Typer(no_args_is_help=True, help="Task packs: list, show.")
+data = typer.Typer(no_args_is_help=True, help="Check rows before training on them.")
+
+
+@app.command()
+def methods() -> None:
+    """Adapter methods and what they are."""
+    from appkit.plugins import load_method, modules
+
+    print_table(
+        ["method", ""], [[name, load_method(name).summary] for name in sorted(modules("appkit.methods"))]
+    )
+
+
+@tasks.command("list")
+def tasks_list() -> None:
+    """Installed task packs."""
+    from appkit.plugins import load_task, modules
+
+    rows = []
+    for name in sorted(modules("appkit.tasks")):
+        task = load_task(name)
+        rows.append([name, task.summary, ", ".join(metric.name for metric in task.metrics)])
+    print_table(["task", "", "metrics"], rows)
+
+
+@tasks.command("show")
+def tasks_show(name: str) -> None:
+    """A pack's row schema, options, metrics and examples."""
+    from appkit.plugins import load_task
+
+    task = load_task(name)
+    print(f"{task.name}: {task.summary}\n\nfields of a row (map yours with data.columns.<field>=<column>)")
+    for field, info in task.row.model_fields.items():
+        print(f"  {field}: {getattr(info.annotation, '__name__', info.annotation)}  {info.description or ''}")
+    print("\noptions (task.<key>=)")
+    for field, info in task.config.model_fields.items():
+        print(f"  {field} = {info.get_default()!r}  {info.description or ''}")
+    print("\nmetrics")
+    for metric in task.metrics:
+        print(f"  {metric.name}{' *' if metric.name == task.primary else ''}: {metric.description}")
+    print("\nexamples")
+    for example in task.examples:
+        print(f"  {example}")
+    if task.retrieval:
+        print(f"\ndocuments\n  rag=INDEX fills {task.retrieval.field} with what is found")
+    if task.tools:
+        print("\ntools")
+    for tool, function in task.tools.items():
+        summary = " ".join((function.__doc__ or "").split("\n\n")[0].split())
+        print(f"  {tool}({', '.join(inspect.signature(function).parameters)}): {summary}")
+
+
+@data.command("check")
+def data_check(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    most: Annotated[
+        int | None, typer.Option(min=0, help="Items of each kind in the JSON, with counts of all.")
+    ] = None,
+) -> None:
+    """Every bad row with file, line, field and reason; duplicates, overlaps, lengths."""
+    from appkit.runs.check import check_data
+
+    quiet_libraries()
+    report = check_data(run_config(overrides, config))
+    print(report.to_json(most) if as_json else "\n".join(report.lines()))
+    if not report.ok:
+        raise SystemExit(2)

@@ -1,0 +1,218 @@
+"""The commands around training: train, eval, predict."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from appkit.cli.options import ConfigFile, DryRun, Overrides, PrintConfig, run_config
+from appkit.cli.terminal import print_table, quiet_libraries, read_inputs, say, show_citations
+from appkit.errors import AppkitError
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+def _dry_run(config: Any) -> None:
+    from appkit.runs.prepare import prepare
+
+    prepare(config, say)
+    say("dry run: the configuration, the data and the labels are sound; nothing was trained")
+
+
+@app.command()
+def train(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    print_config: PrintConfig = False,
+    dry_run: DryRun = False,
+    resume: Annotated[Path | None, typer.Option("--resume", help="Go on with this run directory.")] = None,
+) -> None:
+    """Train an adapter, measure it against the base, write bundle and report."""
+    from appkit.config import to_yaml
+
+    if resume is not None:
+        if overrides or config or print_config or dry_run:
+            raise AppkitError(
+                "--resume takes the run's own configuration; leave the other words and options out"
+            )
+        quiet_libraries()
+        from appkit.runs.train import train as run
+
+        result = run(resume=resume, say=say)
+    else:
+        resolved = run_config(overrides, config)
+        if print_config:
+            print(to_yaml(resolved), end="")
+            return
+        quiet_libraries()
+        if dry_run:
+            _dry_run(resolved)
+            return
+        from appkit.runs.train import train as run
+
+        result = run(resolved, say=say)
+    _show_result(result)
+
+
+def _show_result(result: Any) -> None:
+    from appkit.bundles.manifest import read_manifest
+    from appkit.evaluation.report import table
+    from appkit.plugins import load_task
+
+    columns = [*([result.base] if result.base else []), result.adapter]
+    print()
+    print_table(*table(columns))
+    print(result.verdict)
+    manifest = read_manifest(result.bundle, verify=False)
+    print()
+    shown = result.adapter
+    task_input = load_task(manifest["task"]["name"]).input
+    for record, prediction in list(zip(shown.records, shown.predictions, strict=True))[:3]:
+        print(f"  {getattr(record.value, task_input)}\n    {prediction.answer}")
+    print(
+        f"\nbundle  {result.bundle}  ({manifest['name']}@{manifest['sha'][:12]})\n"
+        f"report  {result.run_dir / 'report.md'}\n"
+        f"plots   {result.run_dir / 'scores.png'}, {result.run_dir / 'loss.png'}\n"
+        f'try it  appkit predict {result.bundle} "..."'
+    )
+
+
+@app.command("eval")
+def evaluate(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[BUNDLE...] [KEY=VALUE...]", help="Bundles or run directories, then overrides."
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    print_config: PrintConfig = False,
+    dry_run: DryRun = False,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Write predictions and scores into this directory.")
+    ] = None,
+) -> None:
+    """Measure a bundle against its base, bundles against each other, or the base alone."""
+    from appkit.config import parse_overrides, to_yaml
+
+    targets = [word for word in words or [] if "=" not in word]
+    pairs = [word for word in words or [] if "=" in word]
+    resolved: Any = None
+    if targets:
+        from appkit.bundles.manifest import find, read_manifest
+        from appkit.bundles.specialist import eval_config
+
+        if config:
+            raise AppkitError(
+                f"--config {config} is not read beside a bundle, which has its own; give the keys as words"
+            )
+        resolved = eval_config(read_manifest(find(Path(targets[0]))), parse_overrides(pairs))
+    else:
+        resolved = run_config(pairs, config)
+    if print_config:
+        print(to_yaml(resolved), end="")
+        return
+    quiet_libraries()
+    if dry_run:
+        _dry_run(resolved)
+        return
+    from appkit.evaluation.report import table
+    from appkit.plugins import load_task
+    from appkit.runs.evaluate import evaluate as run
+
+    result = run(*targets, config=resolved, say=say)
+    print_table(*table(result.evaluations))
+    if result.verdict:
+        print(result.verdict)
+    if to:
+        _write_evaluations(to, result, load_task(resolved.task.name))
+        print(f"written to {to}")
+
+
+def _write_evaluations(to: Path, result: Any, task: Any) -> None:
+    from appkit.evaluation.plots import plot_scores
+    from appkit.storage.atomic import write_text
+
+    for number, one in enumerate(result.evaluations):
+        one.write(to / f"predictions.{number}.jsonl", task)
+    write_text(to / "scores.json", json.dumps([one.summary() for one in result.evaluations], indent=1) + "\n")
+    plot_scores(result.evaluations, task, to / "scores.png")
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="Bundle or run directory.")],
+    sentences: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SENTENCE...] [rag=INDEX]",
+            help="Inputs; none: from --file or stdin. rag=INDEX: with documents at hand.",
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="One input a line, or JSONL rows.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--jsonl", help="JSON objects instead of bare answers.")] = False,
+) -> None:
+    """Answer sentences given as arguments, from a file, or from stdin."""
+    from appkit.config import rag_words
+
+    documents, sentences = rag_words(sentences or ())
+    inputs = read_inputs(sentences, file)
+    if not inputs:
+        raise AppkitError("nothing to answer; give sentences, --file, or lines on stdin")
+    quiet_libraries()
+    import appkit
+
+    found: list[Any] = [(given, None) for given in inputs]
+    if documents.index:
+        found = _with_passages(bundle, inputs, documents)
+    specialist = appkit.load(bundle)
+    predictions = specialist.predict([row for row, _ in found])
+    for given, (_, hits), prediction in zip(inputs, found, predictions, strict=True):
+        citations = [] if hits is None else _citations(specialist.task, prediction, hits)
+        if as_json:
+            shown = given if isinstance(given, dict) else {specialist.task.input: given}
+            entry = {
+                **shown,
+                "text": prediction.text,
+                "parsed": prediction.parsed.value,
+                "error": prediction.parsed.error,
+                "truncated": prediction.truncated,
+            }
+            if (confidence := specialist.confidence(prediction)) is not None:
+                entry["confidence"] = round(confidence, 4)
+            if hits is not None:
+                entry["citations"] = citations
+            print(json.dumps(entry, ensure_ascii=False))
+        elif prediction.confidence is not None:  # of a label, as `appkit client ask` shows it
+            print(f"{prediction.confidence:.2f}\t{prediction.answer}")
+        else:
+            print(prediction.answer)
+        if not as_json:
+            show_citations(citations)
+
+
+def _with_passages(bundle: Path, inputs: list[Any], documents: Any) -> list[Any]:
+    """Each input as a row with what was found for it; before the weights are loaded, since an index may be missing."""
+    from appkit.bundles.manifest import find, read_manifest
+    from appkit.bundles.specialist import input_row
+    from appkit.plugins import load_task
+    from appkit.rag.rows import AtHand, rule
+
+    task = load_task(read_manifest(find(bundle), verify=False)["task"]["name"])
+    rule(task)
+    return AtHand.open(documents).put(task, [input_row(task, given) for given in inputs])
+
+
+def _citations(task: Any, prediction: Any, hits: Any) -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    from appkit.rag.rows import AtHand
+
+    return [asdict(one) for one in AtHand.citations(task, prediction.parsed.value, hits)]

@@ -1,0 +1,50 @@
+"""The configuration of a run: frozen models, presets, and how words and keys become one of them.
+
+Bare words (`task model method quant train`) choose presets, dotted keys refine them. Lowest to highest:
+defaults, presets, the pack's own defaults, `--config` file, command line. OmegaConf parses and merges plain
+values; the pydantic models validate them and give the JSON schema.
+"""
+
+from appkit.config.build import (
+    GROUPS,
+    build_run_config,
+    load_run_config,
+    merge_over,
+    model_config,
+    parse_overrides,
+    presets,
+    rag_words,
+    to_values,
+    to_yaml,
+)
+from appkit.config.sections import (
+    DataConfig,
+    EvalConfig,
+    HeadConfig,
+    ModelConfig,
+    QuantConfig,
+    RagConfig,
+    RunConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "GROUPS",
+    "DataConfig",
+    "EvalConfig",
+    "HeadConfig",
+    "ModelConfig",
+    "QuantConfig",
+    "RagConfig",
+    "RunConfig",
+    "TrainConfig",
+    "build_run_config",
+    "load_run_config",
+    "merge_over",
+    "model_config",
+    "parse_overrides",
+    "presets",
+    "rag_words",
+    "to_values",
+    "to_yaml",
+]

@@ -1,0 +1,219 @@
+"""A configuration is built: words and keys are parsed, laid over presets and defaults, and validated."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from appkit.config.faults import validate
+from appkit.config.sections import ModelConfig, RagConfig, RunConfig, index_of_word
+from appkit.errors import ConfigError
+from appkit.plugins import did_you_mean, load_method, load_task
+
+__all__ = [
+    "GROUPS",
+    "build_run_config",
+    "load_run_config",
+    "merge_over",
+    "model_config",
+    "parse_overrides",
+    "presets",
+    "rag_words",
+    "to_values",
+    "to_yaml",
+]
+
+GROUPS = ("task", "model", "method", "quant", "train")
+
+
+def presets(group: str) -> list[str]:
+    """List the presets of `model`, `quant` or `train`."""
+    folder = files("appkit") / "presets" / group
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def _preset(group: str, name: str) -> dict[str, Any]:
+    known = presets(group)
+    if name not in known:
+        raise ConfigError(f"no {group} preset {name!r}; {did_you_mean(name, known)}")
+    return {"name": name} | _read_yaml(files("appkit") / "presets" / group / f"{name}.yaml")
+
+
+def _read_yaml(path: Any) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")), resolve=False)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except Exception as error:  # the YAML library raises many kinds
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path} must hold keys and values, got {type(loaded).__name__}")
+    return {str(key): value for key, value in loaded.items()}
+
+
+def model_config(word: str) -> ModelConfig:
+    """Resolve a preset's name, a directory, or a hub id (`org/name` or `org/name@revision`)."""
+    return ModelConfig.model_validate(_model_values(word))
+
+
+def _model_values(word: str) -> dict[str, Any]:
+    if word in presets("model"):
+        return _preset("model", word)
+    path = Path(word).expanduser()
+    if path.is_dir():
+        return {"name": word, "source": "directory", "id": str(path.resolve())}
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", word) and not word.startswith("."):
+        hub_id, _, revision = word.partition("@")
+        return {"name": word, "source": "hub", "id": hub_id, "revision": revision or None}
+    raise ConfigError(
+        f"no model {word!r}: neither a preset ({did_you_mean(word, presets('model'))}), nor a directory, "
+        "nor a hub id (org/name or org/name@revision)"
+    )
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
+    """Parse `key=value` words into nested values; YAML rules for the value (`true`, `1e-3`, `[a, b]`)."""
+    from omegaconf import OmegaConf
+
+    merged: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not re.fullmatch(r"[a-z_]\w*(\.[\w-]+)*", key):
+            raise ConfigError(f"expected key=value, got {word!r}; for instance task=nl2fol method.rank=16")
+        try:
+            # interpolation is a surprise in a path or a sentence: take "${" literally
+            plain: Any = OmegaConf.to_container(OmegaConf.create(f"v: {value}"), resolve=False)["v"]  # type: ignore[call-overload, index]
+        except Exception:  # not YAML: a bare string such as "a: b"
+            plain = value
+        if isinstance(plain, str) and " #" in value:
+            plain = value  # YAML would cut a comment off; on a command line it is text
+        if type(plain) in (int, float) and str(plain) != value:
+            plain = _as_written(plain, value)
+        node = merged
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            inner = node.setdefault(parent, {})
+            if not isinstance(inner, dict):  # "method=lora method.rank=8": the word is the group's name
+                inner = node[parent] = {"name": inner}
+            node = inner
+        if isinstance(node.get(leaf), dict) and not isinstance(plain, dict):
+            node[leaf]["name"] = plain
+        else:
+            node[leaf] = plain
+    return merged
+
+
+def rag_words(words: Sequence[str]) -> tuple[RagConfig, list[str]]:
+    """Split words into the settings of documents (`rag=INDEX`, `rag.KEY=VALUE`) and the others.
+
+    Raises ConfigError for a value that does not fit, or settings without an index.
+    """
+    own = [word for word in words if re.match(r"rag(\.\w+)?=", word)]
+    found: RagConfig = validate(RagConfig, index_of_word(parse_overrides(own).get("rag", {})), "rag")
+    if own and found.index is None:
+        raise ConfigError(
+            f"{own[0]} has no effect without an index; add rag=INDEX (appkit rag index makes one)"
+        )
+    return found, [word for word in words if word not in own]
+
+
+def _as_written(number: float, text: str) -> Any:
+    """The number, which a field of text takes as it was written: revision 0.10 is not 0.1."""
+    kind = type(number)
+    return type(kind.__name__, (kind,), {"__str__": lambda self: text})(number)
+
+
+def _named(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"task": "nl2fol"}` -> `{"task": {"name": "nl2fol"}}` for the groups that presets fill; rag has an index."""
+    named = {
+        key: {"name": value} if key in GROUPS and isinstance(value, (str, int, float)) else value
+        for key, value in values.items()
+    }
+    return named | {"rag": index_of_word(named["rag"])} if "rag" in named else named
+
+
+def merge_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested values over others; a bare word replaces a whole group (`model=...`)."""
+    over = _named(above)
+    kept = {
+        key: value for key, value in below.items() if key not in GROUPS or "name" not in (over.get(key) or {})
+    }
+    return _merge(_named(kept), over)
+
+
+def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge layers, of which later ones win; nested values are merged key by key, everything else is replaced.
+
+    Not by OmegaConf: it would take "${" in a user's text for an interpolation.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = merged.get(key)
+            both = isinstance(below, Mapping) and isinstance(value, Mapping)
+            merged[key] = _merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def load_run_config(words: Sequence[str] = (), file: Path | None = None) -> RunConfig:
+    """Build the configuration of command-line words over a file, over presets, over defaults.
+
+    Raises ConfigError with one line for the first key or value that does not fit.
+    """
+    given = merge_over(_read_yaml(file) if file else {}, parse_overrides(words))
+    return build_run_config(given)
+
+
+def build_run_config(given: Mapping[str, Any]) -> RunConfig:
+    """Build the configuration from nested values, such as a saved `config.yaml` or the keywords of `appkit.train`."""
+    given = _named(given)
+    for group in GROUPS:
+        if group in given and not isinstance(given[group], Mapping):
+            raise ConfigError(f"{group} must be a name or hold keys, got {given[group]!r}")
+    if not given.get("task", {}).get("name"):
+        from appkit.plugins import modules
+
+        raise ConfigError(
+            f"task is missing; choose one: {', '.join(f'task={t}' for t in modules('appkit.tasks'))}"
+        )
+    task = load_task(str(given["task"]["name"]))
+    method = load_method(str(given.get("method", {}).get("name", "lora")))
+    model_word = str(given.get("model", {}).get("name", "smollm2-135m"))
+    model = given["model"] if "source" in given.get("model", {}) else _model_values(model_word)
+    base = {
+        "task": {"name": task.name},
+        "model": model,
+        "method": {"name": method.name},
+        "quant": _preset("quant", str(given.get("quant", {}).get("name", "nf4"))),
+        "train": _preset("train", str(given.get("train", {}).get("name", "quick"))),
+        "decoding": task.decoding.model_dump(),
+    }
+    values = _merge(base, task.defaults, given)
+    # options of the pack and the method are validated by their own schemas
+    values["task"] = validate(task.config, values["task"], "task")
+    values["method"] = validate(method.config, values["method"], "method")
+    config: RunConfig = validate(RunConfig, values, "")
+    return config
+
+
+def to_yaml(config: RunConfig) -> str:
+    """Write the whole configuration; `--config` reads it back to the same value."""
+    import yaml
+
+    return str(yaml.safe_dump(to_values(config), sort_keys=False, allow_unicode=True))
+
+
+def to_values(config: RunConfig) -> dict[str, Any]:
+    """Return the whole configuration as plain values, the pack's and the method's options included."""
+    values: dict[str, Any] = json.loads(config.model_dump_json())
+    values["task"] = json.loads(config.task.model_dump_json())
+    values["method"] = json.loads(config.method.model_dump_json())
+    return values

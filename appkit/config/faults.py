@@ -1,0 +1,79 @@
+"""A value that does not fit is told in one line, by the user's own keys."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from appkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+__all__ = ["validate"]
+
+
+def validate(schema: type[BaseModel], values: Mapping[str, Any], where: str) -> Any:
+    """Validates values; where: the key that holds them, "" for all. Raises ConfigError with the first fault."""
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, schema, values, where)) from None
+
+
+def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[str, Any], where: str) -> str:
+    """Explain the first fault in one line: key, value, what was expected."""
+    fault, *others = error.errors()
+    path = _user_path(fault, values)
+    key = ".".join(([where] if where else []) + path)
+    if fault["type"] == "extra_forbidden":
+        owner = schema
+        for part in path[:-1]:
+            inner = owner.model_fields[part].annotation
+            owner = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else owner
+        fields = list(owner.model_fields)
+        close = difflib.get_close_matches(path[-1], fields, n=1, cutoff=0.5)
+        prefix = key.rpartition(".")[0]
+        hint = (
+            f"did you mean {prefix + '.' if prefix else ''}{close[0]}?"
+            if close
+            else f"known: {', '.join(fields)}"
+        )
+        return f"unknown key {key!r}; {hint}"
+    # of a value that may be one thing or another, each refusal is a fault of its own
+    expected = [_expected(fault)]
+    if len(path) < len(fault["loc"]):
+        expected += [
+            _expected(other).removeprefix("input should be ")
+            for other in others
+            if _user_path(other, values) == path
+        ]
+    if not path:  # the values are many; the message names those that do not fit
+        return f"{key}: {' or '.join(expected)}" if key else " or ".join(expected)
+    return f"{key}: {' or '.join(expected)}, got {fault['input']!r}"
+
+
+def _user_path(fault: ErrorDetails, values: Mapping[str, Any]) -> list[str]:
+    """Name the place of a fault by the user's keys: pydantic's own names for what a value may be are left out."""
+    path: list[str] = []
+    at: Any = values
+    if not fault["loc"]:  # of the options as a whole
+        return path
+    *parents, last = fault["loc"]
+    for part in parents:
+        if isinstance(part, int) or (isinstance(at, Mapping) and part in at):
+            path.append(str(part))
+            at = at[part]
+    if isinstance(last, int) or (isinstance(at, Mapping) and (last in at or fault["type"] == "missing")):
+        path.append(str(last))
+    return path
+
+
+def _expected(fault: ErrorDetails) -> str:
+    if fault["type"] == "tuple_type":
+        return "input should be a list"
+    message = fault["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
+    return message[0].lower() + message[1:]

@@ -1,0 +1,201 @@
+"""The sections of a run's configuration: frozen models; each field says its unit and range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from appkit.task import Decoding
+
+__all__ = [
+    "DataConfig",
+    "EvalConfig",
+    "HeadConfig",
+    "ModelConfig",
+    "QuantConfig",
+    "RagConfig",
+    "RunConfig",
+    "TrainConfig",
+    "index_of_word",
+]
+
+
+class Section(BaseModel):
+    """Base of every part of the configuration: frozen, and an unknown key is an error; 2024 can be a text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+class ModelConfig(Section):
+    """A base model: one source, one fingerprint. No fallback from one source to another."""
+
+    name: str = Field(description="preset name, hub id or directory, as the user gave it")
+    source: Literal["registry", "hub", "directory"] = Field(description="where the weights come from")
+    id: str = Field(description="package name, hub id (org/name) or directory")
+    revision: str | None = Field(None, description="package version or hub commit/tag")
+    file: str | None = Field(None, description="the GGUF file inside the registry package")
+    sha256: str | None = Field(None, description="of the registry package's wheel")
+    fingerprint: str | None = Field(None, description="recorded fingerprint; a different one is refused")
+    gated: bool = Field(False, description="the hub asks for a login and an accepted licence")
+    licence: str | None = Field(None, description="SPDX id or the licence's own name")
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto", description="compute dtype; auto is bfloat16 where the hardware multiplies it, else float32"
+    )
+
+
+class QuantConfig(Section):
+    """How the frozen base is quantized."""
+
+    name: Literal["nf4", "int8", "none"] = Field("nf4", description="quantizer; NF4 is 4-bit NormalFloat")
+    double_quant: bool = Field(True, description="quantize the NF4 scales too")
+    dequantize: Literal["auto", "always", "never"] = Field(
+        "auto", description="turn NF4 back into plain linears once, before any forward; auto does so on CPU"
+    )
+
+
+class HeadConfig(Section):
+    """The head of a label task (kinds sequence and token). Defaults are those of LS-LLaMA (arXiv 2310.01208)."""
+
+    attention: Literal["causal", "unmasked"] = Field(
+        "causal", description="unmasked: every token sees the whole text (LS-unLLaMA)"
+    )
+    pooling: Literal["auto", "last", "mean", "max"] = Field(
+        "auto", description="of a sequence's states; auto is last with causal attention, mean with unmasked"
+    )
+    dropout: float | Literal["auto"] = Field(
+        "auto", description="on what the head sees; auto is 0.1 for tokens, 0 for sequences"
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: rows of rare labels count more, n / (classes x rows of the class)"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all labels")
+    overlap: int = Field(64, ge=0, description="tokens shared by two windows of a long document; token heads")
+
+
+def _switch(value: object) -> object:
+    """YAML reads a bare `on` or `off` as true or false."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+class TrainConfig(Section):
+    """The optimization. Lengths are tokens, sizes are rows, steps are optimizer steps."""
+
+    name: str = Field("quick", description="the preset these values started from")
+    epochs: float = Field(1.0, gt=0, le=1000, description="passes over the training rows")
+    max_rows: int | None = Field(None, ge=1, description="use at most this many training rows (hash order)")
+    max_tokens: int | None = Field(
+        None, ge=16, description="use as many training rows as have this many tokens (hash order)"
+    )
+    batch_tokens: int = Field(1024, ge=16, description="tokens laid end to end in one micro-batch, at most")
+    batch_rows: int = Field(8, ge=1, description="rows per optimizer step")
+    optimizer: Literal["auto", "adamw", "adamw_8bit", "paged_adamw_8bit"] = Field(
+        "auto", description="auto is paged 8-bit AdamW on a GPU, AdamW on a CPU"
+    )
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="peak")
+    beta2: float = Field(
+        0.95,
+        gt=0,
+        lt=1,
+        description="AdamW's memory of squared gradients; 0.999 remembers the first steps of a short run to its end",
+    )
+    schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="after the warm-up")
+    warmup: int = Field(5, ge=0, description="optimizer steps")
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients above it are scaled down")
+    gradient_checkpointing: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = Field(
+        "auto", description="auto is on on a GPU"
+    )
+    eval_steps: int | None = Field(None, ge=1, description="measure the dev rows this often; none: never")
+    eval_rows: int = Field(64, ge=1, description="dev rows measured during training, at most")
+    save_steps: int | None = Field(
+        None, ge=1, description="checkpoint this often; none: with each evaluation"
+    )
+    keep_checkpoints: int = Field(2, ge=1, description="the best one is kept besides")
+    patience: int | None = Field(None, ge=1, description="stop after this many evaluations without gain")
+    select: Literal["best", "last"] = Field("best", description="which checkpoint becomes the bundle")
+    trackers: tuple[str, ...] = Field(
+        ("tensorboard",), description="where the curves go besides metrics.jsonl"
+    )
+
+
+class DataConfig(Section):
+    """Where rows come from and what happens to bad ones."""
+
+    train: str | None = Field(None, description="JSONL, CSV or Parquet file, or hub:org/name; none: shipped")
+    dev: str | None = Field(None, description="rows for early stopping; none: carved from train by hash")
+    test: str | None = Field(None, description="rows for the final figures; none: shipped, or carved")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="field of the task -> column of the file"
+    )
+    feedback: str | None = Field(
+        None, description="store of `appkit demo`: accepted corrections join the training rows"
+    )
+    dev_share: float = Field(0.05, gt=0, lt=0.5, description="share of train carved out when dev is none")
+    test_share: float = Field(0.1, gt=0, lt=0.5, description="share of train carved out when test is none")
+    on_error: Literal["refuse", "drop"] = Field("refuse", description="rows that do not fit the schema")
+    on_long: Literal["refuse", "drop", "cut"] = Field(
+        "refuse",
+        description="rows longer than max_length; cut keeps the first tokens, of sequence tasks only",
+    )
+    max_length: int = Field(512, ge=8, description="tokens of prompt and answer together")
+
+
+class EvalConfig(Section):
+    """The final measurement."""
+
+    rows: int | None = Field(None, ge=1, description="test rows, at most (hash order); none: all")
+    batch_rows: int = Field(128, ge=1, description="rows decoded side by side, at most")
+    few_shot: int = Field(4, ge=0, description="examples in the base's prompt")
+    quant_rows: int = Field(
+        64, ge=0, description="rows on which the cost of quantization is measured; 0: off"
+    )
+    resamples: int = Field(2000, ge=100, description="of the bootstrap")
+    baseline: bool = Field(True, description="measure the base as well; of label tasks, the `baselines`")
+    baselines: Literal["quick", "all"] = Field(
+        "quick",
+        description="what label tasks are measured against: quick is majority and TF-IDF (of tokens, known "
+        "names and word features) with logistic regression; all adds MiniLM embeddings and the same base trained to "
+        "write the label",
+    )
+
+
+class RagConfig(Section):
+    """Documents at hand: which index, and what is taken from it."""
+
+    index: str | None = Field(
+        None,
+        description="directory that `appkit rag index` made; none: rows bring their own passages",
+    )
+    k: int = Field(5, ge=1, le=50, description="passages of a row")
+    by: Literal["dense", "bm25", "hybrid"] = Field("hybrid", description="how they are ranked")
+    judge: bool = Field(False, description="QIM puts the best 20 in order")
+
+
+def index_of_word(value: Any) -> Any:
+    """Takes the word of `rag=INDEX` as the index's directory."""
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return {"index": str(value)}
+    if isinstance(value, Mapping) and "name" in value:  # beside `rag.k=3`
+        return {**{key: one for key, one in value.items() if key != "name"}, "index": str(value["name"])}
+    return value
+
+
+class RunConfig(Section):
+    """Everything that decides a run."""
+
+    task: Any = Field(description="the pack and its options")
+    model: ModelConfig
+    method: Any = Field(description="the adapter method and its options")
+    quant: QuantConfig = QuantConfig()
+    head: HeadConfig = HeadConfig()
+    train: TrainConfig = TrainConfig()
+    data: DataConfig = DataConfig()
+    rag: Annotated[RagConfig, BeforeValidator(index_of_word)] = RagConfig()
+    eval: EvalConfig = EvalConfig()
+    decoding: Decoding = Decoding()
+    seed: int = Field(0, ge=0, lt=2**31, description="of initialization, batches and dropout")
+    threads: int | None = Field(None, ge=1, description="CPU threads; none: one per core")
+    run_dir: str | None = Field(None, description="none: runs/<task>/<time>")
+    name: str | None = Field(None, description="of the bundle; none: the task's name")

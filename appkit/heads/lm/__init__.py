@@ -1,0 +1,1 @@
+"""Answers in words, by the base's own language-model head."""

@@ -1,0 +1,189 @@
+"""What a run measured, and what it writes of that: the report, its pictures, the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from appkit.bundles import manifest as manifests
+from appkit.config import to_values
+from appkit.data.splits import subset
+from appkit.evaluation import plots
+from appkit.evaluation import report as reports
+from appkit.evaluation.scores import Evaluation, score
+from appkit.runs import directory
+from appkit.runs.base import base_facts
+from appkit.runs.prepare import Prepared
+from appkit.stats import intervals
+from appkit.stats.confidence import Calibration, LabelCalibration, Uncalibrated
+from appkit.storage.atomic import write_text
+
+if TYPE_CHECKING:
+    from appkit.models.base import Base
+    from appkit.training.loop import Outcome
+
+__all__ = ["Results", "compared", "measure_quantization", "write_bundle", "write_report"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that a run measured."""
+
+    prepared: Prepared
+    """with the head as it is after calibration"""
+    outcome: Outcome
+    rivals: Sequence[Evaluation]
+    bare: Sequence[Evaluation]
+    """the adapter without documents at hand"""
+    adapter: Evaluation
+    quantization: Mapping[str, Any] | None
+    """what it cost in the metric; None: not measured"""
+    confidence: Calibration | LabelCalibration | Uncalibrated
+
+    @property
+    def columns(self) -> list[Evaluation]:
+        """As the report shows them, the adapter last."""
+        return [*self.rivals, *self.bare, self.adapter]
+
+
+def compared(
+    rivals: Sequence[Evaluation], adapter: Evaluation, prepared: Prepared
+) -> tuple[Evaluation | None, dict[str, intervals.Comparison], str]:
+    """The strongest rival, the adapter against it by metric, and the verdict in words."""
+    task = prepared.head.task
+    if not rivals:
+        figure = adapter.scores[task.primary].interval.value
+        return (
+            None,
+            {},
+            f"{task.primary} {figure:.3f} on {len(prepared.test)} rows; nothing was measured beside it "
+            "(eval.baseline=false).",
+        )
+    rival = reports.strongest(rivals, task)
+    comparison = reports.comparisons(rival, adapter, prepared.config.eval.resamples)
+    name = "the base" if rival.who.startswith("base,") else f"the baseline {rival.who}"
+    return rival, comparison, reports.verdict(task, comparison[task.primary], name, "the adapter")
+
+
+def measure_quantization(
+    model: Any, base: Base, prepared: Prepared, adapter: Evaluation
+) -> dict[str, Any] | None:
+    """The adapter on the unquantized base against the adapter on the base it was trained on, same rows."""
+    config, task = prepared.config, prepared.head.task
+    if (
+        config.quant.name == "none"
+        or not config.eval.quant_rows
+        or getattr(base.model, "is_quantized", False)
+        or prepared.method.changes_base(config.method)  # its weights are no longer the quantized ones
+    ):
+        return None
+    from appkit.models.quantize import unquantized
+
+    chosen = subset(prepared.test, config.eval.quant_rows)
+    place = {id(record): row for row, record in enumerate(prepared.test)}
+    rows = [place[id(record)] for record in chosen]
+    with unquantized(model, base):
+        values = [record.value for record in chosen]
+        predictions = prepared.head.answer(model, values, title="measuring the cost of quantization")
+    plain = score(task, chosen, predictions, config.eval.resamples)[task.primary]
+    difference = intervals.compare(
+        plain.matrix, adapter.scores[task.primary].matrix[rows], plain.metric.aggregate, config.eval.resamples
+    )
+    return {
+        "metric": task.primary,
+        "rows": len(chosen),
+        "unquantized": plain.interval.value,
+        "difference": difference.difference,
+        "low": difference.low,
+        "high": difference.high,
+    }
+
+
+def write_report(run_dir: Path, results: Results, base: Base, seconds: float) -> str:
+    """Write report.md and its pictures; gives the report that goes into the bundle, which holds no row."""
+    prepared = results.prepared
+    task, config = prepared.head.task, prepared.config
+    _, comparison, verdict = compared(results.rivals, results.adapter, prepared)
+    plots.plot_curve(run_dir / "metrics.jsonl", run_dir / "loss.png", task.primary)
+    plots.plot_scores(results.columns, task, run_dir / "scores.png")
+    if isinstance(results.confidence, Calibration):
+        plots.plot_confidence(results.confidence, run_dir / "confidence.png")
+    facts = _facts(results, base, seconds)
+    rows = [record.value for record in prepared.test]
+    report, public = (
+        reports.report(
+            task,
+            results.columns,
+            comparison,
+            verdict,
+            results.confidence,
+            facts,
+            notes,
+            task.appendix(rows, results.adapter.predictions, pictures, config.task) if task.appendix else "",
+            rows_shown=pictures is not None,
+        )
+        for notes, pictures in (([*prepared.notes, *results.outcome.notes], run_dir), ([], None))
+    )
+    write_text(run_dir / "report.md", report)
+    return public
+
+
+def _facts(results: Results, base: Base, seconds: float) -> dict[str, str]:
+    prepared, outcome, cost = results.prepared, results.outcome, results.quantization
+    config = prepared.config
+    speed = outcome.tokens / outcome.seconds if outcome.seconds else 0.0
+    return {
+        "base": f"{config.model.id} ({config.model.source}), {base.fingerprint.base[:19]}…",
+        "quantized": base.quantizer,
+        "cost of quantization": (
+            f"{cost['metric']} {cost['difference']:+.3f} [{cost['low']:+.3f}, {cost['high']:+.3f}] against the "
+            f"unquantized base, adapter on, {cost['rows']} rows"
+            if cost
+            else "not measured"
+        ),
+        "method": f"{config.method.name}: "
+        + ", ".join(f"{key} {value}" for key, value in config.method.model_dump().items() if key != "name"),
+        "data": f"{len(prepared.records)} train, {len(prepared.dev)} dev, {len(prepared.test)} test",
+        "optimization": f"{outcome.steps} steps, preset {config.train.name}, learning rate "
+        f"{config.train.learning_rate:g}, {config.train.schedule}, seed {config.seed}",
+        "speed": f"{speed:.0f} tokens/s, {outcome.supervised / max(outcome.seconds, 1e-9):.0f} supervised tokens/s",
+        "time": f"{outcome.seconds:.0f} s of training, {seconds:.0f} s in all",
+    }
+
+
+def write_bundle(run_dir: Path, model: Any, results: Results, base: Base, report: str) -> Path:
+    """Write the bundle, with what the live model gives for the pack's examples."""
+    prepared, confidence = results.prepared, results.confidence
+    config, head = prepared.config, prepared.head
+    task = head.task
+    tensors, metadata = head.reference(model)
+    form = prepared.method.export(model, config.method)
+    servable = prepared.servable
+    _, _, verdict = compared(results.rivals, results.adapter, prepared)
+    manifest = {
+        "name": config.name or task.name,
+        "task": {"name": task.name, "version": task.version, "kind": task.head.name},
+        "base": base_facts(config, base),
+        "quant": config.quant.model_dump(),
+        "method": config.method.model_dump(),
+        "exported": manifests.describe_form(form),
+        "template": head.chat.fingerprint(),
+        **head.facts(),
+        "metrics": {one.who: one.summary() for one in results.columns},
+        "verdict": verdict,
+        "quantization": results.quantization,
+        "confidence": confidence.model_dump(mode="json") if isinstance(confidence, Calibration) else None,
+        "calibration": (
+            confidence.model_dump(mode="json") if isinstance(confidence, LabelCalibration) else None
+        ),
+        "no_confidence": str(confidence) if isinstance(confidence, Uncalibrated) else None,
+        "data": {"sources": prepared.splits.sources, **prepared.data_fingerprints()},
+        "seed": config.seed,
+        "versions": directory.versions(),
+        "servable_by": list(servable.engines),
+        "config": to_values(config),
+    }
+    card = reports.model_card(task, manifest, verdict)
+    return manifests.write(run_dir / "bundle", form, tensors, metadata, manifest, report, card)
