@@ -33,7 +33,7 @@ def roomy(room: Room, role: Role) -> Room:
         rank=128 if folds else 32,
         targets=(*TARGETS, "lm_head") if folds else TARGETS,
         slots=5,
-        adapters=16,
+        adapters=8,
         labels=LABELS,
         length=LENGTH if role == "embed-unmasked" else None,
     )

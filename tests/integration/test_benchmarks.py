@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from appkit_apps.tests.conftest import MYSTERY, stub
+from recordings import recorded
 from tiny import save_tiny
 
 from appkit.serving.engines.vllm import installed_version
@@ -105,7 +106,8 @@ def gallery(gateway: str, tmp_path: Path) -> Iterator[tuple[str, int]]:
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
-            yield next(line.split()[-1] for line in process.stderr if "gallery:" in line), process.pid
+            said = next(line for line in process.stderr if "gallery:" in line)
+            yield re.findall(r"http://[\d.]+:\d+", said)[0], process.pid
         finally:
             process.terminate()
 
@@ -158,8 +160,6 @@ def test_a_program_runs(
     if name == "serve_load.py":
         values["--bundle"] = str(request.getfixturevalue("real").bundle)
     if name == "soak.py":
-        from test_soak import recorded
-
         (tmp_path / "soak.json").write_text(json.dumps(recorded()))
     if "--with" in has:
         values["--with"] = f"model={base}"

@@ -10,37 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recordings import recorded
 
 from appkit.serving.engines.vllm import installed_version
 
 SOAK = Path(__file__).parents[2] / "benchmarks" / "soak.py"
-TEXTS = ("Every dog barks.", "Some cats sleep.", "Socrates is a man.")
 
 
 def soak(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(SOAK), *words], capture_output=True, text=True, timeout=900)
-
-
-def recorded() -> dict[str, Any]:
-    """What `--record` writes of a soak of two minutes with one kill: 120 answers, an error told in the outage."""
-    versions = [f"soak-{number}@{number}{number}" for number in range(3)]
-    expected = {version: {text: f"{version} of {text}" for text in TEXTS} for version in (*versions, "base")}
-    answers = []
-    for second in range(120):
-        version, text = versions[second % 3], TEXTS[second % len(TEXTS)]
-        one = {"asked": version.partition("@")[0], "allowed": [version], "model": version, "text": text}
-        answers.append(one | {"answer": expected[version][text], "seconds": 0.5, "at": float(second)})
-    memory = [(float(second), 400 + second / 600) for second in range(120)]
-    return {
-        "expected": expected,
-        "answers": answers,
-        "errors": [(61.0, 503, "the engine is being started again")],
-        "lost": [],
-        "hung_up": 2,
-        "outages": [[60.0, 70.0]],
-        "memory": {"gateway": memory, "engine": memory},
-        "changes": {"canaries": 3},
-    }
 
 
 def replayed(folder: Path, record: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
