@@ -1,0 +1,5 @@
+"""What the methods' shared tests train."""
+
+from cases import Case
+
+CASES = {"plain": Case({"rank": 4, "ratio": 8, "clip": 0.05}, rank=4)}

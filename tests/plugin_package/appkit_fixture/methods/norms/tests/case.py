@@ -1,0 +1,5 @@
+"""What the methods' shared tests train."""
+
+from cases import Case
+
+CASES = {"plain": Case({}, form="full", rank=None, bf16=False)}
