@@ -410,8 +410,12 @@ class Task:
         fields = self.row.model_fields
         if self.primary not in names:
             raise ValueError(f"task {self.name!r}: primary is {self.primary!r}, its metrics are {names}")
-        retrieved = [self.retrieval.field] if self.retrieval else []
-        for name in (self.input, self.output, *self.beside, *retrieved):
+        for name in (
+            self.input,
+            self.output,
+            *self.beside,
+            *([self.retrieval.field] if self.retrieval else []),
+        ):
             if name not in fields:
                 raise ValueError(
                     f"task {self.name!r}: {name!r} is no field of its row; fields: {list(fields)}"
