@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -410,12 +411,8 @@ class Task:
         fields = self.row.model_fields
         if self.primary not in names:
             raise ValueError(f"task {self.name!r}: primary is {self.primary!r}, its metrics are {names}")
-        for name in (
-            self.input,
-            self.output,
-            *self.beside,
-            *([self.retrieval.field] if self.retrieval else []),
-        ):
+        retrieved = (self.retrieval.field,) if self.retrieval else ()
+        for name in (self.input, self.output, *self.beside, *retrieved):
             if name not in fields:
                 raise ValueError(
                     f"task {self.name!r}: {name!r} is no field of its row; fields: {list(fields)}"
@@ -439,6 +436,12 @@ class Task:
             raise TypeError(f"task {self.name!r} gives {type(target).__name__} targets, a text is needed")
         return target.value
 
+    @cached_property
+    def _input_schema(
+        self,
+    ) -> Any:  # once: a request that made it anew for each row spent most of its time on it
+        return create_model(f"{self.row.__name__}Input", __base__=self.row, **{self.output: (Any, None)})  # type: ignore[call-overload]
+
     def input_row(self, value: Any) -> Any:
         """A row to be answered: a bare text, a dict of the schema's input fields, or a row as it is.
 
@@ -446,10 +449,7 @@ class Task:
         """
         if isinstance(value, self.row):
             return value
-        asked = create_model(f"{self.row.__name__}Input", __base__=self.row, **{self.output: (Any, None)})  # type: ignore[call-overload]
-        given = (
-            {self.input: value}
-            if isinstance(value, str)
-            else {k: v for k, v in value.items() if k != self.output}
+        fields = {self.input: value} if isinstance(value, str) else value
+        return self._input_schema.model_validate(
+            {name: fields[name] for name in fields if name != self.output}
         )
-        return asked.model_validate(given)
