@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -68,27 +68,51 @@ def ner(folder: Path) -> dict[str, Any]:
 RECIPES = {"nl2fol": nl2fol, "classification": classification, "ner": ner}
 
 
+@dataclass(frozen=True)
+class Made:
+    """A run, its bundle, what the adapter answered to the rows it was measured on, and scores by who and metric."""
+
+    run_dir: Path
+    bundle: Path
+    rows: list[dict[str, Any]]
+    answers: list[str]
+    scores: dict[str, dict[str, float]]
+
+
+def made(result: Any) -> dict[str, Any]:
+    """As JSON, for the other workers."""
+    who = {"adapter": result.adapter, "base": result.base}
+    return {
+        "run_dir": str(result.run_dir),
+        "bundle": str(result.bundle),
+        "rows": [record.value.model_dump(mode="json") for record in result.adapter.records],
+        "answers": [prediction.text for prediction in result.adapter.predictions],
+        "scores": {
+            name: {metric: score.interval.value for metric, score in one.scores.items()}
+            for name, one in who.items()
+            if one is not None
+        },
+    }
+
+
 class Trained:
-    """`trained("nl2fol")` is the result of that run; workers share the folder."""
+    """`trained("nl2fol")` is that run; workers share the folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.results: dict[str, Any] = {}
 
-    def __call__(self, name: str) -> Any:
+    def __call__(self, name: str) -> Made:
         import appkit
         from appkit.storage.atomic import locked
 
-        kept = self.folder / name / "result.pickle"
+        kept = self.folder / name / "made.json"
         kept.parent.mkdir(parents=True, exist_ok=True)
-        if name not in self.results:
-            with locked(kept):
-                if kept.exists():
-                    self.results[name] = pickle.loads(kept.read_bytes())
-                else:
-                    self.results[name] = appkit.train(name=name, **RECIPES[name](kept.parent))
-                    kept.write_bytes(pickle.dumps(self.results[name]))
-        return self.results[name]
+        with locked(kept):
+            if not kept.exists():
+                result = appkit.train(name=name, **RECIPES[name](kept.parent))
+                kept.write_text(json.dumps(made(result)), encoding="utf-8")
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        return Made(Path(found.pop("run_dir")), Path(found.pop("bundle")), **found)
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:

@@ -24,15 +24,15 @@ def test_the_loss_falls_far_below_the_base(real):
 
 
 def test_answers_look_like_formulas(real):
-    assert sum("(" in prediction.text for prediction in real.adapter.predictions) >= 10
-    assert real.adapter.scores["BLEU"].interval.value > real.base.scores["BLEU"].interval.value
+    assert sum("(" in answer for answer in real.answers) >= 10
+    assert real.scores["adapter"]["BLEU"] > real.scores["base"]["BLEU"]
 
 
 def test_the_bundle_answers_as_in_the_run(real):
     specialist = appkit.load(real.bundle)
     # all of them, as in the run: in bf16 what stands beside a row moves its last digits
-    again = specialist.predict([record.value.sentence for record in real.adapter.records])
-    assert [one.text for one in again] == [one.text for one in real.adapter.predictions]
+    again = specialist.predict([row["sentence"] for row in real.rows])
+    assert [one.text for one in again] == real.answers
 
 
 def test_plain_peft_gives_the_recorded_log_probabilities(real):
