@@ -1,4 +1,4 @@
-"""Each method through a run: trained, bundled, loaded, certified; resumed to the same bytes; the base left as it was."""
+"""Each method through a run: trained, bundled, loaded, certified, resumed to the same bytes; the base is left alone."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_the_generative_baseline_leaves_the_base_as_it_was(
 
     def watched(folder: Path, model: Any, *more: Any) -> Any:
         weights = {name: one.clone() for name, one in model.model.named_parameters()}
-        result = own(folder, model, *more)
+        own(folder, model, *more)
         after = dict(model.model.named_parameters())
         assert after.keys() == weights.keys()
         assert [name for name in weights if not torch.equal(after[name], weights[name])] == []
