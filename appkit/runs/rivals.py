@@ -150,9 +150,6 @@ def _generative(folder: Path, base: Base, prepared: Prepared, train: Train) -> E
     from appkit.heads.lm.head import LmHead
 
     config, head = prepared.config, prepared.head
-    # PEFT's unload keeps what an initialization took out of the base's weights
-    changes = prepared.method.changes_base(config.method)
-    before = {n: p.detach().cpu().clone() for n, p in base.model.named_parameters()} if changes else {}
     task = as_text(head)  # type: ignore[arg-type]
     decoded = config.model_copy(update={"decoding": task.decoding})
     writing = LmHead.of_config(task, decoded, head.chat)
@@ -167,10 +164,8 @@ def _generative(folder: Path, base: Base, prepared: Prepared, train: Train) -> E
     rows = [record.value for record in prepared.test]
     answers = writing.answer(model, rows, title=f"evaluating {folder.name}")
     model.unload()
-    for name, parameter in base.model.named_parameters():
+    for parameter in base.model.parameters():
         parameter.requires_grad_(False)
-        if changes:
-            parameter.data.copy_(before[name])
     predictions = [
         read_back(head, row, answer)  # type: ignore[arg-type]
         for row, answer in zip(rows, answers, strict=True)

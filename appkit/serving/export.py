@@ -198,7 +198,7 @@ def _check_licences(path: Path, manifest: Manifest, given: str | None) -> None:
 
 def _card(manifest: Manifest, merged: bool, given: str | None) -> str:
     """README.md of the export: what the manifest holds that a reader needs, and no path of this machine."""
-    base, task = manifest["base"], manifest["task"]
+    base, task, rank = manifest["base"], manifest["task"], manifest["exported"]["rank"]
     front = [f"base_model: {base['id']}"] if base["source"] == "hub" else []
     front += [f"library_name: {'transformers' if merged else 'peft'}", "pipeline_tag: text-generation"]
     over = f"{_base_name(manifest)} (quantized: {base['quantizer']})"
@@ -213,7 +213,7 @@ def _card(manifest: Manifest, merged: bool, given: str | None) -> str:
         "dtype": base["dtype"],
         "chat template": f"`{manifest['template']}`",
         "decoding": _decoding(manifest),
-        "method": f"{manifest['method']['name']}, rank {manifest['exported']['rank']}",
+        "method": manifest["method"]["name"] + (f", rank {rank}" if rank else ""),
         "train rows": f"{manifest['data']['rows']['train']}, `{manifest['data']['train']}`",
         "test rows": f"{manifest['data']['rows']['test']}, `{manifest['data']['test']}`",
         "licences": ", ".join(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
 import torch
 
 from appkit.adapters.lora.config import LoraOptions
 from appkit.adapters.low_rank import install
+from appkit.adapters.whole import swapped
 from appkit.errors import ConfigError
 
 __all__ = ["lora_model"]
@@ -100,7 +104,8 @@ def _matrices(base: Any) -> dict[torch.nn.Module, torch.Tensor]:
 def _remember_start(model: Any, weights: dict[torch.nn.Module, torch.Tensor]) -> None:
     # ΔW = s (B A - B0 A0): the export needs the factors that were taken out of the base, and how far what is
     # left of it, rounded to the base's dtype, is from W - s B0 A0
-    for module in model.modules():
+    originals = {}
+    for path, module in model.named_modules():
         if hasattr(module, "lora_A") and "default" in getattr(module, "lora_A", {}):
             module.register_buffer(
                 "lora_A_start", module.lora_A["default"].weight.detach().clone(), persistent=False
@@ -112,3 +117,24 @@ def _remember_start(model: Any, weights: dict[torch.nn.Module, torch.Tensor]) ->
             left = (layer.weight.detach().float() + module.get_delta_weight("default").detach()).cpu()
             rounded = (left - weights[layer].float()).norm()
             module.register_buffer("base_rounding", rounded, persistent=False)
+            originals[f"{path}.base_layer.weight"] = weights[layer]
+    model.originals = originals
+    # methods, not closures: a deep copy of the model gives back its own base
+    model.disable_adapter, model.unload = MethodType(_disable_adapter, model), MethodType(_unload, model)
+
+
+@contextmanager
+def _disable_adapter(model: Any) -> Iterator[None]:
+    """PEFT's, with the weights that the base had before an initialization changed them."""
+    own = dict(model.named_parameters())
+    weights = {name: weight.to(own[name]) for name, weight in model.originals.items()}
+    with type(model).disable_adapter(model), swapped(own, weights):
+        yield
+
+
+def _unload(model: Any) -> Any:
+    """The same, for good."""
+    own = dict(model.named_parameters())
+    for name, weight in model.originals.items():
+        own[name].data.copy_(weight)
+    return model.base_model.unload()

@@ -1,0 +1,170 @@
+"""Each method through a run: trained, bundled, loaded, certified, resumed to the same bytes; the base is left alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cases import Case, cases
+from planted import remake, with_tensors
+from tiny import save_tiny
+
+import appkit
+from appkit.bundles import manifest as manifests
+from appkit.errors import BundleError
+from appkit.plugins import load_method
+from appkit.runs import prepare, rivals
+from appkit.serving.certify.certify import certify
+from appkit.serving.export import export
+
+every = pytest.mark.parametrize(("name", "case"), cases())
+SUBJECTS, VERBS = ("Wombats", "Ocelots", "Marmosets"), ("yodel", "juggle", "snorkel")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("base") / "tiny", scale=8.0)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APPKIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def jsonl(path: Path, rows: list[dict[str, str]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def values(base: Path, folder: Path, name: str, case: Case) -> dict[str, Any]:
+    """A run of 6 steps, a checkpoint behind every other."""
+    rows = [{"sentence": f"{one} {other}.", "formula": "P(a)"} for one in SUBJECTS for other in VERBS]
+    train, test = jsonl(folder / "train.jsonl", rows), jsonl(folder / "test.jsonl", rows[:2])
+    return {
+        "task": {"name": "nl2fol", "instruction": "Go.", "notation": "symbols"},
+        "model": {"name": str(base), "dtype": "float32"},
+        "method": {"name": name, **case.options},
+        "quant": "none",
+        "data": {"train": train, "dev": test, "test": test},
+        "train": {
+            "epochs": 2,
+            "batch_rows": 3,
+            "learning_rate": 1e-2,
+            "warmup": 1,
+            "save_steps": 2,
+            "eval_steps": None,
+            "select": "last",
+            "trackers": [],
+        },
+        "decoding": {"max_new_tokens": 4},
+        "eval": {"resamples": 100, "baseline": False},
+        "threads": 1,
+    }
+
+
+@pytest.fixture(scope="module")
+def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Case], appkit.TrainResult]:
+    """Each case is trained once, when first asked for."""
+    made: dict[str, appkit.TrainResult] = {}
+
+    def get(name: str, case: Case) -> appkit.TrainResult:
+        key = f"{name} {case}"
+        if key not in made:
+            folder = tmp_path_factory.mktemp(name)
+            made[key] = appkit.train(**values(base, folder, name, case), run_dir=str(folder / "run"))
+        return made[key]
+
+    return get
+
+
+Run = Callable[[str, Case], appkit.TrainResult]
+
+
+@every
+def test_a_bundle_answers_as_the_trained_model_and_is_certified(
+    name: str, case: Case, run: Run, tmp_path: Path
+) -> None:
+    result = run(name, case)
+    manifest = manifests.read_manifest(result.bundle)
+    assert (manifest["exported"]["kind"], manifest["exported"]["rank"]) == (case.form, case.rank)
+    loaded = appkit.load(result.bundle)
+    rows = [record.value for record in result.adapter.records]
+    assert [one.text for one in loaded.predict(rows)] == [one.text for one in result.adapter.predictions]
+    copy = Path(shutil.copytree(result.bundle, tmp_path / "bundle"))
+    assert certify(copy, engine="transformers").passed
+    with_tensors(lambda tensors: {name: tensor * 1.5 for name, tensor in tensors.items()})(copy)
+    remake(copy)
+    with pytest.raises(BundleError, match="log-probabilities, adapter"):
+        certify(copy, engine="transformers", rows=0)
+
+
+class Cut(Exception):
+    """The power goes."""
+
+
+@every
+def test_a_run_that_is_cut_ends_as_the_unbroken_one(
+    name: str, case: Case, run: Run, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken, folder = run(name, case).run_dir, tmp_path / "run"
+    method = load_method(name)
+
+    def cut(model: Any, training: Any) -> None:
+        if training.step == 3:
+            raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "load_method", lambda _: replace(method, before_step=cut))
+        with pytest.raises(Cut):
+            appkit.train(**values(base, unbroken.parent, name, case), run_dir=str(folder))
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000002"]
+    appkit.train(resume=folder)
+    for file in ("metrics.jsonl", "bundle/adapter_model.safetensors", "bundle/reference.safetensors"):
+        assert (folder / file).read_bytes() == (unbroken / file).read_bytes(), file
+
+
+@pytest.mark.parametrize(("name", "case"), cases("full"))
+def test_changed_weights_are_exported_merged_and_refused_by_vllm(
+    name: str, case: Case, run: Run, tmp_path: Path
+) -> None:
+    bundle = run(name, case).bundle
+    with pytest.raises(BundleError, match="of form 'full', which PEFT does not load; export it with --merge"):
+        export(bundle, tmp_path / "bare")
+    assert export(bundle, tmp_path / "merged", merge=True) == str(tmp_path / "merged")
+    assert "rank" not in (tmp_path / "merged" / "README.md").read_text()
+    with pytest.raises(BundleError, match="holds whole weights, not factors"):
+        certify(bundle, engine="vllm")
+
+
+@every
+def test_the_generative_baseline_leaves_the_base_as_it_was(
+    name: str, case: Case, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = values(base, tmp_path, name, case)
+    rows = [{"text": f"{word} {number}", "label": word} for number in range(8) for word in ("yes", "no")]
+    labelled = {"train": jsonl(tmp_path / "rows.jsonl", rows), "test_share": 0.25, "dev_share": 0.25}
+    own, seen = rivals._generative, []
+
+    def watched(folder: Path, model: Any, *more: Any) -> Any:
+        weights = {name: one.clone() for name, one in model.model.named_parameters()}
+        own(folder, model, *more)
+        after = dict(model.model.named_parameters())
+        assert after.keys() == weights.keys()
+        assert [name for name in weights if not torch.equal(after[name], weights[name])] == []
+        assert not any(one.requires_grad for one in after.values())
+        seen.append(folder)
+        raise Cut
+
+    monkeypatch.setattr(rivals, "_generative", watched)
+    monkeypatch.setattr(rivals, "_names", lambda prepared: ("generative",))
+    given |= {"task": "classification", "data": labelled, "eval": {"resamples": 100}}
+    given.pop("decoding")
+    with pytest.raises(Cut):
+        appkit.train(**given, run_dir=str(tmp_path / "run"))
+    assert len(seen) == 1
