@@ -117,14 +117,11 @@ class Parsed:
 class Prediction:
     """One answer of the model.
 
-    text: decoded, without the end-of-turn token. parsed: the pack's reading of it.
-    tokens: how many were generated, the end of turn included. truncated: the length cap was reached.
-    log_probabilities: of each of these tokens, in nats; empty where nobody asked for them.
-    logits: of a sequence task, what the head gave, in the order of its labels.
-    confidence: of a label task, the calibrated probability of the answer, 0 to 1; None where it has no single one.
-
-    Of a label task, text is what a person reads, parsed.value what a program does, tokens those that were read, and
-    truncated means that the input was cut.
+    text: decoded, without the end-of-turn token; of labels, what a person reads. parsed: the pack's reading of it.
+    tokens: how many were generated, the end of turn included; of labels, read. truncated: the length cap was reached;
+    of labels, the input was cut. log_probabilities: of each of these tokens, in nats; empty where nobody asked for
+    them. logits: of a sequence task, what the head gave, in the order of its labels.
+    confidence: calibrated, 0 to 1; None where it has no single one, or nobody asked for it.
     """
 
     text: str
@@ -147,10 +144,9 @@ class Prediction:
 
 
 class HeadSpec(BaseModel):
-    """A trained label head, as the manifest keeps it.
+    """A trained label head, as the manifest keeps it: a linear layer on final hidden states of width d.
 
-    The head is a linear layer on final hidden states of width d: (C, d), without bias for a sequence, with one for
-    tokens, as transformers' own classes have it.
+    (C, d), without bias for whole texts, with one for words, as transformers' own classes have it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -204,10 +200,9 @@ def row_mean(matrix: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as statistics of single rows and an aggregator over rows.
+    """A metric as statistics of single rows and an aggregator, since BLEU and F1 are not means of rows.
 
-    BLEU and F1 are not means of rows, so an interval needs both: `statistics(row, prediction)` gives a
-    vector of K floats; `aggregate` takes the (N, K) matrix of some resample of the rows and gives the score.
+    `statistics(row, prediction)` gives K floats; `aggregate` takes the (N, K) matrix of some resample of the rows.
     """
 
     name: str

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Project
 from safetensors.torch import load_file
 
 import appkit
@@ -19,6 +18,7 @@ from appkit.errors import BundleError
 from appkit.method import RoutedForm
 from appkit.serving.deployment import Deployment
 from appkit.serving.export import export
+from conftest import Project
 
 ROUTING = {"experts": 2, "rank": 2, "top": 1}
 

@@ -30,3 +30,25 @@ def test_every_file_of_pack_and_method_is_shown() -> None:
     assert len(code) == 10
     missing = {str(file.relative_to(PACKAGE)) for file in code} - SHOWN.keys()
     assert (missing, "pyproject.toml" in SHOWN) == (set(), True)
+
+
+def test_the_map_names_every_file_in_six_words() -> None:
+    """Files of one method, of the stores and of the routes stand for their folder."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    map_ = text[text.index("    appkit/  ") : text.index("    tasks/appkit_tasks/")]
+    paths, folders = set(), [ROOT / "appkit"]
+    for line in map_.splitlines()[1:]:
+        if not line.strip():
+            continue
+        name, _, words = line.strip().partition(" ")
+        depth = (len(line) - len(line.lstrip()) - 4) // 2
+        folders[depth:] = [folders[depth - 1] / name]
+        assert len(words.split()) <= 6, line
+        if name.endswith(".py"):
+            paths.add(folders[depth])
+    ours = {
+        path
+        for path in (ROOT / "appkit").rglob("*.py")
+        if path.name != "__init__.py" and not {"lora", "stores", "routes", "tests"} & set(path.parts)
+    }
+    assert {str(path.relative_to(ROOT)) for path in paths} == {str(path.relative_to(ROOT)) for path in ours}
