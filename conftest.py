@@ -48,8 +48,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give every test its group: a marker's, or its file's. The long groups come first, or one would be left alone."""
     groups = {}
     for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
+        used = set(getattr(item, "fixturenames", ()))
+        if used & {"browser", "shelf"}:
             item.add_marker("browser")
+        elif used & {"real", "trained_once"} and not item.get_closest_marker("vllm"):
+            item.add_marker("real")
         marked = [name for name in TOGETHER if item.get_closest_marker(name)]
         groups[item] = marked[0] if marked else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(groups[item]))
