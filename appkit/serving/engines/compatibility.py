@@ -175,7 +175,7 @@ def _head(adapter: Adapter, head: HeadSpec, width: int) -> Iterator[str]:
         yield "the head (score) is there, but modules_to_save of adapter_config.json does not name it"
     if weight != (expected := (head.outputs, width)):
         yield f"the head has shape {weight}, labels and base ask for {expected}"
-    if bias != (wanted := (head.outputs,) if head.kind == "token" else None):
+    if bias != (wanted := (head.outputs,) if head.of_words else None):
         yield f"the head's bias has shape {bias}, a {head.kind} head's has {wanted}"
 
 

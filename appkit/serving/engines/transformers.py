@@ -49,8 +49,8 @@ class _Waiting:
     wanted: bool = True
 
     @property
-    def kind(self) -> tuple[Any, ...]:
-        """Jobs of one kind are answered side by side; a seed asks for an answer that no neighbour changes."""
+    def group(self) -> tuple[Any, ...]:
+        """Jobs of one group are answered side by side; a seed asks for an answer that no neighbour changes."""
         job = self.job
         alone = id(self) if job.seed is not None and job.temperature else None
         return job.adapter, job.stop, job.temperature, job.top_p, job.top_k, job.log_probabilities, alone
@@ -72,7 +72,7 @@ class _Reading:
         return not self.result.done()
 
     @property
-    def kind(self) -> str:
+    def group(self) -> str:
         return self.adapter
 
     def give(self, result: np.ndarray) -> None:
@@ -289,8 +289,8 @@ class TransformersEngine:
                 self.more.clear()
                 await self.more.wait()
                 continue
-            kind = self.waiting[0].kind
-            turn = [one for one in self.waiting if one.kind == kind][: self.rows]
+            group = self.waiting[0].group
+            turn = [one for one in self.waiting if one.group == group][: self.rows]
             self.waiting = [one for one in self.waiting if one not in turn]
             try:
                 await self._run(self._answer if self.role == "generate" else self._read, turn, loop)
@@ -322,7 +322,7 @@ class TransformersEngine:
             loop.call_soon_threadsafe(one.give, result)
 
     def _answer(self, turn: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
-        """In the thread: answer jobs of one kind, each piece sent as it comes."""
+        """In the thread: answer jobs of one group, each piece sent as it comes."""
         from appkit.models.generate import generate
 
         first = turn[0].job
