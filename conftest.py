@@ -43,8 +43,9 @@ def engine_starts() -> list[str]:
     return Path(os.environ["APPKIT_ENGINE_STARTS"]).read_text(encoding="utf-8").splitlines()
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m selects, and before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+# a wrapper: xdist's own hook, which reads the groups, is registered later and so runs before ours otherwise
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Give every test its group: a marker's, or its file's. The long groups come first, or one would be left alone."""
     groups = {}
     for item in items:
@@ -57,6 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         groups[item] = marked[0] if marked else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(groups[item]))
     items.sort(key=lambda item: TOGETHER.index(groups[item]) if groups[item] in TOGETHER else len(TOGETHER))
+    yield
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
