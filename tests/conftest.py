@@ -53,7 +53,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "method.dropout=0.1",
         "threads=1",
     ]
-    # 15 steps of 2 micro-batches; the dev metric is 0 at steps 4 and 8 and best at 12, which is not the last
+    # 15 steps of 2 micro-batches; the dev metric is 0 at step 4 and best at 12, which is not the last
     words += ["train.epochs=3", "train.batch_rows=6", "train.batch_tokens=200", "train.learning_rate=1e-2"]
     words += [
         "train.beta2=0.99",

@@ -18,7 +18,7 @@ from tiny import byte_tokenizer
 
 from appkit.config import build_run_config
 from appkit.errors import RunError
-from appkit.heads.head import head_of_bundle
+from appkit.heads.choose import head_of_bundle
 from appkit.heads.roles import Role
 from appkit.models.chat import Chat
 from appkit.plugins import load_task

@@ -133,7 +133,7 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
     config = build_run_config(manifest["config"])
     task = load_task(config.task.name)
 
-    from appkit.heads.head import head_of_bundle
+    from appkit.heads.choose import head_of_bundle
     from appkit.models import attention
     from appkit.models.chat import Chat
     from appkit.models.load import load_base

@@ -10,8 +10,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
-from appkit.task import LabelHead, TextHead
-
 if TYPE_CHECKING:
     import torch
 
@@ -25,17 +23,7 @@ if TYPE_CHECKING:
     from appkit.stats.confidence import Calibration, LabelCalibration, Uncalibrated
     from appkit.task import HeadSpec, Metric, Prediction, Task
 
-__all__ = [
-    "Head",
-    "Question",
-    "Reply",
-    "Wishes",
-    "base_answers",
-    "check_options",
-    "count_tokens",
-    "head_of_bundle",
-    "head_of_rows",
-]
+__all__ = ["Head", "Question", "Reply", "Wishes"]
 
 
 @dataclass(frozen=True)
@@ -178,7 +166,7 @@ class Head(Protocol):
         """What the live trained model gives for the pack's examples: tensors and facts of reference.safetensors."""
 
     def facts(self) -> dict[str, Any]:
-        """What a manifest records, enough for `head_of_bundle`."""
+        """What a manifest records, enough for `choose.head_of_bundle`."""
 
     def served(self, matrix: Matrix | None, *, folded: bool) -> Self:
         """The same as it is served: by a `matrix` on this side of the engine, or folded into a generating engine."""
@@ -204,55 +192,3 @@ class Head(Protocol):
 
     def stream(self, engine: Asked, adapter: str, question: Any) -> AsyncGenerator[str | Reply]:
         """Text as it comes, where there is any, and the reply at the end."""
-
-
-def check_options(task: Task, config: RunConfig) -> None:
-    """Checks what can be checked before any row is read. Raises ConfigError for options that would change nothing."""
-    if isinstance(task.head, TextHead):
-        from appkit.heads.lm.head import check_options
-
-        check_options(task, config)
-
-
-def base_answers(task: Task) -> bool:
-    """Whether a base can answer the task without training."""
-    return isinstance(task.head, TextHead)
-
-
-def count_tokens(task: Task, options: Any, chat: Chat, row: Any) -> int:
-    """Tokens of a training row, whatever its targets turn out to be."""
-    messages = task.prompt(row, options)
-    if isinstance(task.head, LabelHead):
-        return len(chat.ids(messages[-1].text))
-    return len(chat.example(messages, task.answer_text(row, options)).tokens)
-
-
-def head_of_rows(
-    task: Task, config: RunConfig, chat: Chat, train: Sequence[Record], others: Mapping[str, Sequence[Record]]
-) -> tuple[Head, Sequence[str]]:
-    """The head to train, and what to tell the user of the rows' targets; others: further splits by name.
-
-    Raises ConfigError for options that do not fit the targets, DataError for targets that cannot be learned.
-    """
-    match task.head:
-        case TextHead():
-            from appkit.heads.lm.head import LmHead
-
-            return LmHead.of_config(task, config, chat), ()
-        case LabelHead():
-            from appkit.heads.label.head import LinearHead
-
-            return LinearHead.of_rows(task, config, chat, train, others)
-
-
-def head_of_bundle(manifest: Mapping[str, Any], config: RunConfig, task: Task, chat: Chat) -> Head:
-    """The head that a bundle was trained with. Raises BundleError when it cannot be read."""
-    match task.head:
-        case TextHead():
-            from appkit.heads.lm.head import LmHead
-
-            return LmHead.of_manifest(manifest, config, task, chat)
-        case LabelHead():
-            from appkit.heads.label.head import LinearHead
-
-            return LinearHead.of_manifest(manifest, config, task, chat)

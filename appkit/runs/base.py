@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from appkit.config import RunConfig
 from appkit.errors import ConfigError, RunError
-from appkit.heads.head import base_answers
+from appkit.heads.choose import base_answers
 from appkit.runs import directory
 from appkit.runs.events import Events, Forecast
 from appkit.runs.prepare import Prepared, Say

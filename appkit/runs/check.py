@@ -7,7 +7,7 @@ from typing import Any
 from appkit.config import RunConfig
 from appkit.data.report import DataReport, check
 from appkit.data.splits import read_splits
-from appkit.heads.head import count_tokens
+from appkit.heads.choose import count_tokens
 from appkit.plugins import load_task
 from appkit.rag.rows import check_passages
 

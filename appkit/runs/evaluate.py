@@ -14,7 +14,8 @@ from appkit.data.splits import Splits, subset
 from appkit.errors import RunError
 from appkit.evaluation import report as reports
 from appkit.evaluation.scores import Evaluation, evaluate_rows
-from appkit.heads.head import Head, base_answers, head_of_rows
+from appkit.heads.choose import base_answers, head_of_rows
+from appkit.heads.head import Head
 from appkit.models.chat import Chat
 from appkit.plugins import load_task
 from appkit.rag.rows import load_rows, without_passages

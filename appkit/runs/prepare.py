@@ -11,7 +11,8 @@ from appkit.config import RunConfig
 from appkit.data.rows import Record, fingerprint
 from appkit.data.splits import Splits, subset
 from appkit.errors import DataError
-from appkit.heads.head import Head, check_options, head_of_rows
+from appkit.heads.choose import check_options, head_of_rows
+from appkit.heads.head import Head
 from appkit.models.chat import Chat
 from appkit.plugins import load_method, load_task
 from appkit.rag.rows import load_rows

@@ -12,7 +12,7 @@ from appkit.bundles import manifest as manifests
 from appkit.config import build_run_config
 from appkit.errors import BundleError
 from appkit.heads.checks import Check
-from appkit.heads.head import head_of_bundle
+from appkit.heads.choose import head_of_bundle
 from appkit.heads.reference import Recorded
 from appkit.heads.roles import Role
 from appkit.plugins import load_task

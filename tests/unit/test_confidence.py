@@ -20,7 +20,7 @@ from appkit.evaluation import scores
 from appkit.evaluation.plots import plot_confidence
 from appkit.evaluation.report import _confidence
 from appkit.evaluation.scores import read_evaluation
-from appkit.heads.head import head_of_bundle
+from appkit.heads.choose import head_of_bundle
 from appkit.models.chat import Chat
 from appkit.plugins import load_task
 from appkit.stats.confidence import (

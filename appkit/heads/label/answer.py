@@ -13,8 +13,7 @@ from appkit.heads.roles import Asked, Matrix
 from appkit.task import HeadSpec, LabelHead, Parsed, Prediction
 
 if TYPE_CHECKING:
-    from appkit.heads.label.encode import Windows
-    from appkit.heads.label.head import LinearHead
+    from appkit.heads.label.encode import Labeller, Windows
     from appkit.models.batch import Labelled
 
 __all__ = ["apply", "engine_logits", "model_logits", "read_logits", "read_probabilities"]
@@ -42,7 +41,7 @@ def read_probabilities(labels: LabelHead, spec: HeadSpec, row: Any, probabilitie
 
 
 def model_logits(
-    head: LinearHead, model: Any, windows: Sequence[Labelled], title: str, show: bool
+    head: Labeller, model: Any, windows: Sequence[Labelled], title: str, show: bool
 ) -> list[np.ndarray]:
     """(C,) or (places, C) of each window, in order; windows of like length go through the model together."""
     import torch

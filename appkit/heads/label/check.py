@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from appkit.errors import BundleError
 from appkit.heads.checks import Check, distance_check, effect_check, same_answers_check
 from appkit.heads.label.answer import engine_logits
-from appkit.heads.label.encode import windows
+from appkit.heads.label.encode import Labeller, windows
 from appkit.heads.reference import Recorded, reference_tensors
 from appkit.heads.roles import Checked
 from appkit.models.batch import Labelled
 
 if TYPE_CHECKING:
-    from appkit.heads.label.head import LinearHead
+    from appkit.heads.roles import Matrix
 
-__all__ = ["check_engine", "check_files", "reference"]
+__all__ = ["Checkable", "check_engine", "check_files", "reference"]
 
 
-def reference(head: LinearHead, model: Any) -> tuple[dict[str, Any], dict[str, str]]:
+class Checkable(Labeller, Protocol):
+    """The head, as far as it is recorded and checked."""
+
+    @property
+    def named(self) -> tuple[str, ...]: ...
+
+    @property
+    def matrix(self) -> Matrix | None: ...
+
+    @property
+    def folded(self) -> bool: ...
+
+
+def reference(head: Checkable, model: Any) -> tuple[dict[str, Any], dict[str, str]]:
     """What the live trained model gives for the pack's examples, never for the user's data.
 
     For N windows laid end to end: `tokens` (T,) int64; `lengths`, `counts` (N,) int64, the tokens and the labelled
@@ -57,7 +70,7 @@ def reference(head: LinearHead, model: Any) -> tuple[dict[str, Any], dict[str, s
     return tensors, facts | {"labels": json.dumps(head.spec.labels, ensure_ascii=False)}
 
 
-def _example_windows(head: LinearHead) -> list[Labelled]:
+def _example_windows(head: Checkable) -> list[Labelled]:
     return [
         window for text in head.task.examples for window in windows(head, head.task.input_row(text)).windows
     ]
@@ -73,7 +86,7 @@ def _recorded_windows(recorded: Recorded) -> list[Labelled]:
     return read
 
 
-def check_files(head: LinearHead, recorded: Recorded) -> Iterator[Check]:
+def check_files(head: Checkable, recorded: Recorded) -> Iterator[Check]:
     """The manifest's labels, and the pack's examples through this base's tokenizer, against what was recorded."""
     trained = json.loads(recorded.facts.get("labels", "null"))
     labels = list(head.spec.labels)
@@ -92,7 +105,7 @@ def _short(labels: Sequence[str]) -> str:
     return f"{', '.join(labels[:4])}{', …' if len(labels) > 4 else ''}" or "none"
 
 
-def _check_tokens(head: LinearHead, recorded: Recorded) -> Check:
+def _check_tokens(head: Checkable, recorded: Recorded) -> Check:
     read = _example_windows(head)
     if read != _recorded_windows(recorded):
         return Check(
@@ -104,7 +117,7 @@ def _check_tokens(head: LinearHead, recorded: Recorded) -> Check:
 
 
 async def check_engine(
-    head: LinearHead, engine: Checked, adapter: str, recorded: Recorded, *, exact: bool
+    head: Checkable, engine: Checked, adapter: str, recorded: Recorded, *, exact: bool
 ) -> AsyncIterator[Check]:
     """Logits of the recorded windows, and the likeliest labels."""
     read = _recorded_windows(recorded)

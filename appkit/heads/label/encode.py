@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from appkit.errors import DataError
 from appkit.heads.audit import SHOWN, fenced
@@ -17,10 +17,37 @@ from appkit.models.batch import Labelled
 from appkit.task import HeadSpec, Labels, TokenLabels
 
 if TYPE_CHECKING:
-    from appkit.data.rows import Record
-    from appkit.heads.label.head import LinearHead
+    import torch
 
-__all__ = ["Windows", "audit", "encode", "render", "windows"]
+    from appkit.data.rows import Record
+    from appkit.models.batch import Batch
+    from appkit.models.chat import Chat
+    from appkit.task import LabelHead, Task
+
+__all__ = ["Labeller", "Windows", "audit", "encode", "render", "windows"]
+
+
+class Labeller(Protocol):
+    """The head, as far as texts are read for it and its logits are computed."""
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def labels(self) -> LabelHead: ...
+
+    @property
+    def options(self) -> Any: ...
+
+    @property
+    def chat(self) -> Chat: ...
+
+    @property
+    def spec(self) -> HeadSpec: ...
+
+    def text(self, row: Any) -> str: ...
+
+    def collate(self, examples: Sequence[Labelled], device: torch.device | str) -> Batch: ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +82,7 @@ class Windows:
         return self
 
 
-def windows(head: LinearHead, row: Any) -> Windows:
+def windows(head: Labeller, row: Any) -> Windows:
     """The row's tokens. Raises DataError for a text without any."""
     task, spec, text = head.task, head.spec, head.text(row)
     opening = tuple(head.chat.tokenizer("")["input_ids"])  # a base's begin-of-text token, if it has one
@@ -72,7 +99,7 @@ def windows(head: LinearHead, row: Any) -> Windows:
     return Windows(row, made, owners, False)
 
 
-def _pieces(head: LinearHead, text: str, words: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
+def _pieces(head: Labeller, text: str, words: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
     """Each word's own tokens, with the blanks before it: no token belongs to two words."""
     ends = [0, *(end for _, end in words)]
     # the first word looks like the others: a blank stands before each
@@ -85,7 +112,7 @@ def _pieces(head: LinearHead, text: str, words: Sequence[tuple[int, int]]) -> li
 
 
 def encode(
-    head: LinearHead, records: Sequence[Record], max_length: int, on_long: str
+    head: Labeller, records: Sequence[Record], max_length: int, on_long: str
 ) -> tuple[list[Labelled], list[Record], list[str]]:
     """Records to labelled windows; gives these, the record of each, and a line for what was cut or dropped."""
     examples: list[Labelled] = []
@@ -113,7 +140,7 @@ def encode(
     return examples, sources, notes
 
 
-def _labelled(head: LinearHead, read: Windows) -> list[Labelled]:
+def _labelled(head: Labeller, read: Windows) -> list[Labelled]:
     """The row's windows with the labels to learn, each word's in the window that owns it."""
     target = head.task.target(read.row, head.options)
     if isinstance(target, TokenLabels):
@@ -147,7 +174,7 @@ def audit(examples: Sequence[Labelled], records: Sequence[Record]) -> None:
             raise DataError(f"{record.place}: nothing is supervised; correct or drop the row")
 
 
-def render(head: LinearHead, examples: Sequence[Labelled], records: Sequence[Record]) -> str:
+def render(head: Labeller, examples: Sequence[Labelled], records: Sequence[Record]) -> str:
     """A few rows as text, each label behind the token that it is learned at."""
     parts = ["# Label audit\n\nA label is learned at the token before ⟦it⟧; all else is only read.\n"]
     for example, record in list(zip(examples, records, strict=True))[:SHOWN]:

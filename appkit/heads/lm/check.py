@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -15,12 +15,31 @@ from appkit.heads.roles import NULL, Asked, Checked, Job
 from appkit.models.batch import Example
 
 if TYPE_CHECKING:
-    from appkit.heads.lm.head import LmHead
+    from appkit.models.chat import Chat
+    from appkit.task import Task
 
-__all__ = ["canaries", "check_engine", "check_files", "reference"]
+__all__ = ["Prompts", "canaries", "check_engine", "check_files", "reference"]
 
 
-def reference(head: LmHead, model: Any) -> tuple[dict[str, Any], dict[str, str]]:
+class Prompts(Protocol):
+    """The head, as far as it is recorded and checked."""
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def chat(self) -> Chat: ...
+
+    @property
+    def cap(self) -> int: ...
+
+    @property
+    def stop(self) -> frozenset[int]: ...
+
+    def prompt(self, row: Any) -> list[int]: ...
+
+
+def reference(head: Prompts, model: Any) -> tuple[dict[str, Any], dict[str, str]]:
     """What the live trained model gives for the pack's examples, never for the user's data.
 
     For N canaries laid end to end: `tokens` (T,) int64 prompt and greedy answer; `lengths`, `supervised` (N,)
@@ -71,7 +90,7 @@ def canaries(recorded: Recorded) -> list[Example]:
     ]
 
 
-def check_files(head: LmHead, recorded: Recorded) -> Iterator[Check]:
+def check_files(head: Prompts, recorded: Recorded) -> Iterator[Check]:
     """The pack's examples through this base's template, against the recorded ids."""
     examples = canaries(recorded)
     for text, canary in zip(head.task.examples, examples, strict=True):
@@ -86,7 +105,7 @@ def check_files(head: LmHead, recorded: Recorded) -> Iterator[Check]:
 
 
 async def check_engine(
-    head: LmHead, engine: Checked, adapter: str, recorded: Recorded, *, exact: bool
+    head: Prompts, engine: Checked, adapter: str, recorded: Recorded, *, exact: bool
 ) -> AsyncIterator[Check]:
     """Log-probabilities of the recorded answers, base and adapter, and greedy answers to the recorded prompts."""
     examples, tensors = canaries(recorded), recorded.tensors
@@ -111,7 +130,7 @@ async def check_engine(
 
 
 async def _check_answers(
-    head: LmHead, engine: Asked, adapter: str, examples: Sequence[Example], *, exact: bool
+    head: Prompts, engine: Asked, adapter: str, examples: Sequence[Example], *, exact: bool
 ) -> Check:
     jobs = [Job(adapter, example.tokens[: example.supervised], head.cap, head.stop) for example in examples]
     answers = await asyncio.gather(*map(engine.complete, jobs))
