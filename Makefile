@@ -38,18 +38,21 @@ demo: $(STAMP) ## Train the NL→FOL specialist and show the evidence (about 6 m
 	$(BIN)/appkit models pull smollm2-135m
 	$(BIN)/appkit train task=nl2fol
 
-# Two workers; what shares an engine, a gallery or the real base stays in one of them (conftest.py).
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+# Two workers for what is light. What drives vLLM, the real base or a browser runs alone: two of them at once need more
+# memory than 24 GiB, and on two cores are no faster.
+PYTEST := $(BIN)/python -m pytest
+WORKERS := OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadgroup --no-loadscope-reorder
 
 test: $(SERVE_STAMP) ## Run the test suite, all but what is nightly
-	$(PYTEST) -m 'not nightly' --durations=30
+	$(WORKERS) -m 'not (vllm or real or browser or nightly)' --durations=15
+	$(PYTEST) -m '(vllm or real or browser) and not nightly' --durations=30
 
 quick: $(STAMP) ## Run the tests that need no vLLM, real base or browser (3 minutes on 2 cores)
-	$(PYTEST) -m 'not (vllm or real or browser or nightly)'
+	$(WORKERS) -m 'not (vllm or real or browser or nightly)'
 
 nightly: $(SERVE_STAMP) ## Run what takes longest: a soak with kills, and ten times the fuzzing
-	$(BIN)/python -m pytest -m nightly
-	APPKIT_FUZZ_EXAMPLES=50 $(BIN)/python -m pytest tests/integration/test_fuzz.py
+	$(PYTEST) -m nightly
+	APPKIT_FUZZ_EXAMPLES=50 $(PYTEST) tests/integration/test_fuzz.py
 
 check: $(STAMP) ## Lint, types, rules of the house
 	$(BIN)/ruff format --check .
