@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
+from pathlib import Path
+
+from appkit.runs.events import Step, read_events
 
 APPKIT = (sys.executable, "-c", "from appkit.cli.main import main; main()")
 BUSY = (sys.executable, "-c", "while True: pass")
@@ -35,23 +37,18 @@ def speed(model: str, rows: int, busy: int, waiting: dict[str, str]) -> int:
             f"train.max_rows={rows}",
             f"run_dir={folder}/run",
         ]
-        run = processes.enter_context(
-            subprocess.Popen(
-                words,
-                env=os.environ | waiting,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+        run = subprocess.run(
+            words,
+            check=False,
+            env=os.environ | waiting,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        processes.callback(run.kill)  # what comes after training is not measured
-        said = ""
-        assert run.stderr is not None
-        for line in run.stderr:
-            said += line
-            if found := re.search(r"training: (\d+)/\1 steps .* ([\d,]+) tokens/s", line):
-                return int(found[2].replace(",", ""))
-        raise SystemExit(said)
+        if run.returncode:
+            raise SystemExit(run.stderr)
+        events, _ = read_events(Path(folder) / "run", 0)
+        return round([event.tokens_per_s for event in events if isinstance(event, Step)][-1])
 
 
 def main() -> None:
