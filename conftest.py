@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 TOGETHER = ("vllm", "browser", "real")
 """Markers of the tests that run one after the other in one worker, which so makes what they share once; the longest
 group first."""
-ENGINE_STARTS = 12
+ENGINE_STARTS = 10
 """vLLM servers of a whole session: one each for five shared engines, `appkit serve` and its restart, the gateway that
-is killed, the plug-in's two-slot server, the start that fails, and the smoke runs of two
-benchmarks."""
+is killed, the plug-in's two-slot server, and the start that fails."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

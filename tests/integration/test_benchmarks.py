@@ -62,6 +62,10 @@ OTHERWISE = {
 }
 
 
+MINUTES = ("serve_load.py", "gateway_overhead.py")
+"""They start vLLM for themselves: five minutes each, which `make nightly` has."""
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny(tmp_path_factory.mktemp("bench") / "base")
@@ -128,6 +132,8 @@ def words(name: str, values: dict[str, str]) -> list[str]:
 
 
 def marks(name: str) -> list[pytest.MarkDecorator]:
+    if name in MINUTES:
+        return [pytest.mark.nightly]
     if VLLM.search(TEXTS[name]) and name not in ("soak.py",):
         missing = installed_version() is None and not os.environ.get("CI")
         return [

@@ -160,6 +160,10 @@ def test_whatever_is_sent(operation: Any, who: str, mode: GenerationMode, backgr
     elif operation.path.startswith("/v1/runs"):  # this gateway does not train: each try would take seconds
         assert set(seen) <= {400, 409, 413}
     elif mode is GenerationMode.POSITIVE and operation.label not in STANDS_AGAINST:
+        for _ in range(8):  # few examples may all have been refused by chance
+            if any(status < 300 for status in seen):
+                break
+            send()
         assert [status for status in seen if status < 300], seen  # it was not refused each time
 
 
