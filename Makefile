@@ -47,7 +47,7 @@ test: $(SERVE_STAMP) ## Run the test suite, all but what is nightly
 	$(WORKERS) -m 'not (vllm or real or browser or nightly)' --durations=15
 	$(PYTEST) -m '(vllm or real or browser) and not nightly' --durations=30
 
-quick: $(STAMP) ## Run the tests that need no vLLM, real base or browser (3 minutes on 2 cores)
+quick: $(STAMP) ## Run the tests that need no vLLM, real base or browser
 	$(WORKERS) -m 'not (vllm or real or browser or nightly)'
 
 nightly: $(SERVE_STAMP) ## Run what takes longest: a soak with kills, and ten times the fuzzing
