@@ -323,7 +323,7 @@ class Tagging:
             for at, tag in enumerate(tags)
             if at == 0 or tag.startswith(self.begin) or types[at] != types[at - 1]
         ]
-        runs = zip(starts, [*starts[1:], len(tags)], strict=True)
+        runs = zip(starts, [*starts[1:], len(tags)], strict=False)  # no tag, no run
         return [(at, end, types[at]) for at, end in runs if tags[at] != self.outside]
 
 

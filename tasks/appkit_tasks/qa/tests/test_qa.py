@@ -11,7 +11,10 @@ from appkit_tasks.qa import metrics as measured
 from appkit_tasks.qa.load import NOWHERE, QaRow, put, supporting
 from pydantic import ValidationError
 
-from appkit.task import Parsed, Passage, Prediction
+from appkit.task import Parsed, Passage, Prediction, TextHead
+
+assert isinstance(TASK.head, TextHead)
+HEAD = TASK.head
 
 OPTIONS = TASK.config()
 
@@ -21,7 +24,7 @@ def passage(text: str, place: str = "", file: str = "notes/a.md") -> Passage:
 
 
 def said(text: str) -> Prediction:
-    return Prediction(text, TASK.parse(text), 5, False)
+    return Prediction(text, HEAD.parse(text), 5, False)
 
 
 def test_a_row_takes_one_text_or_several() -> None:
@@ -69,7 +72,7 @@ def test_the_target_says_what_the_passages_allow() -> None:
     row = QaRow(question="q", passages=["x", "the Grey Heron"], answers=["Heron House", "grey heron"])  # type: ignore[arg-type]
     assert TASK.answer_text(row, OPTIONS) == "grey heron [2]"
     assert TASK.answer_text(put(row, []), OPTIONS) == NOWHERE
-    assert TASK.parse(TASK.answer_text(row, OPTIONS)).value == {"answer": "grey heron", "cites": [2]}
+    assert HEAD.parse(TASK.answer_text(row, OPTIONS)).value == {"answer": "grey heron", "cites": [2]}
 
 
 def test_a_passage_cannot_open_another_one() -> None:
@@ -95,7 +98,7 @@ def test_a_passage_cannot_open_another_one() -> None:
     ],
 )
 def test_answers_are_read(text: str, value: object) -> None:
-    assert TASK.parse(text).value == value
+    assert HEAD.parse(text).value == value
 
 
 def test_scores() -> None:
@@ -166,8 +169,8 @@ def test_the_grammar_takes_what_is_learned_and_nothing_else() -> None:
 
     chat = Chat.at(locate_tokenizer(model_config("smollm2-135m")))
     info = xgrammar.TokenizerInfo.from_huggingface(chat.tokenizer)
-    assert TASK.grammar is not None
-    compiled = xgrammar.GrammarCompiler(info).compile_grammar(TASK.grammar(OPTIONS))
+    assert HEAD.grammar is not None
+    compiled = xgrammar.GrammarCompiler(info).compile_grammar(HEAD.grammar(OPTIONS))
 
     def taken(text: str) -> bool:
         matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)

@@ -10,7 +10,10 @@ from appkit_fixture.tasks.shout import TASK
 from appkit_fixture.tasks.shout.load import ShoutRow
 from pydantic import ValidationError
 
-from appkit.task import Parsed, Prediction
+from appkit.task import Parsed, Prediction, TextHead
+
+assert isinstance(TASK.head, TextHead)
+HEAD = TASK.head
 
 ROW = ShoutRow(sentence="mind the gap", shout="MIND THE GAP")
 
@@ -19,12 +22,12 @@ ROW = ShoutRow(sentence="mind the gap", shout="MIND THE GAP")
     ("text", "score"), [("MIND THE GAP", 1.0), ("MIND THE CAT", 0.0), ("mind the gap", 0.0)]
 )
 def test_exact_match(text: str, score: float) -> None:
-    prediction = Prediction(text, TASK.parse(text), tokens=4, truncated=False)
+    prediction = Prediction(text, HEAD.parse(text), tokens=4, truncated=False)
     assert TASK.metric("exact").statistics(ROW, prediction) == (score,)
 
 
 def test_a_whisper_is_no_answer() -> None:
-    assert TASK.parse("MIND the GAP") == Parsed(None, "has small letters")
+    assert HEAD.parse("MIND the GAP") == Parsed(None, "has small letters")
 
 
 def test_a_row_in_small_letters_is_refused() -> None:
