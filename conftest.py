@@ -26,10 +26,11 @@ is killed, the plug-in's two-slot server, and the start that fails."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The session's children count engine starts, and compute in one thread, as the two workers do."""
+    """The session's children count engine starts; beside other workers each computes in one thread."""
     if hasattr(config, "workerinput"):
         return  # a worker has its environment from the controller
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     handle, file = tempfile.mkstemp(prefix="appkit-engine-starts-")
     os.close(handle)
     os.environ["APPKIT_ENGINE_STARTS"] = file
