@@ -110,9 +110,20 @@ def run_appkit(job: Any, contender: Any, folder: Path, watch: Watch) -> dict[str
         watch.supervised.append(sum(row.targets for row in rows))
         watch.tokens.append(sum(len(row.tokens) for row in rows))
     task = load_task(config.task.name)
+    from types import SimpleNamespace
+
+    from appkit.heads.lm.loss import loss
+    from appkit.method import Training
+    from appkit.models.batch import collate
+    from appkit.training.callbacks import MethodHooks
+
     arguments = loop._arguments(config, len(plan), task.metric(task.primary), folder)
-    callbacks = [loop._Hooks(method), WatchCallback(watch)]
-    trainer = loop.Loop(model, arguments, config, method, examples, plan, lambda _: {}, folder, callbacks)
+    head = SimpleNamespace(collate=collate, loss=loss)
+    training = Training(config.method, config.seed, len(plan), loss, lambda: iter(()))
+    callbacks = [MethodHooks(method, training), WatchCallback(watch)]
+    trainer = loop.Loop(
+        model, arguments, config, method, head, examples, plan, lambda _: {}, folder, callbacks, training
+    )
     facts = started(model)
     trainer.train()
     return facts | {"model": model, "ran": f"{base.quantizer}; {type(trainer.optimizer.optimizer).__name__}"}
