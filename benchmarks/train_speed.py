@@ -392,6 +392,8 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
     print(report(found))
+    if refused := [run["name"] for run in found["runs"] if "refused" in run]:
+        raise SystemExit(f"did not run: {', '.join(refused)}")
 
 
 if __name__ == "__main__":

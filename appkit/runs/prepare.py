@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from appkit.config import RunConfig
 from appkit.data.rows import Record, fingerprint
 from appkit.data.splits import Splits, subset
-from appkit.errors import DataError
+from appkit.errors import ConfigError, DataError
 from appkit.heads.choose import check_options, head_of_rows
 from appkit.heads.head import Head
 from appkit.models.chat import Chat
@@ -85,6 +85,11 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
     head, target_notes = head_of_rows(
         task, config, chat, splits.train, {"dev": splits.dev, "test": splits.test}
     )
+    if head.spec is not None and method.servable(config.method).rank is None:
+        raise ConfigError(
+            f"method={method.name} changes weights of the base, which no engine serves together with a head over "
+            "labels; choose another method, or a task that answers in words"
+        )
     examples, records, row_notes = _training_rows(config, head, splits)
     if not examples:
         raise DataError("no training row is left; raise data.max_length, or check data.train")

@@ -17,7 +17,7 @@ from tiny import save_tiny
 
 import appkit
 from appkit.bundles import manifest as manifests
-from appkit.errors import BundleError
+from appkit.errors import BundleError, ConfigError
 from appkit.plugins import load_method
 from appkit.runs import prepare, rivals
 from appkit.serving.certify.certify import certify
@@ -168,3 +168,15 @@ def test_the_generative_baseline_leaves_the_base_as_it_was(
     with pytest.raises(Cut):
         appkit.train(**given, run_dir=str(tmp_path / "run"))
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize(("name", "case"), cases("full"))
+def test_changed_weights_and_a_head_over_labels_are_refused_before_training(
+    name: str, case: Case, base: Path, tmp_path: Path
+) -> None:
+    rows = [{"text": f"{one} {other}", "label": other} for one in SUBJECTS for other in VERBS]
+    data = {"train": jsonl(tmp_path / "train.jsonl", rows), "dev_share": 0.2, "test_share": 0.2}
+    given = {"task": "classification", "model": str(base), "method": {"name": name, **case.options}}
+    with pytest.raises(ConfigError, match=f"method={name} changes weights of the base"):
+        appkit.train(**given, data=data, quant="none", run_dir=str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
