@@ -1,1 +1,1 @@
-"""Data: files become rows, rows become splits, and a report says what is wrong with them."""
+"""Data: readers turn files into rows, rows are split, and a report says what is wrong with them."""

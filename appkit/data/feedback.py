@@ -1,7 +1,7 @@
-"""Feedback is what people said of answers; it is kept in a SQLite file on this machine, and becomes rows to train on.
+"""Feedback stores people's verdicts on answers in a SQLite file on this machine, and gives rows to train on.
 
-A verdict is kept always. Texts are kept only where the person agreed, for `days` days. Nothing leaves the file but by
-`appkit feedback export` and `data.feedback=`, and only what was accepted in a review.
+A verdict is always kept. Texts are kept only where the person agreed, for `days` days. Only `appkit feedback export`
+and `data.feedback=` read rows out of the file, and only rows that a review accepted.
 """
 
 from __future__ import annotations
@@ -41,28 +41,33 @@ CREATE TABLE IF NOT EXISTS feedback (
 
 @dataclass(frozen=True)
 class Entry:
-    """One opinion. at: seconds since 1970. model: the version that answered. input: the row's fields.
-
-    input, answer and correction are None where the person did not agree to have the texts kept. correction: what the
-    row's output should have been, in the pack's own form.
-    """
+    """One opinion on one answer; its texts are None where the person did not agree to have them kept."""
 
     id: int
+    """number in the store, from 1"""
     at: float
+    """seconds since 1970"""
     task: str
+    """name of the task pack"""
     model: str
+    """the version that answered"""
     verdict: Verdict | None
+    """None where only a correction was given"""
     input: Mapping[str, Any] | None
+    """the row's fields"""
     answer: str | None
+    """what the model answered"""
     correction: Any
+    """the row's right output, in the pack's own form; None where none was given"""
     status: Status = "new"
+    """of the review: new, accepted or rejected"""
 
 
 class Feedback:
-    """Holds the opinions in one file, which the first of them makes.
+    """Stores opinions in one file, which the first opinion creates and only its owner can read.
 
-    days: how long texts are kept that nobody accepted; `expire`, and whatever is added, takes older ones away.
-    Only the file's owner can read it. Raises DataError for a file that is no such store or cannot be written.
+    days: how long texts that nobody accepted are kept; `expire` and `add` delete older ones.
+    Raises DataError for a file that is not a feedback store or cannot be written.
     """
 
     def __init__(self, path: Path, *, days: int = 90) -> None:
@@ -86,7 +91,7 @@ class Feedback:
         correction: Any = None,
         keep: bool = False,
     ) -> int:
-        """Keep an opinion; its texts only with `keep`, the person's consent. Gives its number."""
+        """Store an opinion, with its texts only if `keep` says that the person agreed; return its number."""
         texts = [_text(value) if keep else None for value in (input, answer, correction)]
         with self._open() as connection:
             self._prune(connection)
@@ -100,14 +105,24 @@ class Feedback:
     def entries(self, *, task: str | None = None, status: Status | None = None) -> list[Entry]:
         """List entries, oldest first."""
         with self._open() as connection:
-            found = connection.execute(
+            rows = connection.execute(
                 "SELECT id, at, task, model, verdict, input, answer, correction, status FROM feedback "
                 "WHERE (?1 IS NULL OR task = ?1) AND (?2 IS NULL OR status = ?2) ORDER BY id",
                 (task, status),
             ).fetchall()
         return [
-            Entry(number, at, of, model, verdict, _value(given), _value(answer), _value(correction), state)
-            for number, at, of, model, verdict, given, answer, correction, state in found
+            Entry(
+                number,
+                at,
+                task_name,
+                model,
+                verdict,
+                _value(fields),
+                _value(answer),
+                _value(correction),
+                state,
+            )
+            for number, at, task_name, model, verdict, fields, answer, correction, state in rows
         ]
 
     def review(self, number: int, status: Status) -> None:
@@ -127,8 +142,8 @@ class Feedback:
         }
 
     def pairs(self, task: str) -> list[dict[str, Any]]:
-        """Read accepted corrections as pairs: the input's fields under "input", what was wanted as "chosen", what was
-        answered as "rejected"."""
+        """Read accepted corrections as preference pairs: "input" (the fields), "chosen" (the correction) and
+        "rejected" (the answer)."""
         return [
             {"input": entry.input, "chosen": entry.correction, "rejected": entry.answer}
             for entry in self.entries(task=task, status="accepted")
@@ -136,7 +151,7 @@ class Feedback:
         ]
 
     def expire(self) -> None:
-        """Forget the texts whose days are over."""
+        """Delete the texts that are older than `days`, unless a review accepted them."""
         if self.path.exists():
             with self._open() as connection:
                 self._prune(connection)

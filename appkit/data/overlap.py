@@ -1,4 +1,4 @@
-"""Rows that say the same are found: duplicates, contradictions, inputs in two splits."""
+"""Overlap finds rows that repeat each other: duplicates, contradictions, inputs in two splits."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["conflicts", "duplicates", "input_key", "overlap"]
 
 
 def input_key(task: Task) -> Callable[[Record], str]:
-    """Record -> all of its input in NFC: what must never be in two splits."""
+    """Make the function record -> its whole input in NFC; two splits must not share such a key."""
 
     def key(record: Record) -> str:
-        given = (getattr(record.value, name) for name in (task.input, *task.beside))
-        return unicodedata.normalize("NFC", "\n".join(str(one) for one in given if one is not None))
+        values = (getattr(record.value, name) for name in (task.input, *task.beside))
+        return unicodedata.normalize("NFC", "\n".join(str(value) for value in values if value is not None))
 
     return key
 
 
 def duplicates(records: Iterable[Record]) -> list[tuple[Record, Record]]:
-    """(first, repeated) for every record whose content occurred before."""
+    """List (first, repeated) for every record whose content occurred before."""
     seen: dict[str, Record] = {}
     return [(first, r) for r in records if (first := seen.setdefault(r.digest, r)) is not r]
 
@@ -32,13 +32,13 @@ def duplicates(records: Iterable[Record]) -> list[tuple[Record, Record]]:
 def overlap(
     records: Iterable[Record], held: Iterable[Record], key: Callable[[Record], str]
 ) -> list[tuple[Record, Record]]:
-    """(record, one of `held` with the same key) for every record that has one."""
+    """List (record, a record of `held` with the same key) for every record that has such a twin."""
     keys = {key(record): record for record in held}
     return [(record, keys[name]) for record in records if (name := key(record)) in keys]
 
 
 def conflicts(records: Iterable[Record], task: Task) -> list[list[Record]]:
-    """Groups of records with one input and more than one target; one record for each target."""
+    """List groups of records with one input and more than one target; one record for each target."""
     key = input_key(task)
     groups: dict[str, dict[str, Record]] = {}
     for record in records:

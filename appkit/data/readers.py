@@ -1,4 +1,4 @@
-"""Readers take cells by column, with their places, from a file or a data set on the hub, before a schema sees them.
+"""Readers read cells by column, with their places, from a file or a data set on the hub; no schema is applied yet.
 
 A row that cannot be read is a `Fault` with its place; only a whole file that cannot be read raises.
 """
@@ -26,13 +26,18 @@ HUB = re.compile(r"hub:(?P<id>[^@:\s]+)(?:@(?P<revision>[^:\s]+))?(?::(?P<split>
 
 @dataclass(frozen=True)
 class Fault:
-    """A row that could not be used. field: None when the row as a whole is broken. value: shortened."""
+    """A row that could not be used, and why."""
 
     file: str
+    """path or hub name, as the user wrote it"""
     line: int
+    """physical line of a text file, row of Parquet or the hub; from 1"""
     field: str | None
+    """None when the row as a whole is broken"""
     reason: str
+    """what is wrong: "is empty", "must be text", ..."""
     value: str
+    """the value received, shortened"""
 
     def __str__(self) -> str:
         return f"{place_of(self.file, self.line)}: {self.field or 'row'} {self.reason}; got {self.value}"
@@ -40,19 +45,23 @@ class Fault:
 
 @dataclass
 class Table:
-    """What a file held before the schema saw it. rows: (line, column -> value)."""
+    """The cells of a file, before the schema is applied."""
 
     columns: list[str] = field(default_factory=list)
+    """names, in file order"""
     rows: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    """(line, column -> value)"""
     faults: list[Fault] = field(default_factory=list)
+    """rows that cannot be read"""
 
 
 def place_of(file: str, line: int) -> str:
+    """Write a place as `file:line`, or `file row 3` where rows have no lines (Parquet, the hub)."""
     by_row = file.startswith("hub:") or file.lower().endswith(".parquet")
     return f"{file} row {line}" if by_row else f"{file}:{line}"
 
 
-def _path(source: str) -> Path:
+def _resolve_path(source: str) -> Path:
     """Resolve the file; DataError if it is missing, not a file, empty, or of a kind that cannot be read."""
     path = Path(source).expanduser()
     if not os.path.exists(path):  # unlike Path.exists, False too for a name that is too long or not permitted
@@ -79,13 +88,14 @@ def _path(source: str) -> Path:
 
 
 def open_file(path: Path) -> IO[bytes]:
+    """Open a file to read its bytes. Raises DataError if it cannot be opened."""
     try:
         return path.open("rb")
     except OSError as error:
         raise DataError(f"cannot read {str(path)!r}: {error.strerror}; check its permissions") from error
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _read_lines(path: Path) -> Iterator[str]:
     """Yield physical lines. A byte that is not UTF-8 becomes a lone surrogate, so that only its row is lost."""
     with open_file(path) as file:
         if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
@@ -95,8 +105,8 @@ def _lines(path: Path) -> Iterator[str]:
             yield line.decode("utf-8-sig" if number == 0 else "utf-8", "surrogateescape")
 
 
-def _bad_bytes(source: str, line: int, text: str) -> Fault | None:
-    """Find the first NUL or non-UTF-8 byte of `text`, which begins on `line`; None if all is well."""
+def _find_bad_byte(source: str, line: int, text: str) -> Fault | None:
+    """Find the first NUL or non-UTF-8 byte of `text`, which begins on `line`; None if there is none."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -118,12 +128,12 @@ def _bad_bytes(source: str, line: int, text: str) -> Fault | None:
     )
 
 
-def _jsonl(path: Path, source: str) -> Table:
+def _read_jsonl(path: Path, source: str) -> Table:
     table = Table()
-    for line, text in enumerate(_lines(path), 1):
+    for line, text in enumerate(_read_lines(path), 1):
         if not text.strip():
             continue
-        if bad := _bad_bytes(source, line, text):
+        if bad := _find_bad_byte(source, line, text):
             table.faults.append(bad)
             continue
         try:
@@ -138,26 +148,26 @@ def _jsonl(path: Path, source: str) -> Table:
                 continue
             reason = "is not a JSON object {...}"
         table.faults.append(Fault(source, line, None, reason, shortened(text.strip())))
-    table.columns = _keys(table.rows)
+    table.columns = _collect_columns(table.rows)
     return table
 
 
-def _keys(rows: list[tuple[int, dict[str, Any]]]) -> list[str]:
+def _collect_columns(rows: list[tuple[int, dict[str, Any]]]) -> list[str]:
     return list(dict.fromkeys(key for _, cells in rows for key in cells))
 
 
-def _json(path: Path, source: str) -> Table:
+def _read_json(path: Path, source: str) -> Table:
     """Read a JSON array. Elements are decoded one by one to know the line of each.
 
-    Raises DataError where the JSON is broken: unlike in JSONL, what follows cannot be found again.
+    Raises DataError where the JSON is broken: unlike in JSONL, the next element cannot be found.
     """
-    table, text = Table(), "".join(_lines(path))
+    table, text = Table(), "".join(_read_lines(path))
     decoder = json.JSONDecoder(strict=False)  # not strict: a NUL then costs its row, not the file
     if not text.lstrip().startswith("["):
         raise DataError(
             f"{source!r} is not a JSON array [...]; if each line is an object, rename it to .jsonl"
         )
-    line, last, at = 1, 0, _after_gap(text, text.index("[") + 1)
+    line, last, at = 1, 0, _skip_gap(text, text.index("[") + 1)
     while text[at : at + 1] != "]":
         try:
             value, end = decoder.raw_decode(text, at)
@@ -166,33 +176,33 @@ def _json(path: Path, source: str) -> Table:
                 f"{source!r} is broken JSON: {error}; repair it, or write one object a line (.jsonl)"
             ) from error
         line, last = line + text.count("\n", last, at), at
-        if bad := _bad_bytes(source, line, text[at:end]):
+        if bad := _find_bad_byte(source, line, text[at:end]):
             table.faults.append(bad)
         elif isinstance(value, dict):
             table.rows.append((line, value))
         else:
             table.faults.append(Fault(source, line, None, "is not a JSON object {...}", shortened(value)))
-        at = _after_gap(text, end)
+        at = _skip_gap(text, end)
     if text[at + 1 :].strip():
         raise DataError(
             f"{source!r} goes on after its array with {shortened(text[at + 1 :].strip())}; remove that"
         )
-    table.columns = _keys(table.rows)
+    table.columns = _collect_columns(table.rows)
     return table
 
 
-def _after_gap(text: str, at: int) -> int:
+def _skip_gap(text: str, at: int) -> int:
     while text[at : at + 1] in (" ", "\t", "\r", "\n", ","):
         at += 1
     return at
 
 
-def _csv_rows(path: Path, source: str, delimiter: str) -> Iterator[tuple[int, str, list[str] | Fault]]:
-    """(first physical line, raw text, cells) of every row that is not blank; a Fault for broken cells."""
+def _read_csv_rows(path: Path, source: str, delimiter: str) -> Iterator[tuple[int, str, list[str] | Fault]]:
+    """Yield (first physical line, raw text, cells) of every row that is not blank; a Fault for broken cells."""
     raw: list[str] = []  # the physical lines of the row being read
 
     def physical() -> Iterator[str]:
-        for text in _lines(path):
+        for text in _read_lines(path):
             raw.append(text)
             yield text
 
@@ -214,15 +224,15 @@ def _csv_rows(path: Path, source: str, delimiter: str) -> Iterator[tuple[int, st
                 return
             if cells:
                 text = "".join(raw)
-                yield line, text, _bad_bytes(source, line, text) or cells
+                yield line, text, _find_bad_byte(source, line, text) or cells
     finally:
         csv.field_size_limit(limit)
 
 
-def _csv(path: Path, source: str, delimiter: str) -> Table:
-    """Cells by the header's names; an empty cell is null, for CSV has no other way to say it."""
+def _read_csv(path: Path, source: str, delimiter: str) -> Table:
+    """Read cells by the header's names; an empty cell is null, since CSV has no other way to say it."""
     table = Table()
-    for line, text, cells in _csv_rows(path, source, delimiter):
+    for line, text, cells in _read_csv_rows(path, source, delimiter):
         if isinstance(cells, Fault):
             if not table.columns:
                 raise DataError(f"{source!r} has no readable header: {cells}; repair its first line")
@@ -245,19 +255,19 @@ TAG = re.compile(r"O|[BIESLU]-.+")
 GAP = re.compile(r"[ \t]+")
 
 
-def _conll(path: Path, source: str) -> Table:
-    """One token a line, its tag in the last column, a blank line after each sentence; a sentence is a row.
+def _read_conll(path: Path, source: str) -> Table:
+    """Read a sentence a row: one token a line, its tag in the last column, a blank line after each sentence.
 
     A sentence with a broken line is lost as a whole; each of its broken lines is a fault.
     """
     table, width = Table(columns=["tokens", "tags"]), 0
-    for sentence in _sentences(path):
+    for sentence in _read_sentences(path):
         tokens, tags = [], []
         for line, text in sentence:
-            cells = _columns(text)
-            if bad := _bad_bytes(source, line, text):
+            cells = _split_columns(text)
+            if bad := _find_bad_byte(source, line, text):
                 table.faults.append(bad)
-            elif reason := _conll_reason(cells, width):
+            elif reason := _check_conll_line(cells, width):
                 table.faults.append(Fault(source, line, None, reason, shortened(text.rstrip())))
             else:
                 width = len(cells)
@@ -268,11 +278,11 @@ def _conll(path: Path, source: str) -> Table:
     return table
 
 
-def _sentences(path: Path) -> Iterator[list[tuple[int, str]]]:
-    """The (physical line, text) of each sentence's tokens; comments and lines that begin a document are no tokens."""
+def _read_sentences(path: Path) -> Iterator[list[tuple[int, str]]]:
+    """Yield (physical line, text) of each sentence's tokens, without comments and lines that begin a document."""
     sentence: list[tuple[int, str]] = []
-    for line, text in enumerate(_lines(path), 1):
-        cells = _columns(text)
+    for line, text in enumerate(_read_lines(path), 1):
+        cells = _split_columns(text)
         if not text.strip() or cells[0] == "-DOCSTART-":
             if sentence:
                 yield sentence
@@ -284,14 +294,14 @@ def _sentences(path: Path) -> Iterator[list[tuple[int, str]]]:
         yield sentence
 
 
-def _columns(text: str) -> list[str]:
+def _split_columns(text: str) -> list[str]:
     """Split a line into columns: between tabs if it has any, so that tokens may hold spaces, else between spaces."""
     text = text.rstrip("\r\n")
     return [cell.strip(" ") for cell in text.split("\t")] if "\t" in text else GAP.split(text.strip(" "))
 
 
-def _conll_reason(cells: list[str], width: int) -> str | None:
-    """What is wrong with a token's line; None if nothing is. width: columns of the lines before it, 0 of the first."""
+def _check_conll_line(cells: list[str], width: int) -> str | None:
+    """Say what is wrong with a token's line, None if nothing. width: columns of the line before, 0 for the first."""
     if len(cells) == 1 or not cells[-1]:
         return "has no tag in its last column"
     if not cells[0]:
@@ -301,8 +311,8 @@ def _conll_reason(cells: list[str], width: int) -> str | None:
     return None
 
 
-def _parquet(path: Path, source: str, wanted: Collection[str]) -> Table:
-    """Only the wanted columns are read: the others may be images or vectors."""
+def _read_parquet(path: Path, source: str, columns: Collection[str]) -> Table:
+    """Read only these columns: the others may be images or vectors."""
     import pyarrow
     import pyarrow.parquet
 
@@ -310,16 +320,16 @@ def _parquet(path: Path, source: str, wanted: Collection[str]) -> Table:
         try:
             parquet = pyarrow.parquet.ParquetFile(file)
             table = Table(columns=list(parquet.schema_arrow.names))
-            columns = [name for name in table.columns if name in wanted]
-            for batch in parquet.iter_batches(columns=columns):
-                _arrow_rows(batch, source, table)
+            present = [name for name in table.columns if name in columns]
+            for batch in parquet.iter_batches(columns=present):
+                _append_arrow_rows(batch, source, table)
         except (pyarrow.ArrowException, OSError) as error:
             raise DataError(f"{source!r} is not a sound Parquet file: {error}; write it again") from error
     return table
 
 
-def _arrow_rows(batch: Any, source: str, table: Table) -> None:
-    """Append the rows of a batch. Arrow never checked that text is UTF-8, so one may fail to decode."""
+def _append_arrow_rows(batch: Any, source: str, table: Table) -> None:
+    """Append the rows of a batch to the table. Arrow does not check that text is UTF-8, so a row may fail to decode."""
     first = len(table.rows) + len(table.faults) + 1
     try:
         table.rows.extend(enumerate(batch.to_pylist(), first))
@@ -334,10 +344,10 @@ def _arrow_rows(batch: Any, source: str, table: Table) -> None:
             table.faults.append(Fault(source, line, None, reason, shortened(error.object)))
 
 
-def _hub(source: str, wanted: Collection[str]) -> Table:
+def _read_hub(source: str, columns: Collection[str]) -> Table:
     """Read a split of a data set of the Hugging Face hub; "train" unless the source names another.
 
-    Raises DataError if the name is malformed, `datasets` is missing, or the hub cannot give it.
+    Raises DataError if the name is malformed, `datasets` is not installed, or the hub does not provide it.
     """
     match = HUB.fullmatch(source)
     if match is None:
@@ -360,29 +370,29 @@ def _hub(source: str, wanted: Collection[str]) -> Table:
             f"the hub does not give {source!r}: {error}; check name, revision and split"
         ) from error
     table = Table(columns=list(rows.column_names))
-    rows = rows.select_columns([name for name in table.columns if name in wanted])
+    rows = rows.select_columns([name for name in table.columns if name in columns])
     table.rows = list(enumerate(rows.to_list(), 1))
     return table
 
 
-def read_table(source: str, wanted: Collection[str]) -> Table:
-    """Read the cells of a source. wanted: columns to read where others can be skipped (Parquet, hub).
+def read_table(source: str, columns: Collection[str]) -> Table:
+    """Read the cells of a source. columns: those to read where the others can be skipped (Parquet, hub).
 
     Raises DataError when the source as a whole cannot be read.
     """
     if source.startswith("hub:"):
-        return _hub(source, wanted)
-    path = _path(source)
+        return _read_hub(source, columns)
+    path = _resolve_path(source)
     match path.suffix.lower():
         case ".csv":
-            return _csv(path, source, ",")
+            return _read_csv(path, source, ",")
         case ".tsv":
-            return _csv(path, source, "\t")
+            return _read_csv(path, source, "\t")
         case ".json":
-            return _json(path, source)
+            return _read_json(path, source)
         case ".parquet":
-            return _parquet(path, source, wanted)
+            return _read_parquet(path, source, columns)
         case suffix if suffix in CONLL:
-            return _conll(path, source)
+            return _read_conll(path, source)
         case _:
-            return _jsonl(path, source)
+            return _read_jsonl(path, source)

@@ -1,6 +1,6 @@
-"""The report says what is wrong with rows beyond the single row: repeats, overlaps, contradictions, long rows.
+"""The report lists faults of rows and between rows: duplicates, overlaps, contradictions, rows that are too long.
 
-Pure functions over records; `check` gathers them into a report and never raises on what the rows hold.
+Pure functions over records; `check` combines them into a report and never raises for the rows' content.
 """
 
 from __future__ import annotations
@@ -27,77 +27,88 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Overlap:
-    """One input in two splits. a, b: the splits; places: where it is in each."""
+    """One input in two splits."""
 
     a: str
+    """name of the first split"""
     b: str
+    """name of the second split"""
     places: tuple[str, str]
+    """where the input is in `a` and in `b`"""
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """One input with several targets inside a split, with the place of each."""
+    """One input with several targets inside a split."""
 
     split: str
+    """name of the split"""
     input: str
+    """the input, with the fields beside it, in NFC"""
     targets: dict[str, str]
     """place -> target"""
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """All that `appkit data check` has to say. Keys of the mappings are splits.
-
-    duplicates: (first place, repeated place). lengths: split -> what is measured -> percentile -> length.
-    long: (place, tokens) of rows above `max_length`; None when tokens were not counted.
-    """
+    """The findings of `appkit data check`; keys of the mappings are splits."""
 
     rows: dict[str, int]
+    """rows that fit the schema"""
     faults: tuple[Fault, ...]
+    """rows that do not"""
     duplicates: dict[str, list[tuple[str, str]]]
+    """(first place, repeated place)"""
     overlaps: tuple[Overlap, ...]
+    """inputs in two splits"""
     conflicts: tuple[Conflict, ...]
+    """inputs with several targets"""
     lengths: dict[str, dict[str, dict[str, int]]]
+    """measured text -> percentile -> length, in tokens or characters"""
     max_length: int | None
+    """tokens of a row, at most; None: no limit"""
     long: dict[str, list[tuple[str, int]]] | None
+    """(place, tokens) of rows above `max_length`; None when tokens were not counted"""
 
     @property
     def ok(self) -> bool:
-        """Tell whether training would start: every split has rows, none at fault, none too long.
+        """Tell whether training would start: every split has rows, no row is faulty or too long.
 
-        Duplicates and overlaps do not count, for training removes them; contradictions are left to the user.
+        Duplicates and overlaps do not count, since training removes them; contradictions are the user's decision.
         """
         return all(self.rows.values()) and not self.faults and not any((self.long or {}).values())
 
     def to_json(self, most: int | None = None) -> str:
-        """Write all as JSON; or of each kind the first `most`, by split where it has splits, and `counts` of all."""
-        told, more = (self, {}) if most is None else self._cut(most)
-        return json.dumps({"ok": self.ok, **asdict(told), **more}, ensure_ascii=False, indent=2)
+        """Write the report as JSON; with `most` only so many findings of each kind (and split), and `counts` of all."""
+        report, counts = (self, {}) if most is None else self._cut(most)
+        return json.dumps({"ok": self.ok, **asdict(report), **counts}, ensure_ascii=False, indent=2)
 
     def _cut(self, most: int) -> tuple[DataReport, dict[str, dict[str, int]]]:
         short: dict[str, Any] = {}
         counts = {}
         for kind in ("faults", "duplicates", "overlaps", "conflicts", "long"):
-            found = getattr(self, kind)
-            if isinstance(found, dict):
-                counts[kind] = sum(map(len, found.values()))
-                short[kind] = {split: items[:most] for split, items in found.items()}
+            findings = getattr(self, kind)
+            if isinstance(findings, dict):
+                counts[kind] = sum(map(len, findings.values()))
+                short[kind] = {split: items[:most] for split, items in findings.items()}
             else:
-                counts[kind] = len(found or ())
-                short[kind] = found and found[:most]
+                counts[kind] = len(findings or ())
+                short[kind] = findings and findings[:most]
         return replace(self, **short), {"counts": counts}
 
     def lines(self) -> list[str]:
-        """Write plain text for a terminal: every fault, the first few of all else."""
+        """Write the report as lines for a terminal: every fault, the first few of each other kind."""
         lines = [f"{name}: {count} rows" for name, count in self.rows.items()]
         lines += [f"{len(self.faults)} faults", *(f"  {fault}" for fault in self.faults)]
         for name, pairs in self.duplicates.items():
-            lines += _some(f"{name}: {len(pairs)} exact duplicates", (f"{b} repeats {a}" for a, b in pairs))
+            lines += _list_some(
+                f"{name}: {len(pairs)} exact duplicates", (f"{b} repeats {a}" for a, b in pairs)
+            )
         for a, b in sorted({(item.a, item.b) for item in self.overlaps}):
             shared = [item for item in self.overlaps if (item.a, item.b) == (a, b)]
             title = f"{a} and {b}: {len(shared)} rows of {a} have an input that is in {b}"
-            lines += _some(title, (" / ".join(item.places) for item in shared))
-        lines += _some(
+            lines += _list_some(title, (" / ".join(item.places) for item in shared))
+        lines += _list_some(
             f"{len(self.conflicts)} inputs with more than one target",
             (" / ".join(item.targets) for item in self.conflicts),
         )
@@ -110,12 +121,12 @@ class DataReport:
             lines.append(f"data.max_length={self.max_length} not checked: no tokenizer was given")
         for name, rows in (self.long or {}).items():
             title = f"{name}: {len(rows)} rows longer than data.max_length={self.max_length}"
-            lines += _some(title, (f"{place} has {length} tokens" for place, length in rows))
+            lines += _list_some(title, (f"{place} has {length} tokens" for place, length in rows))
         return [*lines, "ok" if self.ok else "not ok"]
 
 
-def _some(title: str, items: Iterable[str]) -> Iterator[str]:
-    """Write the title and the first few items; nothing if there are none."""
+def _list_some(title: str, items: Iterable[str]) -> Iterator[str]:
+    """Yield the title and the first few items; nothing if there are none."""
     shown = list(items)
     if shown:
         yield title
@@ -125,7 +136,7 @@ def _some(title: str, items: Iterable[str]) -> Iterator[str]:
 
 
 def _percentiles(values: Sequence[int]) -> dict[str, int]:
-    """Nearest rank: every figure is the length of some row."""
+    """Compute p50, p90, p95, p99 and the maximum by nearest rank: every figure is the length of some row."""
     ordered = sorted(values)
     at = {f"p{p}": ordered[math.ceil(p / 100 * len(ordered)) - 1] for p in (50, 90, 95, 99)}
     return {**at, "max": ordered[-1]}
@@ -174,9 +185,9 @@ def check(
             for name, records in parts.items()
         },
         overlaps=tuple(
-            Overlap(a, b, (one.place, other.place))
+            Overlap(a, b, (record.place, twin.place))
             for a, b in combinations(parts, 2)
-            for one, other in overlap(parts[a], parts[b], key)
+            for record, twin in overlap(parts[a], parts[b], key)
         ),
         conflicts=tuple(
             Conflict(name, key(group[0]), {r.place: str(getattr(r.value, task.output)) for r in group})

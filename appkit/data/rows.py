@@ -1,7 +1,7 @@
-"""Rows are read from files and held to the task's schema.
+"""Reads rows from files and checks them against the task's schema.
 
-Reading never stops at a bad row: it becomes a `Fault` with its place, and the rest is read. Only what
-concerns a whole file (missing, a column absent from every row) raises.
+Reading never stops at a bad row: it becomes a `Fault` with its place, and the rest is read. Only an error of the whole
+file (it is missing, a column is absent from every row) raises.
 """
 
 from __future__ import annotations
@@ -30,59 +30,62 @@ __all__ = ["Read", "Record", "digest", "fingerprint", "read"]
 
 @dataclass(frozen=True)
 class Record:
-    """A row that fits the schema, and where it came from.
-
-    line: physical line of a text file, row of Parquet or the hub; from 1.
-    digest: sha256 of the schema's fields in NFC, so the same for every format, order and column name.
-    """
+    """A row that fits the schema, and where it came from."""
 
     value: Row
     file: str
+    """path or hub name, as the user wrote it"""
     line: int
+    """physical line of a text file, row of Parquet or the hub; from 1"""
     digest: str
+    """sha256 of the schema's fields in NFC: the same for every file format, order and column name"""
 
     @property
     def place(self) -> str:
+        """The file and line, for messages."""
         return place_of(self.file, self.line)
 
 
 @dataclass(frozen=True)
 class Read:
-    """All that one source held, in file order."""
+    """The content of one source, in file order."""
 
     records: list[Record]
+    """rows that fit the schema"""
     faults: list[Fault]
+    """rows that do not"""
     source: str = ""
+    """path or hub name, as the user wrote it"""
 
 
-def _nfc(value: Any) -> Any:
+def _normalize(value: Any) -> Any:
     if isinstance(value, str):
         return unicodedata.normalize("NFC", value)
     if isinstance(value, dict):
-        return {_nfc(key): _nfc(item) for key, item in value.items()}
-    return [_nfc(item) for item in value] if isinstance(value, list) else value
+        return {_normalize(key): _normalize(item) for key, item in value.items()}
+    return [_normalize(item) for item in value] if isinstance(value, list) else value
 
 
 CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def digest(value: Row) -> str:
-    """sha256 (hex) of the canonical JSON of the row's fields: keys sorted, strings in NFC."""
-    fields = _nfc(value.model_dump(mode="json"))
+    """Compute the sha256 (hex) of the canonical JSON of the row's fields: keys sorted, strings in NFC."""
+    fields = _normalize(value.model_dump(mode="json"))
     return hashlib.sha256(CANONICAL.encode(fields).encode()).hexdigest()
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _walk_strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, (list, dict)):
         for item in [*value, *value.values()] if isinstance(value, dict) else value:
-            yield from _strings(item)
+            yield from _walk_strings(item)
 
 
-def _bad_text(value: Any) -> str | None:
-    """Say why a cell's text cannot be trained on, though its file was sound: JSON can escape anything."""
-    for text in _strings(value):
+def _find_bad_text(value: Any) -> str | None:
+    """Say why a cell's text cannot be trained on although its file is valid: JSON can escape any character."""
+    for text in _walk_strings(value):
         if "\0" in text:
             return "holds a NUL character"
         try:
@@ -106,8 +109,8 @@ WORDS = {
 }
 
 
-def _in_words(error: ErrorDetails) -> str:
-    """Put a pydantic error in plain words."""
+def _explain(error: ErrorDetails) -> str:
+    """Write a pydantic error in plain words."""
     value = error["input"]
     if value is None or (isinstance(value, str) and not value.strip()):
         return "is empty"
@@ -116,25 +119,25 @@ def _in_words(error: ErrorDetails) -> str:
 
 
 def _check_columns(
-    source: str, found: Sequence[str], row: type[Row], columns: Mapping[str, str], needed: Collection[str]
+    source: str, present: Sequence[str], row: type[Row], columns: Mapping[str, str], needed: Collection[str]
 ) -> None:
-    """Raises DataError if a column that some field needs is in no row of the file, with the likely remedy."""
-    wanted = {name: columns.get(name, name) for name in row.model_fields}
+    """Raises DataError, with the likely remedy, if a column that some field needs is in no row of the file."""
+    column_of = {name: columns.get(name, name) for name in row.model_fields}
     absent = [
         name
         for name, info in row.model_fields.items()
-        if (info.is_required() or name in columns or name in needed) and wanted[name] not in found
+        if (info.is_required() or name in columns or name in needed) and column_of[name] not in present
     ]
     if not absent:
         return
-    free = {name.lower(): name for name in found if name not in wanted.values()}
+    free = {name.lower(): name for name in present if name not in column_of.values()}
     remedies = []
     for name in absent:
-        close = difflib.get_close_matches(wanted[name].lower(), free, n=1) or list(free)[:1]
+        close = difflib.get_close_matches(column_of[name].lower(), free, n=1) or list(free)[:1]
         remedies.append(f"data.columns.{name}={free.pop(close[0]) if close else '<column>'}")
     raise DataError(
-        f"{source!r} has no column {' nor '.join(repr(wanted[name]) for name in absent)}; it has "
-        f"{', '.join(map(repr, found[:30]))}{', …' if len(found) > 30 else ''}; name the column of "
+        f"{source!r} has no column {' nor '.join(repr(column_of[name]) for name in absent)}; it has "
+        f"{', '.join(map(repr, present[:30]))}{', …' if len(present) > 30 else ''}; name the column of "
         f"each field, perhaps {' '.join(remedies)}"
     )
 
@@ -142,15 +145,15 @@ def _check_columns(
 def fit_row(
     row: type[Row], values: dict[str, Any], needed: Collection[str]
 ) -> tuple[Row | None, list[tuple[str | None, str, object]]]:
-    """The row, or (field, reason, value) of everything that keeps `values` from being one."""
-    bad = [(name, why, value) for name, value in values.items() if (why := _bad_text(value))]
+    """Validate `values` as a row; return it, or None and the (field, reason, value received) of each fault."""
+    bad = [(name, why, value) for name, value in values.items() if (why := _find_bad_text(value))]
     if bad:
         return None, list(bad)
     try:
         value = row.model_validate(values)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
-        return None, [(".".join(map(str, e["loc"])) or None, _in_words(e), e["input"]) for e in details]
+        return None, [(".".join(map(str, e["loc"])) or None, _explain(e), e["input"]) for e in details]
     empty = [name for name in needed if getattr(value, name) in (None, "", [], ())]
     if empty:
         return None, [
@@ -178,8 +181,8 @@ def read(source: str, row: type[Row], columns: Mapping[str, str], needed: Collec
             raise ConfigError(
                 f"no field {name!r} for data.columns.{name}; {did_you_mean(name, list(row.model_fields))}"
             )
-    wanted = {name: columns.get(name, name) for name in row.model_fields}
-    table = read_table(source, set(wanted.values()))
+    column_of = {name: columns.get(name, name) for name in row.model_fields}
+    table = read_table(source, set(column_of.values()))
     if not table.rows and not table.faults:
         raise DataError(f"{source!r} holds no rows; write some to it or name another file")
     if table.columns:  # none were found if every row is broken; the faults say so
@@ -187,16 +190,18 @@ def read(source: str, row: type[Row], columns: Mapping[str, str], needed: Collec
     optional = {name for name, info in row.model_fields.items() if not info.is_required()}
     result = Read([], table.faults, source)
     for line, cells in table.rows:
-        values = {name: cells[column] for name, column in wanted.items() if column in cells}
+        values = {name: cells[column] for name, column in column_of.items() if column in cells}
         values = {name: value for name, value in values.items() if value is not None or name not in optional}
         value, problems = fit_row(row, values, needed)
         if value is not None:
             result.records.append(Record(value, source, line, digest(value)))
-        result.faults.extend(Fault(source, line, name, why, shortened(got)) for name, why, got in problems)
+        result.faults.extend(
+            Fault(source, line, name, why, shortened(received)) for name, why, received in problems
+        )
     result.faults.sort(key=lambda fault: fault.line)
     return result
 
 
 def fingerprint(records: Iterable[Record]) -> str:
-    """sha256 of the rows as a multiset: any order, file format and column name give the same."""
+    """Compute the sha256 of the rows as a multiset: the same for any order, file format and column name."""
     return "sha256:" + hashlib.sha256("\n".join(sorted(r.digest for r in records)).encode()).hexdigest()

@@ -32,35 +32,37 @@ SHOWN = 5
 
 
 class Source(TypedDict):
-    """Says where a split's rows were read from. rows: those that fit. sha256: None for the hub."""
+    """Where the rows of a split were read from."""
 
     split: str
+    """train, dev or test"""
     path: str
+    """path or hub name, as the user wrote it"""
     sha256: str | None
+    """of the file; None for the hub"""
     rows: int
+    """rows that fit the schema"""
     licence: str | None
+    """from the card.yaml beside the file; None where it has none"""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The rows of a run; no input of dev or test occurs in train. notes: what was done to get there."""
+    """The rows of a run; no input of dev or test occurs in train."""
 
     train: list[Record]
     dev: list[Record]
     test: list[Record]
     faults: list[Fault]
+    """rows that were left out (data.on_error=drop)"""
     sources: list[Source]
+    """files and data sets that were read"""
     notes: list[str]
-
-
-# --- schema ---------------------------------------------------------------------------------------------
-
-
-# --- splits ---------------------------------------------------------------------------------------------
+    """what was removed, carved or joined, a line each"""
 
 
 def _hash(salt: str, key: str) -> int:
-    """64 bits; a salt for each use, so that the rows of a subset are not those of one split."""
+    """Hash a key to 64 bits. Each use has its salt, so that the rows of a subset are not those of one split."""
     return int.from_bytes(hashlib.sha256(f"{salt}:{key}".encode()).digest()[:8])
 
 
@@ -69,8 +71,8 @@ def split(
 ) -> dict[str, list[Record]]:
     """Carve named splits by hash of `key`; the remainder is "train". Records keep their order.
 
-    A row's split depends on its own key only, with one exception: of few rows, a split that would get none is
-    given the key of lowest hash (train first, then the shares in order).
+    A row's split depends on its own key only, with one exception: of few rows, a split that would get none
+    gets the key of lowest hash (train first, then the shares in order).
     """
     hashes = {name: _hash("split", name) for name in map(key, records)}
     ordered = sorted(set(hashes.values()))
@@ -82,23 +84,23 @@ def split(
         room = max(len(ordered) - (len(names) - number) - 1, min(number, len(ordered) - 1), 0)
         bounds.append(min(bound, room))
     carved: dict[str, list[Record]] = {name: [] for name in (*names, "train")}
-    place = {value: (*names, "train")[_interval(bounds, index)] for index, value in enumerate(ordered)}
+    place = {value: (*names, "train")[_find_interval(bounds, index)] for index, value in enumerate(ordered)}
     for record in records:
         carved[place[hashes[key(record)]]].append(record)
     return carved
 
 
-def _interval(bounds: Sequence[int], index: int) -> int:
+def _find_interval(bounds: Sequence[int], index: int) -> int:
     return sum(index >= bound for bound in bounds) - 1
 
 
 def subset(records: Iterable[Record], n: int) -> list[Record]:
-    """The `n` records of lowest hash, lowest first; all of them if there are fewer."""
+    """Choose the `n` records of lowest hash, lowest first; all of them if there are fewer."""
     return heapq.nsmallest(n, records, key=lambda record: _hash("subset", record.digest))
 
 
-def _shipped(task: Task, options: Any) -> dict[str, str]:
-    """Split -> real path of the pack's own files; DataError if it ships none or their package is missing."""
+def _find_shipped(task: Task, options: Any) -> dict[str, str]:
+    """Find the pack's own files: split -> path. Raises DataError if it ships none or their package is missing."""
     shipped = task.load(options)
     if shipped is None:
         raise DataError(f"task {task.name!r} ships no rows; name yours: data.train=rows.jsonl")
@@ -113,13 +115,13 @@ def _shipped(task: Task, options: Any) -> dict[str, str]:
 
 
 def read_splits(task: Task, options: Any, data: DataConfig) -> dict[str, Read]:
-    """Read the user's files; the pack's own only if the user brings no train. Nothing is carved here.
+    """Read the user's files, and the pack's own only if the user names no train file; carves nothing.
 
     Raises DataError and ConfigError as `read` does; bad rows are in the faults of each Read.
     """
-    given = {"train": data.train, "dev": data.dev, "test": data.test}
-    yours = {name: source for name, source in given.items() if source}
-    sources = yours if data.train else {**_shipped(task, options), **yours}
+    configured = {"train": data.train, "dev": data.dev, "test": data.test}
+    yours = {name: source for name, source in configured.items() if source}
+    sources = yours if data.train else {**_find_shipped(task, options), **yours}
     if "train" not in sources:
         raise DataError(f"task {task.name!r} ships no train rows; name yours: data.train=rows.jsonl")
     reads = {}
@@ -135,7 +137,7 @@ def read_splits(task: Task, options: Any, data: DataConfig) -> dict[str, Read]:
 def read_feedback(task: Task, store: str) -> Read:
     """Read the accepted corrections of a feedback store as rows; a row's line is its correction's number.
 
-    Raises DataError without such a store, or when it holds no accepted correction of the task.
+    Raises DataError if there is no such store, or it holds no accepted correction of the task.
     """
     from appkit.data.feedback import Feedback
 
@@ -146,7 +148,9 @@ def read_feedback(task: Task, store: str) -> Read:
         value, problems = fit_row(task.row, values, (task.input, task.output))
         if value is not None:
             result.records.append(Record(value, store, number, digest(value)))
-        result.faults.extend(Fault(store, number, name, why, shortened(got)) for name, why, got in problems)
+        result.faults.extend(
+            Fault(store, number, name, why, shortened(received)) for name, why, received in problems
+        )
     if not result.records and not result.faults:
         raise DataError(
             f"{store} holds no accepted correction of task {task.name!r}; accept some: "
@@ -155,22 +159,24 @@ def read_feedback(task: Task, store: str) -> Read:
     return result
 
 
-def _joined(
+def _join_corrections(
     train: list[Record], corrections: list[Record], held: Sequence[Record], key: Callable[[Record], str]
 ) -> tuple[list[Record], str]:
-    """Join the training rows with the corrections, each in place of the rows of the same input; and what was done."""
-    last = {key(record): record for record in corrections}  # of two corrections of one input, the later
-    seen = {key(record) for record in held}
-    new = [record for name, record in last.items() if name not in seen]
-    kept = [record for record in train if key(record) not in last]
-    told = f"train: {len(new)} rows came from feedback, {len(train) - len(kept)} rows of the same inputs gave way"
-    if left := len(last) - len(new):
-        told += f"; {left} were left out, their input is in dev or test"
-    return [*kept, *new], told
+    """Replace training rows by the corrections of the same input; returns the rows, and a note of what was done."""
+    correction_of = {
+        key(record): record for record in corrections
+    }  # of two corrections of one input, the later
+    held_keys = {key(record) for record in held}
+    new = [record for name, record in correction_of.items() if name not in held_keys]
+    unchanged = [record for record in train if key(record) not in correction_of]
+    note = f"train: {len(new)} rows came from feedback, {len(train) - len(unchanged)} rows of the same inputs gave way"
+    if left_out := len(correction_of) - len(new):
+        note += f"; {left_out} were left out, their input is in dev or test"
+    return [*unchanged, *new], note
 
 
-def _source(name: str, read: Read) -> Source:
-    """Raises DataError if the card.yaml beside the file is broken."""
+def _describe_source(name: str, read: Read) -> Source:
+    """Describe where a split's rows come from. Raises DataError if the card.yaml beside the file is broken."""
     source: Source = {
         "split": name,
         "path": read.source,
@@ -198,7 +204,7 @@ def _source(name: str, read: Read) -> Source:
     return source
 
 
-def _refusal(faults: Sequence[Fault], task: Task) -> str:
+def _list_faults(faults: Sequence[Fault], task: Task) -> str:
     shown = "; ".join(map(str, faults[:SHOWN]))
     more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     return (
@@ -208,22 +214,22 @@ def _refusal(faults: Sequence[Fault], task: Task) -> str:
     )
 
 
-def _places(pairs: Sequence[Sequence[Record]]) -> str:
+def _list_places(pairs: Sequence[Sequence[Record]]) -> str:
     first = ", ".join(" / ".join(record.place for record in pair) for pair in pairs[:2])
     return f"{first}{', …' if len(pairs) > 2 else ''}"
 
 
-def _without(records: list[Record], pairs: Sequence[tuple[Record, Record]], gone: int) -> list[Record]:
-    """`records` less those that stand at position `gone` of a pair."""
-    removed = {id(pair[gone]) for pair in pairs}
+def _drop(records: list[Record], pairs: Sequence[tuple[Record, Record]], position: int) -> list[Record]:
+    """Drop the records that are at `position` of some pair."""
+    removed = {id(pair[position]) for pair in pairs}
     return [record for record in records if id(record) not in removed]
 
 
 def load_splits(task: Task, options: Any, data: DataConfig) -> Splits:
-    """The rows of a run: read, cleaned and carved. Every row that is left out is told of in `notes`.
+    """Read, clean and carve the rows of a run; `notes` counts every row that is left out.
 
-    train loses exact duplicates, then every row whose input is in dev or test. A dev or test that has no file
-    is carved from what remains. Duplicates inside a given dev or test stay: their scores must be comparable.
+    train loses exact duplicates, then every row whose input is in dev or test. A dev or test that has no file is
+    carved from the rows that remain. Duplicates inside the user's dev or test stay: their scores must be comparable.
 
     Raises:
         ConfigError: data.columns maps a field that the schema lacks.
@@ -233,22 +239,24 @@ def load_splits(task: Task, options: Any, data: DataConfig) -> Splits:
     reads = read_splits(task, options, data)
     faults = [fault for part in reads.values() for fault in part.faults]
     if faults and data.on_error == "refuse":
-        raise DataError(_refusal(faults, task))
+        raise DataError(_list_faults(faults, task))
     notes = [f"{len({(f.file, f.line) for f in faults})} rows at fault were left out"] if faults else []
     key, train = input_key(task), reads["train"].records
     held: dict[str, list[Record]] = {name: reads[name].records for name in ("dev", "test") if name in reads}
 
     if twice := duplicates(train):
-        train = _without(train, twice, 1)
-        notes.append(f"train: {len(twice)} exact duplicates removed ({_places(twice)})")
+        train = _drop(train, twice, 1)
+        notes.append(f"train: {len(twice)} exact duplicates removed ({_list_places(twice)})")
     for name, records in held.items():
         if shared := overlap(train, records, key):
-            train = _without(train, shared, 0)
-            notes.append(f"train: {len(shared)} rows removed, their input is in {name} ({_places(shared)})")
+            train = _drop(train, shared, 0)
+            notes.append(
+                f"train: {len(shared)} rows removed, their input is in {name} ({_list_places(shared)})"
+            )
         if twice := duplicates(records):
-            notes.append(f"{name}: {len(twice)} exact duplicates kept ({_places(twice)})")
+            notes.append(f"{name}: {len(twice)} exact duplicates kept ({_list_places(twice)})")
     if len(held) == 2 and (shared := overlap(held["dev"], held["test"], key)):
-        notes.append(f"dev: {len(shared)} rows kept, their input is in test too ({_places(shared)})")
+        notes.append(f"dev: {len(shared)} rows kept, their input is in test too ({_list_places(shared)})")
 
     # dev first: its rows then stay the same when the user later brings a test file
     shares = {name: getattr(data, f"{name}_share") for name in ("dev", "test") if name not in held}
@@ -256,14 +264,14 @@ def load_splits(task: Task, options: Any, data: DataConfig) -> Splits:
     notes += [f"{carved}: {len(parts[carved])} rows carved from train by hash" for carved in shares]
     corrections = read_feedback(task, data.feedback) if data.feedback else None
     if corrections:
-        # after the carving: what people corrected decides of no row on which side it is
+        # after the carving, so that corrections move no row to another split
         if corrections.faults and data.on_error == "refuse":
-            raise DataError(_refusal(corrections.faults, task))
+            raise DataError(_list_faults(corrections.faults, task))
         faults = [*faults, *corrections.faults]
-        parts["train"], told = _joined(
+        parts["train"], note = _join_corrections(
             parts["train"], corrections.records, [*parts["dev"], *parts["test"]], key
         )
-        notes.append(told)
+        notes.append(note)
     for name in ("train", "dev", "test"):
         records = parts[name]
         if not records:
@@ -272,8 +280,10 @@ def load_splits(task: Task, options: Any, data: DataConfig) -> Splits:
                 f"{name} has no rows left ({why}); bring more, or name them: data.{name}=rows.jsonl"
             )
         if torn := conflicts(records, task):
-            notes.append(f"{name}: {len(torn)} inputs have more than one {task.output} ({_places(torn)})")
-    sources = [_source(name, part) for name, part in reads.items()]
+            notes.append(
+                f"{name}: {len(torn)} inputs have more than one {task.output} ({_list_places(torn)})"
+            )
+    sources = [_describe_source(name, part) for name, part in reads.items()]
     if corrections:
-        sources.append(_source("train", corrections))
+        sources.append(_describe_source("train", corrections))
     return Splits(parts["train"], parts["dev"], parts["test"], faults, sources, notes)
