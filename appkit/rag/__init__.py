@@ -1,4 +1,4 @@
-"""Documents are at hand: an index on disk, hybrid retrieval with a re-ranker, and a LangChain retriever over it."""
+"""RAG gives documents to prompts: an index on disk, hybrid retrieval with a re-ranker, and a LangChain retriever."""
 
 from appkit.rag.index import Hit, Index, build
 

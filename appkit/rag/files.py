@@ -1,4 +1,4 @@
-"""Documents are read from text, Markdown, HTML, PDF and JSONL files, and cut into passages."""
+"""Reads documents from text, Markdown, HTML, PDF and JSONL files, and cuts them into passages."""
 
 from __future__ import annotations
 
@@ -25,55 +25,59 @@ LARGEST = 50_000_000
 
 @contextmanager
 def of_extra(name: str = "rag") -> Iterator[None]:
-    """Around imports of what only that extra installs. Raises AppkitError with the command that does."""
+    """Raises AppkitError with the pip command if an import inside the block fails; `name` is the extra to install."""
     try:
         yield
     except ImportError as error:
         raise AppkitError(f"{error.name} is not installed; pip install 'appkit[{name}]'") from None
 
 
-def find(given: Sequence[Path], to: Path | None = None) -> list[Path]:
-    """List the files named, and those of a known kind below the directories named, in order.
+def find(paths: Sequence[Path], to: Path | None = None) -> list[Path]:
+    """List the files among `paths`, and the files of a known kind below the directories among them, in order.
 
-    to: where the index is to be. Nothing in it is a document, nor in an index that lies below a directory.
-    Raises DataError for what is missing or of no known kind, or when there is no file at all.
+    to: the index's directory. Files in it, and in any other index below a directory, are no documents.
+    Raises DataError for a missing path, a file of an unknown kind, or when there is no file at all.
     """
-    found: list[Path] = []
-    for path in given:
+    documents: list[Path] = []
+    for path in paths:
         if path.is_dir():
-            left = _indexes(path) | ({to.resolve()} if to else set())
-            found += sorted(
+            excluded = _find_indexes(path) | ({to.resolve()} if to else set())
+            documents += sorted(
                 file
                 for file in path.rglob("*")
                 if file.suffix.lower() in KINDS
                 and file.is_file()
-                and not _hidden(file, path)
-                and left.isdisjoint(file.resolve().parents)
+                and not _is_hidden(file, path)
+                and excluded.isdisjoint(file.resolve().parents)
             )
         elif not path.exists():
             raise DataError(f"no file or directory {str(path)!r}; name what is to be indexed")
         elif path.suffix.lower() not in KINDS:
             raise DataError(f"{path.name} is of no kind that can be read; known: {', '.join(KINDS)}")
         else:
-            found.append(path)
-    if not found:
-        shown = ", ".join(map(str, given))
+            documents.append(path)
+    if not documents:
+        shown = ", ".join(map(str, paths))
         raise DataError(f"no document below {shown}; known kinds: {', '.join(KINDS)}")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(documents))
 
 
-def _hidden(file: Path, below: Path) -> bool:
+def _is_hidden(file: Path, below: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(below).parts)
 
 
-def _indexes(below: Path) -> set[Path]:
-    """Directories that are an index of documents: a version in use, and versions."""
-    return {one.parent.resolve() for one in below.rglob("current") if any(one.parent.glob("*/index.json"))}
+def _find_indexes(below: Path) -> set[Path]:
+    """Find the directories below `below` that are an index of documents: they hold `current` and versions."""
+    return {
+        marker.parent.resolve()
+        for marker in below.rglob("current")
+        if any(marker.parent.glob("*/index.json"))
+    }
 
 
 @contextmanager
 def unreadable_told(file: Path) -> Iterator[None]:
-    """Whatever one file can be or hold as a DataError, so that the others can be indexed without it."""
+    """Raises DataError for a file that cannot be read, whatever the cause, so that the others can be indexed."""
     try:
         yield
     except OSError as error:
@@ -85,22 +89,22 @@ def unreadable_told(file: Path) -> Iterator[None]:
 
 
 def passages(file: Path, *, size: int, overlap: int) -> list[Passage]:
-    """Cut a document into pieces of up to `size` characters that share up to `overlap`; split where it is natural.
+    """Cut a document into passages of up to `size` characters that share up to `overlap`, at natural boundaries.
 
-    Raises DataError for a file that cannot be read, AppkitError without the packages that read it.
+    Raises DataError for a file that cannot be read, AppkitError if the packages that read it are not installed.
     """
-    splitter = _splitter(file, size, overlap)
-    found = []
-    for place, text in _texts(file):
+    splitter = _make_splitter(file, size, overlap)
+    pieces = []
+    for place, text in _read_texts(file):
         for piece in splitter.create_documents([text]):
             start = piece.metadata["start_index"]
             named = f"{file}\0{place}\0{start}\0{piece.page_content}"
             name = hashlib.sha256(named.encode()).hexdigest()[:16]
-            found.append(Passage(name, piece.page_content, str(file), place, start))
-    return found
+            pieces.append(Passage(name, piece.page_content, str(file), place, start))
+    return pieces
 
 
-def _splitter(file: Path, size: int, overlap: int) -> Any:
+def _make_splitter(file: Path, size: int, overlap: int) -> Any:
     with of_extra():
         from langchain_text_splitters import Language, RecursiveCharacterTextSplitter
     markdown = file.suffix.lower() in (".md", ".markdown")
@@ -112,30 +116,30 @@ def _splitter(file: Path, size: int, overlap: int) -> Any:
     )
 
 
-def _texts(file: Path) -> Iterator[tuple[str, str]]:
-    """(page or row, text) of a document; "" for one that is a whole."""
+def _read_texts(file: Path) -> Iterator[tuple[str, str]]:
+    """Yield (page or row, text) of a document; the place is "" for a document without pages or rows."""
     if file.stat().st_size > LARGEST:
         raise DataError(f"{file} has {file.stat().st_size:,} bytes, the limit is {LARGEST:,}; split it")
     match file.suffix.lower():
         case ".pdf":
-            yield from _pdf(file)
+            yield from _read_pdf(file)
         case ".html" | ".htm":
-            yield "", _html(_read(file))
+            yield "", _extract_text(_read_text(file))
         case ".jsonl":
-            yield from _rows(file)
+            yield from _read_jsonl(file)
         case _:
-            yield "", _read(file)
+            yield "", _read_text(file)
 
 
-def _read(file: Path) -> str:
+def _read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not UTF-8 (byte {error.start}); convert it") from None
 
 
-def _html(text: str) -> str:
-    """Extract what a reader sees: no script, no style, no comment; a line for each block."""
+def _extract_text(text: str) -> str:
+    """Extract the visible text of an HTML page: no script, style or comment; a line for each block."""
     with of_extra():
         from bs4 import BeautifulSoup
         from bs4.element import PreformattedString
@@ -153,21 +157,21 @@ def _html(text: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _pdf(file: Path) -> Iterator[tuple[str, str]]:
+def _read_pdf(file: Path) -> Iterator[tuple[str, str]]:
     with of_extra():
         from pypdf import PdfReader
     try:
         for number, page in enumerate(PdfReader(file).pages, 1):
             yield f"page {number}", page.extract_text()
-    # pypdf raises TypeError, KeyError, DependencyError and more of what is in a file
+    # pypdf raises TypeError, KeyError, DependencyError and others, depending on the file's content
     except Exception as error:
         raise DataError(
             f"{file} cannot be read as PDF ({error}); save it again, without a password"
         ) from None
 
 
-def _rows(file: Path) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(_read(file).split("\n"), 1):
+def _read_jsonl(file: Path) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(_read_text(file).split("\n"), 1):
         if not line.strip():
             continue
         try:

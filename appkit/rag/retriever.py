@@ -1,4 +1,4 @@
-"""The index becomes a LangChain retriever, for chains of other programs."""
+"""Retriever makes an index a LangChain retriever, for chains of other programs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ __all__ = ["IndexRetriever", "retriever"]
 
 
 class IndexRetriever(BaseRetriever):
-    """Documents with `source`, `start`, `id` and `score` in their metadata, nearest first."""
+    """Returns documents with `source`, `start`, `id` and `score` in their metadata, nearest first."""
 
     index: Any
+    """an open `Index`"""
     k: int = 5
+    """documents for a query"""
     by: By = "hybrid"
+    """dense, bm25 or hybrid"""
     judge: bool = False
+    """QIM re-ranks the best 20"""
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun

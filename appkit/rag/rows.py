@@ -1,4 +1,4 @@
-"""Documents get into a pack's rows: what `rag=INDEX` does in train, eval, predict and serve."""
+"""Rows get passages from an index: `rag=INDEX` in train, eval, predict and serve."""
 
 from __future__ import annotations
 
@@ -24,75 +24,81 @@ __all__ = ["AtHand", "Citation", "check_passages", "load_rows", "rule", "without
 
 @dataclass(frozen=True)
 class Citation:
-    """A passage that an answer was given from. number: in the prompt, from 1. cited: the answer refers to it.
-
-    score: of the ranking, higher is nearer. source, start: file and place in it, and the first character there.
-    """
+    """A passage in the prompt of an answer."""
 
     number: int
+    """in the prompt, from 1"""
     cited: bool
+    """the answer refers to it"""
     score: float
+    """of the ranking; higher is nearer"""
     source: str
+    """file, and page or row in it"""
     start: int
+    """first character, counted from the start of the source"""
     text: str
 
 
 @dataclass(frozen=True)
 class AtHand:
-    """An index that is open, and what is taken from it."""
+    """An open index, and how passages are chosen from it."""
 
     index: Index
     config: RagConfig
 
     @classmethod
     def open(cls, config: RagConfig) -> AtHand:
-        """Raises ConfigError without an index, DataError for one that is not there or damaged."""
+        """Open the configured index. Raises ConfigError if none is named, DataError if it is missing or damaged."""
         if config.index is None:
             raise ConfigError("no index is named; rag=INDEX, which appkit rag index makes")
         return cls(Index.open(Path(config.index)), config)
 
     @property
     def version(self) -> str:
-        """Changes with the documents."""
+        """The name of the index's version, which changes with the documents."""
         return self.index.path.name
 
     def put(
         self, task: Task, rows: Sequence[Any], *, anew: bool = False
     ) -> list[tuple[Any, list[Hit] | None]]:
-        """Each row with the passages that were found for it, and these; one that brings its own keeps them (None).
+        """Put passages into rows; return each row and its hits. A row that has passages keeps them (hits None).
 
-        anew: its own ones give way. Raises ConfigError for a pack without a rule, DataError for an empty query.
+        anew: replace a row's own passages. Raises ConfigError for a pack without a rule, DataError for an empty query.
         """
-        how = rule(task)
-        asked = [place for place, row in enumerate(rows) if anew or not getattr(row, how.field)]
-        queries = [how.query(rows[place]) for place in asked]
-        found = self.index.search_all(queries, self.config.k, by=self.config.by, judge=self.config.judge)
-        hits = dict(zip(asked, found, strict=True))
+        retrieval = rule(task)
+        places = [place for place, row in enumerate(rows) if anew or not getattr(row, retrieval.field)]
+        queries = [retrieval.query(rows[place]) for place in places]
+        results = self.index.search_all(queries, self.config.k, by=self.config.by, judge=self.config.judge)
+        hits = dict(zip(places, results, strict=True))
         return [
-            (how.put(row, [hit.passage for hit in hits[place]]), [self._told(hit) for hit in hits[place]])
+            (
+                retrieval.put(row, [hit.passage for hit in hits[place]]),
+                [self._hide_folder(hit) for hit in hits[place]],
+            )
             if place in hits
             else (row, None)
             for place, row in enumerate(rows)
         ]
 
-    def _told(self, hit: Hit) -> Hit:
-        """Name a source without a place of this machine."""
+    def _hide_folder(self, hit: Hit) -> Hit:
+        """Name a hit's file without a directory of this machine."""
         return replace(hit, passage=replace(hit.passage, file=self._names[hit.passage.file]))
 
     @cached_property
     def _names(self) -> dict[str, str]:
-        """Each file's name below the directory that all are in; where that is the root, as much of its end as no other
-        file has."""
-        files = {one: Path(os.path.abspath(one)) for one in self.index.about["files"]}
+        """Each file's name below the directory that holds all; if that is the root, its shortest unique ending."""
+        files = {name: Path(os.path.abspath(name)) for name in self.index.about["files"]}
         above = Path(os.path.commonpath([file.parent for file in files.values()]))
         if above != Path(above.anchor):
-            return {one: str(file.relative_to(above)) for one, file in files.items()}
-        shared = Counter(end for file in set(files.values()) for end in _ends(file))
-        return {one: next(end for end in _ends(file) if shared[end] == 1) for one, file in files.items()}
+            return {name: str(file.relative_to(above)) for name, file in files.items()}
+        shared = Counter(end for file in set(files.values()) for end in _list_ends(file))
+        return {
+            name: next(end for end in _list_ends(file) if shared[end] == 1) for name, file in files.items()
+        }
 
     @staticmethod
     def citations(task: Task, value: Any, hits: Sequence[Hit]) -> list[Citation]:
-        """The passages of an answer, in their order. value: the pack's reading of it, None where there is none."""
+        """List the passages of an answer, in their order. value: the parsed answer, None where it did not parse."""
         cited = set(rule(task).cited(value)) if value is not None else set()
         return [
             Citation(
@@ -107,8 +113,8 @@ class AtHand:
         ]
 
 
-def _ends(file: Path) -> list[str]:
-    """a/b.md and the like of an absolute path, shortest first."""
+def _list_ends(file: Path) -> list[str]:
+    """List the endings of an absolute path, such as b.md and a/b.md, shortest first."""
     parts = file.parts[1:]
     return ["/".join(parts[place:]) for place in reversed(range(len(parts)))]
 
@@ -123,7 +129,7 @@ def rule(task: Task) -> Retrieval:
 
 
 def check_passages(task: Task, rows: Sequence[Any]) -> None:
-    """Raises DataError when rows to train on were to bring passages, and none does."""
+    """Raises DataError when no training row has passages, though the pack's rows need them."""
     field = rule(task).field
     if rows and not any(getattr(row, field) for row in rows):
         raise DataError(
@@ -132,16 +138,16 @@ def check_passages(task: Task, rows: Sequence[Any]) -> None:
 
 
 def without_passages(task: Task, records: Sequence[Record]) -> list[Record]:
-    """Take all documents out of the rows."""
-    how = rule(task)
-    return [replace(record, value=how.put(record.value, [])) for record in records]
+    """Remove all passages from the rows."""
+    retrieval = rule(task)
+    return [replace(record, value=retrieval.put(record.value, [])) for record in records]
 
 
 def load_rows(task: Task, config: RunConfig) -> tuple[Splits, str | None]:
-    """The rows of a run (see `load_splits`), with passages from `config.rag.index`; and the index's version.
+    """Load the rows of a run (see `load_splits`), with passages from `config.rag.index`; and the index's version.
 
-    A row keeps its digest and its split whatever is found for it. Raises ConfigError for a pack without a rule,
-    DataError when rows that need passages have none.
+    Passages do not change a row's digest or split. Raises ConfigError for a pack without a rule, DataError when rows
+    that need passages have none.
     """
     if config.rag.index is not None:
         rule(task)  # before any work
@@ -154,8 +160,8 @@ def load_rows(task: Task, config: RunConfig) -> tuple[Splits, str | None]:
     at_hand = AtHand.open(config.rag)
 
     def put(records: list[Record]) -> list[Record]:
-        found = at_hand.put(task, [record.value for record in records], anew=True)
-        return [replace(record, value=row) for record, (row, _) in zip(records, found, strict=True)]
+        filled = at_hand.put(task, [record.value for record in records], anew=True)
+        return [replace(record, value=row) for record, (row, _) in zip(records, filled, strict=True)]
 
-    found = replace(splits, train=put(splits.train), dev=put(splits.dev), test=put(splits.test))
-    return found, at_hand.version
+    filled = replace(splits, train=put(splits.train), dev=put(splits.dev), test=put(splits.test))
+    return filled, at_hand.version

@@ -1,4 +1,4 @@
-"""What is chosen on the dev rows once a label head is trained: temperature and thresholds."""
+"""Calibration chooses a trained label head's temperature and thresholds on the dev rows."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ COOLEST, HOTTEST = 0.2, 10.0
 
 
 def settle(spec: HeadSpec, logits: np.ndarray, targets: Sequence[Any]) -> HeadSpec:
-    """logits (N, C), targets (labels or tuples of them) of the dev rows -> the head with temperature and threshold.
+    """Choose temperature and threshold on the dev rows; return the head with them.
 
-    The temperature has the least cross-entropy (Guo et al. 2017), over rows whose label the head knows. The threshold
-    has the best micro F1 (several labels), or the best accuracy, the label `oos` included.
+    logits (N, C); targets: N labels, or tuples of labels. The temperature has the least cross-entropy (Guo et al.
+    2017), over rows whose label the head knows. The threshold has the best micro F1 (several labels), or the best
+    accuracy, the label `oos` included.
     """
     if spec.problem == "multi":
         truth = np.array([[label in target for label in spec.labels] for target in targets], dtype=np.float64)
@@ -43,7 +44,7 @@ def settle(spec: HeadSpec, logits: np.ndarray, targets: Sequence[Any]) -> HeadSp
 
 
 def best_threshold(spec: HeadSpec, probabilities: np.ndarray, targets: Sequence[Any]) -> float:
-    """probabilities (N, C), targets of rows -> the threshold of the best micro F1, or accuracy with `oos`."""
+    """Find the threshold of the best micro F1, or of the best accuracy with `oos`: probabilities (N, C), N targets."""
     if spec.problem == "multi":
         truth = np.array([[label in target for label in spec.labels] for target in targets], dtype=np.float64)
         return _best_f1(probabilities, truth)
@@ -51,7 +52,7 @@ def best_threshold(spec: HeadSpec, probabilities: np.ndarray, targets: Sequence[
 
 
 def _temperature(spec: HeadSpec, logits: np.ndarray, truth: np.ndarray) -> float:
-    """logits, truth (N, C) -> the temperature of least cross-entropy."""
+    """Find the temperature of least cross-entropy: logits, truth (N, C)."""
     from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
@@ -65,7 +66,7 @@ def _temperature(spec: HeadSpec, logits: np.ndarray, truth: np.ndarray) -> float
 
 
 def _best_f1(p: np.ndarray, truth: np.ndarray) -> float:
-    """(N, C) probabilities and truth -> the threshold of the best micro F1, nearest to 0.5 among equals."""
+    """Find the threshold of the best micro F1, nearest to 0.5 among equals: probabilities and truth (N, C)."""
     grid = np.linspace(0.05, 0.95, 91)
     scores = [2 * ((p >= t) * truth).sum() / max((p >= t).sum() + truth.sum(), 1) for t in grid]
     best = max(scores)
@@ -75,20 +76,23 @@ def _best_f1(p: np.ndarray, truth: np.ndarray) -> float:
 
 
 def _best_accuracy(spec: HeadSpec, p: np.ndarray, targets: Sequence[str]) -> float:
-    """The threshold below which a row is `oos`, the lowest among equals: 0 where no dev row is."""
+    """Find the threshold below which a row is `oos`, the lowest among equals: 0 where no dev row is `oos`."""
     named = [spec.labels[place] for place in p.argmax(1)]
     top = p.max(1)
     grid = np.linspace(0, 0.99, 100)
 
     def accuracy(threshold: float) -> float:
-        said = [spec.oos if one < threshold else name for one, name in zip(top, named, strict=True)]
-        return float(np.mean([a == b for a, b in zip(said, targets, strict=True)]))
+        answers = [
+            spec.oos if probability < threshold else name
+            for probability, name in zip(top, named, strict=True)
+        ]
+        return float(np.mean([a == b for a, b in zip(answers, targets, strict=True)]))
 
     return float(grid[int(np.argmax([accuracy(threshold) for threshold in grid]))])
 
 
 def calibration_error(spec: HeadSpec, logits: np.ndarray, targets: Sequence[Any]) -> tuple[float, float]:
-    """logits (N, C) of test rows with one label each -> expected calibration error, before and after."""
+    """Compute the expected calibration error at temperature 1 and at the head's: logits (N, C), one label a row."""
     right = np.array([spec.labels[place] for place in logits.argmax(1)]) == np.array(targets)
     errors = []
     for temperature in (1.0, spec.temperature):

@@ -1,10 +1,10 @@
-"""How likely an answer is right: the model's own log-probability of it, calibrated on the test rows.
+"""Confidence is the probability that an answer is right: the model's log-probability, calibrated on the test rows.
 
-The probability that a model gives to its whole answer ranks answers well, but is no frequency: every step of a
-long answer multiplies it down. Platt scaling (Platt 1999) turns its logarithm s into sigmoid(intercept + slope · s).
-On three nl2fol bundles the sum told right from wrong about as well as mean, minimum or two of them together (AUROC 0.89
-over all rows); on harder sentences its confidence was too high by 0.03 at most, that of the mean by 0.1.
-Reading a calibration and using it needs no numpy.
+The probability that a model gives to its whole answer ranks answers well, but it is not a frequency: every token of a
+long answer makes it smaller. Platt scaling (Platt 1999) turns its logarithm s into sigmoid(intercept + slope · s).
+On three nl2fol bundles the sum of the tokens' log-probabilities separated right from wrong answers about as well as
+their mean, their minimum or two of these together (AUROC 0.89 over all rows); on harder sentences its confidence was
+too high by at most 0.03, that of the mean by 0.1. Reading a calibration and using it needs no numpy.
 """
 
 from __future__ import annotations
@@ -37,33 +37,35 @@ FOLDS = 5
 
 
 class Uncalibrated(ValueError):
-    """Why there is no calibration."""
+    """The rows allow no calibration; the message says why."""
 
 
 class Answered(NamedTuple):
-    """An answer whose worth is known.
-
-    log_probabilities: in nats, of each generated token under the model itself, the end of turn included.
-    whole: it parses and was not cut off. right: by the task's primary metric.
-    """
+    """An answer that was compared with its reference."""
 
     log_probabilities: Sequence[float]
+    """in nats, of each generated token under the model itself, the end of turn included"""
     whole: bool
+    """it parses and was not cut off"""
     right: bool
+    """by the task's primary metric"""
 
 
 class Bin(BaseModel):
-    """Rows of like confidence: its mean, the share of them that is right, how many."""
+    """Rows of similar confidence."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     confidence: float
+    """mean over the rows, 0 to 1"""
     right: float
+    """share of the rows that is right, 0 to 1"""
     n: int
+    """rows"""
 
 
 class Calibration(BaseModel):
-    """What turns log-probabilities into a probability, and how well it does on rows it was not fitted on.
+    """The curve from log-probabilities to a probability, and its quality on rows it was not fitted on.
 
     The measures are cross-fitted: each of the n rows is judged by a fit on the other folds.
     """
@@ -91,27 +93,30 @@ class Calibration(BaseModel):
 
 
 class LabelCalibration(BaseModel):
-    """What was chosen on the dev rows for a label head's probabilities, and what that does on the test rows."""
+    """Temperature and threshold of a label head, chosen on the dev rows, and their effect on the test rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     temperature: float = Field(gt=0)
+    """logits are divided by it"""
     threshold: float | None
+    """least probability of a label, 0 to 1; None where none is needed"""
     dev_rows: int
+    """rows that both were chosen on"""
     ece_before: float | None = Field(
         description="expected calibration error of the best label at temperature 1"
     )
     ece: float | None = Field(description="the same at the chosen temperature")
 
     def __str__(self) -> str:
-        told = f"temperature {self.temperature:.2f} from {self.dev_rows} dev rows"
+        text = f"temperature {self.temperature:.2f} from {self.dev_rows} dev rows"
         if self.ece is not None:
-            told += f", expected calibration error {self.ece_before:.3f} before and {self.ece:.3f} after"
-        return told if not self.threshold else f"{told}, threshold {self.threshold:.2f}"
+            text += f", expected calibration error {self.ece_before:.3f} before and {self.ece:.3f} after"
+        return text if not self.threshold else f"{text}, threshold {self.threshold:.2f}"
 
 
 def confidence(calibration: Calibration, log_probabilities: Sequence[float], whole: bool) -> float:
-    """The probability, 0 to 1, that the answer is right; arguments as in `Answered`.
+    """Compute the probability, 0 to 1, that an answer is right; arguments as in `Answered`.
 
     Raises ValueError for a whole answer without log-probabilities.
     """
@@ -126,13 +131,13 @@ def confidence(calibration: Calibration, log_probabilities: Sequence[float], who
 
 
 def of_manifest(manifest: Mapping[str, Any]) -> Calibration | None:
-    """The calibration of a bundle; None where there is none, as in bundles written before there were any."""
-    found = manifest.get("confidence")
-    return None if found is None else Calibration.model_validate(found)
+    """Read the calibration from a bundle's manifest; None where it has none, as bundles of older versions."""
+    fields = manifest.get("confidence")
+    return None if fields is None else Calibration.model_validate(fields)
 
 
 def fit(rows: Sequence[Answered], metric: str) -> Calibration:
-    """Fit on all rows, measure by cross-fitting.
+    """Fit a calibration on all rows and measure its quality by cross-fitting.
 
     Raises Uncalibrated for fewer than LEAST_ROWS whole answers, for whole answers that are all right or all wrong,
     and for answers without log-probabilities.
@@ -156,8 +161,8 @@ def fit(rows: Sequence[Answered], metric: str) -> Calibration:
     judged = np.zeros(len(rows))
     for number in range(FOLDS):
         inside = fold == number
-        judged[inside] = _judge(_curve(sums[~inside], right[~inside]), sums[inside])
-    curve = _curve(sums, right)
+        judged[inside] = _judge(_fit_curve(sums[~inside], right[~inside]), sums[inside])
+    curve = _fit_curve(sums, right)
     bins = reliability(judged, right)
     perfect = (
         np.random.default_rng(1).random((200, len(rows))) < judged
@@ -178,9 +183,9 @@ def fit(rows: Sequence[Answered], metric: str) -> Calibration:
 
 
 def fit_metric(metric: Metric, statistics: np.ndarray, predictions: Sequence[Prediction]) -> Calibration:
-    """The calibration of evaluated answers by a metric's statistics (N, K) of them.
+    """Fit the calibration of N evaluated answers to a metric's statistics (N, K).
 
-    Raises Uncalibrated where a row of that metric is not just right (1) or wrong (0), and as `fit` does.
+    Raises Uncalibrated where the metric scores rows other than right (1) or wrong (0), and as `fit` does.
     """
     if (
         statistics.shape[1] != 1
@@ -189,16 +194,16 @@ def fit_metric(metric: Metric, statistics: np.ndarray, predictions: Sequence[Pre
     ):
         raise Uncalibrated(f"{metric.name} does not judge a row as right (1) or wrong (0)")
     rows = [
-        Answered(one.log_probabilities, one.whole, bool(right))
-        for one, right in zip(predictions, statistics[:, 0], strict=True)
+        Answered(prediction.log_probabilities, prediction.whole, bool(right))
+        for prediction, right in zip(predictions, statistics[:, 0], strict=True)
     ]
     return fit(rows, metric.name)
 
 
 def auroc(judged: np.ndarray, right: np.ndarray) -> float:
-    """judged (N,) confidences, right (N,) 0 or 1, both among them -> chance that a right one is above a wrong one.
+    """Compute the chance that a right answer has more confidence than a wrong one; ties count half.
 
-    Ties count half.
+    judged (N,) confidences, right (N,) 0 or 1, with at least one of each.
     """
     good, bad = judged[right == 1], judged[right == 0]
     above = (good[:, None] > bad).mean() + 0.5 * (good[:, None] == bad).mean()
@@ -206,16 +211,16 @@ def auroc(judged: np.ndarray, right: np.ndarray) -> float:
 
 
 def reliability(judged: np.ndarray, right: np.ndarray) -> tuple[Bin, ...]:
-    """judged (N,), right (N,) -> bins of equal mass, the least confident first."""
+    """Put confidences judged (N,) and right (N,) into bins of equal mass, the least confident first."""
     from appkit.stats import intervals
 
-    found = intervals.reliability(right, judged).tolist()
-    return tuple(Bin(confidence=mean, right=share, n=int(rows)) for share, mean, rows in found)
+    bins = intervals.reliability(right, judged).tolist()
+    return tuple(Bin(confidence=mean, right=share, n=int(rows)) for share, mean, rows in bins)
 
 
 def ece(bins: Sequence[Bin]) -> float:
-    """Expected calibration error: |confidence - share right| of the bins, weighted by their rows."""
-    return sum(one.n * abs(one.confidence - one.right) for one in bins) / sum(one.n for one in bins)
+    """Compute the expected calibration error: |confidence - share right| of the bins, weighted by their rows."""
+    return sum(b.n * abs(b.confidence - b.right) for b in bins) / sum(b.n for b in bins)
 
 
 class _Curve(NamedTuple):
@@ -224,8 +229,8 @@ class _Curve(NamedTuple):
     not_whole: float
 
 
-def _curve(sums: np.ndarray, right: np.ndarray) -> _Curve:
-    """sums (N,) of log-probabilities, nan where the answer is not whole; right (N,) 0 or 1."""
+def _fit_curve(sums: np.ndarray, right: np.ndarray) -> _Curve:
+    """Fit Platt's curve: sums (N,) of log-probabilities, nan where the answer is not whole; right (N,) 0 or 1."""
     import numpy as np
     from scipy.optimize import minimize
 
@@ -244,14 +249,14 @@ def _curve(sums: np.ndarray, right: np.ndarray) -> _Curve:
         total = np.sum(np.logaddexp(0, logits) - target * logits)
         return float(total), np.array([error.sum(), (error * z).sum()])
 
-    # an answer that the model finds likelier is never less trusted, whatever a few rows say
+    # the slope is not negative: a likelier answer never gets less confidence because of a few rows
     best = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(None, None), (0, None)]).x
     slope = float(best[1]) / scale
     return _Curve(float(best[0]) - slope * float(x.mean()), slope, not_whole)
 
 
 def _judge(curve: _Curve, sums: np.ndarray) -> np.ndarray:
-    """sums (N,), nan where not whole -> (N,) confidences."""
+    """Compute confidences (N,) from sums (N,), nan where the answer is not whole."""
     import numpy as np
 
     logits = curve.intercept + curve.slope * np.nan_to_num(sums)

@@ -1,1 +1,1 @@
-"""Storage holds what outlives a process: atomic writes, the cache, the hub and object stores."""
+"""Storage writes files and directories: atomic writes, the cache, the hub and object stores."""

@@ -1,4 +1,4 @@
-"""Files and directories are written whole or not at all: staged, synced, renamed."""
+"""Atomic writes files and directories whole or not at all: they are staged, synced and renamed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ __all__ = ["cache_dir", "explained", "file_sha256", "locked", "staged", "sync", 
 log = logging.getLogger(__name__)
 
 
-FOREIGN_STALE_S = 24 * 3600.0  # another host's process cannot be asked whether it lives
+FOREIGN_STALE_S = 24 * 3600.0
+"""seconds after which another host's leftovers are removed: whether its process lives cannot be checked"""
 
 
 def cache_dir() -> Path:
-    """Find the cache: `$APPKIT_CACHE`, else the user's cache directory of this platform. It need not exist yet."""
+    """Find the cache: `$APPKIT_CACHE`, else this platform's cache directory of the user. It may not exist yet."""
     import platformdirs
 
     configured = os.environ.get("APPKIT_CACHE")
@@ -36,7 +37,7 @@ def cache_dir() -> Path:
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Hold the inter-process lock of `target`; says so on the log when it has to wait.
+    """Hold the inter-process lock of `target`; log a warning when it has to wait.
 
     The kernel frees the lock when its process ends, however it ends. Not re-entrant.
     Raises AppkitError when the directory cannot be written.
@@ -69,7 +70,7 @@ def staged(target: Path, *, need: int = 0) -> Iterator[Path]:
         _remove_stale(target)
         free = shutil.disk_usage(target.parent).free
         if free < need:
-            raise AppkitError(_no_space(target, need, free))
+            raise AppkitError(_explain_no_space(target, need, free))
         prefix = f".{target.name}.{socket.gethostname()}.{os.getpid()}."
         stage = Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=target.parent))
     try:
@@ -77,7 +78,7 @@ def staged(target: Path, *, need: int = 0) -> Iterator[Path]:
             yield stage
             _open_and_sync(stage, mode=target.parent.stat().st_mode & 0o777)
             if target.exists():
-                # A directory cannot replace a full one in one step; who reads the old files keeps them open.
+                # A directory cannot replace a full one in one step; a reader of the old files keeps them open.
                 os.rename(target, stage.with_suffix(".old.tmp"))
             os.rename(stage, target)
             sync(target.parent)
@@ -105,7 +106,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def explained(path: Path, need: int = 0) -> Iterator[None]:
-    """Turn 'no space' and 'no permission' into one clear line."""
+    """Raises AppkitError with one clear line for 'no space' and 'no permission' inside the block."""
     try:
         yield
     except AppkitError:
@@ -116,7 +117,9 @@ def explained(path: Path, need: int = 0) -> Iterator[None]:
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         full = full or any(text in str(error) for text in texts)
         if full:
-            raise AppkitError(_no_space(path, need, shutil.disk_usage(_existing(path)).free)) from error
+            raise AppkitError(
+                _explain_no_space(path, need, shutil.disk_usage(_find_existing(path)).free)
+            ) from error
         if (
             isinstance(error, PermissionError | NotADirectoryError)
             or getattr(error, "errno", 0) == errno.EROFS
@@ -130,7 +133,7 @@ def explained(path: Path, need: int = 0) -> Iterator[None]:
         raise
 
 
-def _no_space(path: Path, need: int, free: int) -> str:
+def _explain_no_space(path: Path, need: int, free: int) -> str:
     needed = f"{need:,} bytes needed" if need else "more needed"
     remedy = (
         "free some, run `appkit cache prune`, or set APPKIT_CACHE to another disk"
@@ -144,7 +147,7 @@ def _in_cache(path: Path) -> bool:
     return path.resolve().is_relative_to(cache_dir().resolve())
 
 
-def _existing(path: Path) -> Path:
+def _find_existing(path: Path) -> Path:
     """Find the nearest ancestor that exists."""
     while not path.exists() and path != path.parent:
         path = path.parent
@@ -152,16 +155,16 @@ def _existing(path: Path) -> Path:
 
 
 def _remove_stale(target: Path) -> None:
-    """Delete what interrupted processes left while preparing `target`."""
-    for left in target.parent.glob(f".{target.name}.*.tmp"):
-        pid = left.name.removeprefix(f".{target.name}.{socket.gethostname()}.").split(".")[0]
-        old = time.time() - left.stat().st_mtime > FOREIGN_STALE_S
-        stale = not _alive(int(pid)) if pid.isdigit() else old
+    """Delete the stages that interrupted processes left while preparing `target`."""
+    for leftover in target.parent.glob(f".{target.name}.*.tmp"):
+        pid = leftover.name.removeprefix(f".{target.name}.{socket.gethostname()}.").split(".")[0]
+        old = time.time() - leftover.stat().st_mtime > FOREIGN_STALE_S
+        stale = not _is_alive(int(pid)) if pid.isdigit() else old
         if stale:
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -172,7 +175,7 @@ def _alive(pid: int) -> bool:
 
 
 def _open_and_sync(directory: Path, mode: int) -> None:
-    """Give a tree its parent's permissions (mkdtemp and safetensors shut others out) and sync it."""
+    """Give a tree its parent's permissions (those of mkdtemp and safetensors exclude other users) and sync it."""
     for root, _, names in os.walk(directory):
         for name in names:
             Path(root, name).chmod(mode & 0o666)
@@ -182,7 +185,7 @@ def _open_and_sync(directory: Path, mode: int) -> None:
 
 
 def sync(path: Path) -> None:
-    """Bring a file's content, or a directory's names, to the disk: a power cut leaves them as they are."""
+    """Sync a file's content, or a directory's names, to the disk, so that they survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -191,5 +194,6 @@ def sync(path: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
+    """Compute the sha256 (hex) of a file's content."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

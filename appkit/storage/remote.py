@@ -1,6 +1,6 @@
-"""Uploads go to places that are no directory: a repository on the Hugging Face hub, a prefix in object storage.
+"""Remote uploads to a repository on the Hugging Face hub or a prefix in object storage.
 
-A reader there sees all of an upload or nothing of it, and whatever goes wrong over there is one line.
+A reader there sees all of an upload or nothing of it; every failure there is an AppkitError of one line.
 """
 
 from __future__ import annotations
@@ -14,28 +14,29 @@ from appkit.errors import AppkitError, ConfigError
 __all__ = ["Store", "to_hub"]
 
 STORES = {"s3": "s3fs", "gs": "gcsfs", "abfss": "adlfs", "memory": "fsspec"}
-"""Scheme of an object store -> the package that speaks it; `memory` is for trying."""
+"""scheme of an object store -> the package that implements it; `memory` is for tests"""
 
 LAST = ("config.json", "adapter_config.json")
-"""What a reader looks for first: uploaded after what it speaks of."""
+"""files that a reader opens first: uploaded after the files that they name"""
 
 
 @contextmanager
-def _reaching(where: str, remedy: str) -> Iterator[None]:
+def _explain_failure(where: str, remedy: str) -> Iterator[None]:
+    """Raises AppkitError with one line and the remedy for any failure inside the block."""
     try:
         yield
     except AppkitError:
         raise
     except Exception as error:  # each store, and each library that speaks HTTP, has exceptions of its own
-        told = " ".join(str(error).split())[:300]
-        raise AppkitError(f"cannot write to {where}: {type(error).__name__}: {told}; {remedy}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise AppkitError(f"cannot write to {where}: {type(error).__name__}: {reason}; {remedy}") from error
 
 
 def to_hub(folder: Path, repository: str, *, public: bool, message: str) -> str:
-    """Upload in one commit, to a repository that is made if it is not there; returns its address.
+    """Upload a folder in one commit to a repository, which is created if missing; return its address.
 
-    Raises ConfigError where huggingface_hub is not installed and where the repository is public and should not be, or
-    the other way round; AppkitError when the hub refuses or cannot be reached.
+    Raises ConfigError if huggingface_hub is not installed, or if the repository exists and is not `public` as asked;
+    AppkitError when the hub refuses or cannot be reached.
     """
     try:
         from huggingface_hub import HfApi
@@ -43,7 +44,9 @@ def to_hub(folder: Path, repository: str, *, public: bool, message: str) -> str:
         raise ConfigError("the hub needs huggingface_hub; pip install huggingface_hub") from None
 
     api = HfApi()
-    with _reaching(f"hub:{repository}", "check the name and the network, and log in with `hf auth login`"):
+    with _explain_failure(
+        f"hub:{repository}", "check the name and the network, and log in with `hf auth login`"
+    ):
         api.create_repo(repository, private=not public, exist_ok=True)
         if bool(api.model_info(repository).private) == public:
             raise ConfigError(
@@ -57,7 +60,7 @@ def to_hub(folder: Path, repository: str, *, public: bool, message: str) -> str:
 class Store:
     """A prefix in object storage, `SCHEME://BUCKET/PREFIX`.
 
-    Raises ConfigError for another address and where the scheme's package is not installed. Every method raises
+    Raises ConfigError for an invalid address and if the scheme's package is not installed. Every method raises
     AppkitError when the store refuses or cannot be reached.
     """
 
@@ -83,10 +86,10 @@ class Store:
             self.client.invalidate_cache()  # fsspec keeps clients and their listings
 
     def _reaching(self) -> AbstractContextManager[None]:
-        return _reaching(self.address, "check the address, the credentials and the network")
+        return _explain_failure(self.address, "check the address, the credentials and the network")
 
     def check_free(self, name: str = "") -> None:
-        """Raises ConfigError if something lies below `name`, or below the prefix."""
+        """Raises ConfigError if a file exists below `name`, or below the prefix."""
         with self._reaching():
             if self.client.find(f"{self.root}/{name}".rstrip("/")):
                 place = f"{self.address}/{name}".rstrip("/")
@@ -95,13 +98,13 @@ class Store:
                 )
 
     def read(self, name: str) -> str | None:
-        """Read a text; None: there is none of this name."""
+        """Read a file as text; None if there is no file of this name."""
         with self._reaching():
             file = f"{self.root}/{name}"
             return self.client.cat_file(file).decode() if self.client.exists(file) else None
 
     def upload(self, folder: Path) -> None:
-        """Upload everything in `folder`; when it fails half way, what was sent is removed."""
+        """Upload every file in `folder`; if that fails, remove the files that were sent."""
         files = [file for file in folder.rglob("*") if file.is_file()]
         sent: list[str] = []
         with self._reaching():
@@ -111,6 +114,6 @@ class Store:
                     self.client.put_file(str(file), sent[-1])
             except BaseException:
                 for name in sent:
-                    with suppress(Exception):  # the error that stopped us is the one to tell
+                    with suppress(Exception):  # the user sees the error that stopped the upload
                         self.client.rm_file(name)
                 raise

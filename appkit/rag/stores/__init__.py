@@ -1,4 +1,4 @@
-"""Stores rank passages by their vectors: FAISS, Qdrant or Chroma in this process, or a server of the latter two."""
+"""Stores search vectors: FAISS, Qdrant or Chroma in this process, or a server of the latter two."""
 
 from __future__ import annotations
 
@@ -20,44 +20,46 @@ NAMES = ("faiss", "qdrant", "chroma")
 
 
 class Store(Protocol):
-    """Vectors that are open for search."""
+    """Vectors that can be searched."""
 
     def search(self, vector: np.ndarray, k: int) -> list[tuple[int, float]]:
-        """vector (d,), of length 1 -> the k nearest rows with their inner products, nearest first."""
+        """Find the k rows nearest to vector (d,), of length 1; return (row, inner product), nearest first."""
         ...
 
 
 @dataclass(frozen=True)
 class Server:
-    """The functions of a store that runs elsewhere; an address and a collection come first.
-
-    upload: makes the collection of vectors (N, d), unless it is there and whole. connect: raises AppkitError when it
-    does not hold the number of rows. prune: removes the collections with a prefix, but for one.
-    """
+    """The functions of a store that runs as a server; each takes its address first."""
 
     upload: Callable[[str, str, np.ndarray], None]
+    """(address, collection, vectors (N, d)): creates the collection, unless it exists and is complete"""
     connect: Callable[[str, str, int], Store]
+    """(address, collection, rows) -> the store; raises AppkitError when it does not hold so many rows"""
     prune: Callable[[str, str, str], None]
+    """(address, prefix, keep): removes the collections with the prefix, except `keep`"""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The functions of a store. write: vectors (N, d) into a version's directory. open: that directory, and vectors."""
+    """The functions of a store."""
 
     write: Callable[[Path, np.ndarray], None]
+    """(a version's directory, vectors (N, d)): writes the store's files"""
     open: Callable[[Path, np.ndarray], Store]
+    """(a version's directory, its vectors) -> the store"""
     server: Server | None = None
+    """None: it cannot run as a server"""
 
 
 def parsed(text: str) -> tuple[str, str | None]:
-    """`qdrant=http://host:6333` -> its name and its address, None for the one in this process.
+    """Parse `qdrant=http://host:6333` into a store's name and address; the address is None for one in this process.
 
-    Raises ConfigError for another name, or an address that cannot be one.
+    Raises ConfigError for an unknown name or an invalid address.
     """
-    name, given, address = text.partition("=")
+    name, separator, address = text.partition("=")
     if name not in NAMES:
         raise ConfigError(f"vectors are stored by {', '.join(NAMES)}, got {text!r}; choose one with --store")
-    if not given:
+    if not separator:
         return name, None
     if name == "faiss":
         raise ConfigError(f"faiss has no server, got {text!r}; leave out the address")
@@ -69,7 +71,7 @@ def parsed(text: str) -> tuple[str, str | None]:
         raise (
             shape if "@" not in address else ConfigError(f"the address of {name} cannot be read")
         ) from None
-    if "@" in url.netloc:  # it would be written into the index; and the message repeats no secret
+    if "@" in url.netloc:  # a secret would be written into the index; the message must not repeat it
         raise ConfigError(f"the address of {name} holds a name or key; put the key into {_variable(name)}")
     if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
         raise shape
@@ -92,7 +94,7 @@ def key(name: str) -> str | None:
 
 
 def gone(collection: str, address: str) -> AppkitError:
-    """For a collection that is not there, or not whole."""
+    """Make the error for a collection that is missing or incomplete."""
     return AppkitError(
         f"{address} does not hold the whole of {collection}; open the index anew if it was made again meanwhile, "
         "else run `appkit rag index` again"
@@ -100,7 +102,7 @@ def gone(collection: str, address: str) -> AppkitError:
 
 
 def unanswered(name: str, address: str, error: Exception) -> AppkitError:
-    """For a server that does not answer, or refuses."""
+    """Make the error for a server that does not answer, or refuses."""
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return AppkitError(
         f"{name} at {address} does not do what it is asked ({reason}); "

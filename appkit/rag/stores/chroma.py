@@ -1,4 +1,4 @@
-"""Chroma: a graph (HNSW) that is searched widely enough to be exact for the first thousands; here, or a server."""
+"""Chroma searches a graph (HNSW), widely enough to be exact up to 10,000 passages; in this process, or a server."""
 
 from __future__ import annotations
 
@@ -31,40 +31,40 @@ class Collection:
         self._collection, self._address = collection, address
 
     def search(self, vector: np.ndarray, k: int) -> list[tuple[int, float]]:
-        with _told(self._address, self._collection.name):
-            found = self._collection.query(query_embeddings=vector[None], n_results=k, include=["distances"])
+        with _translate_errors(self._address, self._collection.name):
+            result = self._collection.query(query_embeddings=vector[None], n_results=k, include=["distances"])
         # its distance is 1 less the inner product
         return [
             (int(row), 1 - float(far))
-            for row, far in zip(found["ids"][0], found["distances"][0], strict=True)
+            for row, far in zip(result["ids"][0], result["distances"][0], strict=True)
         ]
 
 
 def write(directory: Path, vectors: np.ndarray) -> None:
-    client = _library().PersistentClient(directory / FOLDER, _settings())
+    client = _import_chroma().PersistentClient(directory / FOLDER, _make_settings())
     try:
         _fill(client, HERE, vectors)
     finally:
         client.close()
 
 
-def opened(directory: Path, vectors: np.ndarray) -> Collection:
-    """A copy of its own: Chroma writes into what it opens, and reads on in it after a later run has removed it."""
+def open_copy(directory: Path, vectors: np.ndarray) -> Collection:
+    """Open a copy: Chroma writes into the directory it opens, and reads from it after a later run has removed it."""
     copy = tempfile.mkdtemp(prefix="appkit-chroma-")
     try:
         shutil.copytree(directory / FOLDER, copy, dirs_exist_ok=True)
-        library = _library()
-        with _told(None, HERE):
-            client = library.PersistentClient(copy, _settings())
+        library = _import_chroma()
+        with _translate_errors(None, HERE):
+            client = library.PersistentClient(copy, _make_settings())
             collection = client.get_collection(HERE, embedding_function=None)
             if collection.count() != len(vectors):
                 raise ValueError(f"{collection.count()} vectors in {FOLDER}, {len(vectors)} in vectors.npy")
     except BaseException:
         shutil.rmtree(copy, ignore_errors=True)
         raise
-    one = Collection(collection)
-    weakref.finalize(one, _close, client, copy)
-    return one
+    store = Collection(collection)
+    weakref.finalize(store, _close, client, copy)
+    return store
 
 
 def _close(client: Any, copy: str) -> None:
@@ -73,9 +73,9 @@ def _close(client: Any, copy: str) -> None:
 
 
 def upload(address: str, collection: str, vectors: np.ndarray) -> None:
-    with _told(address, collection):
-        client = _client(address)
-        if collection in [one.name for one in client.list_collections()]:
+    with _translate_errors(address, collection):
+        client = _connect_client(address)
+        if collection in [existing.name for existing in client.list_collections()]:
             if client.get_collection(collection, embedding_function=None).count() == len(vectors):
                 return
             client.delete_collection(collection)  # of a run that was killed
@@ -83,51 +83,51 @@ def upload(address: str, collection: str, vectors: np.ndarray) -> None:
 
 
 def connect(address: str, collection: str, rows: int) -> Collection:
-    with _told(address, collection):
-        found = _client(address).get_collection(collection, embedding_function=None)
-        if found.count() != rows:
+    with _translate_errors(address, collection):
+        remote = _connect_client(address).get_collection(collection, embedding_function=None)
+        if remote.count() != rows:
             raise gone(collection, address)
-    return Collection(found, address)
+    return Collection(remote, address)
 
 
 def prune(address: str, prefix: str, keep: str) -> None:
-    with _told(address, keep):
-        client = _client(address)
-        for one in client.list_collections():
-            if one.name.startswith(prefix) and one.name != keep:
-                client.delete_collection(one.name)
+    with _translate_errors(address, keep):
+        client = _connect_client(address)
+        for existing in client.list_collections():
+            if existing.name.startswith(prefix) and existing.name != keep:
+                client.delete_collection(existing.name)
 
 
 def _fill(client: Any, collection: str, vectors: np.ndarray) -> None:
     graph = {"space": "ip", "ef_search": min(max(len(vectors), 100), WIDTH), "ef_construction": 200}
-    made = client.create_collection(collection, embedding_function=None, configuration={"hnsw": graph})
+    created = client.create_collection(collection, embedding_function=None, configuration={"hnsw": graph})
     step = min(client.get_max_batch_size(), 5000)
     for first in range(0, len(vectors), step):
         part = vectors[first : first + step]
-        made.add(ids=[str(first + row) for row in range(len(part))], embeddings=part)
+        created.add(ids=[str(first + row) for row in range(len(part))], embeddings=part)
 
 
-def _client(address: str) -> Any:
+def _connect_client(address: str) -> Any:
     token = key("chroma")
     headers = {"x-chroma-token": token, "authorization": f"Bearer {token}"} if token else {}
-    return _library().HttpClient(address, headers=headers, settings=_settings())
+    return _import_chroma().HttpClient(address, headers=headers, settings=_make_settings())
 
 
-def _settings() -> Any:
+def _make_settings() -> Any:
     from chromadb.config import Settings
 
     return Settings(anonymized_telemetry=False)
 
 
-def _library() -> Any:
+def _import_chroma() -> Any:
     with of_extra("chroma"):
         import chromadb
     return chromadb
 
 
 @contextmanager
-def _told(address: str | None, collection: str) -> Iterator[None]:
-    """A server's refusals and silence as one line; what is damaged here as a ValueError."""
+def _translate_errors(address: str | None, collection: str) -> Iterator[None]:
+    """Raises AppkitError with one line for a server's failures, ValueError for damaged files on this machine."""
     with of_extra("chroma"):
         from chromadb.errors import NotFoundError
     try:
@@ -142,4 +142,4 @@ def _told(address: str | None, collection: str) -> Iterator[None]:
         raise unanswered("chroma", address, error) from None
 
 
-KIND = Kind(write, opened, Server(upload, connect, prune))
+KIND = Kind(write, open_copy, Server(upload, connect, prune))

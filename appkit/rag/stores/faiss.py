@@ -1,4 +1,4 @@
-"""FAISS: exact inner products, in a file of the version."""
+"""FAISS computes exact inner products, from a file of the version."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE = "dense.faiss"
 
 
 class Flat:
-    """All of it is in memory."""
+    """A flat index, all in memory."""
 
     def __init__(self, dense: Any) -> None:
         self._dense = dense
@@ -34,10 +34,10 @@ def write(directory: Path, vectors: np.ndarray) -> None:
     faiss.write_index(dense, str(directory / FILE))
 
 
-def opened(directory: Path, vectors: np.ndarray) -> Flat:
+def open_file(directory: Path, vectors: np.ndarray) -> Flat:
     with of_extra():
         import faiss
     return Flat(faiss.read_index(str(directory / FILE)))
 
 
-KIND = Kind(write, opened)
+KIND = Kind(write, open_file)

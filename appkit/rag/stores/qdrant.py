@@ -1,7 +1,7 @@
-"""Qdrant, asked for exact inner products: in this process, or a server.
+"""Qdrant computes exact inner products, in this process or on a server.
 
-In this process it is filled from vectors.npy whenever an index is opened, and writes nothing: its own files are
-pickles, which run what they hold, let in one process at a time, and took 50 s for 10,000 vectors (memory: 1.3 s).
+In this process it is filled from vectors.npy whenever an index is opened, and writes no files: its own files are
+pickles, which can run code, allow one process at a time, and took 50 s for 10,000 vectors (in memory: 1.3 s).
 """
 
 from __future__ import annotations
@@ -29,35 +29,37 @@ class Collection:
 
     def __init__(self, client: Any, name: str, address: str | None = None) -> None:
         self._client, self._name, self._address = client, name, address
-        weakref.finalize(self, client.close)  # what is left to the end of the process complains there
+        weakref.finalize(
+            self, client.close
+        )  # a client that is closed at the end of the process prints warnings
 
     def count(self) -> int:
-        with _told(self._address, self._name):
+        with _translate_errors(self._address, self._name):
             return int(self._client.count(self._name, exact=True).count)
 
     def search(self, vector: np.ndarray, k: int) -> list[tuple[int, float]]:
         from qdrant_client.models import SearchParams
 
-        exact = SearchParams(exact=True) if self._address else None  # here there is no other way
-        with _told(self._address, self._name):
-            found = self._client.query_points(
+        exact = SearchParams(exact=True) if self._address else None  # in this process every search is exact
+        with _translate_errors(self._address, self._name):
+            result = self._client.query_points(
                 self._name, query=vector, limit=k, with_payload=False, search_params=exact
             )
-        return [(int(one.id), float(one.score)) for one in found.points]
+        return [(int(point.id), float(point.score)) for point in result.points]
 
 
 def write(directory: Path, vectors: np.ndarray) -> None:
-    _library()  # told now that it is missing, not when the index is asked
+    _import_qdrant()  # a missing package is reported now, not at the first search
 
 
-def opened(directory: Path, vectors: np.ndarray) -> Collection:
-    client = _library().QdrantClient(":memory:")
+def open_in_memory(directory: Path, vectors: np.ndarray) -> Collection:
+    client = _import_qdrant().QdrantClient(":memory:")
     _fill(client, HERE, vectors)
     return Collection(client, HERE)
 
 
 def upload(address: str, collection: str, vectors: np.ndarray) -> None:
-    with closing(_client(address)) as client, _told(address, collection):
+    with closing(_connect_client(address)) as client, _translate_errors(address, collection):
         if client.collection_exists(collection):
             if client.count(collection, exact=True).count == len(vectors):
                 return
@@ -66,17 +68,17 @@ def upload(address: str, collection: str, vectors: np.ndarray) -> None:
 
 
 def connect(address: str, collection: str, rows: int) -> Collection:
-    found = Collection(_client(address), collection, address)
-    if found.count() != rows:
+    store = Collection(_connect_client(address), collection, address)
+    if store.count() != rows:
         raise gone(collection, address)
-    return found
+    return store
 
 
 def prune(address: str, prefix: str, keep: str) -> None:
-    with closing(_client(address)) as client, _told(address, keep):
-        for one in client.get_collections().collections:
-            if one.name.startswith(prefix) and one.name != keep:
-                client.delete_collection(one.name)
+    with closing(_connect_client(address)) as client, _translate_errors(address, keep):
+        for existing in client.get_collections().collections:
+            if existing.name.startswith(prefix) and existing.name != keep:
+                client.delete_collection(existing.name)
 
 
 def _fill(client: Any, collection: str, vectors: np.ndarray) -> None:
@@ -88,23 +90,23 @@ def _fill(client: Any, collection: str, vectors: np.ndarray) -> None:
     client.upload_collection(collection, vectors, ids=range(len(vectors)), batch_size=256, wait=True)
 
 
-def _client(address: str) -> Any:
+def _connect_client(address: str) -> Any:
     # a port that is not named is the scheme's own, as everywhere, not 6333
     port = 443 if address.startswith("https:") else 80
-    return _library().QdrantClient(
+    return _import_qdrant().QdrantClient(
         url=address, port=port, api_key=key("qdrant"), timeout=PATIENCE, check_compatibility=False
     )
 
 
-def _library() -> Any:
+def _import_qdrant() -> Any:
     with of_extra("qdrant"):
         import qdrant_client
     return qdrant_client
 
 
 @contextmanager
-def _told(address: str | None, collection: str) -> Iterator[None]:
-    """A server's refusals and silence as one line."""
+def _translate_errors(address: str | None, collection: str) -> Iterator[None]:
+    """Raises AppkitError with one line for a server's failures."""
     from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
     try:
@@ -115,4 +117,4 @@ def _told(address: str | None, collection: str) -> Iterator[None]:
         raise unanswered("qdrant", address or "", error) from None
 
 
-KIND = Kind(write, opened, Server(upload, connect, prune))
+KIND = Kind(write, open_in_memory, Server(upload, connect, prune))
