@@ -1,1 +1,1 @@
-"""Base models: found, loaded, fingerprinted, quantized, and computed with."""
+"""Base models: locate, load, fingerprint and quantize them, and compute with them."""

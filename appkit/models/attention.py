@@ -1,12 +1,11 @@
-"""Attention per sequence over rows laid end to end, and over a growing cache when decoding.
+"""Attention computes each row of a packed batch by itself, or over a growing cache when decoding.
 
-A packed batch is one long line of T tokens. Linear layers want it so; attention must not: computed over the
-whole T x T square, most work is masked away, and a wrong mask leaks rows into each other. Here the packed
-queries, keys and values are scattered into (rows, longest) and attended row by row. Tokens that all rows
-begin with (the chat template's opening, the instruction) are laid down once, before the rows, and every row
-attends to them: their hidden states do not depend on what follows, so the sum of the rows' losses and its
-gradient are the same as with a copy in each row. Unmasked attention (every token of a row sees all of that row, as in
-LS-unLLaMA, arXiv 2310.01208) knows no such prefix.
+A packed batch is one long line of T tokens. That suits linear layers but not attention: over the whole T x T square
+most work is masked away, and a wrong mask leaks rows into each other. Here the packed queries, keys and values are
+scattered into (rows, longest) and attended row by row. Tokens that all rows begin with (the chat template's opening,
+the instruction) are laid down once, before the rows, and every row attends to them: their hidden states do not depend
+on later tokens, so the sum of the rows' losses and its gradient are the same as with a copy in each row. Unmasked
+attention (every token of a row sees all of that row, as in LS-unLLaMA, arXiv 2310.01208) has no such prefix.
 
 Registered with transformers as the attention implementation "appkit"; the model passes `segments` through.
 """
@@ -27,8 +26,11 @@ NAME = "appkit"
 SHORT = 160  # keys; up to here plain products are the faster attention on CPUs
 
 
-def _whole_row(place: torch.Tensor, lengths: torch.Tensor, window: int | None) -> torch.Tensor:
-    """Places (N,), own tokens of each row (S,) -> (S, 1 or N, N) bool: the row's tokens, at most `window` - 1 away."""
+def _mask_whole_row(place: torch.Tensor, lengths: torch.Tensor, window: int | None) -> torch.Tensor:
+    """Make the mask of unmasked attention: the row's own tokens, at most `window` - 1 away.
+
+    place (N,), lengths: own tokens of each row (S,) -> (S, 1 or N, N) bool.
+    """
     own = (place < lengths[:, None])[:, None]  # (S, 1, N)
     if window is None or window >= len(place):
         return own
@@ -46,27 +48,28 @@ def _attend(
     window: int | None,
     lengths: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """query (S, H, L, D), the last L of the N tokens of key and value (S, K, N, D) at `place` (N,) -> (S, H, L, D).
+    """Attend row by row: query (S, H, L, D), key and value (S, K, N, D) -> (S, H, L, D).
 
-    lengths: (S,), for unmasked attention, the tokens of each row; None: causal.
+    The queries are the last L of the N tokens, which stand at `place` (N,). lengths: (S,), for unmasked attention, the
+    tokens of each row; None: causal.
     """
     S, H, L, D = query.shape
     K, N = key.shape[1:3]
     windowed = window is not None and window < N
     if query.device.type != "cpu" or dropout or N > SHORT:
         if lengths is not None:
-            seen: torch.Tensor | None = _whole_row(place, lengths, window)[:, None]
+            mask: torch.Tensor | None = _mask_whole_row(place, lengths, window)[:, None]
         else:
-            seen = visible(place[-L:], place, window) if L < N or windowed else None
+            mask = visible(place[-L:], place, window) if L < N or windowed else None
         return scaled_dot_product_attention(
-            query, key, value, seen, dropout, is_causal=seen is None, scale=scale, enable_gqa=H != K
+            query, key, value, mask, dropout, is_causal=mask is None, scale=scale, enable_gqa=H != K
         )
     # Rows are short: three plain products beat the tiled kernel, whose bf16 backward is up to 6 times as slow.
     # Query heads that share a key head stand side by side, (S K, G L, D), so that keys are not copied for each.
     if lengths is None:
         shown = visible(place[-L:], place, window).repeat(H // K, 1)  # (G L, N)
     else:
-        shown = _whole_row(place, lengths, window).repeat_interleave(K, 0)  # (S K, 1 or N, N)
+        shown = _mask_whole_row(place, lengths, window).repeat_interleave(K, 0)  # (S K, 1 or N, N)
         shown = shown.repeat(1, H // K, 1) if shown.shape[1] > 1 else shown
     scores = torch.baddbmm(
         torch.zeros(shown.shape, dtype=query.dtype).masked_fill_(~shown, float("-inf")),
@@ -78,7 +81,7 @@ def _attend(
     return (weights @ value.reshape(S * K, N, D)).view(S, H, L, D)
 
 
-def _packed(
+def _attend_packed(
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -92,9 +95,9 @@ def _packed(
     softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """query (1, H, T, D), key and value (1, K, T, D) with K dividing H -> (1, T, H, D), None.
+    """Attend over a packed batch: query (1, H, T, D), key and value (1, K, T, D), K divides H -> (1, T, H, D), None.
 
-    Raises ValueError for what this implementation does not compute, rather than computing it wrongly.
+    Raises ValueError for options that this implementation does not support.
     """
     if segments is None:
         raise ValueError("the 'appkit' attention needs segments=Segments.of(lengths) in the model call")
@@ -133,5 +136,5 @@ def use(model: torch.nn.Module) -> None:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     orient(model)
-    ALL_ATTENTION_FUNCTIONS.register(NAME, _packed)
+    ALL_ATTENTION_FUNCTIONS.register(NAME, _attend_packed)
     model.set_attn_implementation(NAME)  # type: ignore[operator]

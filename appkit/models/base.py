@@ -1,4 +1,4 @@
-"""A loaded base model, and the dtype that it computes in."""
+"""Base is a loaded base model with the dtype it computes in."""
 
 from __future__ import annotations
 
@@ -21,20 +21,23 @@ class Base:
     """A frozen base, ready for an adapter: evaluation mode, no gradients, no key-value cache by default."""
 
     model: Any
+    """transformers' causal LM"""
     tokenizer: Any
+    """transformers' tokenizer"""
     path: Path
+    """the model's directory"""
     fingerprint: Fingerprint
     dtype: torch.dtype
-    """Compute dtype."""
+    """the compute dtype"""
     device: torch.device
     quantizer: str
-    """How it was quantized, for reports."""
+    """how it was quantized, one line for reports"""
 
 
 def compute_dtype(
     model: ModelConfig, device: str | torch.device, *, cpuinfo: Path = Path("/proc/cpuinfo")
 ) -> torch.dtype:
-    """The dtype of the products: the one asked for, or bf16 where the hardware multiplies it, else fp32."""
+    """Choose the dtype of products: the configured one, or for "auto" bf16 if the hardware multiplies it, else fp32."""
     import torch
 
     if model.dtype != "auto":
@@ -47,24 +50,9 @@ def compute_dtype(
 
 
 def _cpu_multiplies_bf16(cpuinfo: Path) -> bool:
-    # torch's own question (mkldnn._is_mkldnn_bf16_supported) is answered yes by any AVX-512, which emulates
-    # bf16: on such machines, as on AVX2 (17 GFLOP/s against 120 in fp32), fp32 is several times faster.
+    # torch's own check (mkldnn._is_mkldnn_bf16_supported) is true for any AVX-512, which only emulates bf16: on
+    # such machines, as on AVX2 (17 GFLOP/s against 120 in fp32), fp32 is several times faster.
     if not cpuinfo.is_file():  # not Linux
         return False
     flags = set(re.findall(r"\w+", cpuinfo.read_text()))
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})  # the last one is ARM's
-
-
-# --- where it is -----------------------------------------------------------------------------------------
-
-
-# --- the registry ----------------------------------------------------------------------------------------
-
-
-# --- the hub ---------------------------------------------------------------------------------------------
-
-
-# --- what it is ------------------------------------------------------------------------------------------
-
-
-# --- what is known about it ------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Padding-free batches: rows laid end to end."""
+"""Batch lays rows end to end, without padding."""
 
 from __future__ import annotations
 
@@ -15,58 +15,56 @@ __all__ = ["Batch", "Example", "Labelled", "by_length", "collate", "collate_labe
 
 @dataclass(frozen=True)
 class Example:
-    """One row as tokens.
-
-    tokens: prompt and answer. supervised: the first token that is learned; all from there on are.
-    """
+    """One row as tokens, prompt and answer."""
 
     tokens: tuple[int, ...]
+    """token ids"""
     supervised: int
+    """index of the first token that is learned; all later ones are too"""
 
     @property
     def targets(self) -> int:
-        """Supervised tokens."""
+        """How many tokens are supervised."""
         return len(self.tokens) - self.supervised
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A text as tokens, and what a label head has to say of it.
-
-    places: the tokens that carry a label, ascending: the first of each word, or the last of a sequence. labels: one for
-    each place: a class, a share of 0 or 1 for each class, or a number; empty when it is to be predicted.
-    """
+    """A text as tokens, with the labels of a label head."""
 
     tokens: tuple[int, ...]
+    """token ids"""
     places: tuple[int, ...]
+    """indices of the tokens that carry a label, ascending: the first of each word, or the last of a sequence"""
     labels: tuple[int, ...] | tuple[tuple[float, ...], ...] | tuple[float, ...] = ()
+    """one for each place: a class, a share of 0 or 1 for each class, or a number; empty when predicting"""
 
     @property
     def targets(self) -> int:
-        """What the loss counts: words, or one sequence."""
+        """How many units the loss counts: words, or one sequence."""
         return len(self.places)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows laid end to end: T tokens, of which L positions predict a supervised token.
-
-    tokens, positions: (1, T) int64. label_positions, labels: (L,) int64; the token at place
-    `label_positions[i]` predicts `labels[i]`.
-    Of a label head, labels may be (L, C) or (L,) float32: shares of classes, numbers.
-    """
+    """Rows laid end to end: T tokens, of which L predict a label."""
 
     tokens: torch.Tensor
+    """(1, T) int64, token ids"""
     positions: torch.Tensor
+    """(1, T) int64, the place of each token in its row"""
     segments: Segments
+    """which tokens belong to which row"""
     label_positions: torch.Tensor
+    """(L,) int64; the token at `label_positions[i]` predicts `labels[i]`"""
     labels: torch.Tensor
+    """(L,) int64: next tokens, or classes; of a label head also (L, C) or (L,) float32: shares of classes, numbers"""
 
 
 def collate(
     examples: Sequence[Example], device: torch.device | str = "cpu", *, share_prefix: bool = True
 ) -> Batch:
-    """Lay the examples end to end, the tokens they all begin with only once (unless told otherwise)."""
+    """Lay the examples end to end; with `share_prefix` the tokens they all begin with only once."""
     # the token that predicts a row's first label must be its own: it has another label in every row
     limit = min(example.supervised for example in examples) - 1 if share_prefix and len(examples) > 1 else 0
     prefix = shared_prefix([example.tokens for example in examples], limit)
@@ -92,7 +90,7 @@ def collate(
 def collate_labelled(
     examples: Sequence[Labelled], device: torch.device | str = "cpu", *, causal: bool = True
 ) -> Batch:
-    """Lay the examples end to end. Of examples that are to be predicted, labels is empty."""
+    """Lay labelled texts end to end; when predicting, `labels` is empty."""
     lengths = [len(example.tokens) for example in examples]
     segments = Segments.of(lengths, device, causal=causal)
     starts = np.cumsum([0, *lengths[:-1]])
@@ -110,8 +108,8 @@ def collate_labelled(
 def collate_texts(
     texts: Sequence[Sequence[int]], device: torch.device | str = "cpu", *, causal: bool = True
 ) -> Batch:
-    """Lay texts without labels end to end; under causal attention the tokens that all begin with only once."""
-    # each text keeps a token of its own, since its states are asked for
+    """Lay texts without labels end to end; under causal attention the tokens they all begin with only once."""
+    # each text keeps a token of its own, since the caller needs its states
     limit = min(map(len, texts)) - 1 if causal and len(texts) > 1 else 0
     prefix = shared_prefix(texts, limit)
     segments = Segments.of([len(text) - prefix for text in texts], device, prefix=prefix, causal=causal)
@@ -121,14 +119,14 @@ def collate_texts(
 
 
 def by_length(lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """Numbers of texts in groups of like length that pad to at most `tokens` tokens; one longer than that is alone.
+    """Group texts (row numbers) of similar length that pad to at most `tokens` tokens; a longer text is alone.
 
-    The longest first: what does not fit in memory fails at once.
+    The longest come first, so that a lack of memory shows at once.
     """
     groups: list[list[int]] = []
-    for one in sorted(range(len(lengths)), key=lambda one: -lengths[one]):
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
         if groups and lengths[groups[-1][0]] * (len(groups[-1]) + 1) <= tokens:
-            groups[-1].append(one)
+            groups[-1].append(row)
         else:
-            groups.append([one])
+            groups.append([row])
     return groups

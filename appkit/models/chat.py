@@ -1,4 +1,4 @@
-"""Messages to tokens, by the base's own chat template: the same function for training and for answering."""
+"""Chat turns messages into tokens with the base's own chat template, for training and for answering."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["Chat"]
 class Chat:
     """A tokenizer and its chat template.
 
-    prompt: messages -> token ids up to where the answer begins. example: the same ids, then the answer and
-    the token that ends the turn, which is learned too. Training and answering share the prompt's ids by
-    construction. A tokenizer without a template gets the plain one: the texts, a line each; it needs an
-    end-of-text token (ModelError). What stands in a message cannot end its turn or open another: the names of
-    the tokens that do are broken with an invisible space. In an answer they are a fault: see `audit`.
+    `prompt` gives the token ids up to where the answer begins. `example` gives the same ids, then the answer and the
+    token that ends the turn, which is learned too. So training and answering share the prompt's ids by construction.
+    A tokenizer without a template gets a plain one: the texts, a line each; it needs an end-of-text token (ModelError).
+    A message's text cannot end its turn or open another: an invisible space is put into the names of special tokens.
+    In an answer such names are a fault: see `audit`.
     """
 
     def __init__(self, tokenizer: Any, extra_stop: Sequence[int | None] = ()) -> None:
@@ -39,13 +39,13 @@ class Chat:
 
     @classmethod
     def of(cls, base: Any) -> Chat:
-        """Of a loaded base: its generation config may name more tokens that end a turn."""
+        """Make the chat of a loaded base, whose generation config may name more tokens that end a turn."""
         ends = getattr(base.model.generation_config, "eos_token_id", None)
         return cls(base.tokenizer, ends if isinstance(ends, list) else [ends])
 
     @classmethod
     def at(cls, path: Path) -> Chat:
-        """Of a model's directory, without its weights."""
+        """Make the chat of a model's directory, without loading its weights."""
         from transformers import GenerationConfig
 
         from appkit.models.files import load_tokenizer
@@ -56,11 +56,11 @@ class Chat:
         return cls(load_tokenizer(path), ends if isinstance(ends, list) else [ends])
 
     def render(self, messages: Sequence[Message], answer: str | None = None) -> str:
-        """The template's text: up to the answer, or the answer and the end of the turn included."""
-        texts = [self._harmless(_text(message)) for message in messages]
+        """Render the messages by the template: up to the answer, or with the answer and the end of its turn."""
+        texts = [self._neutralize(_require_text(message)) for message in messages]
         if not self.has_template:
             text = (self.tokenizer.bos_token or "") + "".join(text + "\n" for text in texts)
-            return text if answer is None else text + answer + self._end_of_text()
+            return text if answer is None else text + answer + self._require_end_of_text()
         turns = [
             {"role": message.role, "content": text} for message, text in zip(messages, texts, strict=True)
         ]
@@ -68,20 +68,20 @@ class Chat:
             turns.append({"role": "assistant", "content": answer})
         return self._apply(turns, generation=answer is None)
 
-    def _harmless(self, text: str) -> str:
-        """A document that quotes `<|im_end|>` would else speak with the system's voice."""
-        if self._names is None:
+    def _neutralize(self, text: str) -> str:
+        """Break special tokens' names in a text: a document that quotes `<|im_end|>` could else open a system turn."""
+        if self._special_names is None:
             return text
-        return self._names.sub(lambda found: f"{found[0][0]}\u200b{found[0][1:]}", text)
+        return self._special_names.sub(lambda match: f"{match[0][0]}\u200b{match[0][1:]}", text)
 
     @cached_property
-    def _names(self) -> re.Pattern[str] | None:
-        """Of the tokens that are no text."""
+    def _special_names(self) -> re.Pattern[str] | None:
+        """Matches the names of the tokenizer's special tokens; None if it has none."""
         added = getattr(self.tokenizer, "added_tokens_decoder", {}).values()
         names = {token.content for token in added if token.special} | set(self.tokenizer.all_special_tokens)
         return re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True)))) if names else None
 
-    def _end_of_text(self) -> str:
+    def _require_end_of_text(self) -> str:
         end = self.tokenizer.eos_token
         if end is None:
             raise ModelError(
@@ -99,23 +99,24 @@ class Chat:
         except TemplateError:
             if turns[0]["role"] != "system" or len(turns) < 2:
                 raise
-            # some templates refuse a system turn: its text then opens the user's
+            # some templates refuse a system turn: its text then begins the user's turn
             merged = {"role": turns[1]["role"], "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
             return self._apply([merged, *turns[2:]], generation)
         return str(text)
 
     def ids(self, text: str) -> list[int]:
+        """Tokenize a text, without adding special tokens."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids up to where the answer begins."""
+        """Tokenize the messages up to where the answer begins."""
         return self.ids(self.render(messages))
 
     def example(self, messages: Sequence[Message], answer: str) -> Example:
-        """Prompt, answer and end of turn; supervised from the answer's first token on.
+        """Tokenize prompt, answer and end of turn; supervised from the answer's first token on.
 
-        Raises ModelError when the template does not round-trip: when the text with the answer does not begin
-        with the text without it, or when nothing ends the turn.
+        Raises ModelError when the text with the answer does not begin with the text without it, or when no token
+        ends the turn.
         """
         before = self.render(messages)
         whole = self.render(messages, answer)
@@ -124,32 +125,33 @@ class Chat:
                 "the chat template does not round-trip: with the answer it renders "
                 f"{whole[: len(before) + 20]!r}, without it {before!r}; fix the template or choose another base"
             )
-        prompt, rest = self.ids(before), self.ids(whole[len(before) :])
-        ends = [place for place, token in enumerate(rest) if token in self.stop]
+        prompt, completion = self.ids(before), self.ids(whole[len(before) :])
+        ends = [place for place, token in enumerate(completion) if token in self.stop]
         if not ends:
             raise ModelError(
                 f"no end-of-turn token follows the answer in the chat template (looked for ids "
                 f"{sorted(self.stop)}); the model would never learn to stop; fix the template or eos_token"
             )
-        return Example(tuple(prompt + rest[: ends[0] + 1]), len(prompt))
+        return Example(tuple(prompt + completion[: ends[0] + 1]), len(prompt))
 
     def decode(self, tokens: Sequence[int]) -> str:
+        """Decode tokens to text, without special tokens."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def stops(self, strings: Sequence[str]) -> frozenset[int]:
-        """The end-of-turn tokens and every token whose text holds one of `strings`."""
+        """List the tokens that end an answer: the end-of-turn tokens and every token whose text holds a `strings`."""
         if not strings:
             return self.stop
-        if (known := self._stops.get(tuple(strings))) is not None:
-            return known
+        if (cached := self._stops.get(tuple(strings))) is not None:
+            return cached
         vocabulary = len(self.tokenizer)
         texts = self.tokenizer.batch_decode([[token] for token in range(vocabulary)])
-        found = {token for token, text in enumerate(texts) if any(stop in text for stop in strings)}
-        self._stops[tuple(strings)] = self.stop | found
+        extra = {token for token, text in enumerate(texts) if any(stop in text for stop in strings)}
+        self._stops[tuple(strings)] = self.stop | extra
         return self._stops[tuple(strings)]
 
     def fingerprint(self) -> str:
-        """Hash of what the template makes of fixed probe messages, as text and as ids."""
+        """Hash the template's renderings of fixed probe messages, as text and as ids."""
         probes = [
             [Message.of("user", "Every dog barks.")],
             [
@@ -163,7 +165,7 @@ class Chat:
         return "sha256:" + hashlib.sha256(json.dumps(rendered, ensure_ascii=False).encode()).hexdigest()
 
 
-def _text(message: Message) -> str:
+def _require_text(message: Message) -> str:
     try:
         return message.text
     except TypeError as error:

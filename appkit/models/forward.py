@@ -1,4 +1,4 @@
-"""The one forward pass of a decoder over rows laid end to end: of heads, engines and methods."""
+"""Forward is the one forward pass of a decoder over rows laid end to end; heads, engines and methods share it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["decoder", "states", "without_wrapper"]
 
 
 def without_wrapper(model: Any) -> Any:
-    """The transformers model inside PEFT's wrapper, adapters in its layers; a plain model is returned as it is."""
+    """Take the transformers model out of PEFT's wrapper, adapters in its layers; return a plain model as it is."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def decoder(model: Any) -> Any:
-    """The decoder below the output layer or label head, with the adapter's layers in it."""
+    """Find the decoder below the output layer or label head, with the adapter's layers in it."""
     return without_wrapper(model).get_decoder()
 
 
 def states(model: Any, batch: Batch) -> torch.Tensor:
-    """Final hidden states of all tokens, (T, d), in the dtype that the base computes in."""
+    """Compute the final hidden states of all tokens, (T, d), in the base's compute dtype."""
     output = decoder(model)(
         input_ids=batch.tokens, position_ids=batch.positions, segments=batch.segments, use_cache=False
     )

@@ -1,8 +1,8 @@
-"""The one decoding path: eval, predict and serving all answer through here.
+"""Generate is the one decoding path: eval, predict and serving all answer through it.
 
-Prompts are decoded side by side in slots. Tokens that all prompts begin with are computed once; a row that has
-ended makes room for the next prompt, which is read in the same pass in which the others answer if it is short, and in
-passes of its own if it is long; nothing is padded in the linear layers.
+Prompts are decoded side by side in slots. Tokens that all prompts begin with are computed once. A row that ends makes
+room for the next prompt: a short one is read in the same pass in which the others answer, a long one in passes of its
+own. Linear layers see no padding.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ AHEAD = 2048
 
 @dataclass(frozen=True)
 class Generated:
-    """tokens: without the token that ended it. truncated: it was cut (length cap, loop) before one came.
-
-    log_probabilities: in nats, of each token and of the one that ended it; empty unless asked for.
-    """
+    """The tokens generated for one prompt."""
 
     tokens: tuple[int, ...]
+    """token ids, without the stop token"""
     truncated: bool
+    """it was cut (length cap, loop, `watch`) before a stop token came"""
     log_probabilities: tuple[float, ...] = ()
+    """in nats, of each token and of the stop token; empty unless requested"""
 
 
 @torch.inference_mode()
@@ -55,15 +55,15 @@ def generate(
     watch: Callable[[int, int, float | None], bool] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Generated]:
-    """Continue each prompt until a token of `stop` or `max_new_tokens`, in the order given.
+    """Continue each prompt until a token of `stop` or `max_new_tokens`; results are in the order of the prompts.
 
-    model attends through `attention.use`; prompts are token ids. Temperature 0 takes the likeliest token.
-    Otherwise each row draws from its own generator, seeded by (seed, row): what a row answers does not
-    depend on which rows it is batched with. A row whose last `loop` tokens only repeat a phrase ends, truncated.
-    `log_probabilities` also keeps those of the tokens taken, by the model itself whatever the temperature and the cuts
-    of sampling. `max_new_tokens` may differ by row. `constrain` changes the logits (B, V) of these rows in place before
-    a token is taken; `watch` is told each row, token and log-probability as it comes, and ends the row, truncated, by
-    returning True. `progress` is told how many rows have just ended.
+    model: must attend through `attention.use`. prompts: token ids. max_new_tokens: for all rows, or one for each.
+    temperature: 0 takes the likeliest token; otherwise each row draws from its own generator, seeded by (seed, row), so
+    that its answer does not depend on the rows beside it. loop: end a row, truncated, whose last `loop` tokens only
+    repeat a phrase. log_probabilities: also return those of the chosen tokens under the model itself, before
+    temperature, top_p and top_k. constrain: (logits (B, V), rows) changes the logits in place before tokens are chosen.
+    watch: (row, token, log-probability) is called for each token, and ends the row, truncated, by returning True.
+    progress: is called with how many rows have just ended.
 
     Raises ValueError for an empty prompt.
     """
@@ -73,12 +73,12 @@ def generate(
         raise ValueError(f"prompt {empty[0]} is empty; a model needs at least one token to continue")
     device = next(model.parameters()).device
     cache, prefix = _read_prefix(model, prompts, device)
-    sample = _sampler(temperature, top_p, top_k, seed, device)
+    sample = _make_sampler(temperature, top_p, top_k, seed, device)
     own = [list(prompt[prefix:]) for prompt in prompts]
     caps = [max_new_tokens] * len(own) if isinstance(max_new_tokens, int) else list(max_new_tokens)
     longest = max(len(tokens) + cap for tokens, cap in zip(own, caps, strict=True))
     cache.begin(min(batch_rows, len(own)), longest, device)
-    # the longest first: rows that are read in one pass are then of like length
+    # the longest first: rows that are read in one pass then have similar lengths
     waiting = deque(sorted(range(len(own)), key=lambda row: -len(own[row])))
     answers: list[list[int]] = [[] for _ in own]
     likely: list[list[float]] = [[] for _ in own]
@@ -87,17 +87,17 @@ def generate(
     feed: list[list[int]] = [[] for _ in slots]  # the tokens that a slot reads next
     while len(results) < len(own):
         _refill(slots, feed, waiting, own, cache)
-        for passed in _ahead(feed):
+        for passed in _read_long_prompts(feed):
             _forward(model, passed, cache)
         logits = _forward(model, feed, cache)  # (live, V)
         live = [(slot, row) for slot, row in enumerate(slots) if row is not None]
-        model_says = logits.log_softmax(-1) if log_probabilities else None
+        own_log_probabilities = logits.log_softmax(-1) if log_probabilities else None
         if constrain:
             constrain(logits, [row for _, row in live])
         tokens = sample(logits, [row for _, row in live])  # (live,)
-        if model_says is not None:
-            taken = model_says.gather(1, tokens[:, None])[:, 0].tolist()
-            for (_, row), value in zip(live, taken, strict=True):
+        if own_log_probabilities is not None:
+            values = own_log_probabilities.gather(1, tokens[:, None])[:, 0].tolist()
+            for (_, row), value in zip(live, values, strict=True):
                 likely[row].append(value)
         ended = 0
         for (slot, row), token in zip(live, tokens.tolist(), strict=True):
@@ -116,7 +116,7 @@ def generate(
 
 
 def _read_prefix(model: Any, prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Cache, int]:
-    """Read the tokens that all prompts begin with, once; returns the cache that holds them, and their number."""
+    """Read the tokens that all prompts begin with, once; return the cache that holds them, and their number."""
     cache = Cache(model.config.get_text_config().num_hidden_layers)
     prefix = shared_prefix(prompts, min(map(len, prompts)) - 1) if len(prompts) > 1 else 0
     if prefix:
@@ -127,7 +127,7 @@ def _read_prefix(model: Any, prompts: Sequence[Sequence[int]], device: torch.dev
 
 
 def loops(tokens: Sequence[int], length: int) -> bool:
-    """Whether the last `length` tokens are one phrase of at most half of them, over and over."""
+    """Tell whether the last `length` tokens repeat one phrase of at most half of them."""
     tail = tokens[-length:]
     return len(tail) == length and any(
         tail[period:] == tail[:-period] for period in range(1, length // 2 + 1)
@@ -135,7 +135,7 @@ def loops(tokens: Sequence[int], length: int) -> bool:
 
 
 def cut_loop(tokens: Sequence[int], length: int | None) -> Sequence[int]:
-    """What `generate` would have answered with `loop=length`, of an answer that went on."""
+    """Cut an answer where `generate` with `loop=length` would have ended it; None cuts nothing."""
     if length:
         for end in range(length, len(tokens)):
             if loops(tokens[:end], length):
@@ -154,41 +154,41 @@ def _refill(
     if len(free) < max(1, len(slots) // 4):
         return
     if waiting:
-        taken = free[: len(waiting)]
-        cache.reset(taken)
-        for slot in taken:
+        filled = free[: len(waiting)]
+        cache.reset(filled)
+        for slot in filled:
             slots[slot] = row = waiting.popleft()
             feed[slot] = own[row]
         return
-    kept = [slot for slot, row in enumerate(slots) if row is not None]
-    cache.keep(torch.tensor(kept, device=cache.lengths.device))
-    slots[:], feed[:] = [slots[slot] for slot in kept], [feed[slot] for slot in kept]
+    busy = [slot for slot, row in enumerate(slots) if row is not None]
+    cache.keep(torch.tensor(busy, device=cache.lengths.device))
+    slots[:], feed[:] = [slots[slot] for slot in busy], [feed[slot] for slot in busy]
 
 
-def _ahead(feed: list[list[int]]) -> Iterator[list[list[int]]]:
-    """What passes of their own read of the long prompts in `feed`, which keeps the last token of each.
+def _read_long_prompts(feed: list[list[int]]) -> Iterator[list[list[int]]]:
+    """Yield passes that read the long prompts in `feed`, all but the last token of each.
 
-    Beside answering rows they would take (rows, longest prompt) of attention, and all of them at once much memory.
+    Beside answering rows they would need attention over (rows, longest prompt), and all at once much memory.
     """
     long = sorted(
         (slot for slot, tokens in enumerate(feed) if len(tokens) > BESIDE), key=lambda slot: -len(feed[slot])
     )
     while long:
         count = max(1, AHEAD // (len(feed[long[0]]) - 1))
-        taken, long = long[:count], long[count:]
-        while any(len(feed[slot]) > 1 for slot in taken):
+        group, long = long[:count], long[count:]
+        while any(len(feed[slot]) > 1 for slot in group):
             passed: list[list[int]] = [[] for _ in feed]
-            for slot in taken:
+            for slot in group:
                 end = min(AHEAD, len(feed[slot]) - 1)
                 passed[slot], feed[slot] = feed[slot][:end], feed[slot][end:]
             yield passed
 
 
 def _forward(model: Any, feed: list[list[int]], cache: Cache) -> torch.Tensor:
-    """Feed each slot's new tokens; fp32 logits behind the last token of every slot that had one, (live, V)."""
+    """Feed each slot's new tokens; return fp32 logits after the last token of every slot that had one, (live, V)."""
     device = cache.lengths.device
     fed = [slot for slot, tokens in enumerate(feed) if tokens]
-    # to leave slots out copies the cache of the others, which is dearer than a few that read nothing
+    # leaving slots out copies the cache of the others, which costs more than a few slots that read nothing
     some = len(fed) <= len(feed) // 2
     cache.slots = torch.tensor(fed, device=device) if some else None
     lengths = [len(tokens) for tokens in ([feed[slot] for slot in fed] if some else feed)]
@@ -207,10 +207,10 @@ def _forward(model: Any, feed: list[list[int]], cache: Cache) -> torch.Tensor:
     return logits
 
 
-def _sampler(
+def _make_sampler(
     temperature: float, top_p: float, top_k: int, seed: int, device: torch.device
 ) -> Callable[[torch.Tensor, list[int]], torch.Tensor]:
-    """(logits (B, V), row numbers) -> (B,) tokens."""
+    """Make the function (logits (B, V), row numbers) -> (B,) tokens."""
     if temperature == 0:
         return lambda logits, rows: logits.argmax(-1)
     generators: dict[int, torch.Generator] = {}
@@ -223,7 +223,7 @@ def _sampler(
         if top_p < 1:
             ranked, order = logits.sort(descending=True)
             before = ranked.softmax(-1).cumsum(-1) - ranked.softmax(-1)
-            ranked = ranked.masked_fill(before >= top_p, float("-inf"))  # the likeliest is always kept
+            ranked = ranked.masked_fill(before >= top_p, float("-inf"))  # the likeliest token always stays
             logits = torch.full_like(logits, float("-inf")).scatter(1, order, ranked)
         chances = logits.softmax(-1)
         drawn = []

@@ -1,4 +1,4 @@
-"""GGUF files turned into transformers' own form."""
+"""Converts GGUF files to transformers' own format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__: list[str] = []
 
 
 def convert_gguf(work: Path, out: Path) -> None:
-    """Turn `work/model.gguf` into bf16 safetensors with config, tokenizer and chat template in `out`."""
+    """Convert `work/model.gguf` to bf16 safetensors with config, tokenizer and chat template in `out`."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -35,14 +35,14 @@ def convert_gguf(work: Path, out: Path) -> None:
     model.generation_config = loaded.generation_config
     model.save_pretrained(out)
 
-    _gguf_tokenizer(work / "model.gguf", config.max_position_embeddings).save_pretrained(out)
+    _build_tokenizer(work / "model.gguf", config.max_position_embeddings).save_pretrained(out)
 
 
-def _gguf_tokenizer(file: Path, context: int) -> Any:
-    """The tokenizer inside a GGUF file; `context` is the longest input in tokens.
+def _build_tokenizer(file: Path, context: int) -> Any:
+    """Build the tokenizer inside a GGUF file; `context` is the longest input in tokens.
 
-    Built here, since transformers' reading of it differs between versions (5.16 takes <|im_start|> for the
-    end of a turn) and ignores how the text is split first. Raises ModelError for a kind that is not known.
+    transformers' own reading differs between versions (5.16 takes <|im_start|> for the end of a turn) and ignores the
+    pre-tokenizer. Raises ModelError for an unknown kind of tokenizer.
     """
     from gguf import GGUFReader
     from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers

@@ -1,4 +1,4 @@
-"""Keys and values of earlier tokens, kept while decoding."""
+"""KV cache keeps keys and values of earlier tokens while decoding."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Cache"]
 
 
 class Cache:
-    """Keys and values of B rows behind a shared prefix, for every layer.
+    """Keys and values of B rows after a shared prefix, for every layer.
 
     A layer's own keys are (B, K, capacity, D), preallocated: appending copies one token, not the history.
-    The prefix is (1, K, P, D), stored once and read once per step whatever B is. `slots` are the rows of the pass to
-    come, S of the B, in the order of its segments.
+    The prefix is (1, K, P, D), stored once and read once per step for any B. `slots` are the rows of the next pass, S
+    of the B, in the order of its segments.
     """
 
     def __init__(self, layers: int) -> None:
@@ -28,13 +28,13 @@ class Cache:
         self.slots: torch.Tensor | None = None  # (S,); None: all rows
 
     def begin(self, rows: int, capacity: int, device: torch.device) -> None:
-        """Forget the rows (not the prefix) and make room for `rows` of at most `capacity` own tokens."""
+        """Clear the rows (not the prefix) and make room for `rows` of at most `capacity` own tokens."""
         self.own = [None] * len(self.own)
         self.capacity = capacity
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
 
     def advance(self, segments: Segments) -> None:
-        """Count the tokens of a finished forward pass."""
+        """Add the tokens of a finished forward pass to the lengths. Raises ValueError for another number of rows."""
         if segments.rows != len(self.before):
             raise ValueError(f"the pass had {segments.rows} rows, the cache has {len(self.before)} for it")
         if self.slots is None:
@@ -44,11 +44,11 @@ class Cache:
 
     @property
     def before(self) -> torch.Tensor:
-        """(S,) own tokens of the rows of this pass before it."""
+        """Own tokens (S,) of this pass's rows before it."""
         return self.lengths if self.slots is None else self.lengths[self.slots]
 
     def reset(self, rows: list[int]) -> None:
-        """Forget what these rows hold: the causal rule hides it until it is overwritten."""
+        """Set these rows' lengths to 0; the causal rule hides their old keys until they are overwritten."""
         self.lengths[rows] = 0
 
     def keep(self, rows: torch.Tensor) -> None:
@@ -66,7 +66,7 @@ class Cache:
         scaling: float | None,
         window: int | None,
     ) -> torch.Tensor:
-        """Store this pass's keys and values of the module's layer, attend: (1, H, R, D) -> (1, R, H, D)."""
+        """Store this pass's keys and values of the module's layer, and attend: (1, H, R, D) -> (1, R, H, D)."""
         layer = module.layer_idx
         B, H, K, D = segments.rows, query.shape[1], key.shape[1], query.shape[3]
         if self.own[layer] is None:
@@ -89,9 +89,9 @@ class Cache:
         columns = torch.arange(L, device=query.device)
         at = P + before[:, None] + columns  # (B, L) positions of the queries
         own_at = P + torch.arange(N, device=query.device)
-        seen = visible(at, own_at.expand(B, N), window)  # (B, L, N)
+        mask = visible(at, own_at.expand(B, N), window)  # (B, L, N)
         scores = (grouped @ keys.transpose(2, 3)).view(B, K, G, L, N)
-        scores = scores.masked_fill(~seen[:, None, None], float("-inf"))
+        scores = scores.masked_fill(~mask[:, None, None], float("-inf"))
         pair = self.prefix[layer]
         if pair is not None:
             together = grouped.transpose(0, 1).reshape(K, B * G * L, D)
@@ -108,7 +108,7 @@ class Cache:
         return segments.pack(out.reshape(B, H, L, D))
 
     def freeze_prefix(self) -> None:
-        """Turn the single row computed so far into the prefix of all rows to come."""
+        """Make the single row computed so far the prefix of all later rows."""
         self.prefix_length = P = int(self.lengths.max())
         self.prefix = [
             None if pair is None else (pair[0][:, :, :P].clone(), pair[1][:, :, :P].clone())

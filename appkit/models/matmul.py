@@ -1,8 +1,8 @@
-"""Matrix products in the orientation that the CPU's library runs fastest.
+"""Matmul computes matrix products in the orientation that is fastest on the CPU.
 
-With few rows (the end of a batch that is decoded, the vocabulary's product above all), fp32 `weight @ x.T` is up to
-4 times as fast as `x @ weight.T`, the form of `torch.nn.functional.linear`: the long side of the product is then the
-one that is split over threads. With more rows than these it is slower. Measured by `benchmarks/products.py`.
+With few rows (decoding the end of a batch, above all the output layer), fp32 `weight @ x.T` is up to 4 times as fast as
+`x @ weight.T`, the form of `torch.nn.functional.linear`, because threads then split the long side of the product. With
+more than `FEW_ROWS` rows it is slower. Measured by `benchmarks/products.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FEW_ROWS = 64
 
 
 def product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """x (..., I), weight (O, I), bias (O,) -> (..., O): torch's linear, by the faster way round."""
+    """Compute torch's linear in the faster orientation: x (..., I), weight (O, I), bias (O,) -> (..., O)."""
     rows = x.numel() // x.shape[-1]
     plain = x.device.type != "cpu" or x.dtype != torch.float32 or torch.get_num_threads() == 1
     if plain or not 1 < rows <= FEW_ROWS:
@@ -30,7 +30,7 @@ def product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = N
 
 
 def orient(model: torch.nn.Module) -> None:
-    """Let every plain linear layer of `model` use `product` when no gradient is wanted."""
+    """Make every plain linear layer of `model` use `product` when no gradient is needed."""
     for module in model.modules():
         if type(module) is torch.nn.Linear:
             module.forward = MethodType(_forward, module)  # type: ignore[method-assign]

@@ -1,9 +1,9 @@
-"""Quantizing a frozen base: NF4, LLM.int8 or nothing, from a directory of safetensors.
+"""Quantize loads a frozen base from safetensors as NF4, LLM.int8 or unquantized.
 
-Quantized are the linear layers, except the output layer (tied to the embedding in most small models):
-transformers' own default. NF4 is always computed from the checkpoint rounded to bf16, whatever the compute
-dtype, so that the same base gives the same numbers on machines with and without bf16 products. Layers kept in
-4 bits multiply in fp32 with weights that were not rounded to bf16: the same base up to that rounding.
+The linear layers are quantized, except the output layer (tied to the embedding in most small models): transformers'
+own default. NF4 is always computed from the checkpoint rounded to bf16, whatever the compute dtype, so that the same
+base gives the same numbers on machines with and without bf16 products. Layers kept in 4 bits multiply in fp32 with
+weights that were not rounded to bf16: the same base up to that rounding.
 """
 
 from __future__ import annotations
@@ -32,38 +32,38 @@ log = logging.getLogger(__name__)
 def load_quantized(
     path: Path, quant: QuantConfig, dtype: torch.dtype, device: torch.device
 ) -> tuple[Any, str]:
-    """Load a causal LM and quantize it; gives the model and a line that says how, for reports.
+    """Load a causal LM and quantize it; return the model, and one line for reports that says how it is quantized.
 
-    `dtype` is the compute dtype. Nothing is run through the model: on AVX-512 bitsandbytes repacks 4-bit
-    weights in place at the first forward without gradients, and what is dequantized after that is garbage.
-    Raises ModelError for a missing bitsandbytes, or weights that do not fit the architecture.
+    `dtype` is the compute dtype. No forward pass is run: on AVX-512 bitsandbytes repacks 4-bit weights in place at the
+    first forward without gradients, and weights that are dequantized after that are wrong.
+    Raises ModelError if bitsandbytes is not installed, or the weights do not fit the architecture.
     """
     import torch
 
     if quant.name == "none":
-        model = _from_pretrained(path, dtype=dtype, device_map={"": device})
-        return model, f"none ({_short(dtype)})"
+        model = _load_pretrained(path, dtype=dtype, device_map={"": device})
+        return model, f"none ({_name_dtype(dtype)})"
 
-    version = _bitsandbytes_version(quant)
+    version = _require_bitsandbytes(quant)
     if quant.name == "int8":
         from transformers import BitsAndBytesConfig
 
-        # It casts activations to fp16 by design, and would say so once a layer and step.
+        # It casts activations to fp16 by design, and would log that for each layer and step.
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         config = BitsAndBytesConfig(load_in_8bit=True)
-        model = _from_pretrained(path, dtype=dtype, device_map={"": device}, quantization_config=config)
-        return model, f"int8 (bitsandbytes {version}), {_short(dtype)}"
+        model = _load_pretrained(path, dtype=dtype, device_map={"": device}, quantization_config=config)
+        return model, f"int8 (bitsandbytes {version}), {_name_dtype(dtype)}"
 
     what = f"nf4{' double' if quant.double_quant else ''} (bitsandbytes {version})"
-    if _dequantize(path, quant, dtype, device):
-        model = _from_pretrained(path, dtype=torch.bfloat16, device_map={"": device})
+    if _should_dequantize(path, quant, dtype, device):
+        model = _load_pretrained(path, dtype=torch.bfloat16, device_map={"": device})
         _round_all(model, path, quant, version)
-        return model.to(dtype), f"{what}, dequantized once, {_short(dtype)}"
-    return _linear4bit(path, quant, dtype, device), f"{what}, 4-bit in memory, {_short(dtype)}"
+        return model.to(dtype), f"{what}, dequantized once, {_name_dtype(dtype)}"
+    return _load_4bit(path, quant, dtype, device), f"{what}, 4-bit in memory, {_name_dtype(dtype)}"
 
 
 def _round_all(model: Any, path: Path, quant: QuantConfig, version: str) -> None:
-    """Round every quantizable weight through NF4; the result is kept in the cache, since it takes seconds."""
+    """Round every quantizable weight through NF4; the result is cached, since it takes seconds."""
     from safetensors.torch import load_file, save_file
 
     from appkit.models.fingerprint import weights_hash
@@ -73,23 +73,23 @@ def _round_all(model: Any, path: Path, quant: QuantConfig, version: str) -> None
     layers = quantizable(model)
     kind = f"nf4{'-double' if quant.double_quant else ''}"
     target = cache_dir() / "dequantized" / f"{path.name}-{kind}-bnb{version}-{weights_hash(path)[:16]}"
-    kept = target / "weights.safetensors"
-    if not kept.is_file():
+    file = target / "weights.safetensors"
+    if not file.is_file():
         for linear in layers.values():
             round_to_nf4_(linear.weight, double_quant=quant.double_quant)
         try:
             with locked(target), staged(target) as stage:
-                save_file({name: linear.weight.data for name, linear in layers.items()}, stage / kept.name)
+                save_file({name: linear.weight.data for name, linear in layers.items()}, stage / file.name)
         except AppkitError as error:  # a read-only cache costs time, nothing else
             log.warning("the dequantized weights are not kept: %s", error)
         return
     mark_used(target)
-    for name, weight in load_file(kept).items():
+    for name, weight in load_file(file).items():
         layers[name].weight.data.copy_(weight)
 
 
 def quantizable(model: Any) -> dict[str, torch.nn.Linear]:
-    """The linear layers that get quantized, by module name: all but the output layer."""
+    """List the linear layers that are quantized, by module name: all but the output layer."""
     from torch import nn
 
     output = model.get_output_embeddings()
@@ -101,7 +101,7 @@ def quantizable(model: Any) -> dict[str, torch.nn.Linear]:
 
 
 def round_to_nf4_(weight: torch.Tensor, *, double_quant: bool) -> None:
-    """Quantize a weight (out, in) to NF4 and back, in place: what a 4-bit layer would multiply with."""
+    """Quantize a weight (out, in) to NF4 and back, in place, to the values that a 4-bit layer multiplies with."""
     from bitsandbytes import functional
 
     packed, state = functional.quantize_4bit(
@@ -110,8 +110,8 @@ def round_to_nf4_(weight: torch.Tensor, *, double_quant: bool) -> None:
     weight.data.copy_(functional.dequantize_4bit(packed, state))
 
 
-def _dequantize(path: Path, quant: QuantConfig, dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether NF4 weights become plain linears: as asked, or on a CPU with room for them."""
+def _should_dequantize(path: Path, quant: QuantConfig, dtype: torch.dtype, device: torch.device) -> bool:
+    """Tell whether NF4 weights become plain linears: as configured, or for "auto" on a CPU with room for them."""
     if quant.dequantize != "auto":
         return quant.dequantize == "always"
     if device.type != "cpu":
@@ -130,7 +130,8 @@ def _dequantize(path: Path, quant: QuantConfig, dtype: torch.dtype, device: torc
     return need <= free
 
 
-def _linear4bit(path: Path, quant: QuantConfig, dtype: torch.dtype, device: torch.device) -> Any:
+def _load_4bit(path: Path, quant: QuantConfig, dtype: torch.dtype, device: torch.device) -> Any:
+    """Load a causal LM with NF4 layers that stay in 4 bits."""
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -140,7 +141,7 @@ def _linear4bit(path: Path, quant: QuantConfig, dtype: torch.dtype, device: torc
         bnb_4bit_use_double_quant=quant.double_quant,
         bnb_4bit_compute_dtype=dtype,
     )
-    model = _from_pretrained(path, dtype=torch.bfloat16, device_map={"": device}, quantization_config=config)
+    model = _load_pretrained(path, dtype=torch.bfloat16, device_map={"": device}, quantization_config=config)
     # Only the rest is cast: model.to() refuses quantized models, and NF4 must come from bf16 values.
     for parameter in model.parameters():
         if parameter.is_floating_point():
@@ -148,13 +149,14 @@ def _linear4bit(path: Path, quant: QuantConfig, dtype: torch.dtype, device: torc
     return model
 
 
-def _from_pretrained(path: Path, **options: Any) -> Any:
+def _load_pretrained(path: Path, **options: Any) -> Any:
+    """Load a causal LM. Raises ModelError when the checkpoint lacks tensors."""
     from transformers import AutoModelForCausalLM
 
     model, report = AutoModelForCausalLM.from_pretrained(
         path, local_files_only=True, output_loading_info=True, **options
     )
-    # transformers fills absent tensors with random numbers and goes on.
+    # transformers fills missing tensors with random numbers and continues.
     if missing := sorted(report["missing_keys"]):
         raise ModelError(
             f"{path} lacks {len(missing)} of the tensors its config.json asks for, first {missing[0]!r}; "
@@ -163,7 +165,8 @@ def _from_pretrained(path: Path, **options: Any) -> Any:
     return model
 
 
-def _bitsandbytes_version(quant: QuantConfig) -> str:
+def _require_bitsandbytes(quant: QuantConfig) -> str:
+    """Return bitsandbytes' version. Raises ModelError when it is not installed."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ModelError(
             f"quant={quant.name} needs the package bitsandbytes, which is not installed; "
@@ -172,36 +175,36 @@ def _bitsandbytes_version(quant: QuantConfig) -> str:
     return importlib.metadata.version("bitsandbytes")
 
 
-def _short(dtype: torch.dtype) -> str:
+def _name_dtype(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
 @contextmanager
 def unquantized(model: Any, base: Base) -> Iterator[None]:
-    """Give a PEFT model over a dequantized base the original weights for a while.
+    """Give a PEFT model over a dequantized base the original weights inside the block.
 
-    Used to measure what quantization cost. Raises ModelError for a base that is still 4-bit or 8-bit in
-    memory: its layers cannot take plain weights.
+    Used to measure the cost of quantization. Raises ModelError for a base that is still 4-bit or 8-bit in memory,
+    whose layers cannot hold plain weights.
     """
     if getattr(base.model, "is_quantized", False):
         raise ModelError(
             "the base is quantized in memory, so the cost of quantization cannot be measured in place; "
             "set eval.quant_rows=0"
         )
-    original = quantizable(_from_pretrained(base.path, dtype=base.dtype, device_map={"": base.device}))
-    layers = dict(quantizable_below(model))
-    kept = {name: layers[name].weight.data for name in original}
+    original = quantizable(_load_pretrained(base.path, dtype=base.dtype, device_map={"": base.device}))
+    layers = dict(_find_plain_linears(model))
+    quantized = {name: layers[name].weight.data for name in original}
     try:
         for name, layer in original.items():
             layers[name].weight.data = layer.weight.data
         yield
     finally:
-        for name, weight in kept.items():
+        for name, weight in quantized.items():
             layers[name].weight.data = weight
 
 
-def quantizable_below(model: Any) -> Iterator[tuple[str, torch.nn.Linear]]:
-    """A PEFT model's plain linears under the names they have in the bare base."""
+def _find_plain_linears(model: Any) -> Iterator[tuple[str, torch.nn.Linear]]:
+    """Yield a PEFT model's plain linears under the names they have in the bare base."""
     from torch import nn
 
     for name, module in model.named_modules():

@@ -1,4 +1,4 @@
-"""How rows lie end to end in one line of tokens, and which tokens see each other."""
+"""Segments says how rows lie end to end in one line of tokens, and which tokens see each other."""
 
 from __future__ import annotations
 
@@ -24,27 +24,29 @@ class KeyValues(Protocol):
         scaling: float | None,
         window: int | None,
     ) -> torch.Tensor:
-        """query (1, H, R, D), key and value (1, K, R, D) of the new tokens -> (1, R, H, D)."""
+        """Attend: query (1, H, R, D), key and value (1, K, R, D) of the new tokens -> (1, R, H, D)."""
 
 
 @dataclass(frozen=True)
 class Segments:
-    """How S rows lie in one line of tokens: first `prefix` shared tokens, then the rows' own, R in all.
-
-    row, column: (R,) int64, the row of each own token and its place among the row's own tokens.
-    rows, longest: S, and the most own tokens of a row.
-    cache: keys and values of earlier tokens, when decoding.
-    lengths: (S,) int64, own tokens of each row. causal: a token sees itself and what stands before.
-    """
+    """How S rows lie in one line of tokens: first `prefix` shared tokens, then the rows' own, R in all."""
 
     row: torch.Tensor
+    """(R,) int64, the row of each own token"""
     column: torch.Tensor
+    """(R,) int64, its place among the row's own tokens"""
     rows: int
+    """S"""
     longest: int
+    """L, the most own tokens of a row"""
     lengths: torch.Tensor
+    """(S,) int64, own tokens of each row"""
     prefix: int = 0
+    """shared tokens before the rows"""
     cache: KeyValues | None = None
+    """keys and values of earlier tokens, when decoding"""
     causal: bool = True
+    """a token sees itself and the tokens before it; False: all tokens of its row"""
 
     @classmethod
     def of(
@@ -56,7 +58,7 @@ class Segments:
         cache: KeyValues | None = None,
         causal: bool = True,
     ) -> Segments:
-        """Rows with `lengths` own tokens behind `prefix` shared ones. Raises ValueError for an unmasked prefix."""
+        """Lay rows of `lengths` own tokens after `prefix` shared ones. Raises ValueError for an unmasked prefix."""
         if not causal and (prefix or cache is not None):
             raise ValueError("unmasked attention shares no prefix and keeps no cache")
         counts = torch.tensor(lengths, device=device)
@@ -67,29 +69,29 @@ class Segments:
 
     @property
     def positions(self) -> torch.Tensor:
-        """(prefix + R,) int64, the place of every token in its sequence."""
+        """The place of every token in its sequence, (prefix + R,) int64."""
         shared = torch.arange(self.prefix, device=self.column.device)
         return torch.cat([shared, self.column + self.prefix])
 
     def spread(self, packed: torch.Tensor) -> torch.Tensor:
-        """(1, H, R, D) -> (S, H, L, D), zero where a row has no token."""
+        """Spread a packed tensor over rows: (1, H, R, D) -> (S, H, L, D), zero where a row has no token."""
         S, L = self.rows, self.longest
         padded = packed.new_zeros(S, L, packed.shape[1], packed.shape[3])
         return padded.index_put((self.row, self.column), packed[0].transpose(0, 1)).transpose(1, 2)
 
     def pack(self, rows: torch.Tensor) -> torch.Tensor:
-        """(S, H, L, D) -> (1, R, H, D)."""
+        """Pack rows end to end: (S, H, L, D) -> (1, R, H, D)."""
         return rows.transpose(1, 2)[self.row, self.column][None]
 
 
 def visible(queries: torch.Tensor, keys: torch.Tensor, window: int | None) -> torch.Tensor:
-    """Positions (..., Q) and (..., N) -> (..., Q, N) bool: causal, and at most `window` - 1 tokens back."""
+    """Make the causal mask, at most `window` - 1 tokens back: positions (..., Q), (..., N) -> (..., Q, N) bool."""
     distance = queries[..., :, None] - keys[..., None, :]
     return distance >= 0 if window is None else (distance >= 0) & (distance < window)
 
 
 def shared_prefix(sequences: Sequence[Sequence[int]], limit: int) -> int:
-    """How many tokens, at most `limit`, all sequences begin with."""
+    """Count the tokens, at most `limit`, that all sequences begin with."""
     first, last = min(map(tuple, sequences)), max(map(tuple, sequences))  # the two that differ soonest
     stop = min(limit, len(first), len(last))
     return next((place for place in range(stop) if first[place] != last[place]), stop)

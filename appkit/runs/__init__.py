@@ -1,1 +1,1 @@
-"""Runs: train, evaluate and check from one configuration; what they write lies in a run directory."""
+"""Runs train, evaluate and check from one configuration, and write into a run directory."""

@@ -1,4 +1,4 @@
-"""Loads a run's base: forecast first, checked against what the run was started with."""
+"""Loads a run's base: forecasts memory, disk and time first, and checks that a resumed run has the same base."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["base_facts", "load_run_base", "set_threads"]
 
 
 def set_threads(threads: int | None) -> None:
-    """Let torch compute with so many threads; None: as many as it likes."""
+    """Set the number of threads that torch computes with; None leaves torch's default."""
     import torch
 
     if threads:
@@ -28,14 +28,15 @@ def set_threads(threads: int | None) -> None:
 
 
 def load_run_base(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> Base:
-    """The base, once it is known that memory, disk and context suffice, and that it is the one of before.
+    """Load the base, after a forecast that memory, disk and context suffice.
 
-    Raises ConfigError, ModelError or RunError where one of them does not.
+    Raises ConfigError or RunError if they do not, ModelError if the base cannot be loaded, RunError if it is not the
+    base that the run was started with.
     """
     from appkit.models import attention
     from appkit.models.load import load_base
 
-    _forecast(prepared, run_dir, events, say)
+    _check_forecast(prepared, run_dir, events, say)
     config = prepared.config
     base = load_base(config.model, config.quant)
     say(f"base: {config.model.name}, {base.quantizer}")
@@ -51,7 +52,8 @@ def load_run_base(prepared: Prepared, run_dir: Path, events: Events, say: Say) -
     return base
 
 
-def _forecast(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> None:
+def _check_forecast(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> None:
+    """Forecast memory, disk and time, record and print it. Raises as `load_run_base` does."""
     import torch
 
     from appkit.models.base import compute_dtype
@@ -89,7 +91,7 @@ def _forecast(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> No
 
 
 def base_facts(config: RunConfig, base: Base) -> dict[str, Any]:
-    """What a run's state and a bundle's manifest record of the base."""
+    """Collect the facts of the base that a run's state and a bundle's manifest record."""
     return {
         "name": config.model.name,
         "id": config.model.id,

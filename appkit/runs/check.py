@@ -1,4 +1,4 @@
-"""`appkit data check`: the data report, in tokens when the base's tokenizer is at hand."""
+"""Check is `appkit data check`: it reports on the data, in tokens if the base's tokenizer is on this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_data"]
 
 
 def check_data(config: RunConfig) -> DataReport:
-    """Read all splits and report on them; lengths are in tokens if the base is here, else in characters."""
+    """Read all splits and report on them; lengths are in tokens if the base is on this machine, else in characters."""
     from appkit.models.sources import cached
 
     task = load_task(config.task.name)

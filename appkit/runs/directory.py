@@ -1,4 +1,4 @@
-"""Run directories: one run each, locked while it is worked on, listed and pruned by `appkit runs`."""
+"""Run directories hold one run each: locked while it works, listed and pruned by `appkit runs`."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def create(run_dir: str | None, task: str) -> Path:
 
 @contextmanager
 def locked_run(path: Path) -> Iterator[None]:
-    """Hold the run's lock; the kernel frees it however the process ends. RunError when another holds it."""
+    """Hold the run's lock, which the kernel frees when the process ends. Raises RunError when another one has it."""
     if not path.is_dir():
         raise RunError(f"no run at {path}; `appkit runs list` shows them")
     with explained(path):
@@ -76,13 +76,13 @@ def locked_run(path: Path) -> Iterator[None]:
 
 
 def state(path: Path, **values: Any) -> None:
-    """Merge values into the run's state file, at once."""
+    """Merge values into the run's state file, in one atomic write."""
     current = read_state(path) if (path / STATE).exists() else {}
     write_text(path / STATE, json.dumps(current | values, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Read the run's state: phase, task, versions, fingerprints, results. RunError when there is none."""
+    """Read the run's state: phase, task, versions, fingerprints, results. Raises RunError when there is none."""
     try:
         loaded: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -94,7 +94,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Collect the versions of Python and of every package that can change a result, and the project's git commit."""
-    found = {"python": sys.version.split()[0]}
+    installed = {"python": sys.version.split()[0]}
     for name in (
         "appkit",
         "torch",
@@ -106,13 +106,13 @@ def versions() -> dict[str, str]:
         "tokenizers",
     ):
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     if commit.returncode == 0:
-        found["git"] = commit.stdout.strip()
-    return found
+        installed["git"] = commit.stdout.strip()
+    return installed
 
 
 @dataclass(frozen=True)
@@ -120,16 +120,22 @@ class RunInfo:
     """One line of `appkit runs list`."""
 
     path: Path
+    """the run directory"""
     task: str
+    """name of the task pack; "?" if damaged"""
     phase: str
+    """started, training, interrupted, done or damaged"""
     score: str
+    """values of the primary metric, the adapter's last; empty before the end"""
     bytes: int
+    """size of all its files"""
     changed: float
+    """time of the last change of its state, seconds since 1970"""
 
 
 def listed(root: Path = ROOT) -> list[RunInfo]:
     """List every run below `root`, newest first."""
-    found = []
+    runs = []
     for file in root.rglob(STATE) if root.is_dir() else ():
         path = file.parent
         try:
@@ -137,7 +143,7 @@ def listed(root: Path = ROOT) -> list[RunInfo]:
         except RunError:
             values = {"phase": "damaged"}
         size = sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
-        found.append(
+        runs.append(
             RunInfo(
                 path,
                 values.get("task", "?"),
@@ -147,17 +153,17 @@ def listed(root: Path = ROOT) -> list[RunInfo]:
                 file.stat().st_mtime,
             )
         )
-    return sorted(found, key=lambda run: -run.changed)
+    return sorted(runs, key=lambda run: -run.changed)
 
 
 def prune(
     root: Path, *, whole: bool, older_than_days: float, unfinished: bool = False
 ) -> list[tuple[Path, int]]:
-    """Free space: the checkpoints of finished runs, or whole runs; gives what went and its bytes.
+    """Remove the checkpoints of finished runs, or with `whole` the runs; return (path removed, its bytes).
 
-    Unfinished runs keep their checkpoints unless told otherwise; a run in use is never touched.
+    Unfinished runs are removed from only with `unfinished`; runs in use never.
     """
-    gone = []
+    removed = []
     for run in listed(root):
         if time.time() - run.changed < older_than_days * 86400 or (run.phase != "done" and not unfinished):
             continue
@@ -170,5 +176,5 @@ def prune(
                 shutil.rmtree(doomed)
         except RunError:
             continue
-        gone.append((doomed, size))
-    return gone
+        removed.append((doomed, size))
+    return removed

@@ -1,4 +1,4 @@
-"""`appkit.evaluate`: bundles on the same rows, alone, against their base or against each other."""
+"""Evaluate is `appkit.evaluate`: it measures bundles on the same rows, alone, against their base or each other."""
 
 from __future__ import annotations
 
@@ -29,11 +29,14 @@ __all__ = ["Comparison", "evaluate"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Bundles (or the base) on the same rows; verdict is None for a single one."""
+    """Bundles (or the base) measured on the same rows."""
 
     evaluations: Sequence[Evaluation]
+    """in the order of the report, the last bundle last"""
     comparison: Mapping[str, intervals.Comparison]
+    """the last bundle against the first, or a single one against its strongest rival, by metric; else empty"""
     verdict: str | None
+    """in words; None for a single evaluation"""
 
 
 def evaluate(
@@ -42,16 +45,15 @@ def evaluate(
     say: Say = quiet,
     **values: Any,
 ) -> Comparison:
-    """Measure bundles on test rows: one alone, or each against the first (the base with few shots if one).
+    """Measure bundles on test rows: one against its base or baselines, of several the last against the first.
 
     Without targets, the configured base is measured alone. The rows are those of `config` (or of the keyword
     values), else those of the first bundle.
 
-    A bundle's answers may have as many tokens as it was trained to give, unless decoding.max_new_tokens says
-    otherwise.
+    The length cap of a bundle's answers is the one it was trained with, unless decoding.max_new_tokens is set.
 
     Raises BundleError for a bundle that does not load, RunError for bundles of different tasks, ConfigError
-    for a keyword that would change nothing.
+    for a keyword that would have no effect.
     """
     first = [specialist.load(target) for target in targets[:1]]
     if config is None:
@@ -62,8 +64,8 @@ def evaluate(
     rows = subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test)
     if not first:
         return Comparison([_evaluate_base(config, task, splits, rows, say)], {}, None)
-    done: list[Evaluation] = []
-    beside: list[Evaluation] = []  # shown, and nothing is compared with them
+    evaluations: list[Evaluation] = []
+    uncompared: list[Evaluation] = []  # shown, but not compared with
     for number, target in enumerate(targets):
         loaded = first[0] if number == 0 else specialist.load(target)
         if loaded.task.name != task.name:
@@ -72,20 +74,20 @@ def evaluate(
             )
         head = loaded.head.measured_as(config, splits.train)
         if len(targets) == 1 and config.eval.baseline:
-            done += _evaluate_rivals(loaded, head, splits, rows, config, say)
+            evaluations += _evaluate_rivals(loaded, head, splits, rows, config, say)
         if task.retrieval:
             bare = without_passages(task, rows)
-            beside.append(
+            uncompared.append(
                 _evaluate_rows(f"{target}, without passages", head, loaded.model, bare, config, say)
             )
-        done.append(_evaluate_rows(str(target), head, loaded.model, rows, config, say))
+        evaluations.append(_evaluate_rows(str(target), head, loaded.model, rows, config, say))
     compared: Mapping[str, intervals.Comparison] = {}
     summary = None
-    if len(done) > 1:
-        strongest = reports.strongest(done[:-1], task) if len(targets) == 1 else done[0]
-        compared = reports.comparisons(strongest, done[-1], config.eval.resamples)
-        summary = reports.verdict(task, compared[task.primary], strongest.who, done[-1].who)
-    return Comparison([*done[:-1], *beside, *done[-1:]], compared, summary)
+    if len(evaluations) > 1:
+        strongest = reports.strongest(evaluations[:-1], task) if len(targets) == 1 else evaluations[0]
+        compared = reports.comparisons(strongest, evaluations[-1], config.eval.resamples)
+        summary = reports.verdict(task, compared[task.primary], strongest.who, evaluations[-1].who)
+    return Comparison([*evaluations[:-1], *uncompared, *evaluations[-1:]], compared, summary)
 
 
 def _evaluate_rivals(
@@ -96,35 +98,37 @@ def _evaluate_rivals(
     config: RunConfig,
     say: Say,
 ) -> list[Evaluation]:
-    """What one bundle alone is compared with; nothing is trained for it."""
-    done = []
+    """Measure the rivals of a single bundle: the base, or the baselines that need no training of a model."""
+    evaluations = []
     for who in head.rivals(config.eval.baselines):
         if who == "base":
             shots = [record.value for record in splits.train]
             plain = head.answering(confidence=False).shown(shots, config.eval.few_shot)
             with loaded.model.disable_adapter():
                 label = f"base, {config.eval.few_shot}-shot"
-                done.append(_evaluate_rows(label, plain, loaded.model, rows, config, say))
-        elif who != "generative":  # which would have to be trained
+                evaluations.append(_evaluate_rows(label, plain, loaded.model, rows, config, say))
+        elif who != "generative":  # that one would need a training
             from appkit.evaluation.baselines.measure import measure
 
-            known: Any = head  # it named this rival
-            done.append(measure(who, known, splits.train, splits.dev, rows, config.eval.resamples))
-    return done
+            label_head: Any = head  # only a label head names such a rival
+            evaluations.append(
+                measure(who, label_head, splits.train, splits.dev, rows, config.eval.resamples)
+            )
+    return evaluations
 
 
 def _evaluate_rows(
     who: str, head: Head, model: Any, rows: Sequence[Record], config: RunConfig, say: Say
 ) -> Evaluation:
-    done = evaluate_rows(who, head, model, rows, resamples=config.eval.resamples)
-    say(f"{who}: {len(rows)} rows in {done.seconds:.0f} s")
-    return done
+    evaluation = evaluate_rows(who, head, model, rows, resamples=config.eval.resamples)
+    say(f"{who}: {len(rows)} rows in {evaluation.seconds:.0f} s")
+    return evaluation
 
 
 def _evaluate_base(
     config: RunConfig, task: Task, splits: Splits, rows: Sequence[Record], say: Say
 ) -> Evaluation:
-    """The configured base, with examples in its prompt. Raises RunError for a task that it cannot answer."""
+    """Measure the configured base, with examples in its prompt. Raises RunError for a task that it cannot answer."""
     from appkit.models import attention
     from appkit.models.load import load_base
 

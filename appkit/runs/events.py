@@ -1,7 +1,7 @@
-"""Events record what a run does in `events.jsonl`: pages and the gateway read them instead of printed lines.
+"""Events record a run's progress in `events.jsonl`, which pages and the gateway read.
 
-The file only ever grows, so that an offset into it stays valid. A resumed run repeats the steps behind its checkpoint;
-its `training` event names that checkpoint, and `History` drops what was recorded behind it.
+The file only ever grows, so that an offset into it stays valid. A resumed run repeats the steps after its checkpoint;
+its `training` event names that checkpoint, and `History` drops the older records of those steps.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class Phase(_Recorded):
 
 
 class Forecast(_Recorded):
-    """The run tells what it will need, before anything is loaded."""
+    """The run forecasts memory, disk and time, before anything is loaded."""
 
     event: Literal["forecast"] = "forecast"
     text: str = Field(description="memory, disk and time, one line for people")
 
 
 class Training(_Recorded):
-    """Training begins behind `step`, the last checkpoint's; what was recorded behind it is repeated."""
+    """Training begins after `step`, the last checkpoint's; steps recorded after it are repeated."""
 
     event: Literal["training"] = "training"
     step: int = Field(ge=0, description="optimizer steps done; 0 from the start")
@@ -123,10 +123,10 @@ _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 
 class Events:
-    """Appends a run's events to its file, a line each. The training loop's journal, too."""
+    """Appends a run's events to its file, a line each; it is also the training loop's journal."""
 
     def __init__(self, run_dir: Path) -> None:
-        """Removes a half-written last line, which a killed process left."""
+        """Remove a half-written last line, which a killed process left."""
         self.file = run_dir / EVENTS
         if self.file.exists():
             whole = self.file.read_bytes().rpartition(b"\n")
@@ -139,14 +139,14 @@ class Events:
             handle.write(event.model_dump_json() + "\n")
 
     def sync(self) -> None:
-        """Bring what was written to the disk: a checkpoint stands for every event up to its step."""
+        """Sync the file to the disk, so that a checkpoint never has a step whose event is lost."""
         if self.file.exists():
             with explained(self.file):
                 sync(self.file)
                 sync(self.file.parent)
 
     def training(self, step: int, steps: int) -> None:
-        """Record that training begins behind `step`."""
+        """Record that training begins after `step`."""
         self.write(Training(step=step, steps=steps))
 
     def step(self, step: int, loss: float, tokens_per_s: float) -> None:
@@ -158,14 +158,14 @@ class Events:
         self.write(Metrics(step=step, values=dict(values)))
 
     def bar(self, bar: Progress) -> None:
-        """Record where a progress bar is; give it to `progress.watched`."""
+        """Record a progress bar's state; pass this method to `progress.watched`."""
         self.write(Bar(title=bar.title, done=bar.done, total=bar.total, unit=bar.unit, note=bar.figures()))
 
 
 def read_events(run_dir: Path, offset: int = 0) -> tuple[list[Event], int]:
-    """Read the events behind `offset` bytes; returns them and the offset to go on from.
+    """Read the events after `offset` bytes; return them and the offset of the next call.
 
-    A last line that is still being written is left for the next call. Without a file there are none.
+    A last line that is still being written is left for the next call. Without a file there are no events.
     Raises RunError for a line that is no event.
     """
     file = run_dir / EVENTS
@@ -188,7 +188,7 @@ def read_events(run_dir: Path, offset: int = 0) -> tuple[list[Event], int]:
 
 
 class History:
-    """What a run's events come to so far."""
+    """Sums up a run's events: forecast, curve, metrics, last bar and last event."""
 
     def __init__(self) -> None:
         self.forecast: str | None = None
@@ -199,7 +199,7 @@ class History:
         self.last: Event | None = None
 
     def add(self, events: Iterable[Event]) -> None:
-        """Take in further events, in the order of the file."""
+        """Add further events, in the order of the file."""
         for event in events:
             self.last = event
             match event:

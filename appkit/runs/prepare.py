@@ -1,4 +1,4 @@
-"""Decides what a run needs before any weights: rows, head, examples, plan."""
+"""Prepares all of a run that needs no weights: rows, head, examples, plan."""
 
 from __future__ import annotations
 
@@ -27,40 +27,45 @@ Say = Callable[[str], None]
 
 
 def quiet(line: str) -> None:
-    """The Python API prints nothing unless asked."""
+    """Print nothing: the default of the Python API."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that a run decides before it needs weights."""
+    """All parts of a run that need no weights."""
 
     config: RunConfig
     method: Method
     splits: Splits
     head: Head
     examples: Sequence[Any]
+    """training rows as tokens"""
     records: Sequence[Record]
     """the row of each example"""
     plan: Sequence[Step]
+    """which examples form which step"""
     test: Sequence[Record]
+    """rows that the report measures, at most eval.rows"""
     dev: Sequence[Record]
+    """rows that are measured during training, at most train.eval_rows"""
     notes: Sequence[str]
+    """rows left out and other remarks, a line each"""
     documents: str | None = None
     """version of the index that the rows' passages came from"""
 
     @property
     def rows(self) -> list[Record]:
-        """What the adapter learns from, each row once."""
+        """The training rows, each once."""
         return list({id(record): record for record in self.records}.values())
 
     @property
     def servable(self) -> Servable:
-        """By which engines the bundle will be served; the head says what it costs, if the method has no more to say."""
+        """Which engines can serve the bundle; the reason is the method's, or else the head's."""
         servable = self.method.servable(self.config.method).within_limits()
         return replace(servable, reason=servable.reason or self.head.serving_note)
 
     def data_fingerprints(self) -> dict[str, Any]:
-        """What must be the same when the run goes on: rows of each split, and the documents."""
+        """Fingerprint the rows of each split, and the documents; a resumed run must have the same."""
         splits = {"train": self.records, "dev": self.dev, "test": self.test}
         return {
             **{name: fingerprint(records) for name, records in splits.items()},
@@ -70,9 +75,9 @@ class Prepared:
 
 
 def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
-    """Read and check the data, tokenize it, audit the labels, plan the batches. Needs no weights but the tokenizer.
+    """Read and check the data, tokenize it, audit the labels and plan the batches; loads the tokenizer but no weights.
 
-    Raises DataError, ConfigError or ModelError for whatever would make the run fail later.
+    Raises DataError, ConfigError or ModelError for an error that would make the run fail later.
     """
     from appkit.models.sources import locate_tokenizer
     from appkit.training.optimizer import check_choices
@@ -90,7 +95,7 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
             f"method={method.name} changes weights of the base, which no engine serves together with a head over "
             "labels; choose another method, or a task that answers in words"
         )
-    examples, records, row_notes = _training_rows(config, head, splits)
+    examples, records, row_notes = _encode_training_rows(config, head, splits)
     if not examples:
         raise DataError("no training row is left; raise data.max_length, or check data.train")
     head.audit(examples, records)
@@ -110,17 +115,17 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
     notes = [*prepared.notes, *filter(None, [prepared.servable.reason])]
     notes += [f"dropped: {fault}" for fault in splits.faults]
     prepared = replace(prepared, notes=notes)
-    _tell(prepared, say)
+    _report_data(prepared, say)
     return prepared
 
 
 def plan_steps(config: RunConfig, examples: Sequence[Any]) -> list[Step]:
-    """The steps over examples that the configuration asks for."""
+    """Plan the optimizer steps over examples, by the configuration's batch sizes and epochs."""
     sizes, lengths = config.train, [len(example.tokens) for example in examples]
     return plan(lengths, sizes.batch_rows, sizes.batch_tokens, sizes.epochs, config.seed)
 
 
-def _tell(prepared: Prepared, say: Say) -> None:
+def _report_data(prepared: Prepared, say: Say) -> None:
     examples = prepared.examples
     say(
         f"data: {len(prepared.rows)} rows to train on in {len(prepared.plan)} steps, {len(prepared.dev)} dev, "
@@ -131,10 +136,10 @@ def _tell(prepared: Prepared, say: Say) -> None:
         say(f"  note: {note}")
 
 
-def _training_rows(
+def _encode_training_rows(
     config: RunConfig, head: Head, splits: Splits
 ) -> tuple[list[Any], list[Record], list[str]]:
-    """The rows to train on as tokens, in hash order, and what was left out."""
+    """Encode the training rows in hash order; return examples, their rows, and notes of what was left out."""
     ordered = subset(splits.train, len(splits.train))
     examples, records, notes = head.encode(ordered, config.data.max_length, config.data.on_long)
     count = len(examples)

@@ -1,4 +1,4 @@
-"""What a run measured, and what it writes of that: the report, its pictures, the bundle."""
+"""Results holds a run's measurements, and writes the report, its pictures and the bundle from them."""
 
 from __future__ import annotations
 
@@ -29,29 +29,33 @@ __all__ = ["Results", "compared", "measure_quantization", "write_bundle", "write
 
 @dataclass(frozen=True)
 class Results:
-    """All that a run measured."""
+    """All measurements of a run."""
 
     prepared: Prepared
-    """with the head as it is after calibration"""
+    """with the calibrated head"""
     outcome: Outcome
+    """steps, tokens and seconds of training"""
     rivals: Sequence[Evaluation]
+    """the base or the baselines, on the test rows"""
     bare: Sequence[Evaluation]
-    """the adapter without documents at hand"""
+    """the adapter without passages; empty for a pack without retrieval"""
     adapter: Evaluation
+    """the adapter on the test rows"""
     quantization: Mapping[str, Any] | None
-    """what it cost in the metric; None: not measured"""
+    """its cost in the primary metric; None: not measured"""
     confidence: Calibration | LabelCalibration | Uncalibrated
+    """calibration of the adapter's confidence, or why there is none"""
 
     @property
     def columns(self) -> list[Evaluation]:
-        """As the report shows them, the adapter last."""
+        """The evaluations in the report's order, the adapter last."""
         return [*self.rivals, *self.bare, self.adapter]
 
 
 def compared(
     rivals: Sequence[Evaluation], adapter: Evaluation, prepared: Prepared
 ) -> tuple[Evaluation | None, dict[str, intervals.Comparison], str]:
-    """The strongest rival, the adapter against it by metric, and the verdict in words."""
+    """Compare the adapter with the strongest rival; return that rival, the comparison by metric, and the verdict."""
     task = prepared.head.task
     if not rivals:
         figure = adapter.scores[task.primary].interval.value
@@ -70,7 +74,7 @@ def compared(
 def measure_quantization(
     model: Any, base: Base, prepared: Prepared, adapter: Evaluation
 ) -> dict[str, Any] | None:
-    """The adapter on the unquantized base against the adapter on the base it was trained on, same rows."""
+    """Compare the adapter on the unquantized base with the adapter on its own base; None where that is not measured."""
     config, task = prepared.config, prepared.head.task
     if (
         config.quant.name == "none"
@@ -102,7 +106,7 @@ def measure_quantization(
 
 
 def write_report(run_dir: Path, results: Results, base: Base, seconds: float) -> str:
-    """Write report.md and its pictures; gives the report that goes into the bundle, which holds no row."""
+    """Write report.md and its pictures; return the report for the bundle, which shows no row."""
     prepared = results.prepared
     task, config = prepared.head.task, prepared.config
     _, comparison, verdict = compared(results.rivals, results.adapter, prepared)
@@ -110,7 +114,7 @@ def write_report(run_dir: Path, results: Results, base: Base, seconds: float) ->
     plots.plot_scores(results.columns, task, run_dir / "scores.png")
     if isinstance(results.confidence, Calibration):
         plots.plot_confidence(results.confidence, run_dir / "confidence.png")
-    facts = _facts(results, base, seconds)
+    facts = _collect_facts(results, base, seconds)
     rows = [record.value for record in prepared.test]
     report, public = (
         reports.report(
@@ -130,7 +134,7 @@ def write_report(run_dir: Path, results: Results, base: Base, seconds: float) ->
     return public
 
 
-def _facts(results: Results, base: Base, seconds: float) -> dict[str, str]:
+def _collect_facts(results: Results, base: Base, seconds: float) -> dict[str, str]:
     prepared, outcome, cost = results.prepared, results.outcome, results.quantization
     config = prepared.config
     speed = outcome.tokens / outcome.seconds if outcome.seconds else 0.0
@@ -154,7 +158,7 @@ def _facts(results: Results, base: Base, seconds: float) -> dict[str, str]:
 
 
 def write_bundle(run_dir: Path, model: Any, results: Results, base: Base, report: str) -> Path:
-    """Write the bundle, with what the live model gives for the pack's examples."""
+    """Write the bundle, with the live model's answers to the pack's examples; return its directory."""
     prepared, confidence = results.prepared, results.confidence
     config, head = prepared.config, prepared.head
     task = head.task
@@ -171,7 +175,7 @@ def write_bundle(run_dir: Path, model: Any, results: Results, base: Base, report
         "exported": manifests.describe_form(form),
         "template": head.chat.fingerprint(),
         **head.facts(),
-        "metrics": {one.who: one.summary() for one in results.columns},
+        "metrics": {evaluation.who: evaluation.summary() for evaluation in results.columns},
         "verdict": verdict,
         "quantization": results.quantization,
         "confidence": confidence.model_dump(mode="json") if isinstance(confidence, Calibration) else None,

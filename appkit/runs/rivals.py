@@ -1,5 +1,7 @@
-"""Measures a run's adapter, and what that has to beat. Answers are kept in the run directory; a resumed run reads them
-back."""
+"""Measures a run's adapter and its rivals: the base with few shots, or a label task's baselines.
+
+Answers are stored in the run directory; a resumed run reads them from there.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,14 @@ __all__ = [
 
 BARE = "adapter-without-passages"
 Train = Callable[[Any, "Head", Sequence[Any], Sequence[Any], Path], "Outcome"]
-"""(model, head, examples, plan, folder) -> Outcome: train in the folder, with nothing measured on the way"""
+"""(model, head, examples, plan, folder) -> Outcome: trains in the folder, without measuring dev rows"""
 
 
 def measure_adapter(run_dir: Path, model: Any, prepared: Prepared, say: Say) -> Evaluation:
-    """The trained model on the test rows."""
-    head = prepared.head.answering(confidence=True)  # its confidence is calibrated, the base's is not
+    """Measure the trained model on the test rows."""
+    head = prepared.head.answering(confidence=True)  # only the adapter's confidence is calibrated
     resamples = prepared.config.eval.resamples
-    return _once(
+    return _measure_once(
         run_dir,
         "adapter",
         prepared,
@@ -45,7 +47,7 @@ def measure_adapter(run_dir: Path, model: Any, prepared: Prepared, say: Say) -> 
 
 
 def measure_without_passages(run_dir: Path, model: Any, prepared: Prepared, say: Say) -> list[Evaluation]:
-    """The trained model on the test rows without their documents; none of a pack that has no rule for any."""
+    """Measure the trained model on the test rows without their passages; nothing for a pack without retrieval."""
     task, resamples = prepared.head.task, prepared.config.eval.resamples
     if task.retrieval is None:
         return []
@@ -54,7 +56,7 @@ def measure_without_passages(run_dir: Path, model: Any, prepared: Prepared, say:
     bare = without_passages(task, prepared.test)
     prepared = replace(prepared, test=bare)
     return [
-        _once(
+        _measure_once(
             run_dir,
             BARE,
             prepared,
@@ -65,55 +67,58 @@ def measure_without_passages(run_dir: Path, model: Any, prepared: Prepared, say:
 
 
 def measure_rivals(run_dir: Path, base: Base, prepared: Prepared, train: Train, say: Say) -> list[Evaluation]:
-    """What the adapter has to beat on the same rows; the base is afterwards as it was.
+    """Measure the adapter's rivals on the same rows; the base is unchanged afterwards.
 
-    Of a task in words the base with examples in its prompt. Of a label task the baselines of `eval.baselines`.
+    For a task in words the rival is the base with examples in its prompt, for a label task the baselines of
+    `eval.baselines`.
     """
 
     def measure(who: str) -> Evaluation:
         if who == "base":
-            return _few_shot(base, prepared)
+            return _measure_base(base, prepared)
         if who == "generative":
             say(f"{who}: the same base is trained to write the label")
             return _generative(run_dir / who, base, prepared, train)
-        return _baseline(who, prepared)
+        return _measure_baseline(who, prepared)
 
     return [
-        _once(run_dir, who, prepared, say, lambda who=who: measure(who))  # type: ignore[misc]
+        _measure_once(run_dir, who, prepared, say, lambda who=who: measure(who))  # type: ignore[misc]
         for who in _names(prepared)
     ]
 
 
 def read_rivals(run_dir: Path, prepared: Prepared) -> list[Evaluation]:
-    """Those of a run that is done."""
-    return [_read(run_dir, who, prepared) for who in _names(prepared) if _file(run_dir, who).exists()]
+    """Read the rivals' evaluations of a finished run."""
+    return [
+        _read(run_dir, who, prepared) for who in _names(prepared) if _predictions_file(run_dir, who).exists()
+    ]
 
 
 def read_adapter(run_dir: Path, prepared: Prepared) -> Evaluation:
-    """The adapter's evaluation of a run that is done."""
+    """Read the adapter's evaluation of a finished run."""
     return _read(run_dir, "adapter", prepared)
 
 
 def _read(run_dir: Path, who: str, prepared: Prepared) -> Evaluation:
     label, resamples = _label(who, prepared), prepared.config.eval.resamples
-    return read_evaluation(_file(run_dir, who), label, prepared.head, prepared.test, resamples)
+    return read_evaluation(_predictions_file(run_dir, who), label, prepared.head, prepared.test, resamples)
 
 
-def _once(
+def _measure_once(
     run_dir: Path, who: str, prepared: Prepared, say: Say, measure: Callable[[], Evaluation]
 ) -> Evaluation:
-    if _file(run_dir, who).exists():
+    if _predictions_file(run_dir, who).exists():
         return _read(run_dir, who, prepared)
     task = prepared.head.task
     evaluation = measure()
-    evaluation.write(_file(run_dir, who), task)
+    evaluation.write(_predictions_file(run_dir, who), task)
     primary = evaluation.scores[task.primary].interval
     tokens = f", {evaluation.tokens} tokens" if evaluation.tokens else ""
     say(f"{evaluation.who}: {task.primary} {primary.value:.3f} in {evaluation.seconds:.0f} s{tokens}")
     return evaluation
 
 
-def _file(run_dir: Path, who: str) -> Path:
+def _predictions_file(run_dir: Path, who: str) -> Path:
     return run_dir / f"predictions.{who}.jsonl"
 
 
@@ -127,23 +132,23 @@ def _names(prepared: Prepared) -> tuple[str, ...]:
     return prepared.head.rivals(options.baselines) if options.baseline else ()
 
 
-def _few_shot(base: Base, prepared: Prepared) -> Evaluation:
+def _measure_base(base: Base, prepared: Prepared) -> Evaluation:
     options = prepared.config.eval
     head = prepared.head.shown([record.value for record in prepared.records], options.few_shot)
     label = _label("base", prepared)
     return evaluate_rows(label, head, base.model, prepared.test, resamples=options.resamples)
 
 
-def _baseline(who: str, prepared: Prepared) -> Evaluation:
+def _measure_baseline(who: str, prepared: Prepared) -> Evaluation:
     from appkit.evaluation.baselines.measure import measure
 
-    head: Any = prepared.head  # it named this rival, so that the rival knows it
+    head: Any = prepared.head  # only a label head names such a rival
     resamples = prepared.config.eval.resamples
     return measure(who, head, prepared.rows, prepared.splits.dev, prepared.test, resamples)
 
 
 def _generative(folder: Path, base: Base, prepared: Prepared, train: Train) -> Evaluation:
-    """The same base, method and rows, trained to write the label."""
+    """Train the same base, method and rows to write the label, and measure that."""
     import torch
 
     from appkit.evaluation.baselines.generative import as_text, read_back

@@ -1,7 +1,7 @@
-"""`appkit.train`: from a configuration to a bundle with its evidence, in named steps.
+"""Train is `appkit.train`: it goes from a configuration to a bundle with its evidence, in named steps.
 
-Start, load the base, measure the rivals, build, fit, calibrate, measure the adapter, report, bundle. A step whose
-result lies in the run directory is read back when the run goes on.
+Start, load the base, measure the rivals, build, fit, calibrate, measure the adapter, report, bundle. A resumed run
+reads the results of finished steps from the run directory.
 """
 
 from __future__ import annotations
@@ -44,19 +44,21 @@ __all__ = ["TrainResult", "train"]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run made."""
+    """The result of a run."""
 
     run_dir: Path
     """holds report.md, the plots, predictions and checkpoints"""
     bundle: Path
     """the directory to serve"""
     base: Evaluation | None
-    """what the adapter has to beat: the base with examples in its prompt, or the strongest baseline of a label task;
-    None when eval.baseline is off"""
+    """the strongest rival: the base with examples in its prompt, or a label task's strongest baseline; None when
+    eval.baseline is off"""
     adapter: Evaluation
+    """the adapter on the test rows"""
     comparison: Mapping[str, intervals.Comparison]
-    """adapter against it, by metric"""
+    """the adapter against that rival, by metric"""
     verdict: str
+    """the comparison of the primary metric, in words"""
 
 
 def train(
@@ -68,32 +70,32 @@ def train(
 ) -> TrainResult:
     """Train an adapter, measure it against the base, and write the bundle.
 
-    Give a RunConfig, or its values by keyword (`task="nl2fol", method={"rank": 8}`), or the run directory to
+    Pass a RunConfig, or its values by keyword (`task="nl2fol", method={"rank": 8}`), or the run directory to
     resume. `say` receives progress lines.
 
-    Raises AppkitError for everything a user can cause; Interrupted after ctrl-C, with whatever there was saved.
+    Raises AppkitError for every error a user can cause; Interrupted after ctrl-C, once the state is saved.
     """
-    _one_process()
+    _require_one_process()
     if resume is not None:
         run_dir = Path(resume)
         config = build_run_config(directory.read_state(run_dir)["config"])
         with directory.locked_run(run_dir):
             if directory.read_state(run_dir).get("phase") == "done":
-                return _finished(prepare(config, say), run_dir, say)
-            with _recorded(run_dir) as events:
+                return _read_result(prepare(config, say), run_dir, say)
+            with _record_events(run_dir) as events:
                 events.write(Phase(phase="preparing"))
                 return _run(prepare(config, say), run_dir, events, say)
     config = config or build_run_config(values)
     try:
-        prepared = prepare(config, say)  # before the directory is made: bad data leaves none behind
+        prepared = prepare(config, say)  # before the directory is created, so that bad data leaves none
     except KeyboardInterrupt:
         raise Interrupted("stopped while reading the data; nothing was written, start it again") from None
     run_dir = directory.create(config.run_dir, config.task.name)
-    with directory.locked_run(run_dir), _recorded(run_dir) as events:
+    with directory.locked_run(run_dir), _record_events(run_dir) as events:
         return _run(prepared, run_dir, events, say)
 
 
-def _one_process() -> None:
+def _require_one_process() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RunError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: training in several processes is not supported yet; "
@@ -102,12 +104,12 @@ def _one_process() -> None:
 
 
 @contextmanager
-def _recorded(run_dir: Path) -> Iterator[Events]:
-    """Records progress, and how the run ends if it does not end well."""
+def _record_events(run_dir: Path) -> Iterator[Events]:
+    """Record progress, and a stop or an error that ends the run."""
     events = Events(run_dir)
 
-    def ended(event: Stopped | Failed) -> None:
-        # before its state is there a run can only be started anew, in a directory without files
+    def record_end(event: Stopped | Failed) -> None:
+        # a run without a state file can only be started anew, in a directory without files
         if (run_dir / directory.STATE).exists():
             with suppress(AppkitError):  # a full disk is most likely the reason that is being recorded
                 events.write(event)
@@ -117,21 +119,21 @@ def _recorded(run_dir: Path) -> Iterator[Events]:
             yield events
     except KeyboardInterrupt:
         reason = f"stopped; what was finished is kept, go on with: appkit train --resume {run_dir}"
-        ended(Stopped(reason=reason))
+        record_end(Stopped(reason=reason))
         raise Interrupted(reason) from None
     except Interrupted as stopped:
-        ended(Stopped(reason=str(stopped)))
+        record_end(Stopped(reason=str(stopped)))
         raise
     except AppkitError as error:
-        ended(Failed(reason=str(error)))
+        record_end(Failed(reason=str(error)))
         raise
     except Exception as error:
-        ended(Failed(reason=f"{type(error).__name__}: {error}"))
+        record_end(Failed(reason=f"{type(error).__name__}: {error}"))
         raise
 
 
-def _finished(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
-    """The result of a run that is done, read back; its files stay as they are."""
+def _read_result(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
+    """Read the result of a finished run; its files stay as they are."""
     say(f"{run_dir} is finished already")
     if not (run_dir / "predictions.adapter.jsonl").exists():
         raise RunError(f"{run_dir} is damaged: predictions.adapter.jsonl is missing; start a new run")
@@ -142,7 +144,7 @@ def _finished(prepared: Prepared, run_dir: Path, say: Say) -> TrainResult:
 
 
 def _run(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> TrainResult:
-    """The steps, in their order."""
+    """Run the steps in their order."""
     began = time.monotonic()
     set_threads(prepared.config.threads)
     start(prepared, run_dir)
@@ -150,7 +152,7 @@ def _run(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> TrainRe
     base = load_run_base(prepared, run_dir, events, say)
     directory.state(run_dir, phase="training", base=base_facts(prepared.config, base))
     events.write(Phase(phase="measuring rivals"))
-    rivals = measure_rivals(run_dir, base, prepared, _beside(prepared, run_dir, say), say)
+    rivals = measure_rivals(run_dir, base, prepared, _make_rival_training(prepared, run_dir, say), say)
     model = build(prepared, base)
     outcome = fit_adapter(model, prepared, run_dir, events, say)
     events.write(Phase(phase="evaluating"))
@@ -175,7 +177,7 @@ def _run(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> TrainRe
 
 
 def start(prepared: Prepared, run_dir: Path) -> None:
-    """Write what the run is, or check that it is still the same one. Raises RunError when its rows changed."""
+    """Write the run's state, config and audit; of a resumed run, raises RunError when its rows changed."""
     config = prepared.config
     if (run_dir / directory.STATE).exists():
         _check_same_data(run_dir, prepared)
@@ -189,7 +191,7 @@ def start(prepared: Prepared, run_dir: Path) -> None:
             seed=config.seed,
             data={"sources": prepared.splits.sources, **prepared.data_fingerprints()},
         )
-    # behind the state: a directory with a config but no state could be neither resumed nor started anew
+    # after the state: a directory with a config but no state could be neither resumed nor started anew
     write_text(run_dir / "config.yaml", to_yaml(config))
     write_text(run_dir / "audit.md", prepared.head.render(prepared.examples, prepared.records))
 
@@ -205,7 +207,7 @@ def _check_same_data(run_dir: Path, prepared: Prepared) -> None:
 
 
 def build(prepared: Prepared, base: Base) -> Any:
-    """The model to train: the head on the base, the method's adapter on both."""
+    """Build the model to train: the head on the base, the method's adapter on both."""
     import torch
 
     config = prepared.config
@@ -218,7 +220,7 @@ def build(prepared: Prepared, base: Base) -> Any:
 
 
 def fit_adapter(model: Any, prepared: Prepared, run_dir: Path, events: Events, say: Say) -> Outcome:
-    """Train the adapter, measuring the dev rows as it goes. Raises Interrupted after ctrl-C, once all is saved."""
+    """Train the adapter, measuring dev rows on the way. Raises Interrupted after ctrl-C, once the state is saved."""
     from appkit.training.loop import fit
 
     head, task = prepared.head, prepared.head.task
@@ -226,7 +228,7 @@ def fit_adapter(model: Any, prepared: Prepared, run_dir: Path, events: Events, s
     def measure(current: Any) -> dict[str, float]:
         rows = [record.value for record in prepared.dev]
         scores = score(task, prepared.dev, head.answer(current, rows, show=False), 100)
-        return {name: one.interval.value for name, one in scores.items()}
+        return {name: entry.interval.value for name, entry in scores.items()}
 
     outcome = fit(
         model,
@@ -241,11 +243,11 @@ def fit_adapter(model: Any, prepared: Prepared, run_dir: Path, events: Events, s
         say,
         events,
     )
-    return _unless_stopped(outcome, run_dir, len(prepared.plan))
+    return _raise_if_stopped(outcome, run_dir, len(prepared.plan))
 
 
-def _beside(prepared: Prepared, run_dir: Path, say: Say) -> Any:
-    """A function that trains something else beside the adapter, with nothing measured on the way."""
+def _make_rival_training(prepared: Prepared, run_dir: Path, say: Say) -> Any:
+    """Make the function that trains a rival like the adapter, without measuring dev rows."""
     config, task = prepared.config, prepared.head.task
     config = config.model_copy(
         update={"train": config.train.model_copy(update={"eval_steps": None, "select": "last"})}
@@ -258,12 +260,13 @@ def _beside(prepared: Prepared, run_dir: Path, say: Say) -> Any:
         outcome = fit(
             model, config, prepared.method, head, examples, plan, lambda _: {}, primary, folder, say
         )
-        return _unless_stopped(outcome, run_dir, len(plan))
+        return _raise_if_stopped(outcome, run_dir, len(plan))
 
     return train
 
 
-def _unless_stopped(outcome: Outcome, run_dir: Path, steps: int) -> Outcome:
+def _raise_if_stopped(outcome: Outcome, run_dir: Path, steps: int) -> Outcome:
+    """Return the outcome; raises Interrupted, after noting it in the run's state, if ctrl-C ended the training."""
     if outcome.interrupted:
         directory.state(run_dir, phase="interrupted")
         raise Interrupted(
@@ -274,7 +277,7 @@ def _unless_stopped(outcome: Outcome, run_dir: Path, steps: int) -> Outcome:
 
 
 def calibrate_confidence(prepared: Prepared, adapter: Evaluation, say: Say) -> Any:
-    """How far the adapter's confidence is right on the test rows, or why it has none."""
+    """Calibrate the adapter's confidence on the test rows, or say why it has none."""
     primary = adapter.scores[prepared.head.task.primary]
     confidence = prepared.head.confidence(
         primary.metric, primary.matrix, prepared.test, adapter.predictions, len(prepared.splits.dev)
@@ -285,18 +288,18 @@ def calibrate_confidence(prepared: Prepared, adapter: Evaluation, say: Say) -> A
 
 
 def finish(run_dir: Path, bundle: Path, results: Results) -> TrainResult:
-    """Write the run's last state and give its result."""
+    """Write the run's last state and return its result."""
     prepared = results.prepared
     primary = prepared.head.task.primary
     rival, comparison, verdict = compared(results.rivals, results.adapter, prepared)
-    figures = [f"{one.scores[primary].interval.value:.3f}" for one in results.columns]
+    figures = [f"{evaluation.scores[primary].interval.value:.3f}" for evaluation in results.columns]
     directory.state(
         run_dir,
         phase="done",
         verdict=verdict,
         score=f"{' → '.join(figures)} {primary}",
         bundle=str(bundle),
-        results={one.who: one.summary() for one in results.columns},
+        results={evaluation.who: evaluation.summary() for evaluation in results.columns},
         quantization=results.quantization,
     )
     return TrainResult(run_dir, bundle, rival, results.adapter, comparison, verdict)

@@ -28,7 +28,7 @@ class Interval:
     n: int
     """rows"""
     level: float = 0.95
-    """share of resamples inside the interval"""
+    """confidence level, 0 to 1"""
 
 
 @dataclass(frozen=True)
