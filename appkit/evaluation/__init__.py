@@ -1,1 +1,1 @@
-"""Evaluation: scores with intervals, baselines, the report and its pictures."""
+"""Evaluation computes scores with intervals, fits baselines, and writes the report and its pictures."""

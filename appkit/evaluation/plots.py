@@ -1,4 +1,4 @@
-"""Pictures of a run: scores with intervals, the reliability of confidence, the loss curve."""
+"""Plots draws a run's pictures: scores with intervals, the reliability of confidence, the loss curve."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["plot_confidence", "plot_curve", "plot_scores"]
 INK, MUTED, BASE, OURS = "#1f2430", "#6b7280", "#b8c0cc", "#2563eb"
 
 
-def _axes(width: float, height: float) -> tuple[Any, Any]:
+def _make_axes(width: float, height: float) -> tuple[Any, Any]:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -30,15 +30,15 @@ def _axes(width: float, height: float) -> tuple[Any, Any]:
 
 
 def plot_scores(columns: Sequence[Evaluation], task: Task, path: Path) -> None:
-    """Grouped bars with 95 % intervals; as shares of what perfect answers score."""
+    """Draw grouped bars with 95 % intervals, as shares of the score of perfect answers."""
     from matplotlib import pyplot
 
     names = [metric.name for metric in task.metrics if metric.higher_is_better]
-    figure, axes = _axes(1.6 + 1.25 * len(names), 3.4)
+    figure, axes = _make_axes(1.6 + 1.25 * len(names), 3.4)
     width = 0.8 / len(columns)
-    for place, one in enumerate(columns):
+    for place, evaluation in enumerate(columns):
         scale = [task.metric(name).scale for name in names]
-        intervals = [one.scores[name].interval for name in names]
+        intervals = [evaluation.scores[name].interval for name in names]
         values = [interval.value / s for interval, s in zip(intervals, scale, strict=True)]
         errors = [
             [max(0.0, (i.value - i.low) / s) for i, s in zip(intervals, scale, strict=True)],
@@ -46,7 +46,9 @@ def plot_scores(columns: Sequence[Evaluation], task: Task, path: Path) -> None:
         ]
         at = [n + (place - (len(columns) - 1) / 2) * width for n in range(len(names))]
         colour = OURS if place == len(columns) - 1 else BASE
-        axes.bar(at, values, width * 0.92, yerr=errors, color=colour, label=one.who, ecolor=MUTED, capsize=2)
+        axes.bar(
+            at, values, width * 0.92, yerr=errors, color=colour, label=evaluation.who, ecolor=MUTED, capsize=2
+        )
         for x, value, high in zip(at, values, errors[1], strict=True):
             axes.annotate(f"{value:.2f}", (x, value + high + 0.02), ha="center", fontsize=8, color=INK)
     axes.set_xticks(
@@ -60,12 +62,12 @@ def plot_scores(columns: Sequence[Evaluation], task: Task, path: Path) -> None:
 
 
 def plot_confidence(calibration: Calibration, path: Path) -> None:
-    """Reliability diagram: how often answers of like confidence are right; on the diagonal it is what it says."""
+    """Draw a reliability diagram: the share right of answers of similar confidence; the diagonal is perfect."""
     from matplotlib import pyplot
 
-    figure, axes = _axes(3.8, 3.6)
+    figure, axes = _make_axes(3.8, 3.6)
     axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1)
-    at, right = zip(*((one.confidence, one.right) for one in calibration.bins), strict=True)
+    at, right = zip(*((b.confidence, b.right) for b in calibration.bins), strict=True)
     axes.plot(at, right, "o-", color=OURS, linewidth=2)
     axes.set_xlabel("confidence", color=INK)
     axes.set_ylabel("share right", color=INK)
@@ -77,14 +79,14 @@ def plot_confidence(calibration: Calibration, path: Path) -> None:
 
 
 def plot_curve(curve: Path, path: Path, primary: str) -> None:
-    """Training loss by step, its running mean, and the dev metric where it was measured."""
+    """Draw the training loss by step, its running mean, and the dev metric where it was measured."""
     from matplotlib import pyplot
 
     with curve.open(encoding="utf-8") as lines:
         entries = [json.loads(line) for line in lines]
     steps = [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
     measured = [(entry["step"], entry[f"eval_{primary}"]) for entry in entries if f"eval_{primary}" in entry]
-    figure, axes = _axes(6.4, 3.4)
+    figure, axes = _make_axes(6.4, 3.4)
     axes.plot(*zip(*steps, strict=True), color=BASE, linewidth=1, label="loss of the step")
     smooth, mean = [], steps[0][1]
     for _, loss in steps:

@@ -1,4 +1,4 @@
-"""What a run shows: the table, the verdict in words, plots, the report and the model card."""
+"""Report writes a run's results: the table, the verdict in words, the report and the model card."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from appkit.task import Task
 __all__ = ["comparisons", "markdown_table", "model_card", "report", "strongest", "table", "verdict"]
 
 WORST = 8
+"""rows in the section of worst examples"""
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def _interval(interval: intervals.Interval) -> str:
-    return f"{_number(interval.value)}  [{_number(interval.low)}, {_number(interval.high)}]"
+def _format_interval(interval: intervals.Interval) -> str:
+    return (
+        f"{_format_number(interval.value)}  [{_format_number(interval.low)}, {_format_number(interval.high)}]"
+    )
 
 
 def comparisons(a: Evaluation, b: Evaluation, resamples: int) -> dict[str, intervals.Comparison]:
-    """b against a on the same rows, metric by metric."""
+    """Compare b with a on the same rows, metric by metric."""
     return {
         name: intervals.compare(
             a.scores[name].matrix, b.scores[name].matrix, b.scores[name].metric.aggregate, resamples
@@ -36,55 +39,64 @@ def comparisons(a: Evaluation, b: Evaluation, resamples: int) -> dict[str, inter
 
 
 def strongest(columns: Sequence[Evaluation], task: Task) -> Evaluation:
-    """The one to beat: the best by the primary metric."""
+    """Find the best evaluation by the primary metric."""
     sign = 1 if task.metric(task.primary).higher_is_better else -1
-    return max(columns, key=lambda one: sign * one.scores[task.primary].interval.value)
+    return max(columns, key=lambda evaluation: sign * evaluation.scores[task.primary].interval.value)
 
 
 def verdict(task: Task, compared: intervals.Comparison, a: str, b: str) -> str:
-    """One sentence on the primary metric: better, worse, or not shown and what would have been."""
+    """Write one sentence on the primary metric: better, worse, or no difference shown and which one would have been."""
     gain = compared.difference if task.metric(task.primary).higher_is_better else -compared.difference
     spread = f"{task.primary} {compared.difference:+.3f}, 95 % interval {compared.low:+.3f} to {compared.high:+.3f}"
     if compared.p < 0.05 and gain > 0:
-        return f"{b} is better than {a}: {spread}, p {_p(compared.p)}, n = {compared.n}."
+        return f"{b} is better than {a}: {spread}, p {_format_p(compared.p)}, n = {compared.n}."
     if compared.p < 0.05:
-        return f"{b} is WORSE than {a}: {spread}, p {_p(compared.p)}, n = {compared.n}."
+        return f"{b} is WORSE than {a}: {spread}, p {_format_p(compared.p)}, n = {compared.n}."
     return (
-        f"A difference between {b} and {a} is not shown: {spread}, p {_p(compared.p)}; "
+        f"A difference between {b} and {a} is not shown: {spread}, p {_format_p(compared.p)}; "
         f"with n = {compared.n} a true difference of {compared.detectable:.3f} would be found four times in five."
     )
 
 
-def _p(p: float) -> str:
+def _format_p(p: float) -> str:
     return f"= {p:.4f}" if p >= 0.001 else "< 0.001"
 
 
 def table(columns: Sequence[Evaluation]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: a metric a row, an evaluation a column, with its 95 % interval."""
-    header = ["metric", *(f"{one.who} (n = {len(one.records)})" for one in columns)]
+    """Make header and rows: a metric a row, an evaluation a column, with its 95 % interval."""
+    header = ["metric", *(f"{evaluation.who} (n = {len(evaluation.records)})" for evaluation in columns)]
     rows = []
     for name, score in columns[-1].scores.items():
         arrow = "" if score.metric.higher_is_better else " (lower is better)"
-        cells = [_interval(one.scores[name].interval) if name in one.scores else "" for one in columns]
+        cells = [
+            _format_interval(evaluation.scores[name].interval) if name in evaluation.scores else ""
+            for evaluation in columns
+        ]
         rows.append([name + arrow, *cells])
     return header, rows
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table in Markdown."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
-def _strata(columns: Sequence[Evaluation], task: Task) -> str:
+def _list_strata(columns: Sequence[Evaluation], task: Task) -> str:
     parts = []
     for name in columns[-1].strata:
-        header = [name, "n", *(f"{task.primary}, {one.who}" for one in columns)]
+        header = [name, "n", *(f"{task.primary}, {evaluation.who}" for evaluation in columns)]
         rows = [
             [
                 group,
                 str(interval.n),
-                # a pack may sort by what one of them was shown, such as passages
-                *(_interval(one.strata[name][group]) if group in one.strata[name] else "" for one in columns),
+                # a pack may group by what only one evaluation was shown, such as passages
+                *(
+                    _format_interval(evaluation.strata[name][group])
+                    if group in evaluation.strata[name]
+                    else ""
+                    for evaluation in columns
+                ),
             ]
             for group, interval in columns[-1].strata[name].items()
         ]
@@ -92,8 +104,8 @@ def _strata(columns: Sequence[Evaluation], task: Task) -> str:
     return "".join(parts)
 
 
-def _worst(evaluation: Evaluation, task: Task) -> str:
-    """Rows the adapter got wrong by the primary metric, those with the lowest sum of other metrics first."""
+def _list_worst(evaluation: Evaluation, task: Task) -> str:
+    """List the rows with the worst primary metric, of equals those with the lowest sum of metrics first."""
     sign = 1 if task.metric(task.primary).higher_is_better else -1
     primary = sign * evaluation.scores[task.primary].matrix[:, 0]
     means = [score.matrix[:, 0] for score in evaluation.scores.values() if score.matrix.shape[1] == 1]
@@ -122,7 +134,7 @@ def report(
     *,
     rows_shown: bool,
 ) -> str:
-    """The run's report in Markdown. With `rows_shown` false it holds no row of the data (for bundles)."""
+    """Write the run's report in Markdown. With `rows_shown` false it shows no row of the data (for bundles)."""
     header, rows = table(columns)
     parts = [f"# {task.name}: {task.summary}\n\n**{summary}**\n\n{markdown_table(header, rows)}\n"]
     parts.append("\nIntervals: 95 %, percentile bootstrap over rows.\n")
@@ -137,7 +149,7 @@ def report(
                         name,
                         f"{c.difference:+.3f}",
                         f"{c.low:+.3f} to {c.high:+.3f}",
-                        _p(c.p).removeprefix("= "),
+                        _format_p(c.p).removeprefix("= "),
                     ]
                     for name, c in compared.items()
                 ],
@@ -145,14 +157,14 @@ def report(
             + "\n"
         )
     if task.strata:
-        parts.append(f"\n## By group\n{_strata(columns, task)}")
+        parts.append(f"\n## By group\n{_list_strata(columns, task)}")
     if appendix:
         parts.append(f"\n## In detail\n\n{appendix.strip()}\n")
     parts.append(f"\n## Confidence\n\n{_confidence(calibrated)}\n")
     if rows_shown and isinstance(calibrated, Calibration):
         parts.append("\n![confidence](confidence.png)\n")
     if rows_shown:
-        parts.append(f"\n## Worst examples\n\n{_worst(columns[-1], task)}")
+        parts.append(f"\n## Worst examples\n\n{_list_worst(columns[-1], task)}")
         parts.append("\n## Plots\n\n![scores](scores.png)\n\n![loss](loss.png)\n")
     parts.append(
         "\n## Facts\n\n" + markdown_table(["", ""], [[key, value] for key, value in facts.items()]) + "\n"
@@ -168,13 +180,17 @@ def _confidence(calibrated: Calibration | LabelCalibration | Uncalibrated) -> st
     if isinstance(calibrated, Uncalibrated):
         return f"Answers carry no confidence: {calibrated}."
     measures = [
-        ["AUROC", _number(calibrated.auroc), "right above wrong; 0.5 is chance"],
+        ["AUROC", _format_number(calibrated.auroc), "right above wrong; 0.5 is chance"],
         [
             "Brier",
-            _number(calibrated.brier),
-            f"{_number(calibrated.right * (1 - calibrated.right))} for a constant",
+            _format_number(calibrated.brier),
+            f"{_format_number(calibrated.right * (1 - calibrated.right))} for a constant",
         ],
-        ["ECE", _number(calibrated.ece), f"{_number(calibrated.ece_noise)} by chance alone, were it perfect"],
+        [
+            "ECE",
+            _format_number(calibrated.ece),
+            f"{_format_number(calibrated.ece_noise)} by chance alone, were it perfect",
+        ],
     ]
     return (
         "How likely an answer is right, from the log-probabilities of its tokens. Measured on the test rows, each "
@@ -191,12 +207,13 @@ _PIPELINES = {
 
 
 def model_card(task: Task, manifest: Mapping[str, Any], summary: str) -> str:
-    """README.md of a bundle, with the front matter that the hub reads."""
+    """Write the README.md of a bundle, with the front matter that the hub reads."""
     base = manifest["base"]
     name = manifest["name"]
     revision = f", revision {base['revision']}" if base["revision"] else ""
     data = ", ".join(
-        f"{one['licence'] or 'licence unknown'} ({one['split']})" for one in manifest["data"]["sources"]
+        f"{source['licence'] or 'licence unknown'} ({source['split']})"
+        for source in manifest["data"]["sources"]
     )
     return (
         f"---\nbase_model: {base['id']}\nlibrary_name: peft\npipeline_tag: {_PIPELINES[manifest['task']['kind']]}\n"

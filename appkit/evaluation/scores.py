@@ -1,4 +1,4 @@
-"""Answers and scores: predictions for rows, measured with the pack's metrics."""
+"""Scores measures predictions for rows with the pack's metrics."""
 
 from __future__ import annotations
 
@@ -31,33 +31,39 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Score:
-    """One metric over the rows: its interval, and the (N, K) statistics it came from."""
+    """One metric over the rows."""
 
     metric: Metric
     interval: intervals.Interval
+    """value and 95 % bootstrap interval"""
     matrix: np.ndarray
+    """(N, K) statistics of the rows"""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model answered to the rows, and how good it was.
-
-    strata: name of the stratification -> group -> the primary metric's interval. seconds: of decoding.
-    """
+    """A model's answers to rows, and their scores."""
 
     who: str
+    """name in reports, such as adapter"""
     records: Sequence[Record]
+    """the rows"""
     predictions: Sequence[Prediction]
+    """the answer to each row"""
     scores: Mapping[str, Score]
+    """by name of the metric"""
     strata: Mapping[str, Mapping[str, intervals.Interval]]
+    """name of the stratification -> group -> the primary metric's interval"""
     seconds: float
+    """of decoding; 0 when read from a file"""
 
     @property
     def tokens(self) -> int:
+        """Tokens of all answers."""
         return sum(prediction.tokens for prediction in self.predictions)
 
     def summary(self) -> dict[str, Any]:
-        """Plain values for reports and manifests."""
+        """Return plain values for reports and manifests."""
         return {
             "who": self.who,
             "n": len(self.records),
@@ -71,7 +77,7 @@ class Evaluation:
         }
 
     def write(self, path: Path, task: Task) -> None:
-        """One JSON object a row: what was asked, expected and answered, and each metric's statistics."""
+        """Write one JSON object a row: input, reference, answer, and each metric's statistics."""
         lines = []
         for place, (record, prediction) in enumerate(zip(self.records, self.predictions, strict=True)):
             entry = {
@@ -96,7 +102,7 @@ class Evaluation:
 def read_evaluation(
     path: Path, who: str, head: Head, records: Sequence[Record], resamples: int
 ) -> Evaluation:
-    """The evaluation that `Evaluation.write` kept, scored again."""
+    """Read the predictions that `Evaluation.write` wrote, and score them again."""
     with path.open(encoding="utf-8") as lines:  # str.splitlines would cut texts at U+2028 too
         entries = [json.loads(line) for line in lines]
     predictions = [head.reread(entry) for entry in entries]
@@ -106,7 +112,7 @@ def read_evaluation(
 def score(
     task: Task, records: Sequence[Record], predictions: Sequence[Prediction], resamples: int
 ) -> dict[str, Score]:
-    """The pack's metrics with bootstrap intervals."""
+    """Compute the pack's metrics with bootstrap intervals."""
     scores = {}
     for metric in task.metrics:
         matrix = np.array(
@@ -134,7 +140,7 @@ def scored(
     seconds: float,
     resamples: int,
 ) -> Evaluation:
-    """The evaluation of predictions that took `seconds`."""
+    """Score predictions that took `seconds`, also by group."""
     scores = score(task, records, predictions, resamples)
     primary = scores[task.primary]
     strata: dict[str, dict[str, intervals.Interval]] = {}
@@ -142,7 +148,7 @@ def scored(
         groups = [group_of(record.value) for record in records]
         strata[name] = {
             group: intervals.bootstrap(
-                primary.matrix[[place for place, other in enumerate(groups) if other == group]],
+                primary.matrix[[place for place, row_group in enumerate(groups) if row_group == group]],
                 primary.metric.aggregate,
                 resamples,
             )

@@ -1,7 +1,7 @@
-"""What a label task reaches without a language model: simple predictors, fitted on the same rows, beside every result.
+"""Baselines of label tasks: simple predictors without a language model, fitted on the same rows.
 
-Each gives probabilities in the order of a head's outputs, so that the pack's `read` and metrics take them as they take
-the head's own. All are deterministic.
+Each returns probabilities in the order of a head's outputs, so that the pack's `read` and metrics treat them like the
+head's own. All are deterministic.
 """
 
 from appkit.evaluation.baselines.sequence import SEQUENCE, Target, predict_sequence

@@ -1,4 +1,4 @@
-"""A label task as a generative one: the same base learns to write the label. Label heads are measured against it."""
+"""Generative baseline: the same base learns to write the label, and label heads are measured against it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ NONE = "none"
 
 
 def as_text(head: LinearHead) -> Task:
-    """The task with the target as text: a label, `a, b`, a number, or `Ada: person; Oslo: place`."""
+    """Make the task whose target is a text: a label, `a, b`, a number, or `Ada: person; Oslo: place`."""
 
     def target(row: Any, options: Any) -> Text:
-        return Text(_written(head, row))
+        return Text(_write_target(head, row))
 
     return replace(head.task, target=target, head=TextHead(parse=Parsed, decoding=Decoding(stop=("\n",))))
 
 
-def _written(head: LinearHead, row: Any) -> str:
+def _write_target(head: LinearHead, row: Any) -> str:
     target = head.task.target(row, head.options)
     if isinstance(target, TokenLabels):
         text, spans = head.text(row), head.spans(row)
@@ -42,19 +42,21 @@ def _written(head: LinearHead, row: Any) -> str:
 
 
 def read_back(head: LinearHead, row: Any, written: Prediction) -> Prediction:
-    """What was written, as the head's own prediction, sure of itself. What names no label becomes the nearest one."""
-    sure = _words(head, row, written.text) if head.spec.of_words else _sequence(head.spec, written.text)
+    """Read a written answer as the head's prediction with probabilities 0 and 1; of one label the nearest counts."""
+    sure = (
+        _read_tags(head, row, written.text) if head.spec.of_words else _read_labels(head.spec, written.text)
+    )
     prediction = read_probabilities(head.labels, head.spec, row, sure)
     return replace(prediction, tokens=written.tokens, truncated=written.truncated, confidence=None)
 
 
-def _sequence(spec: HeadSpec, text: str) -> np.ndarray:
-    """(C,) with 1 at the labels that a text names."""
+def _read_labels(spec: HeadSpec, text: str) -> np.ndarray:
+    """Read the labels that a text names: (C,), 1 at each, or the number of a regression."""
     if spec.problem == "regression":
         try:
             return np.array([float(text.split()[0])])
         except (ValueError, IndexError):
-            return np.array([spec.shift])  # what is no number is taken for the mean
+            return np.array([spec.shift])  # a text that is no number counts as the mean
     sure = np.zeros(spec.outputs)
     if spec.problem == "multi":
         named = {part.strip() for part in text.split(",")}
@@ -65,8 +67,8 @@ def _sequence(spec: HeadSpec, text: str) -> np.ndarray:
     return sure
 
 
-def _words(head: LinearHead, row: Any, text: str) -> np.ndarray:
-    """(W, C) with 1 at each word's tag. Each mention is looked for behind the one before it."""
+def _read_tags(head: LinearHead, row: Any, text: str) -> np.ndarray:
+    """Read the tag of each word: (W, C), 1 at the tag. Each mention is searched after the one before it."""
     source, spans, tagging = head.text(row), head.spans(row), head.labels.tagging
     index = {label: place for place, label in enumerate(head.spec.labels)}
     tags = [tagging.outside] * len(spans)

@@ -1,4 +1,4 @@
-"""Measures label tasks with what needs no language model: fitted on the same rows, judged by the same metrics."""
+"""Measures a baseline of a label task: fitted on the same rows, scored by the same metrics."""
 
 from __future__ import annotations
 
@@ -27,50 +27,50 @@ def measure(
     test: Sequence[Record],
     resamples: int,
 ) -> Evaluation:
-    """Fits the baseline `name` on train, chooses on dev, and answers test."""
+    """Fit the baseline `name` on train, choose its strength and threshold on dev, and score its answers to test."""
     began = time.monotonic()
     rows = [record.value for record in test]
     spec = head.spec
     probabilities: Sequence[np.ndarray]
     if spec.of_words:
-        words = [_words(head, row) for row in rows]
+        words = [_split_words(head, row) for row in rows]
         probabilities = predict_tokens(
             name,  # type: ignore[arg-type]
-            _tagged(head, train),
-            _tagged(head, dev),
+            _list_tagged(head, train),
+            _list_tagged(head, dev),
             words,
             spec,
             head.labels.tagging,
         )
     else:
-        # the dev rows are answered too: thresholds are chosen on them, as the head's are
-        chosen = _labelled(head, dev)
+        # the dev rows are answered too: like the head's, thresholds are chosen on them
+        chosen = _list_labelled(head, dev)
         texts = [text for text, _ in chosen] + [head.text(row) for row in rows]
-        both = predict_sequence(name, _labelled(head, train), chosen, texts, spec)  # type: ignore[arg-type]
-        spec = _with_threshold(spec, both[: len(chosen)], [target for _, target in chosen])
+        both = predict_sequence(name, _list_labelled(head, train), chosen, texts, spec)  # type: ignore[arg-type]
+        spec = _choose_threshold(spec, both[: len(chosen)], [target for _, target in chosen])
         probabilities = list(both[len(chosen) :])
     predictions = [
-        read_probabilities(head.labels, spec, row, given)
-        for row, given in zip(rows, probabilities, strict=True)
+        read_probabilities(head.labels, spec, row, shares)
+        for row, shares in zip(rows, probabilities, strict=True)
     ]
     return scored(name, head.task, test, predictions, time.monotonic() - began, resamples)
 
 
-def _with_threshold(spec: HeadSpec, probabilities: np.ndarray, targets: Sequence[Any]) -> HeadSpec:
-    """The head with the threshold that suits these probabilities of the dev rows, (N, C)."""
+def _choose_threshold(spec: HeadSpec, probabilities: np.ndarray, targets: Sequence[Any]) -> HeadSpec:
+    """Choose the head's threshold for these probabilities (N, C) of the dev rows."""
     if spec.threshold is None or len(targets) < LEAST:
         return spec
     return spec.model_copy(update={"threshold": best_threshold(spec, probabilities, targets)})
 
 
-def _labelled(head: LinearHead, records: Sequence[Record]) -> list[tuple[str, Any]]:
+def _list_labelled(head: LinearHead, records: Sequence[Record]) -> list[tuple[str, Any]]:
     return [(head.text(record.value), head.target(record)) for record in records]
 
 
-def _tagged(head: LinearHead, records: Sequence[Record]) -> list[tuple[list[str], tuple[str, ...]]]:
-    return [(_words(head, record.value), head.target(record)) for record in records]
+def _list_tagged(head: LinearHead, records: Sequence[Record]) -> list[tuple[list[str], tuple[str, ...]]]:
+    return [(_split_words(head, record.value), head.target(record)) for record in records]
 
 
-def _words(head: LinearHead, row: Any) -> list[str]:
+def _split_words(head: LinearHead, row: Any) -> list[str]:
     text = head.text(row)
     return [text[start:end] for start, end in head.spans(row)]

@@ -1,4 +1,4 @@
-"""Baselines of sequence tasks: the shares of the labels, counted words, sentence embeddings."""
+"""Baselines of sequence tasks: label shares, TF-IDF, sentence embeddings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SEQUENCE = ("majority", "tfidf", "embeddings")
 
 WORDS = 50_000
 PIECES = 50_000
-"""most features of each kind, the most frequent ones: beyond them little changes but the time"""
+"""features of each kind, at most, the most frequent ones: more cost time and change little"""
 
 
 def predict_sequence(
@@ -34,23 +34,23 @@ def predict_sequence(
     *,
     show: bool = True,
 ) -> np.ndarray:
-    """train and dev (text, target), N texts -> (N, C) probabilities of `head.labels`; of a regression (N, 1) numbers.
+    """Fit a baseline on train and predict N texts: (N, C) probabilities of `head.labels`, or (N, 1) numbers.
 
-    majority: the shares of the labels in train, whatever the text (a regression: their mean).
+    majority: the shares of the labels in train, for every text (a regression: their mean).
     tfidf: logistic regression on TF-IDF of words, word pairs and pieces of words (a regression: ridge regression).
     embeddings: the same on MiniLM's sentence embeddings.
 
-    How strongly a regression is regularized is chosen on dev; nothing else of dev is learned. Labels that the head has
-    no name for are left out.
+    The strength of a regression's penalty is chosen on dev; nothing else is learned from dev. Labels that the head does
+    not have are left out.
 
     Raises:
         ValueError: no row of train has a label of the head, or the name is unknown.
-        AppkitError: MiniLM cannot be had.
+        AppkitError: MiniLM cannot be fetched.
     """
     if name not in SEQUENCE:
         raise ValueError(f"no baseline {name!r} for sequences; known: {', '.join(SEQUENCE)}")
-    train_texts, train_targets = _known(train, head)
-    dev_texts, dev_targets = _known(dev, head)
+    train_texts, train_targets = _select_known(train, head)
+    dev_texts, dev_targets = _select_known(dev, head)
     if not train_texts:
         raise ValueError(f"none of {len(train)} training rows has a label of the head: {list(head.labels)}")
     if not texts:
@@ -59,31 +59,34 @@ def predict_sequence(
         return np.repeat(train_targets.mean(0, keepdims=True), len(texts), 0)
     grid: Sequence[float] = linear.GRID
     if name == "tfidf":
-        x, x_dev, x_test = _counted(train_texts, dev_texts, texts)
+        x, x_dev, x_test = _weigh_words(train_texts, dev_texts, texts)
     else:
         vectors = embedder.embed([*train_texts, *dev_texts, *texts], show=show)
         x, x_dev, x_test = np.split(vectors, np.cumsum([len(train_texts), len(dev_texts)]))
-        grid = grid[:3]  # 384 dense features never wanted so weak a penalty
+        grid = grid[:3]  # the weakest penalty was never the best for 384 dense features
     return linear.fit_predict(x, train_targets, x_dev, dev_targets, x_test, head.problem, grid)
 
 
-def _known(rows: Rows, head: HeadSpec) -> tuple[list[str], np.ndarray]:
-    """Texts, and (N, C) targets: 1 where the label applies; of a regression (N, 1) numbers."""
+def _select_known(rows: Rows, head: HeadSpec) -> tuple[list[str], np.ndarray]:
+    """Select the rows that have a label of the head; return texts and targets (N, C), 1 where a label applies.
+
+    The targets of a regression are (N, 1) numbers.
+    """
     if head.problem == "regression":
         numbers = [float(target) for _, target in rows]  # type: ignore[arg-type]
         return [text for text, _ in rows], np.array(numbers).reshape(-1, 1)
     place = {label: number for number, label in enumerate(head.labels)}
-    kept = [row for row in rows if head.problem == "multi" or row[1] in place]
-    targets = np.zeros((len(kept), len(place)))
-    for number, (_, target) in enumerate(kept):
+    usable = [row for row in rows if head.problem == "multi" or row[1] in place]
+    targets = np.zeros((len(usable), len(place)))
+    for number, (_, target) in enumerate(usable):
         for label in target if isinstance(target, tuple) else (target,):
             if label in place:
                 targets[number, place[label]] = 1
-    return [text for text, _ in kept], targets
+    return [text for text, _ in usable], targets
 
 
-def _counted(train: Sequence[str], dev: Sequence[str], test: Sequence[str]) -> tuple[Any, Any, Any]:
-    """Texts -> sparse rows of TF-IDF weights, those of words and of their pieces each of length 1."""
+def _weigh_words(train: Sequence[str], dev: Sequence[str], test: Sequence[str]) -> tuple[Any, Any, Any]:
+    """Compute sparse TF-IDF weights of words and of their pieces, each of length 1; fitted on train."""
     from scipy.sparse import hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 

@@ -1,4 +1,4 @@
-"""Baselines of token tasks: the shares of the tags, names known by heart, a classifier of single words."""
+"""Baselines of token tasks: tag shares, a lexicon of entities, a classifier of single words."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Rows = Sequence[tuple[Sequence[str], Sequence[str]]]
 """words of a row, and the tag of each"""
 
 EDGE = "|"
-"""stands where a sentence has no neighbour; no word holds a blank, so no feature is another's"""
+"""the neighbour of a sentence's first and last word; words hold no blank, so features cannot collide"""
 
 FEW = 1000
-"""words"""
+"""words up to which features that occur once are kept"""
 
 GRID = (1.0, 3.0, 10.0, 30.0)
 """inverse strengths of the penalty"""
@@ -37,14 +37,14 @@ def predict_tokens(
     head: HeadSpec,
     tagging: Tagging,
 ) -> list[np.ndarray]:
-    """train and dev (words, tags), rows of W words -> (W, C) probabilities of `head.labels` for each.
+    """Fit a baseline on train and predict rows of W words: (W, C) probabilities of `head.labels` for each.
 
-    majority: the shares of the tags in train, so the one outside of entities for every word.
-    lexicon: the longest stretch of words that was an entity in train, in most of its places there, is one again.
+    majority: the shares of the tags in train, which give the outside tag to every word.
+    lexicon: the longest stretch of words that was an entity in at least half of its places in train is one again.
     features: logistic regression on the word, its shape and ends, and its neighbours.
 
-    How strongly the regression is regularized is chosen on dev; nothing else of dev is learned. Tags that the head has
-    no name for are left out.
+    The strength of the regression's penalty is chosen on dev; nothing else is learned from dev. Tags that the head does
+    not have are left out.
 
     Raises ValueError where no word of train has a tag of the head, or the name is unknown.
     """
@@ -58,22 +58,22 @@ def predict_tokens(
         shares = np.array([counts[label] for label in head.labels]) / counts.total()
         return [np.tile(shares, (len(words), 1)) for words in rows]
     if name == "lexicon":
-        lexicon = _lexicon(train, tagging)
+        lexicon = _build_lexicon(train, tagging)
         outside = tagging.outside
-        return [_one_hot(_looked_up(words, lexicon, outside), place, outside) for words in rows]
+        return [_encode_one_hot(_look_up(words, lexicon, outside), place, outside) for words in rows]
     if not any(rows):
         return [np.zeros((0, len(place))) for _ in rows]
-    return _classified(train, dev, rows, place, tagging.outside)
+    return _classify(train, dev, rows, place, tagging.outside)
 
 
-# --- names known by heart ---------------------------------------------------------------------------------
+# --- lexicon ----------------------------------------------------------------------------------------------
 
 Lexicon = dict[tuple[str, ...], tuple[str, ...]]
 """words of an entity -> their tags"""
 
 
-def _lexicon(train: Rows, tagging: Tagging) -> Lexicon:
-    """The stretches of words that are an entity in at least half of their places, with their most frequent tags."""
+def _build_lexicon(train: Rows, tagging: Tagging) -> Lexicon:
+    """List stretches of words that are an entity in at least half of their places, with their most frequent tags."""
     named: defaultdict[tuple[str, ...], Counter[tuple[str, ...]]] = defaultdict(Counter)
     for words, tags in train:
         for begin, end, _ in tagging.entities(tags):
@@ -89,8 +89,8 @@ def _lexicon(train: Rows, tagging: Tagging) -> Lexicon:
     }
 
 
-def _looked_up(words: Sequence[str], lexicon: Lexicon, outside: str) -> list[str]:
-    """The tag of each word, from the left, the longest entity first."""
+def _look_up(words: Sequence[str], lexicon: Lexicon, outside: str) -> list[str]:
+    """Tag each word by the lexicon, from the left, the longest entity first."""
     tags: list[str] = []
     longest = max(map(len, lexicon), default=0)
     while len(tags) < len(words):
@@ -100,22 +100,22 @@ def _looked_up(words: Sequence[str], lexicon: Lexicon, outside: str) -> list[str
     return tags
 
 
-def _one_hot(tags: Sequence[str], place: Mapping[str, int], outside: str) -> np.ndarray:
-    """W tags -> (W, C); a tag that the head has no name for is outside."""
-    found = np.zeros((len(tags), len(place)))
-    found[np.arange(len(tags)), [place.get(tag, place[outside]) for tag in tags]] = 1
-    return found
+def _encode_one_hot(tags: Sequence[str], place: Mapping[str, int], outside: str) -> np.ndarray:
+    """Encode W tags as (W, C); a tag that the head does not have counts as outside."""
+    rows = np.zeros((len(tags), len(place)))
+    rows[np.arange(len(tags)), [place.get(tag, place[outside]) for tag in tags]] = 1
+    return rows
 
 
 # --- a classifier of words --------------------------------------------------------------------------------
 
 
-def _classified(
+def _classify(
     train: Rows, dev: Rows, rows: Sequence[Sequence[str]], place: Mapping[str, int], outside: str
 ) -> list[np.ndarray]:
     from sklearn.feature_extraction.text import CountVectorizer
 
-    known, known_dev = (
+    examples, dev_examples = (
         [
             (features, place[tag])
             for words, tags in side
@@ -124,55 +124,56 @@ def _classified(
         ]
         for side in (train, dev)
     )
-    # a feature of one word says little and costs as much as any other; of few words each one counts
+    # features that occur once say little and cost time; with few words all are kept
     vectorizer = CountVectorizer(
-        analyzer=_as_it_is, binary=True, dtype=np.float32, min_df=2 if len(known) > FEW else 1
+        analyzer=_keep, binary=True, dtype=np.float32, min_df=2 if len(examples) > FEW else 1
     )
-    x = vectorizer.fit_transform([features for features, _ in known])
+    x = vectorizer.fit_transform([features for features, _ in examples])
     eye = np.eye(len(place))
-    y, y_dev = (eye[[tag for _, tag in side]].reshape(-1, len(place)) for side in (known, known_dev))
-    x_dev = vectorizer.transform([features for features, _ in known_dev])
+    y, y_dev = (eye[[tag for _, tag in side]].reshape(-1, len(place)) for side in (examples, dev_examples))
+    x_dev = vectorizer.transform([features for features, _ in dev_examples])
     x_test = vectorizer.transform([features for words in rows for features in _features(words)])
-    loss = partial(_missed, outside=place.get(outside, -1))
-    found = linear.fit_predict(x, y, x_dev, y_dev, x_test, "single", GRID, loss)
-    return np.split(found, np.cumsum([len(words) for words in rows])[:-1])
+    loss = partial(_measure_misses, outside=place.get(outside, -1))
+    probabilities = linear.fit_predict(x, y, x_dev, y_dev, x_test, "single", GRID, loss)
+    return np.split(probabilities, np.cumsum([len(words) for words in rows])[:-1])
 
 
-def _missed(p: np.ndarray, y: np.ndarray, outside: int) -> float:
-    """p, y (words, C) -> 1 less the micro F1 of the tags but the one outside, which nearly every word has."""
+def _measure_misses(p: np.ndarray, y: np.ndarray, outside: int) -> float:
+    """Compute 1 - micro F1 of all tags but the outside one, which most words have: p, y (words, C)."""
     answered, gold = p.argmax(1), y.argmax(1)
     hits = ((answered == gold) & (gold != outside)).sum()
     return float(1 - 2 * hits / max((answered != outside).sum() + (gold != outside).sum(), 1))
 
 
-def _as_it_is(features: list[str]) -> list[str]:
+def _keep(features: list[str]) -> list[str]:
+    """Return the features unchanged: they need no analyzer."""
     return features
 
 
 def _features(words: Sequence[str]) -> list[list[str]]:
-    """Of each word: itself, its shape, beginnings and ends, and two neighbours to each side."""
+    """List each word's features: itself, its shape, beginnings and ends, and two neighbours to each side."""
     lower = [EDGE, EDGE, *(word.lower() for word in words), EDGE, EDGE]
     shapes = [EDGE, *map(_shape, words), EDGE]
-    found = []
+    rows = []
     for at, word in enumerate(words):
         before2, before, this, after, after2 = lower[at : at + 5]
         shape_before, shape, shape_after = shapes[at : at + 3]
-        one = [f"word {word}", f"lower {this}", f"shape {shape}", f"short {_short(shape)}"]
-        one += [f"begin {this[:size]}" for size in range(1, 5)] + [
+        features = [f"word {word}", f"lower {this}", f"shape {shape}", f"short {_shorten(shape)}"]
+        features += [f"begin {this[:size]}" for size in range(1, 5)] + [
             f"end {this[-size:]}" for size in range(1, 5)
         ]
-        one += [f"-1 {before}", f"-2 {before2}", f"+1 {after}", f"+2 {after2}"]
-        one += [f"-1 0 {before} {this}", f"0 +1 {this} {after}", f"-1 +1 {before} {after}"]
-        one += [f"shapes - {shape_before} {shape}", f"shapes + {shape} {shape_after}"]
-        found.append(one)
-    return found
+        features += [f"-1 {before}", f"-2 {before2}", f"+1 {after}", f"+2 {after2}"]
+        features += [f"-1 0 {before} {this}", f"0 +1 {this} {after}", f"-1 +1 {before} {after}"]
+        features += [f"shapes - {shape_before} {shape}", f"shapes + {shape} {shape_after}"]
+        rows.append(features)
+    return rows
 
 
 def _shape(word: str) -> str:
-    """Xx-00 of `Ab-12`."""
+    """Write a word's shape: Xx-00 of `Ab-12`."""
     return "".join("X" if c.isupper() else "x" if c.isalpha() else "0" if c.isdigit() else c for c in word)
 
 
-def _short(shape: str) -> str:
-    """A shape with repeats left out: X and Xx of any length."""
+def _shorten(shape: str) -> str:
+    """Remove repeats from a shape: Xxxx becomes Xx."""
     return "".join(c for at, c in enumerate(shape) if c != shape[at - 1 : at])
