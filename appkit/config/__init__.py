@@ -1,8 +1,8 @@
-"""The configuration of a run: frozen models, presets, and how words and keys become one of them.
+"""Config builds the configuration of a run, a frozen model, from presets, words and keys.
 
-Bare words (`task model method quant train`) choose presets, dotted keys refine them. Lowest to highest:
-defaults, presets, the pack's own defaults, `--config` file, command line. OmegaConf parses and merges plain
-values; the pydantic models validate them and give the JSON schema.
+Bare words (`task model method quant train`) choose presets, dotted keys refine them. Precedence, lowest to highest:
+defaults, presets, the pack's own defaults, `--config` file, command line. OmegaConf parses values; the pydantic models
+validate them and give the JSON schema.
 """
 
 from appkit.config.build import (

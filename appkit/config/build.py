@@ -1,4 +1,4 @@
-"""A configuration is built: words and keys are parsed, laid over presets and defaults, and validated."""
+"""Builds a configuration: parses words and keys, merges them over presets and defaults, and validates the result."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def presets(group: str) -> list[str]:
     )
 
 
-def _preset(group: str, name: str) -> dict[str, Any]:
+def _read_preset(group: str, name: str) -> dict[str, Any]:
     known = presets(group)
     if name not in known:
         raise ConfigError(f"no {group} preset {name!r}; {did_you_mean(name, known)}")
@@ -66,7 +66,7 @@ def model_config(word: str) -> ModelConfig:
 
 def _model_values(word: str) -> dict[str, Any]:
     if word in presets("model"):
-        return _preset("model", word)
+        return _read_preset("model", word)
     path = Path(word).expanduser()
     if path.is_dir():
         return {"name": word, "source": "directory", "id": str(path.resolve())}
@@ -89,14 +89,14 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
         if not equals or not re.fullmatch(r"[a-z_]\w*(\.[\w-]+)*", key):
             raise ConfigError(f"expected key=value, got {word!r}; for instance task=nl2fol method.rank=16")
         try:
-            # interpolation is a surprise in a path or a sentence: take "${" literally
+            # interpolation in a path or a sentence would surprise: take "${" literally
             plain: Any = OmegaConf.to_container(OmegaConf.create(f"v: {value}"), resolve=False)["v"]  # type: ignore[call-overload, index]
         except Exception:  # not YAML: a bare string such as "a: b"
             plain = value
         if isinstance(plain, str) and " #" in value:
             plain = value  # YAML would cut a comment off; on a command line it is text
         if type(plain) in (int, float) and str(plain) != value:
-            plain = _as_written(plain, value)
+            plain = _keep_spelling(plain, value)
         node = merged
         *parents, leaf = key.split(".")
         for parent in parents:
@@ -112,27 +112,27 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
 
 
 def rag_words(words: Sequence[str]) -> tuple[RagConfig, list[str]]:
-    """Split words into the settings of documents (`rag=INDEX`, `rag.KEY=VALUE`) and the others.
+    """Split words into the settings of retrieval (`rag=INDEX`, `rag.KEY=VALUE`) and the others.
 
     Raises ConfigError for a value that does not fit, or settings without an index.
     """
     own = [word for word in words if re.match(r"rag(\.\w+)?=", word)]
-    found: RagConfig = validate(RagConfig, index_of_word(parse_overrides(own).get("rag", {})), "rag")
-    if own and found.index is None:
+    config: RagConfig = validate(RagConfig, index_of_word(parse_overrides(own).get("rag", {})), "rag")
+    if own and config.index is None:
         raise ConfigError(
             f"{own[0]} has no effect without an index; add rag=INDEX (appkit rag index makes one)"
         )
-    return found, [word for word in words if word not in own]
+    return config, [word for word in words if word not in own]
 
 
-def _as_written(number: float, text: str) -> Any:
-    """The number, which a field of text takes as it was written: revision 0.10 is not 0.1."""
+def _keep_spelling(number: float, text: str) -> Any:
+    """Make a number that a text field reads as it was written: revision 0.10 is not 0.1."""
     kind = type(number)
     return type(kind.__name__, (kind,), {"__str__": lambda self: text})(number)
 
 
-def _named(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"task": "nl2fol"}` -> `{"task": {"name": "nl2fol"}}` for the groups that presets fill; rag has an index."""
+def _name_groups(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn `{"task": "nl2fol"}` into `{"task": {"name": "nl2fol"}}` for the preset groups; rag's word is its index."""
     named = {
         key: {"name": value} if key in GROUPS and isinstance(value, (str, int, float)) else value
         for key, value in values.items()
@@ -141,16 +141,16 @@ def _named(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay nested values over others; a bare word replaces a whole group (`model=...`)."""
-    over = _named(above)
-    kept = {
+    """Merge nested values over others; a bare word replaces a whole group (`model=...`)."""
+    over = _name_groups(above)
+    remaining = {
         key: value for key, value in below.items() if key not in GROUPS or "name" not in (over.get(key) or {})
     }
-    return _merge(_named(kept), over)
+    return _merge(_name_groups(remaining), over)
 
 
 def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge layers, of which later ones win; nested values are merged key by key, everything else is replaced.
+    """Merge layers, later ones over earlier ones: nested values key by key, everything else replaced.
 
     Not by OmegaConf: it would take "${" in a user's text for an interpolation.
     """
@@ -168,39 +168,39 @@ def load_run_config(words: Sequence[str] = (), file: Path | None = None) -> RunC
 
     Raises ConfigError with one line for the first key or value that does not fit.
     """
-    given = merge_over(_read_yaml(file) if file else {}, parse_overrides(words))
-    return build_run_config(given)
+    values = merge_over(_read_yaml(file) if file else {}, parse_overrides(words))
+    return build_run_config(values)
 
 
-def build_run_config(given: Mapping[str, Any]) -> RunConfig:
+def build_run_config(values: Mapping[str, Any]) -> RunConfig:
     """Build the configuration from nested values, such as a saved `config.yaml` or the keywords of `appkit.train`."""
-    given = _named(given)
+    values = _name_groups(values)
     for group in GROUPS:
-        if group in given and not isinstance(given[group], Mapping):
-            raise ConfigError(f"{group} must be a name or hold keys, got {given[group]!r}")
-    if not given.get("task", {}).get("name"):
+        if group in values and not isinstance(values[group], Mapping):
+            raise ConfigError(f"{group} must be a name or hold keys, got {values[group]!r}")
+    if not values.get("task", {}).get("name"):
         from appkit.plugins import modules
 
         raise ConfigError(
             f"task is missing; choose one: {', '.join(f'task={t}' for t in modules('appkit.tasks'))}"
         )
-    task = load_task(str(given["task"]["name"]))
-    method = load_method(str(given.get("method", {}).get("name", "lora")))
-    model_word = str(given.get("model", {}).get("name", "smollm2-135m"))
-    model = given["model"] if "source" in given.get("model", {}) else _model_values(model_word)
+    task = load_task(str(values["task"]["name"]))
+    method = load_method(str(values.get("method", {}).get("name", "lora")))
+    model_word = str(values.get("model", {}).get("name", "smollm2-135m"))
+    model = values["model"] if "source" in values.get("model", {}) else _model_values(model_word)
     base = {
         "task": {"name": task.name},
         "model": model,
         "method": {"name": method.name},
-        "quant": _preset("quant", str(given.get("quant", {}).get("name", "nf4"))),
-        "train": _preset("train", str(given.get("train", {}).get("name", "quick"))),
+        "quant": _read_preset("quant", str(values.get("quant", {}).get("name", "nf4"))),
+        "train": _read_preset("train", str(values.get("train", {}).get("name", "quick"))),
         "decoding": task.decoding.model_dump(),
     }
-    values = _merge(base, task.defaults, given)
+    merged = _merge(base, task.defaults, values)
     # options of the pack and the method are validated by their own schemas
-    values["task"] = validate(task.config, values["task"], "task")
-    values["method"] = validate(method.config, values["method"], "method")
-    config: RunConfig = validate(RunConfig, values, "")
+    merged["task"] = validate(task.config, merged["task"], "task")
+    merged["method"] = validate(method.config, merged["method"], "method")
+    config: RunConfig = validate(RunConfig, merged, "")
     return config
 
 

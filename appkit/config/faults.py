@@ -1,4 +1,4 @@
-"""A value that does not fit is told in one line, by the user's own keys."""
+"""Faults explains a value that does not fit in one line, by the user's own keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["validate"]
 
 
 def validate(schema: type[BaseModel], values: Mapping[str, Any], where: str) -> Any:
-    """Validates values; where: the key that holds them, "" for all. Raises ConfigError with the first fault."""
+    """Validate values; where: the key that holds them, "" for all. Raises ConfigError with the first fault."""
     try:
         return schema.model_validate(values)
     except ValidationError as error:
@@ -27,7 +27,7 @@ def validate(schema: type[BaseModel], values: Mapping[str, Any], where: str) -> 
 def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[str, Any], where: str) -> str:
     """Explain the first fault in one line: key, value, what was expected."""
     fault, *others = error.errors()
-    path = _user_path(fault, values)
+    path = _find_user_path(fault, values)
     key = ".".join(([where] if where else []) + path)
     if fault["type"] == "extra_forbidden":
         owner = schema
@@ -43,21 +43,21 @@ def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[st
             else f"known: {', '.join(fields)}"
         )
         return f"unknown key {key!r}; {hint}"
-    # of a value that may be one thing or another, each refusal is a fault of its own
-    expected = [_expected(fault)]
+    # a value of a union type gives a fault for each of its alternatives
+    expected = [_say_expected(fault)]
     if len(path) < len(fault["loc"]):
         expected += [
-            _expected(other).removeprefix("input should be ")
-            for other in others
-            if _user_path(other, values) == path
+            _say_expected(alternative).removeprefix("input should be ")
+            for alternative in others
+            if _find_user_path(alternative, values) == path
         ]
     if not path:  # the values are many; the message names those that do not fit
         return f"{key}: {' or '.join(expected)}" if key else " or ".join(expected)
     return f"{key}: {' or '.join(expected)}, got {fault['input']!r}"
 
 
-def _user_path(fault: ErrorDetails, values: Mapping[str, Any]) -> list[str]:
-    """Name the place of a fault by the user's keys: pydantic's own names for what a value may be are left out."""
+def _find_user_path(fault: ErrorDetails, values: Mapping[str, Any]) -> list[str]:
+    """Find the user's keys that lead to a fault, without pydantic's own names for alternatives of a union."""
     path: list[str] = []
     at: Any = values
     if not fault["loc"]:  # of the options as a whole
@@ -72,7 +72,7 @@ def _user_path(fault: ErrorDetails, values: Mapping[str, Any]) -> list[str]:
     return path
 
 
-def _expected(fault: ErrorDetails) -> str:
+def _say_expected(fault: ErrorDetails) -> str:
     if fault["type"] == "tuple_type":
         return "input should be a list"
     message = fault["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]

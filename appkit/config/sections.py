@@ -1,4 +1,4 @@
-"""The sections of a run's configuration: frozen models; each field says its unit and range."""
+"""Sections are the parts of a run's configuration: frozen models; each field says its unit and range."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = [
 
 
 class Section(BaseModel):
-    """Base of every part of the configuration: frozen, and an unknown key is an error; 2024 can be a text."""
+    """Base of every section: frozen; an unknown key is an error; a text field takes numbers, such as 2024."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
 
 class ModelConfig(Section):
-    """A base model: one source, one fingerprint. No fallback from one source to another."""
+    """A base model: one source, one fingerprint, no fallback to another source."""
 
     name: str = Field(description="preset name, hub id or directory, as the user gave it")
     source: Literal["registry", "hub", "directory"] = Field(description="where the weights come from")
@@ -74,8 +74,8 @@ class HeadConfig(Section):
     overlap: int = Field(64, ge=0, description="tokens shared by two windows of a long document; token heads")
 
 
-def _switch(value: object) -> object:
-    """YAML reads a bare `on` or `off` as true or false."""
+def _read_switch(value: object) -> object:
+    """Turn true and false, as which YAML reads a bare `on` or `off`, back into words."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
@@ -104,7 +104,7 @@ class TrainConfig(Section):
     warmup: int = Field(5, ge=0, description="optimizer steps")
     weight_decay: float = Field(0.0, ge=0, le=1)
     max_grad_norm: float = Field(1.0, gt=0, description="gradients above it are scaled down")
-    gradient_checkpointing: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = Field(
+    gradient_checkpointing: Annotated[Literal["auto", "on", "off"], BeforeValidator(_read_switch)] = Field(
         "auto", description="auto is on on a GPU"
     )
     eval_steps: int | None = Field(None, ge=1, description="measure the dev rows this often; none: never")
@@ -162,7 +162,7 @@ class EvalConfig(Section):
 
 
 class RagConfig(Section):
-    """Documents at hand: which index, and what is taken from it."""
+    """Retrieval: which index, and which passages come from it."""
 
     index: str | None = Field(
         None,
@@ -174,11 +174,11 @@ class RagConfig(Section):
 
 
 def index_of_word(value: Any) -> Any:
-    """Takes the word of `rag=INDEX` as the index's directory."""
+    """Read the word of `rag=INDEX` as the index's directory."""
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         return {"index": str(value)}
     if isinstance(value, Mapping) and "name" in value:  # beside `rag.k=3`
-        return {**{key: one for key, one in value.items() if key != "name"}, "index": str(value["name"])}
+        return {**{key: item for key, item in value.items() if key != "name"}, "index": str(value["name"])}
     return value
 
 
