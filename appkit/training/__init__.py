@@ -1,1 +1,1 @@
-"""Training: the plan, the loop, its checkpoints, and the forecast of what a run needs."""
+"""Training holds the plan, the loop, its checkpoints, and the forecast of memory, disk and time."""

@@ -1,4 +1,4 @@
-"""What happens around the steps of training: the method's hooks, the bar, ctrl-C."""
+"""Callbacks run around the steps of training: the method's hooks, the progress bar, ctrl-C."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class MethodHooks(TrainerCallback):  # type: ignore[misc]
 
 
 class ProgressBar(TrainerCallback):  # type: ignore[misc]
-    """Loss, speed and ETA."""
+    """Shows loss, speed and ETA, and writes each step to the journal."""
 
     def __init__(self, bar: Progress) -> None:
         self.bar = bar
         self.loop: Any = None
-        """whose fresh tokens are counted"""
+        """the `Loop` whose tokens are counted; set once it exists"""
         self.training_s = 0.0
         self.began = 0.0
 
@@ -63,31 +63,31 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
 
 
 class Stopper(TrainerCallback):  # type: ignore[misc]
-    """Ctrl-C: finish the step, save, stop. A second one stops at once."""
+    """Handles ctrl-C: the step is finished, the state saved, and training stops; a second ctrl-C stops at once."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self.previous: Any = None
 
     def __enter__(self) -> Stopper:
         import threading
 
         if threading.current_thread() is threading.main_thread():
-            self.previous = signal.signal(signal.SIGINT, self._ask)
+            self.previous = signal.signal(signal.SIGINT, self._request_stop)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.previous is not None:
             signal.signal(signal.SIGINT, self.previous)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
         line = "stopping after this step; the state will be saved (ctrl-C again to stop at once)"
         print(f"\n{line}", file=sys.stderr, flush=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        if self.asked:
+        if self.requested:
             control.should_save = control.should_training_stop = True
         return control

@@ -1,7 +1,7 @@
-"""Checkpoints that are whole or not there.
+"""Checkpoints are written whole or not at all.
 
 A checkpoint is written under a hidden name, synced, and renamed; its manifest lists every file with size and
-hash, and is verified before anything is loaded. A power cut leaves the checkpoint before.
+hash, and is verified before anything is loaded. After a power cut the previous checkpoint is there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MANIFEST = "manifest.json"
 def save(folder: Path, step: int, write: Callable[[Path], None], info: dict[str, Any]) -> Path:
     """Write `folder/step-<step>` by calling `write` on a staging directory.
 
-    Raises AppkitError when the disk is full; nothing half-written stays.
+    Raises AppkitError when the disk is full, and leaves no partial checkpoint.
     """
     target = folder / f"step-{step:06d}"
     with staged(target) as stage:
@@ -39,7 +39,7 @@ def save(folder: Path, step: int, write: Callable[[Path], None], info: dict[str,
 
 
 def verify(path: Path) -> str | None:
-    """None for a complete checkpoint, else what is wrong with it."""
+    """Say what is wrong with a checkpoint; None if it is complete."""
     try:
         files = dict(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -56,12 +56,12 @@ def verify(path: Path) -> str | None:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Directories of checkpoints, oldest first, unverified."""
+    """List the directories of checkpoints, oldest first, unverified."""
     return sorted(folder.glob("step-*")) if folder.is_dir() else []
 
 
 def latest(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest complete checkpoint, and one line for each damaged one that was passed over."""
+    """Find the newest complete checkpoint, and write one line for each damaged one that is newer."""
     notes: list[str] = []
     for path in reversed(checkpoints(folder)):
         if (fault := verify(path)) is None:
@@ -78,18 +78,18 @@ def prune(folder: Path, keep: int, also: int | None = None) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a damaged checkpoint, so that a whole one can take its place."""
+    """Remove a damaged checkpoint, so that a complete one can take its place."""
     shutil.rmtree(path)
 
 
 def of(folder: Path, step: int) -> Path | None:
-    """The checkpoint of that step, if it is there."""
+    """Find the checkpoint of a step, unverified; None if there is none."""
     path = folder / f"step-{step:06d}"
     return path if path.is_dir() else None
 
 
 def of_step(folder: Path, step: int) -> Path:
-    """The checkpoint of that step; RunError if it is gone or damaged."""
+    """Find the checkpoint of a step. Raises RunError if it is missing or damaged."""
     path = folder / f"step-{step:06d}"
     if (fault := verify(path)) is not None:
         raise RunError(f"checkpoint {path} cannot be loaded: {fault}; start the run anew")

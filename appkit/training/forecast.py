@@ -1,7 +1,7 @@
-"""What a run will need, said before anything is loaded: memory (evaluation included), time, disk.
+"""Forecast estimates a run's memory (evaluation included), time and disk, before anything is loaded.
 
-Estimates from the architecture and the rows' lengths; within a factor of about 1.5. Memory and disk that
-cannot fit are refused; time never is.
+The estimates come from the architecture and the rows' lengths; they are within a factor of about 1.5. A run whose
+memory or disk cannot suffice is refused; one that takes long is not.
 """
 
 from __future__ import annotations
@@ -23,36 +23,43 @@ __all__ = ["Forecast", "check", "forecast"]
 
 GIB = 2**30
 EFFICIENCY = 0.6
-"""Share of the machine's matrix rate that a training step reaches."""
+"""share of the machine's matrix rate that a training step reaches"""
 FIXED_BYTES = 0.9 * GIB
-"""The interpreter with its libraries."""
+"""memory of the interpreter with its libraries"""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """bytes and seconds; `memory` is the larger of training's and evaluation's peak."""
+    """What a run needs, and what this machine has."""
 
     memory: float
+    """bytes; the larger of training's and evaluation's peak"""
     memory_free: float
+    """bytes"""
     disk: float
+    """bytes of the checkpoints"""
     disk_free: float
+    """bytes"""
     training_s: float
+    """seconds"""
     evaluation_s: float
+    """seconds of all evaluations together"""
 
     def lines(self) -> list[str]:
+        """Write the forecast for people, a line each."""
         return [
             f"memory {self.memory / GIB:.1f} GiB of {self.memory_free / GIB:.1f} free · "
             f"disk {self.disk / GIB:.2f} GiB of {self.disk_free / GIB:.1f} free · "
-            f"training about {_minutes(self.training_s)}, evaluations about {_minutes(self.evaluation_s)}"
+            f"training about {_format_time(self.training_s)}, evaluations about {_format_time(self.evaluation_s)}"
         ]
 
 
-def _minutes(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     return f"{max(seconds, 1):.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def matrix_rate(dtype: Any, device: str) -> float:
-    """FLOP/s of this machine's matrix product at a layer-like shape; takes about 0.2 s."""
+    """Measure the FLOP/s of this machine's matrix product at a layer-like shape; takes about 0.2 s."""
     import torch
 
     x, w = (
@@ -82,7 +89,11 @@ def forecast(
     cap: int,
     run_dir: Path,
 ) -> Forecast:
-    """architecture: transformers config of the base; answered_rows: rows decoded in all evaluations together."""
+    """Forecast a run's memory, disk and time.
+
+    architecture: transformers config of the base. parameters: of the base. answered_rows: rows decoded in all
+    evaluations together. cap: tokens of an answer, at most.
+    """
     text = architecture.get_text_config()
     width, layers, vocabulary = text.hidden_size, text.num_hidden_layers, text.vocab_size
     size = 2 if "bfloat16" in str(dtype) else 4
@@ -104,7 +115,7 @@ def forecast(
     longest = max((len(example.tokens) for example in examples), default=0) + cap
     rows = config.eval.batch_rows
     cached = 2 * rows * heads * head * longest * layers * size + rows * vocabulary * 12
-    # loading holds a second copy of the weights for a moment; measuring the cost of quantization does so too
+    # loading, and measuring the cost of quantization, hold a second copy of the weights for a moment
     memory = FIXED_BYTES + weights + max(weights, trained * 16 + max(activations, cached))
 
     rate = matrix_rate(dtype, device) * EFFICIENCY
@@ -115,7 +126,7 @@ def forecast(
     checkpoints = (config.train.keep_checkpoints + 2) * trained * 12 + trained * 4
     return Forecast(
         memory,
-        _free_memory(device),
+        _measure_free_memory(device),
         checkpoints + 20e6,
         float(shutil.disk_usage(run_dir).free),
         4 * (body * tokens + embedding * supervised) / rate,
@@ -123,7 +134,7 @@ def forecast(
     )
 
 
-def _free_memory(device: str) -> float:
+def _measure_free_memory(device: str) -> float:
     if device == "cuda":
         import torch
 
@@ -134,7 +145,7 @@ def _free_memory(device: str) -> float:
 
 
 def check(needed: Forecast) -> None:
-    """Raise ModelError or RunError when memory or disk cannot be enough."""
+    """Raises ModelError when memory, RunError when disk cannot suffice."""
     if needed.memory > needed.memory_free:
         raise ModelError(
             f"this needs about {needed.memory / GIB:.1f} GiB of memory, {needed.memory_free / GIB:.1f} are free; "

@@ -1,8 +1,8 @@
-"""THE training loop: a small subclass of transformers.Trainer, for every head and method.
+"""Loop is the one training loop: a small subclass of transformers.Trainer, for every head and method.
 
-What it changes: one item of the dataloader is one optimizer step (its micro-batches laid out by the plan), so
-the loss is divided by the units of the whole step and resuming is a matter of the step's number; checkpoints
-are staged, synced and renamed; every step is logged.
+What it changes: one item of the dataloader is one optimizer step (its micro-batches laid out by the plan), so the loss
+is divided by the units of the whole step and resuming needs only the step's number; checkpoints are staged, synced and
+renamed; every step is logged.
 """
 
 from __future__ import annotations
@@ -38,33 +38,38 @@ __all__ = ["Journal", "Outcome", "fit"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How training ended.
-
-    steps: optimizer steps done in all. interrupted: the user stopped it. best_step: of the checkpoint whose
-    weights the model now has. seconds, tokens, supervised: of this call alone. notes: for the report.
-    """
+    """How training ended."""
 
     steps: int
+    """optimizer steps done in all"""
     interrupted: bool
+    """the user stopped it"""
     best_step: int
+    """of the checkpoint whose weights the model now has"""
     seconds: float
+    """of this call alone"""
     tokens: int
+    """trained on in this call"""
     supervised: int
+    """units of the loss in this call"""
     notes: tuple[str, ...]
+    """for the report, a line each"""
 
 
 class Journal(Protocol):
-    """Where the loop records its way; a run's events are one."""
+    """Where the loop records its progress, such as a run's events."""
 
     def training(self, step: int, steps: int) -> None:
-        """Training begins behind `step` of `steps`: what was recorded behind it is repeated."""
+        """Record that training begins after `step` of `steps`; steps recorded after it are repeated."""
 
-    def step(self, step: int, loss: float, tokens_per_s: float) -> None: ...
+    def step(self, step: int, loss: float, tokens_per_s: float) -> None:
+        """Record an optimizer step."""
 
-    def metrics(self, step: int, values: Mapping[str, float]) -> None: ...
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Record the metrics of the dev rows."""
 
     def sync(self) -> None:
-        """A checkpoint stands for every record up to its step: after a power cut they must be there."""
+        """Sync the records to the disk: after a power cut, all up to the last checkpoint must be there."""
 
 
 class Loop(Trainer):  # type: ignore[misc]
@@ -90,8 +95,8 @@ class Loop(Trainer):  # type: ignore[misc]
         journal: Journal | None = None,
     ) -> None:
         self.journal, self.training = journal, training
-        # fixed here: a method may freeze and thaw from step to step, and a checkpoint holds all of them
-        self.trained = tuple(name for name, one in model.named_parameters() if one.requires_grad)
+        # fixed here: a method may freeze parameters for some steps, and a checkpoint holds all of them
+        self.trained = tuple(name for name, parameter in model.named_parameters() if parameter.requires_grad)
         self.config, self.method, self.examples, self.plan = config, method, examples, plan
         self.head = head
         self.measure, self.folder = measure, run_dir / "checkpoints"
@@ -138,7 +143,7 @@ class Loop(Trainer):  # type: ignore[misc]
         return self.lr_scheduler
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
-        """Forward and backward of one step's micro-batches; the mean loss per unit of the head, over the whole step."""
+        """Run one step's micro-batches forward and backward; return the step's mean loss per unit of the head."""
         model.train()
         rows = [[self.examples[row] for row in batch] for batch in inputs.batches]
         units = sum(example.targets for batch in rows for example in batch)
@@ -161,7 +166,7 @@ class Loop(Trainer):  # type: ignore[misc]
         return total
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """The task's metrics on the dev rows; always followed by a checkpoint, so that the best one exists."""
+        """Measure the task's metrics on the dev rows; a checkpoint always follows, so that the best one exists."""
         self.model.eval()
         values = self.measure(self.model)
         metrics = {f"eval_{name}": value for name, value in values.items()}
@@ -182,7 +187,7 @@ class Loop(Trainer):  # type: ignore[misc]
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         step = self.state.global_step
         if checkpoint.of(self.folder, step) is None:
-            # a checkpoint stands for every line up to its step: after a power cut they must be there
+            # after a power cut, the lines of all steps up to a checkpoint must be there
             with explained(self.curve):
                 sync(self.curve)
                 sync(self.curve.parent)
@@ -217,22 +222,22 @@ def fit(
     say: Callable[[str], None] = lambda line: None,
     journal: Journal | None = None,
 ) -> Outcome:
-    """Train `model` over `plan`, going on from the newest complete checkpoint of `run_dir` if there is one.
+    """Train `model` over `plan`, from the newest complete checkpoint of `run_dir` if there is one.
 
     examples: what `head` collates, each with `tokens` and `targets`. measure: model in eval mode -> the task's dev
-    metrics by name. `say` receives where it starts and every damaged checkpoint; `journal` every step. On return the
-    model has the weights that `train.select` asks for. Raises RunError when the loss is not finite.
+    metrics by name. `say` receives the first step and every damaged checkpoint; `journal` every step. On return the
+    model has the weights that `train.select` names. Raises RunError when the loss is not finite.
     """
     train, folder = config.train, run_dir / "checkpoints"
-    newest, notes = _newest_checkpoint(run_dir, len(plan), say)
-    done = int(newest.name.removeprefix("step-")) if newest else 0
+    newest, notes = _find_newest_checkpoint(run_dir, len(plan), say)
+    first_step = int(newest.name.removeprefix("step-")) if newest else 0
     if journal:
-        journal.training(done, len(plan))
+        journal.training(first_step, len(plan))
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run_dir / "tensorboard")
     arguments = _arguments(config, len(plan), primary, run_dir)
     stopper = Stopper()
-    bar = Progress("training", len(plan), "steps", done)
-    training = _begin(model, config, method, head, examples, plan, newest)
+    bar = Progress("training", len(plan), "steps", first_step)
+    training = _begin_training(model, config, method, head, examples, plan, newest)
     progress = ProgressBar(bar)
     callbacks: list[TrainerCallback] = [MethodHooks(method, training), progress, stopper]
     if train.patience and train.eval_steps:
@@ -253,8 +258,8 @@ def fit(
     )
     progress.loop = loop
     began = time.monotonic()
-    if newest and _patience_used_up(newest, train.patience):
-        # the trainer's control forgets on loading that early stopping had ended the run
+    if newest and _is_patience_used_up(newest, train.patience):
+        # on loading, the trainer's control does not know that early stopping had ended the run
         load_state(newest, model, loop.trained, method)
         loop.state = TrainerState.load_from_json(str(newest / "trainer_state.json"))
     else:
@@ -262,11 +267,11 @@ def fit(
             loop.train(resume_from_checkpoint=str(newest) if newest else None)
     steps = loop.state.global_step
     chosen = loop.state.best_global_step if train.select == "best" and loop.state.best_global_step else steps
-    interrupted = stopper.asked and steps < len(plan)
+    interrupted = stopper.requested and steps < len(plan)
     if chosen != steps and not interrupted:
         load_state(checkpoint.of_step(folder, chosen), model, loop.trained, method)
         notes.append(f"the weights of step {chosen} are kept: best {primary.name} on the dev rows")
-    if steps < len(plan) and not stopper.asked:
+    if steps < len(plan) and not stopper.requested:
         notes.append(f"stopped early at step {steps} of {len(plan)}: no gain in {train.patience} evaluations")
     model.eval()
     return Outcome(
@@ -280,28 +285,28 @@ def fit(
     )
 
 
-def _newest_checkpoint(
+def _find_newest_checkpoint(
     run_dir: Path, steps: int, say: Callable[[str], None]
 ) -> tuple[Path | None, list[str]]:
-    """Where training goes on from, with notes on what was passed over; what is behind it is removed."""
+    """Find the checkpoint to go on from, with notes on damaged ones; remove later checkpoints and curve lines."""
     folder = run_dir / "checkpoints"
     newest, notes = checkpoint.latest(folder)
-    done = int(newest.name.removeprefix("step-")) if newest else 0
+    step = int(newest.name.removeprefix("step-")) if newest else 0
     for note in notes:
         say(note)
     say(
-        f"training: going on from step {done} of {steps}"
-        if done
+        f"training: going on from step {step} of {steps}"
+        if step
         else f"training: from the start, {steps} steps"
     )
-    _cut_curve(run_dir / "metrics.jsonl", done)
+    _cut_curve(run_dir / "metrics.jsonl", step)
     for damaged in checkpoint.checkpoints(folder):
         if newest is None or damaged.name > newest.name:
             checkpoint.discard(damaged)
     return newest, notes
 
 
-def _begin(
+def _begin_training(
     model: Any,
     config: RunConfig,
     method: Method,
@@ -310,7 +315,7 @@ def _begin(
     plan: Sequence[Step],
     newest: Path | None,
 ) -> Training:
-    """What the method's hooks know; the method looks at data first, or gets back what it had made of them."""
+    """Make the hooks' Training; call the method's `before_training`, or of a resumed run load the method's state."""
     device = next(model.parameters()).device
 
     def batches() -> Iterator[Batch]:
@@ -326,7 +331,7 @@ def _begin(
     return training
 
 
-def _patience_used_up(newest: Path, patience: int | None) -> bool:
+def _is_patience_used_up(newest: Path, patience: int | None) -> bool:
     if patience is None:
         return False
     state = json.loads((newest / "trainer_state.json").read_text(encoding="utf-8"))
@@ -363,15 +368,15 @@ def _arguments(config: RunConfig, steps: int, primary: Metric, run_dir: Path) ->
 
 
 def _cut_curve(curve: Path, step: int) -> None:
-    """Drop what was logged after the checkpoint: those steps are about to be repeated."""
+    """Remove the lines logged after the checkpoint: those steps are repeated."""
     if not curve.exists():
         return
-    kept = []
+    lines = []
     for line in curve.read_text(encoding="utf-8").splitlines():
         try:
             entry = json.loads(line)
         except ValueError:  # the line that a killed process was writing
             continue
         if entry["step"] <= step:
-            kept.append(line)
-    write_text(curve, "".join(line + "\n" for line in kept))
+            lines.append(line)
+    write_text(curve, "".join(line + "\n" for line in lines))

@@ -1,4 +1,4 @@
-"""The optimizer of a run, its learning rate, and what this machine can give of either."""
+"""Optimizer makes a run's optimizer and learning-rate schedule, and checks that this machine has what they need."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ __all__ = ["check_choices", "make_optimizer", "schedule", "trackers"]
 
 
 def check_choices(train: TrainConfig) -> None:
-    """Raise ConfigError for trackers and optimizers that this machine cannot give, before any work is done."""
+    """Raises ConfigError for trackers and optimizers that this machine does not have, before any work is done."""
     trackers(train.trackers)
     if "8bit" in train.optimizer and not torch.cuda.is_available():
         raise ConfigError(f"train.optimizer={train.optimizer} needs a GPU, this machine has none; use adamw")
 
 
 def trackers(names: Sequence[str]) -> list[str]:
+    """Check the trackers' names, and return them as transformers wants them.
+
+    Raises ConfigError for an unknown tracker or one that is not installed.
+    """
     from importlib.util import find_spec
 
     packages = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
@@ -45,7 +49,7 @@ def make_optimizer(
     method: Method,
     device: torch.device,
 ) -> torch.optim.Optimizer:
-    """The method's optimizer over its groups, or the configuration's.
+    """Make the method's optimizer over its groups, or the configured one.
 
     Raises ConfigError for groups that do not hold each trained parameter once.
     """
@@ -56,7 +60,7 @@ def make_optimizer(
         _check_groups(groups, trained, method)
     if method.optimizer:
         return method.optimizer(groups, config.method, train)
-    return _optimizer(train, groups, device)
+    return _make_configured(train, groups, device)
 
 
 def _check_groups(
@@ -76,7 +80,7 @@ def _check_groups(
         )
 
 
-def _optimizer(
+def _make_configured(
     train: TrainConfig, groups: list[dict[str, Any]], device: torch.device
 ) -> torch.optim.Optimizer:
     name = train.optimizer
@@ -100,17 +104,17 @@ def _optimizer(
 
 
 def schedule(train: TrainConfig, steps: int) -> Callable[[int], float]:
-    """Step number (from 0) -> share of the peak learning rate.
+    """Make the function step number (from 0) -> share of the peak learning rate.
 
-    The first step of the warm-up already moves: transformers' own schedules start at 0 and waste it.
+    The first step of the warm-up has a rate above 0: transformers' own schedules start at 0 and waste it.
     """
     warmup = min(train.warmup, steps - 1)
 
     def share(step: int) -> float:
         if step < warmup:
             return (step + 1) / (warmup + 1)
-        done = (step - warmup) / max(steps - warmup, 1)
-        shapes = {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}
+        progress = (step - warmup) / max(steps - warmup, 1)
+        shapes = {"cosine": 0.5 * (1 + math.cos(math.pi * progress)), "linear": 1 - progress, "constant": 1.0}
         return shapes[train.schedule]
 
     return share

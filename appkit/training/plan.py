@@ -1,7 +1,7 @@
-"""The batch plan: which rows form which step.
+"""Plan says which rows form which step.
 
-A pure function of the rows' lengths, the sizes, the seed and the epoch: a resumed run walks the same path as an
-unbroken one.
+It is a pure function of the rows' lengths, the sizes, the seed and the epoch: a resumed run takes the same steps as an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ __all__ = ["Step", "plan", "steps_per_epoch"]
 
 @dataclass(frozen=True)
 class Step:
-    """The rows of one optimizer step, in micro-batches of row numbers."""
+    """The rows of one optimizer step."""
 
     batches: tuple[tuple[int, ...], ...]
+    """micro-batches of row numbers"""
 
 
 def steps_per_epoch(rows: int, batch_rows: int) -> int:
+    """Count the steps of an epoch; the last one may have fewer rows."""
     return math.ceil(rows / batch_rows)
 
 
 def plan(lengths: Sequence[int], batch_rows: int, batch_tokens: int, epochs: float, seed: int) -> list[Step]:
-    """The steps of a whole run.
+    """Plan the steps of a whole run.
 
     Every epoch visits each row once, in an order drawn from (seed, epoch). A step takes `batch_rows` rows;
     inside it they are sorted by length and cut into micro-batches of at most `batch_tokens` tokens, so that
@@ -42,11 +44,13 @@ def plan(lengths: Sequence[int], batch_rows: int, batch_tokens: int, epochs: flo
             rows = sorted(
                 (int(row) for row in order[start : start + batch_rows]), key=lambda row: lengths[row]
             )
-            steps.append(Step(_micro_batches(rows, lengths, batch_tokens)))
+            steps.append(Step(_cut_micro_batches(rows, lengths, batch_tokens)))
     return steps[:total]
 
 
-def _micro_batches(rows: list[int], lengths: Sequence[int], batch_tokens: int) -> tuple[tuple[int, ...], ...]:
+def _cut_micro_batches(
+    rows: list[int], lengths: Sequence[int], batch_tokens: int
+) -> tuple[tuple[int, ...], ...]:
     batches: list[list[int]] = [[]]
     tokens = 0
     for row in rows:

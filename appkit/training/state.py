@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of a model in training: trained parameters, and the method's own state."""
+"""State writes and reads a checkpoint's tensors: trained parameters, and the method's own state."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ METHOD = "method.safetensors"
 
 
 def save_state(folder: Path, model: Any, trained: Sequence[str], method: Method) -> None:
-    """Write the parameters named `trained`, and what the method keeps beside them."""
+    """Write the parameters named `trained`, and the method's own state."""
     parameters = dict(model.named_parameters())
     save_file({name: parameters[name].detach().cpu().contiguous() for name in trained}, folder / WEIGHTS)
     if method.state:
-        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state(model).items()}
-        save_file(kept, folder / METHOD)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state(model).items()}
+        save_file(tensors, folder / METHOD)
 
 
 def load_state(folder: Path, model: Any, trained: Sequence[str], method: Method) -> None:
-    """Put a checkpoint's parameters and the method's state into the model. Raises RunError if the names differ."""
+    """Load a checkpoint's parameters and the method's state into the model. Raises RunError if the names differ."""
     stored, parameters = load_file(folder / WEIGHTS), dict(model.named_parameters())
     if stored.keys() != set(trained):
         raise RunError(
@@ -42,7 +42,7 @@ def load_state(folder: Path, model: Any, trained: Sequence[str], method: Method)
 
 
 def load_method_state(folder: Path, model: Any, method: Method) -> None:
-    """Give the method back what a checkpoint keeps of it. Raises RunError where that is missing."""
+    """Load the method's own state from a checkpoint. Raises RunError where it is missing."""
     if method.load_state is None:
         return
     if not (folder / METHOD).is_file():
