@@ -1,1 +1,1 @@
-"""Bundles: what a run leaves behind to be loaded, certified and served."""
+"""Bundles are the results of runs: written, found, loaded, certified and served."""

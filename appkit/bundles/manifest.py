@@ -1,7 +1,7 @@
-"""The adapter bundle: a directory in PEFT's own form, plus what proves and describes it.
+"""Manifest writes, reads and finds bundles: directories in PEFT's own form, with their evidence and description.
 
     adapter_config.json  adapter_model.safetensors      plain PEFT
-    reference.safetensors                               what the live trained model gave: see `Head.reference`
+    reference.safetensors                               outputs of the live trained model: see `Head.reference`
     appkit.json                                         manifest
     report.md  README.md                                evidence and model card
 
@@ -35,11 +35,7 @@ __all__ = [
 
 
 SCHEMA = 1
-
-
 MANIFEST = "appkit.json"
-
-
 PAYLOAD = (
     "adapter_config.json",
     "adapter_model.safetensors",
@@ -47,14 +43,13 @@ PAYLOAD = (
     "report.md",
     "README.md",
 )
-
+"""files of every bundle whose hashes the manifest holds"""
 
 ROUTERS = "routers.safetensors"
-"""beside them in the bundle of a method that routes"""
+"""a further file in the bundle of a method that routes"""
 
 NEEDED = ("files", "sha", "config", "base", "decoding", "template")
 """keys of the manifest without which a bundle cannot be loaded"""
-
 
 Manifest = dict[str, Any]
 
@@ -68,7 +63,7 @@ def write(
     report: str,
     card: str,
 ) -> Path:
-    """Write the bundle; `manifest` gets the schema version, the files' hashes and the payload's sha.
+    """Write the bundle; schema version, the files' hashes and the payload's sha are added to `manifest`.
 
     `metadata` goes into the reference's header, as one JSON object under the key `appkit`.
     """
@@ -78,7 +73,7 @@ def write(
         config = dict(form.config)
         config["base_model_name_or_path"] = manifest["base"]["id"]
         (stage / "adapter_config.json").write_text(
-            json.dumps(config, indent=1, sort_keys=True, default=_plain) + "\n", encoding="utf-8"
+            json.dumps(config, indent=1, sort_keys=True, default=_to_plain) + "\n", encoding="utf-8"
         )
         save_file(dict(form.tensors), stage / "adapter_model.safetensors", metadata={"format": "pt"})
         payload: tuple[str, ...] = PAYLOAD
@@ -99,23 +94,23 @@ def write(
 
 
 def describe_form(form: Form) -> dict[str, Any]:
-    """What the manifest says of the form, under `exported`."""
-    told = {"kind": form.kind, "rank": form.rank, "error": form.error}
-    return told | {"routing": dict(form.routing)} if isinstance(form, RoutedForm) else told
+    """Describe an exported form, for the manifest's key `exported`."""
+    facts = {"kind": form.kind, "rank": form.rank, "error": form.error}
+    return facts | {"routing": dict(form.routing)} if isinstance(form, RoutedForm) else facts
 
 
-def _plain(value: Any) -> Any:
-    """PEFT's config holds sets and enums."""
+def _to_plain(value: Any) -> Any:
+    """Turn the sets and enums of PEFT's config into JSON values."""
     return sorted(value) if isinstance(value, set) else getattr(value, "value", str(value))
 
 
 def payload_sha(files: dict[str, str]) -> str:
-    """One hash of the payload: of its files' names and hashes."""
+    """Hash the payload: its files' names and hashes."""
     return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
 
 
 def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
-    """The bundle's manifest, its files checked against their hashes.
+    """Read the bundle's manifest; with `verify`, check its files against their hashes.
 
     Raises BundleError for a directory that is no bundle, another schema version, a missing or changed file.
     """
@@ -139,9 +134,9 @@ def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
             file = path / name
             if not file.is_file():
                 raise BundleError(f"{path} is incomplete: {name} is missing; copy the bundle again")
-            if (got := file_sha256(file)) != recorded:
+            if (actual := file_sha256(file)) != recorded:
                 raise BundleError(
-                    f"{file} was changed after it was written (sha256 {got[:12]}…, recorded {recorded[:12]}…); "
+                    f"{file} was changed after it was written (sha256 {actual[:12]}…, recorded {recorded[:12]}…); "
                     "copy the bundle again"
                 )
         if payload_sha(manifest["files"]) != manifest["sha"]:
@@ -152,7 +147,7 @@ def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
 
 
 def find(path: Path) -> Path:
-    """The bundle at `path`, or the one in the run directory `path`."""
+    """Find the bundle at `path`, or the one in the run directory `path`."""
     inside = path / "bundle"
     return inside if not (path / MANIFEST).exists() and (inside / MANIFEST).exists() else path
 
@@ -160,40 +155,40 @@ def find(path: Path) -> Path:
 PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,127}")
 
 
-def below_root(root: Path, given: str) -> Path:
-    """The bundle directory that a request names, below `root`.
+def below_root(root: Path, name: str) -> Path:
+    """Find the bundle directory that a request names, below `root`.
 
-    Raises BundleError for anything but plain names separated by "/": no "..", no absolute path, no link on the way.
+    Raises BundleError for anything but plain names separated by "/": no "..", no absolute path, no symbolic link.
     """
-    parts = given.split("/")
-    if len(given) > 512 or not all(PART.fullmatch(part) for part in parts):
+    parts = name.split("/")
+    if len(name) > 512 or not all(PART.fullmatch(part) for part in parts):
         raise BundleError(
-            f"a bundle is named by its directory below the bundle root, like nl2fol/A, got {given[:80]!r}"
+            f"a bundle is named by its directory below the bundle root, like nl2fol/A, got {name[:80]!r}"
         )
     path = root
     for part in parts:
         path = path / part
         if path.is_symlink():
-            raise BundleError(f"{given} leads over a link, which is not followed; copy the bundle instead")
+            raise BundleError(f"{name} leads over a link, which is not followed; copy the bundle instead")
     if not path.is_dir():
-        raise BundleError(f"no directory {given} below the bundle root")
+        raise BundleError(f"no directory {name} below the bundle root")
     if not (path / "appkit.json").exists() and (path / "bundle" / "appkit.json").exists():
-        return below_root(root, f"{given}/bundle")  # a run directory
+        return below_root(root, f"{name}/bundle")  # a run directory
     return path
 
 
 def find_bundles(root: Path) -> list[Path]:
-    """Every bundle below `root`, the oldest first; links are not followed, and nothing inside a bundle is looked at.
+    """List every bundle below `root`, oldest first; does not follow links or search inside bundles.
 
     Raises BundleError when the directory is missing.
     """
     if not root.is_dir():
         raise BundleError(f"no directory {root}")
-    found = []
+    bundles = []
     for folder, folders, names in os.walk(root):
         if "appkit.json" in names:
-            found.append(Path(folder))
+            bundles.append(Path(folder))
             folders.clear()
         folders[:] = [name for name in folders if not name.startswith(".") and name != "checkpoints"]
-    # a link may lead nowhere: it is refused later, alone
-    return sorted(found, key=lambda path: ((path / "appkit.json").lstat().st_mtime, str(path)))
+    # a link may lead nowhere: that bundle alone is refused later
+    return sorted(bundles, key=lambda path: ((path / "appkit.json").lstat().st_mtime, str(path)))

@@ -1,4 +1,4 @@
-"""A loaded bundle: base, adapter, and the pack's own way of asking and reading."""
+"""Specialist loads a bundle to predict: base, adapter, and the pack's prompt and parser."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ MEASURED_WITH = ("data", "rag", "eval", "decoding", "threads", "task.name")
 WITHOUT_EFFECT = ("data.max_length", "data.on_long", "eval.quant_rows")
 
 
-def eval_config(manifest: Manifest, given: Mapping[str, Any]) -> RunConfig:
-    """The bundle's own configuration with nested values over it, to measure it with.
+def eval_config(manifest: Manifest, values: Mapping[str, Any]) -> RunConfig:
+    """Merge nested values over the bundle's own configuration, to measure the bundle with.
 
-    Raises ConfigError for a key that changes nothing, since a bundle is measured as it was trained.
+    Raises ConfigError for a key that has no effect, since a bundle is measured as it was trained.
     """
     from appkit.config import build_run_config, merge_over
 
     own = manifest["config"]
-    if given.get("task") == own["task"]["name"]:  # a bare word would replace the bundle's own options
-        given = {key: value for key, value in given.items() if key != "task"}
-    config = build_run_config(merge_over(own, given))
-    for key, value in _dotted(given):
+    if values.get("task") == own["task"]["name"]:  # a bare word would replace the bundle's own options
+        values = {key: value for key, value in values.items() if key != "task"}
+    config = build_run_config(merge_over(own, values))
+    for key, value in _flatten(values):
         if not f"{key}.".startswith(tuple(f"{group}." for group in MEASURED_WITH)) or key in WITHOUT_EFFECT:
             raise ConfigError(
                 f"{key} has no effect on a bundle, which is measured as it was trained, got {value!r}; "
@@ -45,43 +45,47 @@ def eval_config(manifest: Manifest, given: Mapping[str, Any]) -> RunConfig:
     return config
 
 
-def _dotted(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _dotted(value, f"{above}{key}.")
+            yield from _flatten(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
 
 
 @dataclass
 class Specialist:
-    """A loaded bundle: base, adapter and the pack's own way of asking and reading."""
+    """A loaded bundle, ready to predict."""
 
     path: Path
+    """the bundle's directory"""
     manifest: Manifest
     task: Task
     config: RunConfig
+    """of the run that trained it"""
     model: Any
+    """base with adapter, in evaluation mode"""
     head: Head
 
     @property
     def chat(self) -> Chat:
+        """The base's tokenizer and chat template."""
         return self.head.chat
 
     @property
     def cap(self) -> int:
-        """The most tokens of an answer."""
+        """Tokens of an answer, at most."""
         return int(self.manifest["decoding"]["cap"])
 
     @property
     def calibration(self) -> Calibration | None:
-        """What `confidence` goes by; None if the bundle has none."""
+        """The calibration that `confidence` uses; None if the bundle has none."""
         from appkit.stats.confidence import of_manifest
 
         return of_manifest(self.manifest)
 
     def confidence(self, prediction: Prediction) -> float | None:
-        """The probability that an answer of `predict` is right by the task's primary metric; None if unknown."""
+        """Compute the probability that an answer of `predict` is right by the primary metric; None if unknown."""
         from appkit.stats.confidence import confidence
 
         calibration = self.calibration
@@ -97,11 +101,11 @@ class Specialist:
         Raises DataError for an input that does not fit the pack's schema.
         """
         head = self.head.answering(batch_rows=batch_rows, confidence=self.calibration is not None)
-        return head.answer(self.model, [input_row(self.task, one) for one in inputs])
+        return head.answer(self.model, [input_row(self.task, value) for value in inputs])
 
 
 def input_row(task: Task, value: Any) -> Any:
-    """`task.input_row`, its error as one line (DataError)."""
+    """Call `task.input_row`. Raises DataError, in one line, for an input that does not fit the schema."""
     from pydantic import ValidationError
 
     from appkit.errors import DataError
@@ -122,8 +126,8 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
 
     The base is the one the bundle was trained on, quantized and computed the same way.
 
-    Raises BundleError when a file was changed, the schema is another's, or the base on this machine is not
-    the one it was trained on; ModelError when the base cannot be had.
+    Raises BundleError when a file was changed, the schema version differs, or the base on this machine is not
+    the one it was trained on; ModelError when the base cannot be fetched.
     """
     from appkit.config import ModelConfig, build_run_config
     from appkit.plugins import load_task
@@ -142,7 +146,7 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
         import torch
 
         torch.set_num_threads(config.threads)
-    # the recorded dtype, not this machine's favourite: the same numbers as in training
+    # the recorded dtype, not this machine's "auto": the same numbers as in training
     trained_on = ModelConfig.model_validate(config.model.model_dump() | {"dtype": manifest["base"]["dtype"]})
     base = load_base(trained_on, config.quant, device=device)
     if base.fingerprint.base != manifest["base"]["fingerprint"]:
@@ -153,7 +157,7 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
         )
     chat = Chat.of(base)
     head = head_of_bundle(manifest, config, task, chat)
-    model = _restored(path, manifest, config, head.attach(base.model))
+    model = _restore(path, manifest, config, head.attach(base.model))
     attention.use(base.model)
     model.eval()
     if chat.fingerprint() != manifest["template"]:
@@ -164,8 +168,8 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
     return Specialist(path, manifest, head.task, config, model, head)
 
 
-def _restored(path: Path, manifest: Manifest, config: RunConfig, base: Any) -> Any:
-    """The trained model, of whatever form the bundle holds."""
+def _restore(path: Path, manifest: Manifest, config: RunConfig, base: Any) -> Any:
+    """Restore the trained model from the bundle's form: lora, full or routed."""
     from safetensors.torch import load_file
 
     kind = (manifest.get("exported") or {}).get("kind", "lora")
