@@ -1,1 +1,1 @@
-"""Adapter methods: one folder each; files are the parts that several share."""
+"""Adapters holds the adapter methods, a folder each; files are parts that several methods share."""

@@ -1,8 +1,8 @@
-"""The low-rank product in as few passes as it needs.
+"""Low rank computes LoRA's product in fewer passes over the activations than PEFT does.
 
 PEFT's forward casts the input to the factors' dtype, drops out, multiplies twice, scales and adds: five passes
-over the activations for two thin products. Here the product is added into the base's output in place, the
-scale rides on the thin side, and the fp32 factors are cast (they are small), not the activations.
+over the activations for two thin products. Here the product is added into the base's output in place, the scale is
+multiplied into B, and the small fp32 factors are cast, not the activations.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["LowRank", "install"]
 
 
 class LowRank(torch.autograd.Function):
-    """x (..., I), weight (O, I) frozen, A (r, I), B (O, r), s -> x W^T + bias + s (x A^T) B^T, (..., O)."""
+    """Computes x W^T + bias + s (x A^T) B^T, (..., O): x (..., I), weight W (O, I) frozen, A (r, I), B (O, r)."""
 
     @staticmethod
     def forward(
@@ -46,17 +46,17 @@ class LowRank(torch.autograd.Function):
         to_x = None
         if ctx.needs_input_grad[0]:
             to_x = (gradient @ weight).addmm_(thin, A).view(ctx.shape)  # (T, I)
-        # fp32 out of a low-precision product: the accumulation over T happens in fp32 inside the product
+        # cast to fp32 after the product, which accumulates over T in fp32 inside
         to_A = (thin.T @ flat).float() if ctx.needs_input_grad[3] else None  # a method may freeze a factor
         to_B = (gradient.T @ middle).float().mul_(ctx.scale) if ctx.needs_input_grad[4] else None
         return to_x, None, None, to_A, to_B, None
 
 
 def install(model: torch.nn.Module, adapter: str = "default") -> int:
-    """Give every plain LoRA layer of a PEFT model the short path; returns how many took it.
+    """Give every plain LoRA layer of a PEFT model the short path; return how many have it now.
 
-    A layer keeps PEFT's own forward when anything asks for more than the plain product: another base than a
-    plain linear (quantized), dropout above 0, DoRA, a bias in the factors.
+    A layer keeps PEFT's own forward when it needs more than the plain product: a base that is no plain linear
+    (quantized), dropout above 0, DoRA, a bias in the factors.
     """
     from peft.tuners.lora.layer import Linear
 

@@ -1,4 +1,4 @@
-"""The base with some of its own weights changed: how a FullForm is trained, loaded and served."""
+"""Whole is the base with some of its own weights changed; a FullForm is trained, loaded and served with it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ __all__ = ["Whole", "swapped"]
 
 
 class Whole(torch.nn.Module):
-    """A model in which `weights`, by the base's own names, stand for the base's.
+    """A model in which `weights`, under the base's own names, replace the base's.
 
-    It offers what the core asks of a PEFT model: `get_base_model`, `disable_adapter`, `unload`. Parameters keep their
-    names in the base, so that an export needs no renaming.
+    It has the methods of a PEFT model that the core calls: `get_base_model`, `disable_adapter`, `unload`. Parameters
+    keep their names in the base, so that an export needs no renaming.
     """
 
     def __init__(self, base: Any, weights: Mapping[str, torch.Tensor], *, train: bool = False) -> None:
-        """train: the weights become fp32 parameters that require a gradient.
+        """Replace the base's weights; with `train` they become fp32 parameters that require a gradient.
 
         Raises BundleError for a name or shape that the base does not have.
         """
         super().__init__()
         self.base = base
         own = dict(base.named_parameters())
-        _check(own, weights)
+        _check_weights(own, weights)
         self.originals = {name: own[name].data for name in weights}
         for name, weight in weights.items():
             parameter = own[name]
@@ -40,7 +40,7 @@ class Whole(torch.nn.Module):
         return self.base(*args, **kwargs)
 
     def get_base_model(self) -> Any:
-        """The model with the changed weights in it."""
+        """Return the base, with the changed weights in it."""
         return self.base
 
     @property
@@ -51,13 +51,13 @@ class Whole(torch.nn.Module):
 
     @contextmanager
     def disable_adapter(self) -> Iterator[None]:
-        """The base as it was, for a while."""
+        """Restore the base's original weights inside the block."""
         own = dict(self.base.named_parameters())
         with swapped(own, {name: value.to(own[name].dtype) for name, value in self.originals.items()}):
             yield
 
     def unload(self) -> Any:
-        """The base as it was, for good."""
+        """Restore the base's original weights for good; return the base."""
         own = dict(self.base.named_parameters())
         for name, original in self.originals.items():
             own[name].data = original
@@ -67,7 +67,7 @@ class Whole(torch.nn.Module):
 
 @contextmanager
 def swapped(parameters: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Let `weights` stand for the data of the parameters of their names, for a while."""
+    """Replace the data of the parameters named in `weights` inside the block."""
     before = {name: parameters[name].data for name in weights}
     try:
         for name, weight in weights.items():
@@ -78,7 +78,7 @@ def swapped(parameters: Mapping[str, torch.Tensor], weights: Mapping[str, torch.
             parameters[name].data = data
 
 
-def _check(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> None:
+def _check_weights(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> None:
     for name, weight in weights.items():
         if name not in own:
             raise BundleError(

@@ -1,4 +1,4 @@
-"""Put LoRA on a base model, through PEFT."""
+"""Builds a LoRA model on a base, through PEFT."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["lora_model"]
 
 
 def lora_model(base: Any, options: LoraOptions) -> Any:
-    """PEFT model over `base` with fp32 factors; everything else frozen.
+    """Build the PEFT model over `base`, with fp32 factors and everything else frozen.
 
-    A base with a label head keeps it beside the adapter, trained in fp32, as PEFT does (`modules_to_save`). Plain
-    layers take the short path of `fast`; the others keep PEFT's own forward. The random factors come from torch's
-    global generator: seed it first.
+    A label head of the base is trained too, in fp32, as PEFT does (`modules_to_save`). Plain layers take the short path
+    of `low_rank`; the others keep PEFT's own forward. The random factors come from torch's global generator: seed it
+    first.
 
     Raises ConfigError when a target names no linear layer of the base.
     """
@@ -30,9 +30,9 @@ def lora_model(base: Any, options: LoraOptions) -> Any:
 
     targets = "all-linear" if options.targets == "all-linear" else list(options.targets)
     _check_targets(base, targets)
-    kind = _peft_task(base)
+    kind = _find_peft_task(base)
     if kind != "CAUSAL_LM" and targets == "all-linear":
-        targets = _decoder_layers(base)  # PEFT's own word would take a token head for one of them
+        targets = _list_decoder_layers(base)  # PEFT's "all-linear" would include a token head
     init: bool | str = True if options.init == "default" else options.init
     config = LoraConfig(
         task_type=kind,
@@ -50,11 +50,11 @@ def lora_model(base: Any, options: LoraOptions) -> Any:
             f"method.init={options.init} changes the base's weights, which stay quantized here; "
             "use quant=none, quant.dequantize=always, or method.init=default"
         )
-    weights = _matrices(base) if options.changes_base else {}
+    weights = _copy_matrices(base) if options.changes_base else {}
     model = get_peft_model(base, config, autocast_adapter_dtype=True)
     for parameter in model.parameters():
         if parameter.requires_grad:
-            # the truth is fp32: bf16 updates below 2^-8 of a weight would vanish
+            # factors stay in fp32: bf16 updates below 2^-8 of a weight would vanish
             parameter.data = parameter.data.float()
     if options.changes_base:
         _remember_start(model, weights)
@@ -62,15 +62,15 @@ def lora_model(base: Any, options: LoraOptions) -> Any:
     return model
 
 
-def _peft_task(base: Any) -> str:
-    """PEFT's name of what a transformers model is for: it decides which head is saved."""
+def _find_peft_task(base: Any) -> str:
+    """Find PEFT's task type of a transformers model: it decides which head is saved."""
     name = type(base).__name__
     kinds = {"ForSequenceClassification": "SEQ_CLS", "ForTokenClassification": "TOKEN_CLS"}
     return next((kind for suffix, kind in kinds.items() if name.endswith(suffix)), "CAUSAL_LM")
 
 
-def _decoder_layers(base: Any) -> list[str]:
-    """The names that its linear layers end with, less the head's."""
+def _list_decoder_layers(base: Any) -> list[str]:
+    """List the last parts of the decoder's linear layers' names, without the head's."""
     decoder = getattr(base, base.base_model_prefix)
     linear = (name for name, module in decoder.named_modules() if isinstance(module, torch.nn.Linear))
     return sorted({name.rsplit(".", 1)[-1] for name in linear})
@@ -92,8 +92,8 @@ def _check_targets(base: Any, targets: str | list[str]) -> None:
         )
 
 
-def _matrices(base: Any) -> dict[torch.nn.Module, torch.Tensor]:
-    """A copy of every weight that an initialization may change, off the accelerator."""
+def _copy_matrices(base: Any) -> dict[torch.nn.Module, torch.Tensor]:
+    """Copy every weight that an initialization may change to the CPU."""
     return {
         module: module.weight.detach().to("cpu", copy=True)
         for module in base.modules()
@@ -102,8 +102,8 @@ def _matrices(base: Any) -> dict[torch.nn.Module, torch.Tensor]:
 
 
 def _remember_start(model: Any, weights: dict[torch.nn.Module, torch.Tensor]) -> None:
-    # ΔW = s (B A - B0 A0): the export needs the factors that were taken out of the base, and how far what is
-    # left of it, rounded to the base's dtype, is from W - s B0 A0
+    # ΔW = s (B A - B0 A0): the export needs the start factors B0, A0 that were taken out of the base, and the
+    # distance between the base's remaining weight, rounded to its dtype, and W - s B0 A0
     originals = {}
     for path, module in model.named_modules():
         if hasattr(module, "lora_A") and "default" in getattr(module, "lora_A", {}):
@@ -114,18 +114,18 @@ def _remember_start(model: Any, weights: dict[torch.nn.Module, torch.Tensor]) ->
                 "lora_B_start", module.lora_B["default"].weight.detach().clone(), persistent=False
             )
             layer = module.get_base_layer()
-            left = (layer.weight.detach().float() + module.get_delta_weight("default").detach()).cpu()
-            rounded = (left - weights[layer].float()).norm()
+            residual = (layer.weight.detach().float() + module.get_delta_weight("default").detach()).cpu()
+            rounded = (residual - weights[layer].float()).norm()
             module.register_buffer("base_rounding", rounded, persistent=False)
             originals[f"{path}.base_layer.weight"] = weights[layer]
     model.originals = originals
-    # methods, not closures: a deep copy of the model gives back its own base
+    # methods, not closures: a deep copy of the model then restores its own base
     model.disable_adapter, model.unload = MethodType(_disable_adapter, model), MethodType(_unload, model)
 
 
 @contextmanager
 def _disable_adapter(model: Any) -> Iterator[None]:
-    """PEFT's, with the weights that the base had before an initialization changed them."""
+    """Disable the adapter as PEFT does, with the weights that the base had before the initialization changed them."""
     own = dict(model.named_parameters())
     weights = {name: weight.to(own[name]) for name, weight in model.originals.items()}
     with type(model).disable_adapter(model), swapped(own, weights):
@@ -133,7 +133,7 @@ def _disable_adapter(model: Any) -> Iterator[None]:
 
 
 def _unload(model: Any) -> Any:
-    """The same, for good."""
+    """Remove the adapter as PEFT does, and restore the base's original weights."""
     own = dict(model.named_parameters())
     for name, weight in model.originals.items():
         own[name].data.copy_(weight)

@@ -1,4 +1,4 @@
-"""Options of the LoRA method."""
+"""Config defines the options of the LoRA method."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["LoraOptions", "servable"]
 
 
 class LoraOptions(BaseModel):
-    """`method.<key>=` for method=lora."""
+    """Options `method.<key>=` of method=lora."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
@@ -38,7 +38,7 @@ class LoraOptions(BaseModel):
 
     @field_validator("init")
     @classmethod
-    def _known_init(cls, init: str) -> str:
+    def _check_init(cls, init: str) -> str:
         if init in ("default", "gaussian", "orthogonal", "pissa", "olora") or re.fullmatch(
             r"pissa_niter_[1-9]\d*", init
         ):
@@ -50,16 +50,17 @@ class LoraOptions(BaseModel):
 
     @property
     def changes_base(self) -> bool:
-        """The initialization moves part of the base's weight into the factors."""
+        """Whether the initialization moves part of the base's weights into the factors."""
         return self.init.startswith(("pissa", "olora"))
 
     @property
     def exported_rank(self) -> int:
+        """Rank of the exported update: twice `rank` where the initialization changes the base."""
         return 2 * self.rank if self.changes_base else self.rank
 
 
 def servable(options: LoraOptions) -> Servable:
-    """Engines that can serve the export, and its rank."""
+    """Say which engines can serve the export, and its rank."""
     if options.dora:
         return Servable(("transformers",), options.exported_rank, "vLLM loads no DoRA; use method.dora=false")
     return Servable(("vllm", "transformers"), options.exported_rank)

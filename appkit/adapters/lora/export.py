@@ -1,4 +1,4 @@
-"""The adapter in the form that engines load: a plain LoRA on the unmodified base."""
+"""Exports the adapter in the form that engines load: a plain LoRA on the unmodified base."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["export"]
 
 
 def export(model: Any, options: LoraOptions) -> LoraForm:
-    """Adapter config and tensors under PEFT's names.
+    """Export the adapter's config and tensors under PEFT's names.
 
     An initialization that changed the base (PiSSA, OLoRA) is turned into an update of the original base:
-    s (B A - B0 A0) = s [B | -B0] [A ; A0], of twice the rank. What the trained model rounded away when the
-    factors were taken out of the base is not in it: most of the error on a bf16 base.
+    s (B A - B0 A0) = s [B | -B0] [A ; A0], of twice the rank. It does not contain the rounding of the base when the
+    factors were taken out of it: most of the error on a bf16 base.
     """
     from peft import get_peft_model_state_dict
 
