@@ -1,4 +1,4 @@
-"""Every error that a user can cause, in one tree.
+"""Errors holds every error that a user can cause, in one tree.
 
 The command line prints such an error as one line and exits with code 2; anything else is a bug.
 """
@@ -45,7 +45,7 @@ class RunError(AppkitError):
 class GatewayError(AppkitError):
     """A gateway refused, or could not be reached (`status` None).
 
-    told: whether the message is the gateway's own, and not what was made of another's answer, a proxy's for example.
+    told: the message is the gateway's own, not made by the client from another server's answer, such as a proxy's.
     """
 
     def __init__(self, message: str, *, status: int | None = None, told: bool = True) -> None:
@@ -58,7 +58,7 @@ class Interrupted(AppkitError):
 
 
 def shortened(value: object) -> str:
-    """Write a value in one line of about 80 characters; cuts before quoting, for the value may be megabytes."""
+    """Write a value in one line of about 80 characters; cuts it before quoting, since it may be megabytes."""
     text = repr(value[:80]) if isinstance(value, str) else reprlib.repr(value)
     cut = len(text) > 80 or (isinstance(value, str) and len(value) > 80)
     return f"{text[:80]}…" if cut else text

@@ -1,4 +1,4 @@
-"""What listens on loopback answers to this machine's own names alone."""
+"""Loopback tells which hosts and names belong to this machine alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HOST = re.compile(r"((localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d*)?)?", re.IGNORE
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether who listens there is reached from this machine only."""
+    """Tell whether a server that listens on this host is reachable from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -21,8 +21,8 @@ def is_loopback(host: str) -> bool:
 
 
 def names_loopback(host: str) -> bool:
-    """Tell whether a Host header names this machine: a page in its browser may have a name of its own point here.
+    """Tell whether a Host header names this machine, since a web page can make its own name point here.
 
-    An empty one comes from no browser.
+    An empty header counts too: no browser sends one.
     """
     return HOST.fullmatch(host) is not None

@@ -1,4 +1,4 @@
-"""The Method record: all that the core knows of an adapter method, and the forms in which one exports."""
+"""Method is the record of all that the core knows of an adapter method, with the forms of its exports."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ __all__ = [
 ]
 
 ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""max_lora_rank values that vLLM 0.32 accepts; an adapter needs the next one up. Here, not with the engine, since a run
-has to know before it trains by which engines its bundle will be served."""
+"""max_lora_rank values that vLLM 0.32 accepts; an adapter needs the next one up. They are here, not with the engine,
+since a run has to know before training which engines can serve its bundle."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,14 @@ class Servable:
     """Which engines can serve what a configuration will export, known before training starts."""
 
     engines: tuple[str, ...]
+    """names: vllm, transformers"""
     rank: int | None
     """of the export, at most; None: it is no low-rank update"""
     reason: str = ""
     """why an engine is missing, or what serving costs"""
 
     def within_limits(self) -> Servable:
-        """The same without engines that have no room for the rank."""
+        """Remove the engines whose limit is below the rank."""
         limit = ENGINE_RANKS[-1]
         if self.rank is None or self.rank <= limit or "vllm" not in self.engines:
             return self
@@ -69,7 +70,7 @@ class LoraForm:
 
 @dataclass(frozen=True)
 class RoutedForm:
-    """Experts as one LoRA of rank E·r, and the routers that weigh their blocks: PEFT alone would not route."""
+    """Experts as one LoRA of rank E·r, and the routers that weigh their blocks; PEFT alone does not route."""
 
     config: Mapping[str, Any]
     """of PEFT, for the factors"""
@@ -78,22 +79,26 @@ class RoutedForm:
     routers: Mapping[str, torch.Tensor]
     """the method's own, by name"""
     routing: Mapping[str, Any]
-    """how routers and blocks belong together, as the manifest keeps it"""
+    """which router weighs which block, as the manifest stores it"""
     error: float
+    """as of a LoraForm"""
 
     kind: ClassVar[str] = "routed"
 
     @property
     def rank(self) -> int | None:
+        """E·r, the rank of the factors."""
         return int(self.config["r"])
 
 
 @dataclass(frozen=True)
 class FullForm:
-    """Changed weights of the base itself, under its own names and in its compute dtype: what was computed with."""
+    """Changed weights of the base itself, in its compute dtype."""
 
     tensors: Mapping[str, torch.Tensor]
+    """whole weights, under the base's own names"""
     error: float
+    """as of a LoraForm"""
 
     kind: ClassVar[str] = "full"
     config: ClassVar[Mapping[str, Any]] = {"form": "full"}
@@ -105,7 +110,7 @@ Form = LoraForm | RoutedForm | FullForm
 
 @dataclass
 class Training:
-    """What hooks know of the training they are part of; one for each call of `fit`."""
+    """What a method's hooks know of the training; one for each call of `fit`."""
 
     options: Any
     """the method's own"""
@@ -126,8 +131,8 @@ class Training:
 class Method:
     """An adapter method.
 
-    Names of what is trained are those of the parameters that require a gradient once `before_training` is over. What a
-    hook draws at random is a pure function of (seed, step): then a run that is cut and resumed ends in the same bits.
+    The trained parameters are those that require a gradient after `before_training`. A hook's random numbers must be a
+    pure function of (seed, step), so that an interrupted and resumed run ends in the same bits.
     """
 
     name: str
@@ -152,23 +157,23 @@ class Method:
     optimizer: Callable[[list[dict[str, Any]], Any, Any], torch.optim.Optimizer] | None = None
     """(groups, options, TrainConfig) -> optimizer; None: the configuration's"""
     before_forward: Callable[[Any, Training], None] | None = None
-    """(model, training): at the begin of each step"""
+    """(model, training): at the beginning of each step"""
     before_step: Callable[[Any, Training], None] | None = None
     """(model, training): gradients live, already clipped"""
     after_step: Callable[[Any, Training], None] | None = None
     """(model, training): parameters updated"""
     extra_loss: Callable[[Any, Any, Training], torch.Tensor] | None = None
-    """(model, batch, training) -> added to the loss of each micro-batch, whose graph is live; it counts by the
-    micro-batch's share of the step"""
+    """(model, batch, training) -> a term added to the loss of each micro-batch, while its graph is live, weighted by
+    the micro-batch's share of the step"""
     state: Callable[[Any], Mapping[str, torch.Tensor]] | None = None
-    """model -> what a checkpoint has to keep besides the trained parameters"""
+    """model -> tensors that a checkpoint stores besides the trained parameters"""
     load_state: Callable[[Any, Mapping[str, torch.Tensor]], None] | None = None
-    """(model, state): the opposite"""
+    """(model, state): puts these tensors back"""
     restore: Callable[[Any, Any, Mapping[str, torch.Tensor]], Any] | None = None
     """(base model, options, tensors of a RoutedForm) -> the trained model"""
 
     def trained_parameters(self, options: Any, shapes: Sequence[tuple[int, int]]) -> int:
-        """How many parameters are trained on linear layers of these shapes (O, I)."""
+        """Count the parameters that are trained on linear layers of these shapes (O, I)."""
         if self.trained is not None:
             return self.trained(options, shapes)
         rank = self.servable(options).rank or 0

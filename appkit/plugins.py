@@ -1,4 +1,4 @@
-"""Packs, methods and apps are found by entry point.
+"""Plugins finds packs, methods and apps by entry point.
 
 An entry point of group `appkit.tasks`, `appkit.methods` or `appkit.apps` names a *package to scan*: every
 folder in it whose `__init__` defines the record (TASK, METHOD, APP) is a plug-in. A folder is imported only
@@ -28,7 +28,7 @@ KIND = {"appkit.tasks": "task", "appkit.methods": "method", "appkit.apps": "app"
 
 
 def did_you_mean(word: str, choices: list[str]) -> str:
-    """ " did you mean 'nl2fol'?" or the list of choices."""
+    """Suggest the nearest choice ("did you mean 'nl2fol'?"), or list the choices."""
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
@@ -37,11 +37,11 @@ def did_you_mean(word: str, choices: list[str]) -> str:
 
 @cache
 def modules(group: str) -> dict[str, str]:
-    """Plug-in name (its folder's name) -> module path, for every installed package of the group.
+    """Find the plug-ins of every installed package of the group: name (of its folder) -> module path.
 
     Raises ConfigError when two packages hold the same name, naming both.
     """
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for entry in entry_points(group=group):
         try:
             spec = find_spec(entry.value)
@@ -56,12 +56,12 @@ def modules(group: str) -> dict[str, str]:
             if not module.ispkg or module.name.startswith("_") or module.name == "tests":
                 continue
             path = f"{entry.value}.{module.name}"
-            if found.setdefault(module.name, path) != path:
+            if paths.setdefault(module.name, path) != path:
                 raise ConfigError(
-                    f"two {KIND[group]}s are called {module.name!r}: {found[module.name]} and {path}; "
+                    f"two {KIND[group]}s are called {module.name!r}: {paths[module.name]} and {path}; "
                     "uninstall one of the packages or rename its folder"
                 )
-    return found
+    return paths
 
 
 def _load(group: str, name: str) -> Any:
@@ -78,7 +78,7 @@ def _load(group: str, name: str) -> Any:
             ) from error
         raise ConfigError(
             f"{KIND[group]} {name!r} needs the package {error.name!r}; "
-            f"{_extra(known[name], name)}pip install {error.name}"
+            f"{_suggest_extra(known[name], name)}pip install {error.name}"
         ) from error
     if record is None:
         raise ConfigError(f"{known[name]} defines no {RECORD[group]}; see CONTRIBUTING.md")
@@ -89,23 +89,23 @@ def _load(group: str, name: str) -> Any:
     return record
 
 
-def _extra(module: str, name: str) -> str:
-    """Our own packs have an extra of their name; other packages' extras are theirs to tell."""
+def _suggest_extra(module: str, name: str) -> str:
+    """Write the pip command of one of our own packs, whose extra has its name; "" for other packages' plug-ins."""
     return f"pip install 'appkit[{name}]' or " if module.startswith("appkit_tasks.") else ""
 
 
 def load_task(name: str) -> Task:
-    """Load the task pack of that name; ConfigError with "did you mean" if there is none."""
+    """Load the task pack of a name. Raises ConfigError with "did you mean" if there is none."""
     task: Task = _load("appkit.tasks", name)
     return task
 
 
 def load_app(name: str) -> Any:
-    """Load the app of that name; ConfigError with "did you mean" if there is none. Apps alone know its record."""
+    """Load the app of a name; its record is not typed here. Raises ConfigError with "did you mean" if there is none."""
     return _load("appkit.apps", name)
 
 
 def load_method(name: str) -> Method:
-    """Load the adapter method of that name; ConfigError with "did you mean" if there is none."""
+    """Load the adapter method of a name. Raises ConfigError with "did you mean" if there is none."""
     method: Method = _load("appkit.methods", name)
     return method

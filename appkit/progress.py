@@ -1,4 +1,4 @@
-"""Progress of long work is shown: a bar with ETA on a terminal, a line now and then elsewhere, calls of a watcher."""
+"""Progress shows long work: a bar with ETA on a terminal, a line now and then elsewhere, calls of a watcher."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from types import TracebackType
 __all__ = ["Progress", "watched"]
 
 QUIET_S = float(os.environ.get("APPKIT_PROGRESS_S", "15"))
-"""Seconds between lines when the output is not a terminal; `inf`: one line when the work ends."""
+"""seconds between lines when the output is not a terminal; `inf`: one line when the work ends"""
 WATCH_S = 1.0
-"""Seconds between calls of a watcher."""
+"""seconds between calls of a watcher"""
 
 _watcher: ContextVar[Callable[[Progress], None] | None] = ContextVar("watcher", default=None)
 
 
 @contextmanager
 def watched(watcher: Callable[[Progress], None]) -> Iterator[None]:
-    """Calls `watcher` with every bar of the block as it advances, once a second, and when it ends."""
+    """Call `watcher` with every bar of the block as it advances, once a second, and when it ends."""
     token = _watcher.set(watcher)
     try:
         yield
@@ -81,7 +81,7 @@ class Progress:
             self._print()
 
     def advance(self, by: int, note: str = "") -> None:
-        """Counts `by` more; `note` stands beside the bar."""
+        """Count `by` more units; `note` is shown beside the bar."""
         self.done += by
         self.note = note or self.note
         now = time.monotonic()
@@ -94,11 +94,15 @@ class Progress:
             self._print()
 
     def figures(self) -> str:
-        """The note, and the time: `loss 0.41 · 0:12 elapsed, ETA 0:30`."""
+        """Write the note and the time: `loss 0.41 · 0:12 elapsed, ETA 0:30`."""
         elapsed = time.monotonic() - self.began
         rate = (self.done - self.first) / elapsed if elapsed else 0.0
-        left = f", ETA {_clock((self.total - self.done) / rate)}" if rate and self.done < self.total else ""
-        return f"{self.note} · {_clock(elapsed)} elapsed{left}".removeprefix(" · ")
+        remaining = (
+            f", ETA {_format_clock((self.total - self.done) / rate)}"
+            if rate and self.done < self.total
+            else ""
+        )
+        return f"{self.note} · {_format_clock(elapsed)} elapsed{remaining}".removeprefix(" · ")
 
     def _print(self) -> None:
         self.printed_at = time.monotonic()
@@ -109,8 +113,8 @@ class Progress:
         )
 
 
-def _clock(seconds: float) -> str:
-    """Seconds as 0:07 or 1:02:03."""
+def _format_clock(seconds: float) -> str:
+    """Write seconds as 0:07 or 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""The Task record: all that the core knows of a task pack.
+"""Task is the record of all that the core knows of a task pack.
 
 A pack is a record of functions, not a class to inherit from. The core calls these functions and nothing
 else of the pack; the pack never knows the trainer.
@@ -81,11 +81,12 @@ class Message:
 
     @classmethod
     def of(cls, role: Literal["system", "user", "assistant"], text: str) -> Message:
+        """Make a message of one text."""
         return cls(role, (Text(text),))
 
     @property
     def text(self) -> str:
-        """The message's words. Raises TypeError for a message with media, whose text alone would be another message."""
+        """The message's text. Raises TypeError for a message with media, which its text alone does not represent."""
         if media := [type(part).__name__ for part in self.parts if not isinstance(part, Text)]:
             raise TypeError(f"a message with a part of type {media[0]} has no text alone")
         return "".join(part.value for part in self.parts if isinstance(part, Text))
@@ -107,7 +108,7 @@ class TokenLabels:
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a pack made of the model's text: a value, or the reason why there is none."""
+    """A pack's reading of the model's text: a value, or the reason why there is none."""
 
     value: Any
     error: str | None = None
@@ -115,38 +116,38 @@ class Parsed:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer of the model.
-
-    text: decoded, without the end-of-turn token; of labels, what a person reads. parsed: the pack's reading of it.
-    tokens: how many were generated, the end of turn included; of labels, read. truncated: the length cap was reached;
-    of labels, the input was cut. log_probabilities: of each of these tokens, in nats; empty where nobody asked for
-    them. logits: of a sequence task, what the head gave, in the order of its labels.
-    confidence: calibrated, 0 to 1; None where it has no single one, or nobody asked for it.
-    """
+    """One answer of the model."""
 
     text: str
+    """decoded, without the end-of-turn token; of labels, what a person reads"""
     parsed: Parsed
+    """the pack's reading of the text"""
     tokens: int
+    """generated, the end of turn included; of labels, read"""
     truncated: bool
+    """the length cap was reached; of labels, the input was cut"""
     log_probabilities: tuple[float, ...] = ()
+    """of each generated token, in nats; empty unless requested"""
     confidence: float | None = None
+    """calibrated, 0 to 1; None where there is no single one, or it was not requested"""
     logits: tuple[float, ...] = ()
+    """of a sequence task, the head's outputs in the order of its labels"""
 
     @property
     def whole(self) -> bool:
-        """Whether it was read and not cut off."""
+        """Whether it parsed and was not cut off."""
         return self.parsed.error is None and not self.truncated
 
     @property
     def answer(self) -> str:
-        """What to show: the pack's reading if there is one, else the raw text."""
+        """The text to show: the pack's reading if it is a text, else the raw text."""
         return self.parsed.value if isinstance(self.parsed.value, str) else self.text
 
 
 class HeadSpec(BaseModel):
-    """A trained label head, as the manifest keeps it: a linear layer on final hidden states of width d.
+    """A trained label head, as the manifest stores it: a linear layer (C, d) on final hidden states of width d.
 
-    (C, d), without bias for whole texts, with one for words, as transformers' own classes have it.
+    It has no bias for whole texts and one for words, as transformers' own classes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -181,7 +182,7 @@ class HeadSpec(BaseModel):
         return 1 if self.problem == "regression" else len(self.labels)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """(..., C) logits -> (..., C) probabilities; of a regression the number itself, (..., 1)."""
+        """Compute probabilities (..., C) from logits (..., C); of a regression the number itself, (..., 1)."""
         z = np.asarray(logits, dtype=np.float64)
         if self.problem == "regression":
             return z * self.scale + self.shift
@@ -194,24 +195,23 @@ class HeadSpec(BaseModel):
 
 
 def row_mean(matrix: np.ndarray) -> float:
-    """(N, K) -> mean of the first column: the aggregate of most metrics."""
+    """Compute the mean of the first column of (N, K), the aggregate of most metrics."""
     return float(matrix[:, 0].mean())
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as statistics of single rows and an aggregator, since BLEU and F1 are not means of rows.
-
-    `statistics(row, prediction)` gives K floats; `aggregate` takes the (N, K) matrix of some resample of the rows.
-    """
+    """A metric as statistics of single rows and an aggregate, since BLEU and F1 are not means of rows."""
 
     name: str
     description: str
     statistics: Callable[[Any, Prediction], Sequence[float]]
+    """(row, prediction) -> K floats"""
     aggregate: Callable[[np.ndarray], float] = row_mean
+    """the (N, K) matrix of all rows, or of a resample -> value"""
     higher_is_better: bool = True
     scale: float = 1.0
-    """of perfect answers: 1, or 100 where the field counts in hundredths (BLEU); pictures show shares of it"""
+    """value of perfect answers: 1, or 100 where the field counts in hundredths (BLEU); pictures show shares of it"""
 
 
 class Decoding(BaseModel):
@@ -248,13 +248,16 @@ class Shipped:
 
 @dataclass(frozen=True)
 class Passage:
-    """A piece of a document. file: as it was named. place: page or row in it, "" for a whole. start: a character."""
+    """A piece of a document."""
 
     id: str
     text: str
     file: str
+    """path, as the user wrote it"""
     place: str
+    """page or row in the file; "" for the whole file"""
     start: int
+    """first character, counted from the start of the place"""
 
     @property
     def source(self) -> str:
@@ -264,17 +267,16 @@ class Passage:
 
 @dataclass(frozen=True)
 class Retrieval:
-    """A pack's rule for documents at hand: what is looked up, and how passages come into a row and its prompt.
-
-    field: of `row`, where passages stand; a row that brings its own keeps them. query: (row) -> what is looked up.
-    put: (row, passages) -> the row with them, nearest first; none: without any. cited: what was read of an answer ->
-    the passages that it refers to, from 1; also numbers of passages that there are not.
-    """
+    """A pack's rule for retrieval: the query, and how passages come into a row and its prompt."""
 
     field: str
+    """field of `row` that holds passages; a row that has some keeps them"""
     query: Callable[[Any], str]
+    """row -> the text to search for"""
     put: Callable[[Any, Sequence[Passage]], Any]
+    """(row, passages, nearest first) -> the row with them; an empty sequence removes all"""
     cited: Callable[[Any], Sequence[int]]
+    """parsed value of an answer -> numbers of the passages it refers to, from 1; some may not exist"""
 
 
 @dataclass(frozen=True)
@@ -305,7 +307,7 @@ class Tagging:
     inside: str = "I-"
 
     def labels(self, types: Sequence[str]) -> tuple[str, ...]:
-        """Types of entities -> all tags: an answer may need either tag of a type, whatever the training rows have."""
+        """List all tags of entity types: an answer may need a tag that no training row has."""
         return (self.outside, *(f"{side}{name}" for name in types for side in (self.begin, self.inside)))
 
     def type_of(self, tag: str) -> str:
@@ -313,9 +315,9 @@ class Tagging:
         return tag.removeprefix(self.begin).removeprefix(self.inside)
 
     def entities(self, tags: Sequence[str]) -> list[tuple[int, int, str]]:
-        """Tags of W words -> (first word, one past the last, type) of each entity.
+        """Find the entities in the tags of W words: (first word, one past the last, type) of each.
 
-        An inside tag that continues nothing begins an entity, and tags without either prefix make runs.
+        An inside tag that continues no entity begins one; equal tags without a prefix in a row are one entity.
         """
         types = [self.type_of(tag) for tag in tags]
         starts = [
@@ -351,7 +353,7 @@ class LabelHead:
 
     @property
     def decoding(self) -> Decoding:
-        """Nothing is decoded; the configuration has the field all the same."""
+        """The defaults, which have no effect: nothing is decoded, but the configuration has the field."""
         return Decoding()
 
 
@@ -390,9 +392,9 @@ class Task:
     needed: tuple[str, ...] | None = None
     """fields of `row` that training rows must fill; None: input and output"""
     appendix: Callable[[Sequence[Any], Sequence[Prediction], Path | None, Any], str] | None = None
-    """(rows, predictions, directory for pictures or None, options) -> Markdown for the report, which tells no row"""
+    """(rows, predictions, directory for pictures or None, options) -> Markdown for the report, which shows no row"""
     retrieval: Retrieval | None = None
-    """how documents at hand come into its rows (`rag=INDEX`); None: they do not"""
+    """how passages come into its rows (`rag=INDEX`); None: they cannot"""
     strata: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
     """named functions that put a row into a group, for scores by group (depth, domain, ...)"""
     tools: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
@@ -425,20 +427,18 @@ class Task:
         return {metric.name: metric for metric in self.metrics}[name]
 
     def answer_text(self, row: Any, options: Any) -> str:
-        """The text to be learned for a row of a task that answers in words. Raises TypeError for other targets."""
+        """Return the text to be learned for a row of a task in words. Raises TypeError for other targets."""
         target = self.target(row, options)
         if not isinstance(target, Text):
             raise TypeError(f"task {self.name!r} gives {type(target).__name__} targets, a text is needed")
         return target.value
 
-    @cached_property
-    def _input_schema(
-        self,
-    ) -> Any:  # once: a request that made it anew for each row spent most of its time on it
+    @cached_property  # a request that made it anew for each row spent most of its time on it
+    def _input_schema(self) -> Any:
         return create_model(f"{self.row.__name__}Input", __base__=self.row, **{self.output: (Any, None)})  # type: ignore[call-overload]
 
     def input_row(self, value: Any) -> Any:
-        """A row to be answered: a bare text, a dict of the schema's input fields, or a row as it is.
+        """Make a row to be answered from a bare text or a dict of input fields; a row is returned as it is.
 
         Raises pydantic.ValidationError when it does not fit the schema; the target may be missing.
         """
