@@ -1,8 +1,8 @@
-"""Training beside other work: `python benchmarks/beside.py`, 5 minutes on 2 cores.
+"""Measures training beside other work: `python benchmarks/beside.py`, 5 minutes on 2 cores.
 
-Tokens a second of `appkit train`, alone and beside processes that never pause, with the waiting of OpenMP's threads as
-appkit sets it and as libgomp would (each spins 300,000 times before it sleeps). One after the other, on a machine that
-does nothing else.
+Prints tokens a second of `appkit train`, alone and beside processes that never pause. OpenMP's threads wait as appkit
+sets it, and as libgomp would (each spins 300,000 times before it sleeps). Runs go one after the other, on a machine
+that does nothing else.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ QUICK = "task=nl2fol train=quick train.trackers=[] eval.rows=2 eval.quant_rows=0
 
 
 def speed(model: str, rows: int, busy: int, waiting: dict[str, str]) -> int:
-    """Tokens a second of a training of so many rows, beside so many processes."""
+    """Measures tokens a second of a training of so many rows, beside so many processes."""
     with ExitStack() as processes, tempfile.TemporaryDirectory() as folder:
         for _ in range(busy):
-            other = processes.enter_context(subprocess.Popen(BUSY, start_new_session=True))
-            processes.callback(other.kill)
+            process = processes.enter_context(subprocess.Popen(BUSY, start_new_session=True))
+            processes.callback(process.kill)
         words = [
             *APPKIT,
             "train",
@@ -64,7 +64,7 @@ def main() -> None:
     for busy in args.busy:
         print(
             f"| {busy} |",
-            *(f"{speed(args.model, args.rows, busy, one)} |" for one in WAITING.values()),
+            *(f"{speed(args.model, args.rows, busy, waiting)} |" for waiting in WAITING.values()),
             flush=True,
         )
 

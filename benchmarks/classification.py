@@ -1,9 +1,9 @@
-"""Label heads beside their baselines on real data: `python benchmarks/classification.py --data DIR --write`.
+"""Measures label heads beside their baselines: `python benchmarks/classification.py --data DIR --write`.
 
 DIR holds `classification/{banking77,snips,trec6}/train.jsonl` and `ner/{wnut17,wikigold}/train.jsonl` (SNIPS rows carry
-slot tags too). A tenth of each file is dev and a tenth test, carved by hash; the files' own test sides are not looked
-at. Every contender learns from the same rows; what has something to choose, chooses it on the same dev rows.
-`--side dev --with train.learning_rate=3e-4` measures other settings there. Quick settings: minutes on two cores a run.
+slot tags too). A tenth of each file is dev and a tenth test, carved by hash; the files' own test sides are not used.
+Every contender learns from the same rows; those that choose settings choose them on the same dev rows.
+`--side dev --with train.learning_rate=3e-4` measures other settings on the dev side. A run takes minutes on two cores.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ TEST_ROWS = 500
 
 @dataclass(frozen=True)
 class Run:
-    """One contender on one data set: its metrics by name, seconds of fitting and answering.
+    """One contender on one data set: its metrics by name, and the seconds of fitting and answering.
 
-    settings: what was not the default, as given.
+    settings: those that are not the default, as KEY=VALUE words.
     """
 
     data: str
@@ -47,17 +47,17 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is the same for every run of a call."""
+class Settings:
+    """Holds what is the same for every run of a call."""
 
     data: Path
     side: str
-    settings: tuple[str, ...]
+    overrides: tuple[str, ...]
     baselines: str
 
 
 def carve(task: str, file: Path, folder: Path) -> dict[str, str]:
-    """Train, dev and test rows as files of their own; in runs on the dev side no test row is near."""
+    """Writes train, dev and test rows as files of their own; runs on the dev side read no test row."""
     from appkit.config import DataConfig, build_run_config
     from appkit.data.splits import load_splits
     from appkit.plugins import load_task
@@ -74,25 +74,27 @@ def carve(task: str, file: Path, folder: Path) -> dict[str, str]:
     return paths
 
 
-def runs_of(name: str, attention: str, seed: int, asked: Asked, folder: Path, compared: bool) -> list[Run]:
-    """A head trained, and when `compared` what stands beside it."""
+def runs_of(
+    name: str, attention: str, seed: int, settings: Settings, folder: Path, compared: bool
+) -> list[Run]:
+    """Trains a head; when `compared`, also measures its baselines."""
     import appkit
     from appkit.config import merge_over, parse_overrides
 
     task, file, train = SETS[name]
     folder = folder / f"{name.replace(' ', '-')}-{attention}-{seed}"
     folder.mkdir(parents=True)
-    data = carve(task, asked.data / file, folder)
+    data = carve(task, settings.data / file, folder)
     values = {
         "task": task,
         "seed": seed,
         "head": {"attention": attention},
         "method": {"rank": 12},
-        "data": {**data, "test": data[asked.side]},
+        "data": {**data, "test": data[settings.side]},
         "train": {"name": "quick", "max_tokens": None, "trackers": [], **train},
         "eval": {
             "baseline": compared,
-            "baselines": asked.baselines if compared else "quick",
+            "baselines": settings.baselines if compared else "quick",
             "quant_rows": 0,
             "rows": TEST_ROWS,
             "resamples": 200,
@@ -101,32 +103,37 @@ def runs_of(name: str, attention: str, seed: int, asked: Asked, folder: Path, co
     }
     began = time.monotonic()
     result = appkit.train(
-        **merge_over(values, parse_overrides(asked.settings)),
+        **merge_over(values, parse_overrides(settings.overrides)),
         say=lambda line: print(f"  {line}", file=sys.stderr),
     )
-    found = []
+    runs = []
     state = json.loads((result.run_dir / "run.json").read_text(encoding="utf-8"))
     for who, summary in state["results"].items():
-        metrics = {key: one["value"] for key, one in summary["metrics"].items()}
+        metrics = {key: score["value"] for key, score in summary["metrics"].items()}
         contender = f"LS {attention}" if who == "adapter" else who
         seconds = time.monotonic() - began if who == "adapter" else summary["seconds"]
-        settings = " ".join(asked.settings)
-        found.append(Run(name, contender, seed, metrics, round(seconds, 1), asked.side, settings))
-    return found
+        words = " ".join(settings.overrides)
+        runs.append(Run(name, contender, seed, metrics, round(seconds, 1), settings.side, words))
+    return runs
 
 
 def markdown(runs: list[Run]) -> str:
-    """A table for each data set: mean over seeds, and how far the seeds are apart."""
+    """Writes a table for each data set: mean over seeds, and how far the seeds are apart."""
     parts = []
     for name, side, settings in dict.fromkeys((run.data, run.side, run.settings) for run in runs):
-        own = [run for run in runs if (run.data, run.side, run.settings) == (name, side, settings)]
-        metrics = list(own[0].metrics)
+        runs_of_table = [run for run in runs if (run.data, run.side, run.settings) == (name, side, settings)]
+        metrics = list(runs_of_table[0].metrics)
         rows = []
-        for contender in dict.fromkeys(run.contender for run in own):
-            these = [run for run in own if run.contender == contender]
-            cells = [_cell([run.metrics[metric] for run in these]) for metric in metrics]
+        for contender in dict.fromkeys(run.contender for run in runs_of_table):
+            runs_of_contender = [run for run in runs_of_table if run.contender == contender]
+            cells = [_cell([run.metrics[metric] for run in runs_of_contender]) for metric in metrics]
             rows.append(
-                [contender, str(len(these)), *cells, f"{sum(run.seconds for run in these) / len(these):.0f}"]
+                [
+                    contender,
+                    str(len(runs_of_contender)),
+                    *cells,
+                    f"{sum(run.seconds for run in runs_of_contender) / len(runs_of_contender):.0f}",
+                ]
             )
         title = ", ".join(part for part in (name, f"{side} side" if side != "test" else "", settings) if part)
         parts.append(f"## {title}\n\n{table(['contender', 'seeds', *metrics, 's'], rows)}\n")
@@ -164,34 +171,34 @@ def main() -> None:
         const=Path(__file__).with_suffix(".tables.md"),
         help="file for the tables",
     )
-    words = parser.parse_args()
-    asked = Asked(words.data, words.side, tuple(words.settings), words.baselines)
-    kept = []
-    if words.results and words.results.exists():
-        kept = words.results.read_text(encoding="utf-8").splitlines()
-    runs = [Run(**json.loads(line)) for line in kept]
+    options = parser.parse_args()
+    settings = Settings(options.data, options.side, tuple(options.settings), options.baselines)
+    lines = []
+    if options.results and options.results.exists():
+        lines = options.results.read_text(encoding="utf-8").splitlines()
+    runs = [Run(**json.loads(line)) for line in lines]
     done = {(run.data, run.contender, run.seed, run.side, run.settings) for run in runs}
     with tempfile.TemporaryDirectory(prefix="appkit-bench-") as folder:
-        for seed in range(words.seeds) if words.seed is None else (words.seed,):
-            for name in words.sets.split(","):
-                for number, attention in enumerate(words.attention.split(",")):
-                    if (name, f"LS {attention}", seed, asked.side, " ".join(asked.settings)) in done:
+        for seed in range(options.seeds) if options.seed is None else (options.seed,):
+            for name in options.sets.split(","):
+                for number, attention in enumerate(options.attention.split(",")):
+                    if (name, f"LS {attention}", seed, settings.side, " ".join(settings.overrides)) in done:
                         continue
-                    compared = number == seed == 0 and asked.baselines != "none"
+                    compared = number == seed == 0 and settings.baselines != "none"
                     print(f"{name}, {attention}, seed {seed}", file=sys.stderr)
-                    new = runs_of(name, attention, seed, asked, Path(folder), compared)
+                    new = runs_of(name, attention, seed, settings, Path(folder), compared)
                     runs += new
                     for run in new:
                         print(
                             f"{run.data:12} {run.contender:12} {run.metrics} {run.seconds} s", file=sys.stderr
                         )
-                    if words.results:
-                        with words.results.open("a", encoding="utf-8") as handle:
+                    if options.results:
+                        with options.results.open("a", encoding="utf-8") as handle:
                             handle.writelines(json.dumps(asdict(run)) + "\n" for run in new)
     text = markdown(runs)
     print(text)
-    if words.write:
-        words.write.write_text(text, encoding="utf-8")
+    if options.write:
+        options.write.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

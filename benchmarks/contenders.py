@@ -1,7 +1,7 @@
-"""One contender of train_speed.py, alone in its process: `python contenders.py JOB CONTENDER RESULT`.
+"""Runs one contender of train_speed.py, alone in its process: `python contenders.py JOB CONTENDER RESULT`.
 
-JOB and CONTENDER are JSON files that train_speed.py wrote. RESULT is written whatever happens: what was
-measured, or why the contender refused to run.
+JOB and CONTENDER are JSON files that train_speed.py wrote. RESULT is always written: the measurements, or why the
+contender refused to run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 
 class Watch:
-    """Seconds, tokens and loss of every optimizer step: forward, backward, clipping, update."""
+    """Records seconds, tokens and loss of every optimizer step: forward, backward, clipping, update."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -70,7 +70,7 @@ def device() -> torch.device:
 
 
 def run_appkit(job: Any, contender: Any, folder: Path, watch: Watch) -> dict[str, Any]:
-    """`appkit train`'s own model and loop, with a callback that watches."""
+    """Runs `appkit train`'s own model and loop, with a callback that watches."""
     from appkit.config import build_run_config
     from appkit.models import attention
     from appkit.models.batch import Example
@@ -130,7 +130,7 @@ def run_appkit(job: Any, contender: Any, folder: Path, watch: Watch) -> dict[str
 
 
 def run_plain(job: Any, contender: Any, folder: Path, watch: Watch) -> dict[str, Any]:
-    """What one writes by hand: a padded batch, full logits, the loss of transformers."""
+    """Runs a hand-written loop: a padded batch, full logits, the loss of transformers."""
     model = peer_model(job, contender)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=job["learning_rate"], weight_decay=0.0)
@@ -152,7 +152,7 @@ def run_plain(job: Any, contender: Any, folder: Path, watch: Watch) -> dict[str,
 
 
 def run_trl(job: Any, contender: Any, folder: Path, watch: Watch) -> dict[str, Any]:
-    """SFTTrainer on rows that are tokenized already, with the settings of the contender."""
+    """Runs SFTTrainer on rows that are tokenized already, with the settings of the contender."""
     from datasets import Dataset
     from datasets.utils.logging import disable_progress_bar
     from transformers import AutoTokenizer
@@ -188,7 +188,7 @@ def run_trl(job: Any, contender: Any, folder: Path, watch: Watch) -> dict[str, A
     settings = {k: v for k, v in contender["settings"].items() if k not in ("attn_implementation", "factors")}
 
     class Counting(SFTTrainer):  # type: ignore[misc]
-        """Counts what a step learns: packing decides for itself which rows that is."""
+        """Counts the tokens that a step learns: packing itself decides which rows a step has."""
 
         step = -1
 
@@ -223,13 +223,13 @@ def run_trl(job: Any, contender: Any, folder: Path, watch: Watch) -> dict[str, A
 
 
 def check_rows(rows: Sequence[Any], dataset: Any, watch: Watch) -> None:
-    """SFTTrainer trained on our tokens: none cut, added or tokenized anew, and as many of them learned."""
-    given = sorted(token for tokens, _ in rows for token in tokens)
+    """Checks that SFTTrainer trained on our tokens: none cut, added or tokenized anew, as many of them learned."""
+    expected = sorted(token for tokens, _ in rows for token in tokens)
     used = sorted(token for ids in dataset["input_ids"] for token in ids)
     learned = sum(len(tokens) - first for tokens, first in rows)
-    if given != used or learned != sum(watch.supervised):
+    if expected != used or learned != sum(watch.supervised):
         raise AssertionError(
-            f"not the same rows: {len(given)} tokens, {learned} supervised were given; "
+            f"not the same rows: {len(expected)} tokens, {learned} supervised were given; "
             f"{len(used)} were used, {sum(watch.supervised)} supervised"
         )
 
@@ -241,7 +241,7 @@ RUNS = {"appkit": run_appkit, "plain": run_plain, "trl": run_trl}
 
 
 def peer_model(job: Any, contender: Any) -> Any:
-    """Base and adapter as the users of transformers and PEFT make them."""
+    """Builds base and adapter as users of transformers and PEFT do."""
     from peft import get_peft_model
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -283,12 +283,12 @@ def factors(model: Any) -> dict[str, torch.nn.Parameter]:
 
 
 def step_rows(job: Any, steps: int) -> list[list[Any]]:
-    """The rows of each step, shortest first as in appkit's plan."""
+    """Returns the rows of each step, shortest first as in appkit's plan."""
     return [[job["rows"][row] for batch in step for row in batch] for step in job["plan"][:steps]]
 
 
 def padded(rows: Sequence[Any]) -> dict[str, torch.Tensor]:
-    """Rows -> input_ids, attention_mask and labels, each (B, longest)."""
+    """Pads rows: input_ids, attention_mask and labels, each (B, longest)."""
     shape = (len(rows), max(len(tokens) for tokens, _ in rows))
     ids = torch.zeros(shape, dtype=torch.int64)
     mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
@@ -301,7 +301,7 @@ def padded(rows: Sequence[Any]) -> dict[str, torch.Tensor]:
 
 
 def started(model: Any) -> dict[str, Any]:
-    """What holds just before step 1: the memory, and a hash of the factors, in fp32."""
+    """Returns what holds just before step 1: the memory, and a hash of the factors, in fp32."""
     digest = hashlib.sha256()
     for name, parameter in sorted(factors(model).items()):
         digest.update(name.encode() + parameter.detach().float().cpu().numpy().tobytes())
@@ -309,7 +309,7 @@ def started(model: Any) -> dict[str, Any]:
 
 
 def resident(field: str) -> int:
-    """Bytes: VmRSS now, VmHWM at most so far."""
+    """Returns memory of this process in bytes: VmRSS now, VmHWM at most so far."""
     status = Path("/proc/self/status")
     if status.exists():  # on Linux ru_maxrss starts at the parent's own maximum
         line = next(line for line in status.read_text().splitlines() if line.startswith(field))
@@ -319,7 +319,7 @@ def resident(field: str) -> int:
 
 
 def matrix_gflops(job: Any, seconds: float = 1.0) -> float:
-    """Best rate of the product (tokens of a step, C) x (C, F), the shape of the model's largest layers."""
+    """Measures the best rate of the product (tokens of a step, C) x (C, F), the shape of the largest layers."""
     dtype = getattr(torch, job["dtype"])
     T, C, F = job["step_tokens"], job["width"], job["inner"]
     left = torch.randn(T, C, device=device()).to(dtype)
@@ -336,7 +336,7 @@ def matrix_gflops(job: Any, seconds: float = 1.0) -> float:
 
 @torch.no_grad()
 def held_out(job: Any, adapters: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """Loss of every adapter on the held-out rows, in nats per supervised token, by one and the same code.
+    """Computes the loss of every adapter on the held-out rows, in nats per supervised token, by the same code.
 
     adapters: quant -> name -> file. Plain PEFT, padded batches, full logits. The NF4 adapters share one base,
     the one that appkit dequantizes: bitsandbytes' 4-bit layers give the same up to rounding.

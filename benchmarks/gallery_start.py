@@ -1,6 +1,6 @@
-"""Seconds until a gallery can be opened: `python benchmarks/gallery_start.py --gateway URL`.
+"""Measures the seconds until a gallery opens: `python benchmarks/gallery_start.py --gateway URL`.
 
-From the command to the first page in hand, of a gateway that is served already; each start is a process of its own.
+The time runs from the command to the first page. The gateway runs already; each start is a process of its own.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def start(gateway: str) -> float:
     with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr is not None
         try:
-            said = ""
+            output = ""
             for line in process.stderr:
-                said += line
-                if found := re.search(r"gallery: (http\S+)", line):
-                    httpx.get(found[1], timeout=60).raise_for_status()
+                output += line
+                if address := re.search(r"gallery: (http\S+)", line):
+                    httpx.get(address[1], timeout=60).raise_for_status()
                     return time.monotonic() - began
-            raise SystemExit(said)
+            raise SystemExit(output)
         finally:
             process.terminate()
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5)
     args = parser.parse_args()
     seconds = [start(args.gateway) for _ in range(args.times)]
-    print(" ".join(f"{one:.2f}" for one in seconds), f"median {statistics.median(seconds):.2f} s")
+    print(" ".join(f"{second:.2f}" for second in seconds), f"median {statistics.median(seconds):.2f} s")
 
 
 if __name__ == "__main__":

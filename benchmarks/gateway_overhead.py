@@ -1,11 +1,11 @@
-"""What the gateway costs over the engine behind it: `python benchmarks/gateway_overhead.py`.
+"""Measures what the gateway costs over the engine behind it: `python benchmarks/gateway_overhead.py`.
 
-One `appkit serve` with real vLLM is asked in three ways, in turn: the engine itself, past the gateway (its address and
-secret are read from its process, which this user owns); the gateway's /v1/completions with the same token ids; and its
-/v1/tasks with the sentences, which adds template, tokenizer, detokenizer and parser. All of them ask the same adapters
-with the same stops, over sentences of the nl2fol training set, each used once. Rounds go forwards and backwards, so
-that what the machine does besides falls on all. Rates need a quiet machine all the same; the processor time that
-gateway and engine took does not: where all cores are busy, its share is what the gateway costs in throughput.
+The program asks one `appkit serve` with real vLLM in three ways, in turn: the engine itself, past the gateway (its
+address and secret are read from its process, which this user owns); the gateway's /v1/completions with the same token
+ids; and its /v1/tasks with the sentences, which adds template, tokenizer, detokenizer and parser. All ask the same
+adapters with the same stops, over sentences of the nl2fol training set, each used once. Rounds go forwards and
+backwards, so that other work of the machine falls on all. Rates still need a quiet machine; the processor time of
+gateway and engine does not: where all cores are busy, its share is what the gateway costs in throughput.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Ask = Callable[[str, str, list[int]], int]
 
 
 class Connections:
-    """A kept connection for each thread."""
+    """Keeps a connection for each thread."""
 
     def __init__(self, url: str, secret: str = "") -> None:
         self.parts, self.secret, self.own = urlsplit(url), secret, threading.local()
@@ -51,10 +51,10 @@ class Connections:
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.secret}"}
         self.own.connection.request("POST", path, json.dumps(body), headers)
         response = self.own.connection.getresponse()
-        said = response.read()
+        answer = response.read()
         if response.status != 200:
-            raise SystemExit(f"{path}: {response.status} {said[:300]!r}")
-        return json.loads(said)
+            raise SystemExit(f"{path}: {response.status} {answer[:300]!r}")
+        return json.loads(answer)
 
 
 def ways(url: str, engine_url: str, secret: str, name: str, stop: Sequence[int], cap: int) -> dict[str, Ask]:
@@ -81,25 +81,25 @@ def ways(url: str, engine_url: str, secret: str, name: str, stop: Sequence[int],
 
 
 def engine_behind(gateway: Gateway) -> tuple[str, str]:
-    """The URL and the secret of the vLLM server below a gateway."""
+    """Returns the URL and the secret of the vLLM server below a gateway."""
     server = gateway.engine("vllm.entrypoints.openai.api_server")
     words = server.cmdline()
     return f"http://127.0.0.1:{words[words.index('--port') + 1]}", server.environ()[SECRET]
 
 
-def one_round(
+def ask_round(
     ask: Ask, shas: Sequence[str], rows: list[tuple[str, list[int]]], concurrency: int
 ) -> tuple[float, list[float]]:
-    """-> (tokens/s, seconds of each request) over these rows, the adapters in turn."""
+    """Asks for these rows, the adapters in turn: -> (tokens/s, seconds of each request)."""
 
-    def one(place: int) -> tuple[int, float]:
+    def ask_row(place: int) -> tuple[int, float]:
         began = time.perf_counter()
         tokens = ask(shas[place % len(shas)], *rows[place])
         return tokens, time.perf_counter() - began
 
     began = time.perf_counter()
     with ThreadPoolExecutor(concurrency) as pool:
-        done = list(pool.map(one, range(len(rows))))
+        done = list(pool.map(ask_row, range(len(rows))))
     elapsed = time.perf_counter() - began
     return sum(tokens for tokens, _ in done) / elapsed, [seconds for _, seconds in done]
 
@@ -126,65 +126,67 @@ def measure(options: argparse.Namespace, folder: Path) -> str:
     name, root = subject.manifest["name"], folder / "bundles"
     shas = []
     for at in range(options.adapters):  # they differ a little, so that each has to be computed
-        made = variant(
+        directory = variant(
             options.bundle, root / f"{at:02d}", name, factor=1 - at / 1000, roll=0, cap=decoding["cap"]
         )
-        shas.append(json.loads((made / "appkit.json").read_text())["sha"])
+        shas.append(json.loads((directory / "appkit.json").read_text())["sha"])
     words = ["--bundles", str(root), "--engine", "vllm", "--uncertified", f"serve.dtype={options.dtype}"]
     with Gateway([*words, "serve.timeout_s=900"], folder / "log") as gateway:
         gateway.wait()
         asks = ways(gateway.url, *engine_behind(gateway), name, stop, decoding["cap"])
         for ask in asks.values():  # adapters come into their slots, connections are made
-            one_round(ask, shas, take(options.concurrency), options.concurrency)
+            ask_round(ask, shas, take(options.concurrency), options.concurrency)
         rates: dict[str, list[float]] = {name: [] for name in asks}
         seconds: dict[str, list[float]] = {name: [] for name in asks}
-        took: dict[str, list[tuple[float, float]]] = {name: [] for name in asks}
+        processor_seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in asks}
         for number in range(options.rounds):
             for name in list(asks)[:: -1 if number % 2 else 1]:
                 before = cpu_seconds(gateway.process.pid)
-                rate, found = one_round(asks[name], shas, take(options.requests), options.concurrency)
-                took[name].append(
+                rate, latencies = ask_round(asks[name], shas, take(options.requests), options.concurrency)
+                processor_seconds[name].append(
                     tuple(b - a for a, b in zip(before, cpu_seconds(gateway.process.pid), strict=True))
                 )
                 rates[name].append(rate)
-                seconds[name] += found
+                seconds[name] += latencies
                 say(f"round {number + 1} of {options.rounds}, {name}: {rate:.1f} tokens/s")
         gateway.stop()
-    return report(options, rates, seconds, took)
+    return report(options, rates, seconds, processor_seconds)
 
 
 def cpu_seconds(gateway: int) -> tuple[float, float]:
-    """Processor time so far of the gateway, and of the engine's processes below it."""
-    one = psutil.Process(gateway)
+    """Returns the processor time so far of the gateway, and of the engine's processes below it."""
+    root = psutil.Process(gateway)
 
     def of(process: psutil.Process) -> float:
         times = process.cpu_times()
         return times.user + times.system
 
-    return of(one), sum(of(child) for child in one.children(recursive=True))
+    return of(root), sum(of(child) for child in root.children(recursive=True))
 
 
 def report(
     options: argparse.Namespace,
     rates: dict[str, list[float]],
     seconds: dict[str, list[float]],
-    took: dict[str, list[tuple[float, float]]],
+    processor_seconds: dict[str, list[tuple[float, float]]],
 ) -> str:
     rows = []
-    for name, found in rates.items():
-        share = [rate / engine for rate, engine in zip(found, rates["engine"], strict=True)]
+    for name, rates_of_way in rates.items():
+        share = [rate / engine for rate, engine in zip(rates_of_way, rates["engine"], strict=True)]
         ordered = sorted(seconds[name])
         middle, late = (ordered[int(part * (len(ordered) - 1))] for part in (0.5, 0.95))
-        ours, engines = (sum(part) / len(ordered) * 1000 for part in zip(*took[name], strict=True))
+        gateway_ms, engine_ms = (
+            sum(part) / len(ordered) * 1000 for part in zip(*processor_seconds[name], strict=True)
+        )
         rows.append(
             [
                 name,
-                f"{statistics.mean(found):.1f}",
+                f"{statistics.mean(rates_of_way):.1f}",
                 f"{middle:.2f} / {late:.2f}",
                 f"{statistics.mean(share):.3f} ({min(share):.3f} to {max(share):.3f})",
-                f"{ours:.1f}",
-                f"{engines:.0f}",
-                f"{ours / (ours + engines):.1%}",
+                f"{gateway_ms:.1f}",
+                f"{engine_ms:.0f}",
+                f"{gateway_ms / (gateway_ms + engine_ms):.1%}",
             ]
         )
     heading = (

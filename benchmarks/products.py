@@ -1,7 +1,7 @@
-"""Which way round a CPU multiplies a few rows by a weight: `python benchmarks/products.py`.
+"""Measures which way round a CPU multiplies a few rows by a weight: `python benchmarks/products.py`.
 
 Prints GFLOP/s of `x @ W.T` (torch's linear) and of `(W @ x.T).T`, the form that `appkit.models.matmul` takes for few
-rows, at the shapes of SmolLM2-135M. A machine that does anything else meanwhile gives wrong figures.
+rows, at the shapes of SmolLM2-135M. Other work on the machine makes the figures wrong.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROWS = (1, 8, 32, 64, 128, 256, 600)
 
 
 def rate(product: Callable[[], torch.Tensor], flop: float, seconds: float) -> float:
-    """GFLOP/s over about so long."""
+    """Measures GFLOP/s of a product over about so many seconds."""
     product()
     count, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:

@@ -1,8 +1,8 @@
-"""Retrieval side by side: `python benchmarks/rag.py --data DIR --write`.
+"""Compares ways of retrieval: `python benchmarks/rag.py --data DIR --write`.
 
 DIR holds `corpus.jsonl` (pid, text) and `train.jsonl` (question, gold_pid), as XQuAD's English part does. Every passage
-is indexed whole; each way of ranking answers every question. Then speed: an index of 10,000 short passages from
-nothing, and again with 10 of them changed.
+is indexed whole; each ranking answers every question. Then the program measures speed: it indexes 10,000 short
+passages, and indexes them again with 10 of them changed.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ RESAMPLES = 5000
 
 
 def ranks(index: Index, questions: list[dict[str, str]], by: str, judge: bool) -> np.ndarray:
-    """The place of each question's passage among the first five, from 1; 0 where it is not there."""
-    found = index.search_all([one["question"] for one in questions], 5, by=by, judge=judge)  # type: ignore[arg-type]
+    """Finds the place of each question's passage among the first five, from 1; 0 where it is not there."""
+    texts = [question["question"] for question in questions]
+    results = index.search_all(texts, 5, by=by, judge=judge)  # type: ignore[arg-type]
     places = []
-    for one, hits in zip(questions, found, strict=True):
+    for question, hits in zip(questions, results, strict=True):
         pids = [hit.passage.source.rpartition("#")[2] for hit in hits]
-        places.append(pids.index(one["gold_pid"]) + 1 if one["gold_pid"] in pids else 0)
+        places.append(pids.index(question["gold_pid"]) + 1 if question["gold_pid"] in pids else 0)
     return np.array(places)
 
 
 def scores(places: np.ndarray) -> dict[str, np.ndarray]:
-    """Of each question. nDCG of one right passage is 1 / log2(1 + its place)."""
+    """Scores each question. nDCG of one right passage is 1 / log2(1 + its place)."""
     return {
         "recall@1": (places == 1).astype(float),
         "recall@5": (places > 0).astype(float),
@@ -42,15 +43,15 @@ def scores(places: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def interval(differences: np.ndarray) -> str:
-    """Mean and its 95 % interval, bootstrap over questions."""
+    """Computes the mean and its 95 % interval, by bootstrap over questions."""
     draws = np.random.default_rng(0).choice(differences, (RESAMPLES, len(differences))).mean(1)
     low, high = np.quantile(draws, (0.025, 0.975))
     return f"{differences.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def speed(folder: Path, corpus: list[dict[str, str]], count: int) -> str:
-    """Seconds to index so many short passages, 100 a file, and to index again with ten of them changed."""
-    sentences = [part for one in corpus for part in one["text"].split(". ") if len(part) > 20]
+    """Measures the seconds to index so many short passages, 100 a file, and to index again with ten of them changed."""
+    sentences = [part for passage in corpus for part in passage["text"].split(". ") if len(part) > 20]
     files = folder / "files"
     files.mkdir()
     lines = [f"{number}: {sentences[number % len(sentences)]}" for number in range(count)]
@@ -63,14 +64,14 @@ def speed(folder: Path, corpus: list[dict[str, str]], count: int) -> str:
         write(start)
     began = time.monotonic()
     first = build([files], folder / "many")
-    once = time.monotonic() - began
+    seconds = time.monotonic() - began
     for number in range(0, count, count // 10):
         lines[number] += " Changed."
         write(number // 100 * 100)
     began = time.monotonic()
     again = build([files], folder / "many")
     return (
-        f"{first.passages} passages ({np.mean([len(line) for line in lines]):.0f} characters each) in {once:.0f} s; "
+        f"{first.passages} passages ({np.mean([len(line) for line in lines]):.0f} characters each) in {seconds:.0f} s; "
         f"again with {again.embedded} of them changed in {time.monotonic() - began:.1f} s."
     )
 
@@ -84,20 +85,23 @@ def main() -> None:
         "--write", type=Path, nargs="?", const=Path(__file__).with_suffix(".tables.md"), help="file"
     )
     parser.add_argument("--passages", type=int, default=10_000, help="indexed for the speed (default 10000)")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     corpus, questions = (
-        [json.loads(line) for line in (asked.data / name).open(encoding="utf-8")]
+        [json.loads(line) for line in (options.data / name).open(encoding="utf-8")]
         for name in ("corpus.jsonl", "train.jsonl")
     )
     with tempfile.TemporaryDirectory(prefix="appkit-rag-") as name:
         folder = Path(name)
-        build([asked.data / "corpus.jsonl"], folder / "index", size=20_000, overlap=0)
+        build([options.data / "corpus.jsonl"], folder / "index", size=20_000, overlap=0)
         index = Index.open(folder / "index")
-        found = {}
+        scores_of = {}
         for by, judge in WAYS:
-            found[by + (" + QIM" if judge else "")] = scores(ranks(index, questions, by, judge))
-        measures = list(found["dense"])
-        rows = [[way, *(f"{one[measure].mean():.3f}" for measure in measures)] for way, one in found.items()]
+            scores_of[by + (" + QIM" if judge else "")] = scores(ranks(index, questions, by, judge))
+        measures = list(scores_of["dense"])
+        rows = [
+            [way, *(f"{columns[measure].mean():.3f}" for measure in measures)]
+            for way, columns in scores_of.items()
+        ]
         pairs = [
             ("hybrid", "dense"),
             ("hybrid", "bm25"),
@@ -105,7 +109,7 @@ def main() -> None:
             ("dense + QIM", "dense"),
         ]
         against = [
-            [f"{a} - {b}", *(interval(found[a][measure] - found[b][measure]) for measure in measures)]
+            [f"{a} - {b}", *(interval(scores_of[a][measure] - scores_of[b][measure]) for measure in measures)]
             for a, b in pairs
         ]
         text = "\n".join(
@@ -114,12 +118,12 @@ def main() -> None:
                 table(["ranking", *measures], rows),
                 "\nPaired differences with 95 % intervals:\n",
                 table(["", *measures], against),
-                "\n" + speed(folder, corpus, asked.passages),
+                "\n" + speed(folder, corpus, options.passages),
             ]
         )
     print(text)
-    if asked.write:
-        asked.write.write_text(text + "\n", encoding="utf-8")
+    if options.write:
+        options.write.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Throughput and latency of one base with 0, 1, 8 and 64 adapters: `python benchmarks/serve_load.py`.
+"""Measures throughput and latency of one base with 0, 1, 8 and 64 adapters: `python benchmarks/serve_load.py`.
 
 Contenders, one after the other: vLLM without LoRA (engine-nolora; what LoRA costs is measured against it), vLLM with
 its own LoRA for CPU (stock), vLLM with appkit's plug-in (plugin), and transformers with PEFT (peft-each: one request
@@ -6,7 +6,7 @@ after another, each with set_adapter; peft-batch: as many rows as there are clie
 by adapter_names). Clients send a request, wait for the answer, and send the next. Every prompt has 64 random tokens
 and every answer 32. The adapters are copies of one with its B scaled, so that each has to be computed.
 
-A machine that does anything else meanwhile gives wrong figures: compare contenders of one run only.
+Other work on the machine changes the figures: compare contenders of one run only.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ ENGINES = {"engine-nolora": {}, "stock": {"APPKIT_STOCK_LORA": "1"}, "plugin": {
 KNOWN = (*ENGINES, "peft-each", "peft-batch")
 START_S = 300.0
 Complete = Callable[[str, list[int], int], None]
-"""(model, token ids of the prompt, tokens of the answer): returns when it is there."""
+"""(model, token ids of the prompt, tokens of the answer): returns when the answer has come."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """tokens_per_s: of answers. latencies: seconds of each request, sorted. adapters 0: the base."""
+    """One measurement. tokens_per_s: of answers. latencies: seconds of each request, sorted. adapters 0: the base."""
 
     contender: str
     dtype: str
@@ -63,7 +63,10 @@ class Result:
 
 
 def openai_client(base_url: str, key: str = "none") -> Complete:
-    """Asks any server with OpenAI's completions, such as http://127.0.0.1:8000/v1; a connection a thread."""
+    """Makes a client of any server with OpenAI's completions, such as http://127.0.0.1:8000/v1.
+
+    It keeps a connection for each thread.
+    """
     parts = urlsplit(base_url)
     own = threading.local()
 
@@ -74,11 +77,11 @@ def openai_client(base_url: str, key: str = "none") -> Complete:
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
         own.connection.request("POST", f"{parts.path}/completions", json.dumps(body), headers)
         response = own.connection.getresponse()
-        said = response.read()
+        reply = response.read()
         if response.status != 200:
-            raise RuntimeError(f"{model}: {response.status} {said[:300]!r}")
-        if (made := json.loads(said)["usage"]["completion_tokens"]) != answer:
-            raise RuntimeError(f"{model}: {made} tokens in the answer instead of {answer}")
+            raise RuntimeError(f"{model}: {response.status} {reply[:300]!r}")
+        if (tokens_made := json.loads(reply)["usage"]["completion_tokens"]) != answer:
+            raise RuntimeError(f"{model}: {tokens_made} tokens in the answer instead of {answer}")
 
     return complete
 
@@ -86,7 +89,7 @@ def openai_client(base_url: str, key: str = "none") -> Complete:
 def measure(
     complete: Complete, models: Sequence[str], concurrency: int, requests: int, prompts: Prompts
 ) -> tuple[float, list[float]]:
-    """-> (seconds in all, sorted seconds of each) of `requests` requests a client, to the models in turn."""
+    """Sends `requests` requests a client, to the models in turn: -> (seconds in all, sorted seconds of each)."""
     turns = count()  # next() is atomic
 
     def client(_: int) -> list[float]:
@@ -102,13 +105,13 @@ def measure(
         # adapters are copied into their slots at their first request
         list(pool.map(complete, models, [prompts.next() for _ in models], [2] * len(models)))
         began = time.perf_counter()
-        found = list(pool.map(client, range(concurrency)))
+        latencies = list(pool.map(client, range(concurrency)))
         elapsed = time.perf_counter() - began
-    return elapsed, sorted(second for one in found for second in one)
+    return elapsed, sorted(second for seconds in latencies for second in seconds)
 
 
 class Prompts:
-    """Random token ids, never the same twice: a cache of prefixes would answer."""
+    """Draws random token ids, never the same twice: else a cache of prefixes would answer."""
 
     def __init__(self, base: Path, seed: int = 0) -> None:
         self.size = int(json.loads((base / "config.json").read_text())["vocab_size"])
@@ -126,7 +129,7 @@ class Prompts:
 def engine(
     name: str, base: Path, adapters: dict[str, Path], dtype: str, slots: int, folder: Path
 ) -> Iterator[str]:
-    """vLLM in a process of its own; its URL."""
+    """Runs vLLM in a process of its own; yields its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -187,7 +190,7 @@ def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 class Peft:
-    """transformers and PEFT in this process, as one would write it first."""
+    """Runs transformers and PEFT in this process, as one would write it first."""
 
     def __init__(self, base: Path, adapters: dict[str, Path], dtype: str, threads: int) -> None:
         import torch
@@ -207,7 +210,7 @@ class Peft:
     def generate(self, prompts: list[list[int]], answer: int = ANSWER, **settings: Any) -> None:
         ids = self.torch.tensor(prompts)
         with self.torch.inference_mode():
-            made = self.model.generate(
+            sequences = self.model.generate(
                 input_ids=ids,
                 attention_mask=self.torch.ones_like(ids),
                 do_sample=False,
@@ -215,10 +218,10 @@ class Peft:
                 min_new_tokens=answer,
                 **settings,
             )
-        assert made.shape[1] == PROMPT + answer, made.shape
+        assert sequences.shape[1] == PROMPT + answer, sequences.shape
 
     def each(self, model: str, tokens: list[int], answer: int) -> None:
-        """As a server's `complete`: requests wait for each other."""
+        """Answers one request, as a server's `complete`: requests wait for each other."""
         with self.turn:
             if model == "base":
                 with self.model.disable_adapter():
@@ -230,7 +233,7 @@ class Peft:
     def batches(
         self, models: Sequence[str], concurrency: int, requests: int, prompts: Prompts
     ) -> tuple[float, list[float]]:
-        """As `measure`; all clients' requests are computed as one batch, and wait for its end."""
+        """Measures as `measure`; all clients' requests are computed as one batch, and wait for its end."""
         turns, seconds = count(), []
         for _ in range(requests):
             rows = [models[next(turns) % len(models)] for _ in range(concurrency)]
@@ -252,20 +255,20 @@ class Peft:
 
 
 def copies(bundle: Path, number: int, folder: Path) -> dict[str, Path]:
-    """Adapters that differ in the size of B, by name."""
+    """Copies the adapter of a bundle, each copy with another size of B: name -> directory."""
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(bundle / "adapter_model.safetensors")
-    found = {}
+    directories = {}
     for at in range(number):
         name = f"adapter-{at:02d}"
-        found[name] = folder / name
-        found[name].mkdir()
-        shutil.copy(bundle / "adapter_config.json", found[name])
+        directories[name] = folder / name
+        directories[name].mkdir()
+        shutil.copy(bundle / "adapter_config.json", directories[name])
         factor = 1 - at / (2 * number)
         scaled = {key: value * factor if "lora_B" in key else value for key, value in tensors.items()}
-        save_file(scaled, found[name] / "adapter_model.safetensors", metadata={"format": "pt"})
-    return found
+        save_file(scaled, directories[name] / "adapter_model.safetensors", metadata={"format": "pt"})
+    return directories
 
 
 def contend(options: argparse.Namespace, dtype: str, name: str, folder: Path) -> list[Result]:
@@ -282,7 +285,8 @@ def contend(options: argparse.Namespace, dtype: str, name: str, folder: Path) ->
                 rate = len(latencies) * ANSWER / elapsed
                 results.append(Result(name, dtype, load, concurrency, rate, latencies))
                 say(
-                    f"{dtype} {name}, {told(load)}, {concurrency} at once: {rate:.1f} tokens/s ({elapsed:.0f} s)"
+                    f"{dtype} {name}, {describe_load(load)}, {concurrency} at once: {rate:.1f} tokens/s "
+                    f"({elapsed:.0f} s)"
                 )
 
     if name in ENGINES:
@@ -291,14 +295,14 @@ def contend(options: argparse.Namespace, dtype: str, name: str, folder: Path) ->
         with engine(name, options.base, adapters, dtype, slots, folder) as url:
             say(f"{dtype} {name}: started in {time.monotonic() - began:.0f} s")
             complete = openai_client(url)
-            run(lambda *given: measure(complete, *given))
+            run(lambda *load: measure(complete, *load))
     else:
         peft = Peft(options.base, adapters, dtype, options.threads)
-        run((lambda *given: measure(peft.each, *given)) if name == "peft-each" else peft.batches)
+        run((lambda *load: measure(peft.each, *load)) if name == "peft-each" else peft.batches)
     return results
 
 
-def told(adapters: int) -> str:
+def describe_load(adapters: int) -> str:
     return "base" if not adapters else f"{adapters} adapter{'s' * (adapters > 1)}"
 
 
@@ -316,36 +320,43 @@ def report(results: Sequence[Result], options: argparse.Namespace) -> str:
         "Output tokens/s (p50 / p95 seconds a request)."
     ]
     for dtype in dict.fromkeys(result.dtype for result in results):
-        mine = [result for result in results if result.dtype == dtype]
-        cells = {(one.contender, one.adapters, one.concurrency): one for one in mine}
+        results_of_dtype = [result for result in results if result.dtype == dtype]
+        cells = {
+            (result.contender, result.adapters, result.concurrency): result for result in results_of_dtype
+        }
         rows = []
-        for contender, load in dict.fromkeys((one.contender, one.adapters) for one in mine):
-            found = [cells[contender, load, at] for at in options.concurrency]
+        for contender, load in dict.fromkeys(
+            (result.contender, result.adapters) for result in results_of_dtype
+        ):
+            results_of_load = [cells[contender, load, at] for at in options.concurrency]
             texts = [
-                f"{one.tokens_per_s:.1f} ({one.latency(0.5):.1f} / {one.latency(0.95):.1f})" for one in found
+                f"{result.tokens_per_s:.1f} ({result.latency(0.5):.1f} / {result.latency(0.95):.1f})"
+                for result in results_of_load
             ]
-            rows.append([contender, told(load), *texts])
+            rows.append([contender, describe_load(load), *texts])
         header = ["contender", "load", *(f"{at} at once" for at in options.concurrency)]
         parts += [f"{dtype}:", table(header, rows, text=(0, 1)), *ratios(cells, options)]
     return "\n\n".join(parts)
 
 
 def ratios(cells: dict[tuple[str, int, int], Result], options: argparse.Namespace) -> list[str]:
-    """The plug-in beside each other contender, on the same load; without LoRA there is only the base's."""
+    """Compares the plug-in with each other contender on the same load; without LoRA there is only the base's."""
     rows = []
     for load in options.adapters:
-        for other in options.contenders:
-            theirs = 0 if other == "engine-nolora" else load
+        for rival in options.contenders:
+            rival_load = 0 if rival == "engine-nolora" else load
             pairs = [
-                (cells.get(("plugin", load, at)), cells.get((other, theirs, at)))
+                (cells.get(("plugin", load, at)), cells.get((rival, rival_load, at)))
                 for at in options.concurrency
             ]
-            if other == "plugin" or not all(ours and their for ours, their in pairs):
+            if rival == "plugin" or not all(plugin and rival_result for plugin, rival_result in pairs):
                 continue
             texts = [
-                f"{ours.tokens_per_s / their.tokens_per_s:.2f}x" for ours, their in pairs if ours and their
+                f"{plugin.tokens_per_s / rival_result.tokens_per_s:.2f}x"
+                for plugin, rival_result in pairs
+                if plugin and rival_result
             ]
-            rows.append([f"plugin / {other}", told(load), *texts])
+            rows.append([f"plugin / {rival}", describe_load(load), *texts])
     if not rows:
         return []
     header = ["ratio", "load", *(f"{at} at once" for at in options.concurrency)]
@@ -378,7 +389,7 @@ def numbers(text: str) -> list[int]:
     return [int(word) for word in text.split(",")]
 
 
-def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -395,17 +406,17 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of peft-*")
     parser.add_argument("--write", type=Path, nargs="?", const=Path(__file__).with_suffix(".md"), help="file")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and adapters")
-    options = parser.parse_args(given)
+    options = parser.parse_args(argv)
     if unknown := set(options.contenders) - set(KNOWN):
         parser.error(f"no contender {', '.join(sorted(unknown))}; known: {', '.join(KNOWN)}")
     return options
 
 
 def newest_bundle() -> Path:
-    found = sorted(Path("runs").rglob("bundle"))
-    if not found:
+    bundles = sorted(Path("runs").rglob("bundle"))
+    if not bundles:
         raise SystemExit("no bundle in runs/; appkit train task=nl2fol makes one, or name one with --bundle")
-    return found[-1]
+    return bundles[-1]
 
 
 def default_base() -> Path:

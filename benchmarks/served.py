@@ -1,4 +1,4 @@
-"""A gateway as a process of its own, what runs below it, and what its answers have to be."""
+"""Starts a gateway as a process, watches what runs below it, and judges its answers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["Gateway", "Greedy", "References", "base_of", "judge", "variant"]
 
 START_S = 400.0
 TIE = 1e-3
-"""Logits this near leave it to rounding which token is greedy: such a prompt has no one right answer."""
+"""Rounding decides between tokens whose logits are this near: such a prompt has no single right answer."""
 
 
 def variant(bundle: Path, target: Path, name: str, *, factor: float, roll: int, cap: int) -> Path:
-    """A copy of a bundle that is sound but answers otherwise: its B scaled, their rows moved on by `roll`.
+    """Copies a bundle so that it is sound but answers otherwise: its B is scaled, and its rows are moved by `roll`.
 
-    Answers have at most `cap` tokens. Its reference is the old one's, so that it passes no certification.
+    Answers have at most `cap` tokens. The reference is that of the original, so the copy passes no certification.
     """
     from safetensors.torch import load_file, save_file
 
@@ -51,7 +51,7 @@ def variant(bundle: Path, target: Path, name: str, *, factor: float, roll: int, 
 
 
 def base_of(bundle: Path) -> Path:
-    """The weights that an engine loads for a bundle."""
+    """Returns the directory of the weights that an engine loads for a bundle."""
     from appkit.config import build_run_config
     from appkit.models.sources import locate
     from appkit.serving.engines.protocol import served_base
@@ -62,7 +62,7 @@ def base_of(bundle: Path) -> Path:
 
 @dataclass(frozen=True)
 class Greedy:
-    """An answer. ended: not cut off. log_probability: nats, of it and its end. tie: rounding could make it another."""
+    """An answer. ended: not cut off. log_probability: nats, of text and end. tie: rounding could change the answer."""
 
     text: str
     ended: bool
@@ -71,7 +71,7 @@ class Greedy:
 
 
 class References:
-    """Greedy answers by transformers and PEFT in float32, of which the gateway knows nothing.
+    """Answers greedily by transformers and PEFT in float32, independently of the gateway.
 
     `bundles`: name -> directory, all over one base; the name "" is the base alone.
     """
@@ -88,14 +88,14 @@ class References:
         plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
         # the order of `bundles` names adapters, since PEFT allows no dots in a name
         self.adapters = {name: f"a{place}" for place, name in enumerate(self.bundles)}
-        first, *others = self.bundles
+        first, *further = self.bundles
         self.model = PeftModel.from_pretrained(plain, str(self.bundles[first]), adapter_name="a0")
-        for name in others:
+        for name in further:
             self.model.load_adapter(str(self.bundles[name]), adapter_name=self.adapters[name])
         self.model.eval()
 
     def prompt(self, name: str, text: str) -> list[int]:
-        """Token ids: a bundle's own instruction and the text; for the base, the text as the user's."""
+        """Returns token ids: a bundle's own instruction and the text; for the base, the text as the user's."""
         if name:
             from appkit.config import build_run_config
             from appkit.plugins import load_task
@@ -112,22 +112,22 @@ class References:
         return list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
 
     def stops(self, name: str) -> list[int]:
-        """Tokens that end an answer: a bundle's are also those with one of its stop strings."""
+        """Returns the tokens that end an answer: for a bundle also those with one of its stop strings."""
         ends = self.model.generation_config.eos_token_id
-        found = {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+        tokens = {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
         if name:
             strings = json.loads((self.bundles[name] / "appkit.json").read_text())["decoding"]["stop"]
             texts = self.tokenizer.batch_decode([[token] for token in range(len(self.tokenizer))])
-            found |= {token for token, text in enumerate(texts) if any(one in text for one in strings)}
-        return sorted(found)
+            tokens |= {token for token, text in enumerate(texts) if any(string in text for string in strings)}
+        return sorted(tokens)
 
     def greedy(self, name: str, texts: Sequence[str], tokens: int) -> list[Greedy]:
-        """What `name` answers, of at most so many tokens."""
+        """Returns what `name` answers, in at most so many tokens."""
         from transformers import GenerationConfig
 
         stops = self.stops(name)
         prompts = {"input_ids": [self.prompt(name, text) for text in texts]}
-        given = self.tokenizer.pad(prompts, return_tensors="pt")
+        batch = self.tokenizer.pad(prompts, return_tensors="pt")
         settings = GenerationConfig(
             do_sample=False,
             max_new_tokens=tokens,
@@ -140,19 +140,19 @@ class References:
         threads = self.torch.get_num_threads()
         self.torch.set_num_threads(
             1
-        )  # an engine starts meanwhile: several would spin, waiting for each other
+        )  # an engine starts at the same time: more threads would spin, waiting for each other
         try:
             with self.torch.inference_mode(), nullcontext() if name else self.model.disable_adapter():
-                made = self.model.generate(**given, generation_config=settings)
+                output = self.model.generate(**batch, generation_config=settings)
         finally:
             self.torch.set_num_threads(threads)
-        logits = self.torch.stack(made.logits, 1).float()  # (B, T, V)
+        logits = self.torch.stack(output.logits, 1).float()  # (B, T, V)
         best = logits.topk(2).values  # (B, T, 2)
         apart, sure = best[..., 0] - best[..., 1], best[..., 0] - logits.logsumexp(-1)  # (B, T)
-        found = []
-        for row, ids in enumerate(made.sequences[:, given["input_ids"].shape[1] :].tolist()):
+        answers = []
+        for row, ids in enumerate(output.sequences[:, batch["input_ids"].shape[1] :].tolist()):
             end = next((place for place, token in enumerate(ids) if token in stops), len(ids))
-            found.append(
+            answers.append(
                 Greedy(
                     self.tokenizer.decode(ids[:end], skip_special_tokens=True),
                     end < len(ids),
@@ -160,13 +160,13 @@ class References:
                     bool((apart[row, : end + 1] < TIE).any()),
                 )
             )
-        return found
+        return answers
 
 
 class Gateway:
-    """`appkit serve` with these words, as a user starts it. Its output is in `log`.
+    """Runs `appkit serve` with these words, as a user starts it. Its output is in `log`.
 
-    Ended by `stop`; leaving a `with` block kills what is left, so that a failed test leaves nothing.
+    `stop` ends it; leaving a `with` block kills what is left, so that a failed test leaves nothing.
     """
 
     def __init__(self, words: Sequence[str], log: Path) -> None:
@@ -199,13 +199,13 @@ class Gateway:
         self.process.wait()
 
     def wait(self, seconds: float = START_S) -> float:
-        """Until it is ready; how long that took. Raises RuntimeError when it ends or takes too long."""
+        """Waits until it is ready; returns the seconds. Raises RuntimeError when it ends or takes too long."""
         began = time.monotonic()
         while time.monotonic() - began < seconds:
             if self.process.poll() is not None:
                 break
-            if not self.url and (found := re.search(r"http://[\d.]+:\d+", self.output())):
-                self.url = found[0]
+            if not self.url and (address := re.search(r"http://[\d.]+:\d+", self.output())):
+                self.url = address[0]
             if self.url and self.ready():
                 return time.monotonic() - began
             self.below()
@@ -222,58 +222,59 @@ class Gateway:
         return self.log.read_text(errors="replace")
 
     def below(self) -> list[psutil.Process]:
-        """Everything that runs below the gateway now; `left` remembers it."""
+        """Returns everything that runs below the gateway now; `left` remembers it."""
         try:
-            found = psutil.Process(self.process.pid).children(recursive=True)
+            children = psutil.Process(self.process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
-        self.seen |= {(one.pid, one.create_time()): one for one in _alive(found)}
-        return found
+        self.seen |= {(child.pid, child.create_time()): child for child in _alive(children)}
+        return children
 
     def engine(self, part: str) -> psutil.Process:
-        """A process of the engine: "api_server", or a name such as "EngineCore"."""
-        for one in self.below():
+        """Returns a process of the engine: "api_server", or a name such as "EngineCore"."""
+        for process in self.below():
             with suppress(psutil.NoSuchProcess):
-                words = " ".join(one.cmdline())
+                words = " ".join(process.cmdline())
                 if part in words and "appkit.serving.engines.guard" not in words:
-                    return one
+                    return process
         raise RuntimeError(f"no {part} below the gateway")
 
     def left(self) -> list[psutil.Process]:
-        """What it ever started and is still there."""
+        """Returns the processes that it ever started and that still run."""
         return list(_alive(self.seen.values()))
 
     def left_after(self, seconds: float) -> list[psutil.Process]:
-        """The same, once they had so long to end."""
+        """Returns the same, after they had so many seconds to end."""
         deadline = time.monotonic() + seconds
-        while (left := self.left()) and time.monotonic() < deadline:
+        while (running := self.left()) and time.monotonic() < deadline:
             time.sleep(0.2)
-        return left
+        return running
 
     def stop(self, seconds: float = 90.0) -> int:
-        """SIGTERM; its exit code. What it started has been seen before, for `left`."""
+        """Sends SIGTERM; returns the exit code. What it started is noted before, for `left`."""
         self.below()
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
 
 
 def _alive(processes: Any) -> Iterator[psutil.Process]:
-    for one in processes:
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
-            if one.is_running() and one.status() != psutil.STATUS_ZOMBIE:
-                yield one
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
 
 
 def judge(
     expected: Mapping[str, Mapping[str, str]], answers: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The wrong ones of `answers`, each {"asked", "allowed", "model", "text", "answer"}.
+    """Returns the wrong ones of `answers`, each {"asked", "allowed", "model", "text", "answer"}.
 
-    Right is an answer whose version (`model`) the request may have gone to (`allowed`), and whose text is what the
-    reference of that version (`expected[model][text]`) says.
+    An answer is right if the request may have gone to its version (`model` is in `allowed`), and its text is that of
+    the version's reference (`expected[model][text]`).
     """
     return [
-        dict(one)
-        for one in answers
-        if one["model"] not in one["allowed"] or one["answer"] != expected[one["model"]][one["text"]]
+        dict(answer)
+        for answer in answers
+        if answer["model"] not in answer["allowed"]
+        or answer["answer"] != expected[answer["model"]][answer["text"]]
     ]

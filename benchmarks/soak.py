@@ -1,15 +1,15 @@
-"""Serve under load while engines are killed: `python benchmarks/soak.py`, or `make soak`.
+"""Serves under load while engines are killed: `python benchmarks/soak.py`, or `make soak`.
 
 A gateway with real vLLM serves more bundles than it has slots. Clients ask tasks and chats, streamed and not, of
 aliases, versions (name@sha) and the base, and some hang up. Meanwhile a bundle is removed and added again and again,
 an alias is moved, shared with a canary and rolled back, and the engine is killed twice: its core, then its server.
 Each answer is compared with what transformers and PEFT gave beforehand in float32.
 
-Exit code 1: a wrong answer; a request that was neither answered nor told an error; an error while no engine was down;
-no recovery; a process left behind; a gateway that grows faster than `ROOM` allows.
+The exit code is 1 after a wrong answer; a request with neither an answer nor an error; an error while no engine was
+down; no recovery; a process left behind; a gateway that grows faster than `ROOM` allows.
 
-`--plant` sends one request to another adapter than it is compared with; it has to fail, at once and without kills.
-`--record FILE` keeps answers and references, `--replay FILE` judges them again without any engine.
+`--plant` sends one request to another adapter than it is compared with; the soak must fail, at once and without kills.
+`--record FILE` keeps answers and references; `--replay FILE` judges them again without any engine.
 """
 
 from __future__ import annotations
@@ -53,13 +53,15 @@ TOKENS = 24  # of an answer, at most
 RETRY_S = 2.0  # as the gateway asks
 MARGIN_S = 3.0  # a kill is noticed, and readiness believed, this much later
 ROOM = (50.0, 1.0)
-"""MB at first and a minute, that the gateway may grow by after the warm-up"""
+"""MB in all, and MB a minute more, by which the gateway may grow after the warm-up"""
 
 
 @dataclass
 class Record:
-    """What came of the requests. answers: as `judge` takes them, with seconds and when. errors: (when, status, what).
-    lost: neither an answer nor an error. outages: [from, to] seconds, a killed engine's.
+    """Records what came of the requests.
+
+    answers: as `judge` takes them, with seconds and time. errors: (time, status, message). lost: requests with neither
+    an answer nor an error. outages: [from, to] seconds of a killed engine. memory: (time, MB).
     """
 
     expected: dict[str, dict[str, str]]
@@ -92,7 +94,7 @@ class Record:
 
 
 def variants(bundle: Path, root: Path) -> dict[str, Path]:
-    """Name -> directory below `root`; the last one is the spare."""
+    """Makes the bundles: name -> directory below `root`; the last one is the spare."""
     names = [f"soak-{place}" for place in range(len(CHANGES) - 1)] + [SPARE]
     return {
         name: variant(bundle, root / name, name, factor=factor, roll=roll, cap=TOKENS)
@@ -101,7 +103,7 @@ def variants(bundle: Path, root: Path) -> dict[str, Path]:
 
 
 def expectations(bundles: dict[str, Path]) -> tuple[dict[str, dict[str, str]], str]:
-    """Version -> text -> answer, and the base's name. Only texts that every version answers in its own way."""
+    """Returns version -> text -> answer, and the base's name, with only the texts that tell all versions apart."""
     from appkit.config import build_run_config
 
     references = References(bundles)
@@ -110,18 +112,18 @@ def expectations(bundles: dict[str, Path]) -> tuple[dict[str, dict[str, str]], s
     )
     base = config.model.name + ("" if config.quant.name == "none" else f"-{config.quant.name}")
     names = {"": base} | {name: version(path) for name, path in bundles.items()}
-    found: dict[str, dict[str, str]] = {shown: {} for shown in names.values()}
+    expected: dict[str, dict[str, str]] = {shown: {} for shown in names.values()}
     with Progress("reference answers", len(names) * len(TEXTS), "answers") as bar:
         for name, shown in names.items():
             for text, answer in zip(TEXTS, references.greedy(name, TEXTS, TOKENS), strict=True):
                 if not answer.tie:
-                    found[shown][text] = answer.text.strip()
+                    expected[shown][text] = answer.text.strip()
             bar.advance(len(TEXTS))
-    sure = [text for text in TEXTS if all(text in answers for answers in found.values())]
-    telling = [text for text in sure if len({answers[text] for answers in found.values()}) == len(names)]
+    sure = [text for text in TEXTS if all(text in answers for answers in expected.values())]
+    telling = [text for text in sure if len({answers[text] for answers in expected.values()}) == len(names)]
     if len(telling) < 2:
         raise SystemExit(f"only {len(telling)} texts tell all versions apart; choose another --bundle")
-    return {shown: {text: answers[text] for text in telling} for shown, answers in found.items()}, base
+    return {shown: {text: answers[text] for text in telling} for shown, answers in expected.items()}, base
 
 
 def version(path: Path) -> str:
@@ -133,7 +135,7 @@ def version(path: Path) -> str:
 
 
 class Soak:
-    """Clients, an admin, and whoever kills engines, around one gateway."""
+    """Runs clients, an admin and the killer of engines around one gateway."""
 
     def __init__(
         self,
@@ -162,7 +164,7 @@ class Soak:
         )
 
     async def run(self, seconds: float, clients: int) -> None:
-        """`seconds` of load with an engine that answers; outages come on top."""
+        """Runs `seconds` of load with an engine that answers; outages come on top."""
         await self.point(MOVED, "soak-0")
         kills = [] if self.plant else [(seconds / 3, "EngineCore"), (2 * seconds / 3, "api_server")]
         began, shown = time.monotonic(), 0
@@ -188,11 +190,11 @@ class Soak:
                 await asyncio.sleep(RETRY_S)
 
     async def ask(self) -> bool:
-        """One request, and what came of it; False: it was told an error."""
-        asked, text = self.target(), self.draw.choice(list(self.record.expected[self.base]))
-        chat, stream = asked == self.base or self.draw.random() < 0.5, self.draw.random() < 0.5
-        sent_to = asked
-        if self.plant and asked == "soak-0":
+        """Sends one request and records what came of it; returns False if it was answered with an error."""
+        target, text = self.target(), self.draw.choice(list(self.record.expected[self.base]))
+        chat, stream = target == self.base or self.draw.random() < 0.5, self.draw.random() < 0.5
+        sent_to = target
+        if self.plant and target == "soak-0":
             sent_to, self.plant = "soak-1", False
         began = time.monotonic()
         try:
@@ -202,26 +204,26 @@ class Soak:
                     "messages": [{"role": "user", "content": text}],
                     "max_tokens": TOKENS,
                 }
-                found = await self.reply("/v1/chat/completions", body | {"stream": stream})
+                reply = await self.reply("/v1/chat/completions", body | {"stream": stream})
             else:
-                found = await self.reply(f"/v1/tasks/{sent_to}", {"rows": [text], "stream": stream})
-        except Told as error:
+                reply = await self.reply(f"/v1/tasks/{sent_to}", {"rows": [text], "stream": stream})
+        except GatewayFault as error:
             self.record.errors.append((time.monotonic(), error.status, str(error)))
             return False
         except (httpx.TransportError, ValueError, KeyError) as error:
-            self.record.lost.append(f"{asked}: {type(error).__name__}: {error}")
+            self.record.lost.append(f"{target}: {type(error).__name__}: {error}")
             return True
-        if found is None:
+        if reply is None:
             self.record.hung_up += 1
             return True
-        model, answer = found
-        if sent_to != asked:
+        model, answer = reply
+        if sent_to != target:
             model, self.ended = self.versions["soak-0"], True
         now = time.monotonic()
         self.record.answers.append(
             {
-                "asked": asked,
-                "allowed": self.allowed(asked, began, now),
+                "asked": target,
+                "allowed": self.allowed(target, began, now),
                 "model": model,
                 "text": text,
                 "answer": answer.strip(),
@@ -232,31 +234,34 @@ class Soak:
         return True
 
     def target(self) -> str:
-        """An alias, a version, the base, or the alias that moves."""
+        """Draws an alias, a version, the base, or the alias that moves."""
         names = [name for name in self.bundles if name != SPARE or self.spare_served]
         name = self.draw.choice(names)
         return self.draw.choice([name, name, self.versions[name], MOVED, self.base])
 
-    def allowed(self, asked: str, began: float, ended: float) -> list[str]:
-        """The versions that a request may have gone to."""
-        if asked == MOVED:
+    def allowed(self, target: str, began: float, ended: float) -> list[str]:
+        """Returns the versions that a request may have gone to."""
+        if target == MOVED:
             return sorted({ref for ref, since, until in self.moves if since <= ended and began <= until})
-        return [self.versions.get(asked, asked)]
+        return [self.versions.get(target, target)]
 
     async def reply(self, path: str, body: dict[str, Any]) -> tuple[str, str] | None:
-        """(version, answer); None: hung up on purpose. Raises Told, and what it means to be lost."""
+        """Returns (version, answer); None: hung up on purpose.
+
+        Raises GatewayFault for an error of the gateway; any other error counts as a lost request.
+        """
         if not body["stream"]:
             answer = await self.http.post(path, json=body)
             if answer.status_code != 200:
-                raise Told(answer.status_code, answer.json()["error"]["message"])
-            found = answer.json()
-            if "results" in found:
-                return found["model"], found["results"][0]["text"]
-            return found["model"], found["choices"][0]["message"]["content"]
+                raise GatewayFault(answer.status_code, answer.json()["error"]["message"])
+            payload = answer.json()
+            if "results" in payload:
+                return payload["model"], payload["results"][0]["text"]
+            return payload["model"], payload["choices"][0]["message"]["content"]
         hang_up, model, text = self.draw.random() < 0.05, "", ""
         async with self.http.stream("POST", path, json=body) as answer:
             if answer.status_code != 200:
-                raise Told(answer.status_code, json.loads(await answer.aread())["error"]["message"])
+                raise GatewayFault(answer.status_code, json.loads(await answer.aread())["error"]["message"])
             async for line in answer.aiter_lines():
                 if line == "data: [DONE]":
                     return model, text
@@ -264,7 +269,7 @@ class Soak:
                     continue
                 event = json.loads(line[6:])
                 if "error" in event:
-                    raise Told(200, event["error"]["message"])
+                    raise GatewayFault(200, event["error"]["message"])
                 if "choices" in event:
                     model = event["model"]
                     text += event["choices"][0]["delta"]["content"]
@@ -277,7 +282,7 @@ class Soak:
     # -- what happens meanwhile -------------------------------------------------------------------------------
 
     async def change(self, method: str, path: str, body: Any = None) -> None:
-        """A change by the admin, tried again while the engine is away. What is lost ends the soak."""
+        """Makes a change as the admin, again while the engine is away. A lost request ends the soak."""
         while True:
             try:
                 answer = await self.admin.request(method, path, json=body)
@@ -292,7 +297,7 @@ class Soak:
             raise SystemExit(f"{method} {path}: {answer.status_code} {answer.text}")
 
     async def churn(self) -> None:
-        """The spare goes and comes; requests that are under way when it goes are answered by it."""
+        """Removes and adds the spare; requests under way when it goes are still answered by it."""
         while not self.ended:
             await asyncio.sleep(3)
             self.spare_served = False
@@ -304,7 +309,7 @@ class Soak:
             self.record.changed("removed and added")
 
     async def move(self) -> None:
-        """Moved wholly and rolled back; a canary for half of the requests, and withdrawn."""
+        """Moves the alias wholly and rolls it back; shares it with a canary, and withdraws that."""
         while not self.ended:
             for share, kind in ((1.0, "moved and rolled back"), (0.5, "canaries")):
                 await self.point(MOVED, "soak-1", share)
@@ -322,14 +327,14 @@ class Soak:
             self.end_moves()
 
     def end_moves(self) -> None:
-        """The last move is in force: no request from now on goes where the earlier ones led."""
-        for one in self.moves[:-1]:
-            one[2] = min(one[2], time.monotonic())
+        """Ends the earlier moves: from now on no request goes where they led."""
+        for move in self.moves[:-1]:
+            move[2] = min(move[2], time.monotonic())
 
     async def kill(self, part: str) -> None:
-        """kill -9 of a process of the engine; waits until the gateway is ready again.
+        """Kills a process of the engine (kill -9); waits until the gateway is ready again.
 
-        The core hangs before: an adapter is then being loaded, and never will be, when it dies.
+        The core is suspended first, so that it dies while it loads an adapter.
         """
         old = self.gateway.below()
         killed = self.gateway.engine(part)
@@ -345,7 +350,9 @@ class Soak:
         await self.until(lambda ready: ready, 400, f"no engine after {part} was killed")
         outage[1] = time.monotonic()
         self.restarts += 1
-        still = [one for one in old if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+        still = [
+            process for process in old if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        ]
         if still:
             raise SystemExit(f"the killed engine left {still}")
         if adding is not None:
@@ -364,13 +371,13 @@ class Soak:
         return False
 
     async def watch(self) -> None:
-        """Memory of the gateway and of everything below it."""
+        """Records the memory of the gateway and of everything below it."""
         while not self.ended:
             below = await asyncio.to_thread(self.gateway.below)
             engine = 0
-            for one in below:
+            for process in below:
                 with suppress(psutil.NoSuchProcess):
-                    engine += one.memory_info().rss
+                    engine += process.memory_info().rss
             now = time.monotonic()
             if not any(start <= now <= end for start, end in self.record.outages):
                 gateway = psutil.Process(self.gateway.process.pid).memory_info().rss
@@ -379,16 +386,16 @@ class Soak:
             await asyncio.sleep(1)
 
     async def busy(self) -> int:
-        """Requests that the gateway believes to run; after a while there must be none."""
+        """Counts the requests that the gateway believes to run; after a while there must be none."""
         for _ in range(100):
-            found = (await self.admin.get("/v1/bundles")).json()["bundles"]
-            if not (running := sum(one["running"] for one in found)):
+            bundles = (await self.admin.get("/v1/bundles")).json()["bundles"]
+            if not (running := sum(bundle["running"] for bundle in bundles)):
                 return 0
             await asyncio.sleep(0.1)
         return int(running)
 
 
-class Told(Exception):
+class GatewayFault(Exception):
     """The gateway answered with an error; status 200 in a stream that had begun."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -400,7 +407,7 @@ class Told(Exception):
 
 
 def slope(samples: Sequence[tuple[float, float]]) -> float:
-    """MB a minute, by a line through all samples."""
+    """Computes MB a minute, by a line through all samples."""
     if len(samples) < 3:
         return 0.0
     return 60 * statistics.linear_regression(*zip(*samples, strict=True)).slope
@@ -409,31 +416,36 @@ def slope(samples: Sequence[tuple[float, float]]) -> float:
 def settled(
     samples: Sequence[tuple[float, float]], outages: Sequence[Sequence[float]]
 ) -> list[tuple[float, float]]:
-    """Without the first quarter of the time. Of an engine: the longest stretch of one, without its first quarter."""
+    """Returns the samples without the first quarter of the time.
+
+    Of an engine: the longest stretch between outages, without its first quarter.
+    """
     edges = [samples[0][0], *(end for _, end in outages), samples[-1][0]]
-    stretches = [[one for one in samples if a <= one[0] <= b] for a, b in pairwise(edges)]
+    stretches = [[sample for sample in samples if a <= sample[0] <= b] for a, b in pairwise(edges)]
     longest = max(stretches, key=len)
     return longest[len(longest) // 4 :]
 
 
 def report(record: Record) -> tuple[list[str], list[str]]:
-    """(lines, faults) of what was recorded."""
+    """Writes (lines, faults) of what was recorded."""
     wrong = judge(record.expected, record.answers)
-    seconds = sorted(one["seconds"] for one in record.answers) or [0.0]
+    seconds = sorted(answer["seconds"] for answer in record.answers) or [0.0]
     unprovoked = [error for error in record.errors if not record.in_outage(error[0])]
-    told = Counter(status for _, status, _ in record.errors)
+    by_status = Counter(status for _, status, _ in record.errors)
     lines = [
         f"requests   {record.requests}; {record.hung_up} clients hung up",
         f"answers    {len(record.answers) - len(wrong)} right, {len(wrong)} wrong",
-        f"errors     {len(record.errors)} told (by status: {dict(told)}; 200: in a stream that had begun), "
+        f"errors     {len(record.errors)} told (by status: {dict(by_status)}; 200: in a stream that had begun), "
         f"{len(unprovoked)} of them outside of outages; {len(record.lost)} requests lost",
         f"latency    p50 {statistics.median(seconds):.1f} s, p95 {seconds[int(0.95 * (len(seconds) - 1))]:.1f} s",
         f"outages    {', '.join(f'{end - start:.0f} s' for start, end in record.outages) or 'none'}",
         f"changes    {dict(record.changes)}",
     ]
-    faults = [f"wrong: {one['asked']} answered {one['answer']!r} as {one['model']}" for one in wrong[:5]]
-    faults += [f"lost: {one}" for one in record.lost[:5]]
-    faults += [f"error while an engine ran: {status} {what}" for _, status, what in unprovoked[:5]]
+    faults = [
+        f"wrong: {answer['asked']} answered {answer['answer']!r} as {answer['model']}" for answer in wrong[:5]
+    ]
+    faults += [f"lost: {request}" for request in record.lost[:5]]
+    faults += [f"error while an engine ran: {status} {message}" for _, status, message in unprovoked[:5]]
     if not record.answers:
         faults.append("no answers")
     if gateway := record.memory["gateway"]:
@@ -453,10 +465,12 @@ def report(record: Record) -> tuple[list[str], list[str]]:
 
 
 def swapped(record: Record) -> Record:
-    """One reply becomes that of another adapter to the same text."""
-    one = next(answer for answer in record.answers if answer["asked"].startswith("soak-0"))
-    one["answer"] = next(
-        record.expected[other][one["text"]] for other in record.expected if other.startswith("soak-1@")
+    """Replaces one reply by that of another adapter to the same text."""
+    reply = next(answer for answer in record.answers if answer["asked"].startswith("soak-0"))
+    reply["answer"] = next(
+        record.expected[version][reply["text"]]
+        for version in record.expected
+        if version.startswith("soak-1@")
     )
     return record
 
@@ -465,7 +479,7 @@ def swapped(record: Record) -> Record:
 
 
 def soak(options: argparse.Namespace, folder: Path) -> tuple[Record, list[str]]:
-    """What was recorded, and the faults of the end."""
+    """Runs the soak; returns the record, and the faults at the end."""
     root = folder / "bundles"
     root.mkdir()
     bundle = options.bundle or newest_bundle()
@@ -481,12 +495,12 @@ def soak(options: argparse.Namespace, folder: Path) -> tuple[Record, list[str]]:
         say(f"{len(bundles)} bundles in 2 slots, and {base}; {texts} texts, each answered in its own way")
         gateway.wait()
         variant(bundle, root / LATE, LATE, factor=0.9, roll=0, cap=TOKENS)  # nobody asks it
-        one = Soak(gateway, record, bundles, base, keys, options.plant)
+        clients = Soak(gateway, record, bundles, base, keys, options.plant)
 
         async def run() -> int:
-            async with one.http, one.admin:
-                await one.run(options.seconds, options.clients)
-                return await one.busy()
+            async with clients.http, clients.admin:
+                await clients.run(options.seconds, options.clients)
+                return await clients.busy()
 
         busy = asyncio.run(run())
         code = gateway.stop()
@@ -498,7 +512,7 @@ def soak(options: argparse.Namespace, folder: Path) -> tuple[Record, list[str]]:
         faults.append(f"the gateway ended with code {code}: {gateway.output()[-500:]}")
     if left:
         faults.append(f"left behind: {left}")
-    say(f"restarts {one.restarts}; the gateway ended with code {code}; processes left: {len(left)}")
+    say(f"restarts {clients.restarts}; the gateway ended with code {code}; processes left: {len(left)}")
     return record, faults
 
 
@@ -538,9 +552,9 @@ def main() -> None:
             record, faults = soak(options, folder)
         if options.record:
             options.record.write_text(json.dumps(asdict(record)))
-    lines, found = report(record)
+    lines, faults_of_record = report(record)
     print("\n".join(lines))
-    for fault in (faults := found + faults):
+    for fault in (faults := faults_of_record + faults):
         print(f"FAULT      {fault}")
     sys.exit(bool(faults))
 

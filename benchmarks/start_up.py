@@ -1,7 +1,7 @@
-"""Seconds until a command answers: `python benchmarks/start_up.py`.
+"""Measures the seconds until a command answers: `python benchmarks/start_up.py`.
 
-The import of the package, `appkit --help` and the settings of a run, each in a process of its own, in turn. With
-`--beside PYTHON` another installation's are taken in the same turns.
+The program starts the import of the package, `appkit --help` and the settings of a run, each in a process of its own,
+in turn. With `--beside PYTHON` it starts those of another installation in the same turns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COMMANDS = {
 
 
 def start(python: str, words: list[str]) -> tuple[float, float]:
-    """Seconds by the clock, and of the processor."""
+    """Returns the seconds by the clock, and those of the processor."""
     before, began = os.times(), time.perf_counter()
     subprocess.run([python, "-c", *words], check=True, stdout=subprocess.DEVNULL)
     after = os.times()
@@ -40,12 +40,12 @@ def main() -> None:
     options = parser.parse_args()
     pythons = [sys.executable, *([str(options.beside)] if options.beside else [])]
     for name, words in COMMANDS.items():
-        taken: dict[str, list[tuple[float, float]]] = {python: [] for python in pythons}
+        times_of: dict[str, list[tuple[float, float]]] = {python: [] for python in pythons}
         for _ in range(options.times):
             for python in pythons:
-                taken[python].append(start(python, words))
-        for python, times in taken.items():
-            clock, processor = (statistics.median(column) for column in zip(*times, strict=True))
+                times_of[python].append(start(python, words))
+        for python, seconds in times_of.items():
+            clock, processor = (statistics.median(column) for column in zip(*seconds, strict=True))
             print(f"{name:<40} {clock:.3f} s, {processor:.2f} s of a core  {python}")
 
 

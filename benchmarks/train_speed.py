@@ -1,11 +1,11 @@
-"""Training speed beside a plain PEFT loop and TRL's SFTTrainer: `python benchmarks/train_speed.py`.
+"""Measures training speed beside a plain PEFT loop and TRL's SFTTrainer: `python benchmarks/train_speed.py`.
 
 Every contender trains the same adapter on the same base and the same token-identical rows, alone in its own
 process (contenders.py), one after the other, with the same threads, compute dtype, AdamW, constant learning
-rate and clipping. Timed is the optimizer step (forward, backward, clipping, update), without loading and the
-first steps. TRL's settings are swept first in short runs; the fastest then runs in full.
+rate and clipping. The program times the optimizer step (forward, backward, clipping, update), without loading and
+the first steps. It tries TRL's settings first in short runs; the fastest then runs in full.
 
-A machine that does anything else meanwhile gives wrong figures. About 25 minutes on 2 cores, --quick about 6.
+Other work on the machine makes the figures wrong. A run takes about 25 minutes on 2 cores, with --quick about 6.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TAIL = 4  # steps whose mean is the final training loss
 
 @dataclass(frozen=True)
 class Contender:
-    """What contenders.py is told to run.
+    """Says what contenders.py runs.
 
     settings: of SFTConfig, by its own names, and two more: attn_implementation of the model, and factors, the
     dtype of the adapter's factors where it is not the library's own. steps: of the plan, from its start.
@@ -53,12 +53,12 @@ class Contender:
 
 
 def trl_default(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Nothing but what all contenders have in common: gradient checkpointing stays on, as TRL sets it."""
+    """Returns what all contenders have in common: gradient checkpointing stays on, as TRL sets it."""
     return {"per_device_train_batch_size": job["batch_rows"]}
 
 
 def trl_layouts(job: Mapping[str, Any], quick: bool) -> dict[str, dict[str, Any]]:
-    """How TRL can lay out a step's rows; gradient checkpointing off."""
+    """Returns the ways in which TRL can lay out a step's rows; gradient checkpointing off."""
     rows, tokens, longest = job["batch_rows"], job["step_tokens"], job["longest"]
 
     def batches(size: int, accumulated: int | None = None) -> dict[str, Any]:
@@ -75,27 +75,30 @@ def trl_layouts(job: Mapping[str, Any], quick: bool) -> dict[str, dict[str, Any]
     free = {"padding_free": True, "max_length": None}
     sizes = [size for size in (rows, rows // 2, rows // 4, 1) if size and rows % size == 0]
     sizes = list(dict.fromkeys(sizes))
-    found = {f"padded-{size}": batches(size) for size in sizes}
-    found |= {f"padding-free-{size}": batches(size) | free for size in sizes if size > 1}
-    found |= {"packing-bfd": packs("bfd", 1), "packing-bfd-4": packs("bfd", 4)}
+    layouts = {f"padded-{size}": batches(size) for size in sizes}
+    layouts |= {f"padding-free-{size}": batches(size) | free for size in sizes if size > 1}
+    layouts |= {"packing-bfd": packs("bfd", 1), "packing-bfd-4": packs("bfd", 4)}
     if quick:
-        wanted = (f"padded-{rows}", f"padded-{sizes[-2]}", f"padding-free-{sizes[-2]}", "packing-bfd")
-        return {name: found[name] for name in wanted if name in found}
-    found["grouped-by-length"] = batches(rows) | {"train_sampling_strategy": "group_by_length"}
-    found["packing-wrapped"] = packs("wrapped", 1)
-    found["packing-bfd-fa2"] = packs("bfd", 1) | {"attn_implementation": "flash_attention_2"}
-    return found
+        quick_names = (f"padded-{rows}", f"padded-{sizes[-2]}", f"padding-free-{sizes[-2]}", "packing-bfd")
+        return {name: layouts[name] for name in quick_names if name in layouts}
+    layouts["grouped-by-length"] = batches(rows) | {"train_sampling_strategy": "group_by_length"}
+    layouts["packing-wrapped"] = packs("wrapped", 1)
+    layouts["packing-bfd-fa2"] = packs("bfd", 1) | {"attn_implementation": "flash_attention_2"}
+    return layouts
 
 
 def over_nf4(job: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """SFTTrainer rounds factors over a 4-bit base to bf16, which is slow where products are in fp32."""
+    """Keeps the factors in fp32 where products are in fp32.
+
+    Over a 4-bit base SFTTrainer rounds factors to bf16, which is slow there.
+    """
     return {**settings, **({"factors": "float32"} if job["dtype"] == "float32" else {})}
 
 
 def sweep(
     job: Mapping[str, Any], runner: Runner, warmup: int, steps: int, quick: bool
 ) -> list[dict[str, Any]]:
-    """Every layout in a short run, then variants of the fastest; the fastest of all again over NF4."""
+    """Runs every layout briefly, then variants of the fastest; runs the fastest of all again over NF4."""
 
     def short(name: str, settings: Mapping[str, Any], quant: str) -> dict[str, Any]:
         suffix = "-nf4" if quant == "nf4" else ""
@@ -147,8 +150,8 @@ class Runner:
     def child(self, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
         self.count += 1
         stem = self.folder / f"{self.count:03d}-{name}"
-        given, out = stem.with_suffix(".in.json"), stem.with_suffix(".json")
-        given.write_text(json.dumps(spec))
+        spec_file, out = stem.with_suffix(".in.json"), stem.with_suffix(".json")
+        spec_file.write_text(json.dumps(spec))
         script = Path(__file__).with_name("contenders.py")
         threads = str(self.job["threads"])
         environment = os.environ | {
@@ -159,15 +162,15 @@ class Runner:
             "HF_DATASETS_CACHE": str(self.folder / "datasets"),
         }
         with stem.with_suffix(".log").open("w") as log:
-            command = [sys.executable, str(script), str(self.folder / "job.json"), str(given), str(out)]
-            ended = subprocess.run(command, env=environment, stdout=log, stderr=log, check=False)
+            command = [sys.executable, str(script), str(self.folder / "job.json"), str(spec_file), str(out)]
+            process = subprocess.run(command, env=environment, stdout=log, stderr=log, check=False)
         if out.exists():
             return dict(json.loads(out.read_text()))
         tail = stem.with_suffix(".log").read_text()[-500:].strip()
-        return {"refused": f"ended with code {ended.returncode}: {tail}"}  # such as killed for its memory
+        return {"refused": f"ended with code {process.returncode}: {tail}"}  # such as killed for its memory
 
     def run(self, contender: Contender, stage: str) -> dict[str, Any]:
-        """Measure it; what a run is called, what it was told and what it did, in one record."""
+        """Measures a contender; returns what it is, its settings and its measurements in one record."""
         began = time.monotonic()
         result = asdict(contender) | {"stage": stage} | self.child(contender.name, asdict(contender))
         first = contender.warmup
@@ -183,8 +186,8 @@ class Runner:
             body, vocabulary = self.job["body_parameters"], self.job["vocabulary_parameters"]
             flop = 4 * (body * result["tokens_per_s"] + vocabulary * result["supervised_per_s"])
             result["gflops"] = flop / 1e9
-        told = result.get("refused") or f"{result['supervised_per_s']:.0f} supervised tokens/s"
-        say(f"{contender.name}: {told[:160]} ({time.monotonic() - began:.0f} s in all)")
+        outcome = result.get("refused") or f"{result['supervised_per_s']:.0f} supervised tokens/s"
+        say(f"{contender.name}: {outcome[:160]} ({time.monotonic() - began:.0f} s in all)")
         return result
 
 
@@ -193,7 +196,7 @@ def say(line: str) -> None:
 
 
 def prepare(options: argparse.Namespace, steps: int) -> dict[str, Any]:
-    """Rows as tokens, the plan of the steps, and what the contenders must agree on."""
+    """Prepares the rows as tokens, the plan of the steps, and what the contenders must agree on."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -217,10 +220,10 @@ def prepare(options: argparse.Namespace, steps: int) -> dict[str, Any]:
     chat = Chat.at(path)
 
     def examples(records: Sequence[Any], count: int) -> list[Any]:
-        found, _, _ = encode(
+        encoded, _, _ = encode(
             task, config.task, chat, subset(records, count), config.data.max_length, config.data.on_long
         )
-        return found
+        return encoded
 
     batch_rows = options.batch_rows
     train = examples(splits.train, steps * batch_rows + 8)[: steps * batch_rows]  # 8: some may be too long
@@ -275,7 +278,7 @@ def processor() -> str:
 def contender(
     name: str, job: Mapping[str, Any], steps: int, warmup: int, best: Mapping[str, Any]
 ) -> Contender | None:
-    """By its name on the command line; None for trl-best when no setting of TRL ran."""
+    """Makes a contender from its name on the command line; None for trl-best when no setting of TRL ran."""
     kind, _, rest = name.partition("-")
     quant = "nf4" if rest.endswith("nf4") or name == "appkit" else "none"
     setting = rest.removesuffix("nf4").removesuffix("-")
@@ -297,7 +300,7 @@ def contender(
         known = [
             *DEFAULT.split(","),
             "trl-untouched",
-            *(f"trl-{one}" for one in trl_layouts(job, quick=False)),
+            *(f"trl-{layout}" for layout in trl_layouts(job, quick=False)),
         ]
         raise SystemExit(f"no contender {name!r}; known: {', '.join(known)}, trl-* also with -nf4")
     return Contender(name, kind, quant, steps, warmup, settings, setting == "packing-wrapped")
@@ -349,7 +352,7 @@ def benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of the rounds, the one in the middle by speed; a refusal if there was one."""
+    """Returns, of the rounds, the one in the middle by speed; a refusal if there was one."""
     refused = [run for run in runs if "refused" in run]
     return refused[0] if refused else sorted(runs, key=lambda run: run["supervised_per_s"])[len(runs) // 2]
 
@@ -383,16 +386,16 @@ def main() -> None:
     options = arguments()
     folder = Path(tempfile.mkdtemp(prefix="train_speed-"))
     try:
-        found = benchmark(options, folder)
+        measured = benchmark(options, folder)
     finally:
         if options.keep:
             say(f"kept: {folder}")
         else:
             shutil.rmtree(folder)
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1))
-    print(report(found))
-    if refused := [run["name"] for run in found["runs"] if "refused" in run]:
+        options.json.write_text(json.dumps(measured, indent=1))
+    print(report(measured))
+    if refused := [run["name"] for run in measured["runs"] if "refused" in run]:
         raise SystemExit(f"did not run: {', '.join(refused)}")
 
 

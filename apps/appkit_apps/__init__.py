@@ -1,7 +1,7 @@
 """Apps show served bundles: a Gradio page for each, in one gallery.
 
-A folder here, or in a package that an entry point of the group `appkit.apps` names, whose `__init__` holds an `APP` is
-the page of the task of that name.
+A folder whose `__init__` holds an `APP` is the page of the task of that name. It lies here, or in a package that an
+entry point of the group `appkit.apps` names.
 """
 
 from appkit_apps.startup import fast_import

@@ -1,4 +1,4 @@
-"""An app builds a page; a page asks the gateway, limits its users and tells what went wrong."""
+"""Defines apps and pages: an app builds a page; a page asks the gateway, limits its users and reports errors."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from appkit.errors import GatewayError
 __all__ = ["EVIDENCE", "LONGEST", "TRAIN", "App", "Limiter", "Page", "place", "refusal", "trouble"]
 
 EVIDENCE, TRAIN = "evidence-of-all", "train-a-specialist"
-"""where the pages are that belong to no alias"""
+"""paths of the pages that belong to no alias"""
 
 LONGEST = 20_000
-"""characters of a row's field"""
+"""most characters of a row's field"""
 WINDOW = 60.0
 """seconds over which a user's requests are counted"""
 
 
 @dataclass(frozen=True)
 class App:
-    """A page for the bundles of one task pack.
+    """An app makes a page for the bundles of one task pack.
 
-    name: the pack's, and the folder's. build: puts the page's components into the Blocks that is open.
+    name: of the pack, and of the folder. build: puts the page's components into the Blocks that is open.
     """
 
     name: str
@@ -41,30 +41,30 @@ class App:
 
 
 class Limiter:
-    """Limits each user to so many rows a minute: by name where people log in, else by address."""
+    """Limits the rows that each user asks in a minute: by name where people log in, else by address."""
 
     def __init__(self, per_minute: int) -> None:
         self.per_minute = per_minute
-        self._seen: dict[str, deque[tuple[float, int]]] = {}
+        self._requests: dict[str, deque[tuple[float, int]]] = {}
         self._lock = Lock()
 
     def take(self, request: gr.Request, rows: int) -> None:
-        """Raises gr.Error when the user has to wait."""
+        """Counts the rows. Raises gr.Error when the user has to wait."""
         user = request.username or (request.client.host if request.client else "")
         now = time.monotonic()
         with self._lock:
-            for gone in [who for who, seen in self._seen.items() if seen[-1][0] < now - WINDOW]:
-                del self._seen[gone]
-            seen = self._seen.setdefault(user, deque())
-            while seen and seen[0][0] < now - WINDOW:
-                seen.popleft()
-            used = sum(count for _, count in seen)
+            for idle in [who for who, requests in self._requests.items() if requests[-1][0] < now - WINDOW]:
+                del self._requests[idle]
+            requests = self._requests.setdefault(user, deque())
+            while requests and requests[0][0] < now - WINDOW:
+                requests.popleft()
+            used = sum(count for _, count in requests)
             if used and used + rows > self.per_minute:
-                wait = seen[0][0] + WINDOW - now
+                wait = requests[0][0] + WINDOW - now
                 raise trouble(
                     f"That is more than {self.per_minute} rows a minute; try again in {wait:.0f} seconds."
                 )
-            seen.append((now, rows))
+            requests.append((now, rows))
 
 
 @dataclass(frozen=True)
@@ -72,22 +72,22 @@ class Page:
     """Holds what a page is built from."""
 
     blocks: gr.Blocks
-    """the Blocks it is in, for what happens when the page is opened"""
+    """the Blocks that holds the page, for events when the page is opened"""
     alias: str
-    """who is asked"""
+    """the alias that the page asks"""
     about: Mapping[str, Any]
-    """what `Client.describe` said of the alias when the gallery was started"""
+    """what `Client.describe` returned for the alias when the gallery started"""
     client: Client
     limiter: Limiter
     feedback: Feedback | None = None
-    """where opinions go; None: nowhere"""
+    """keeps opinions; None: the page asks for none"""
 
     def ask(
         self, request: gr.Request, rows: Sequence[Mapping[str, Any]], **options: Any
     ) -> tuple[list[Answer], float]:
-        """Asks for answers; returns them and the seconds that they took. Raises gr.Error with what to do.
+        """Asks for answers; returns them and the seconds that they took. Raises gr.Error, which says what to do.
 
-        With `confidence`, the answers of a version that has none come without.
+        With `confidence`, answers of a version without calibration come without a confidence.
         """
         for row in rows:
             for name, value in row.items():
@@ -109,13 +109,13 @@ class Page:
         try:
             return self.client.task(self.alias, rows, **options)
         except GatewayError as error:
-            # which version answers may have changed since the page was opened, and a canary answers some of the time
+            # the version may have changed since the page was opened, or a canary answers this request
             if error.status != 400 or not options.get("confidence"):
                 raise
             return self.client.task(self.alias, rows, **options | {"confidence": False})
 
     def tool(self, request: gr.Request, name: str, **arguments: Any) -> Any:
-        """Calls a function of the pack. Raises gr.Error with what to do."""
+        """Calls a tool of the pack. Raises gr.Error, which says what to do."""
         self.limiter.take(request, 1)
         try:
             return self.client.tool(self.alias, name, **arguments)
@@ -124,19 +124,19 @@ class Page:
 
 
 def place(alias: str) -> str:
-    """Names the path of an alias's page, without a slash, and never one of Gradio's or the gallery's own."""
+    """Returns the path of an alias's page, without a slash; it is never a path of Gradio's or of the gallery's own."""
     safe = re.sub(r"[^\w.-]", "-", alias, flags=re.ASCII)
     return f"{safe}-page" if safe != alias or safe in {*INTERNAL_ROUTES, EVIDENCE, TRAIN} else safe
 
 
 def trouble(message: str) -> gr.Error:
-    """Makes a message in the page; nothing in the server's log, since it is the user's to mend."""
-    # shown as HTML, and a message may quote what the user sent
+    """Makes an error message for the page; nothing goes to the server's log, since the user can mend it."""
+    # Gradio shows messages as HTML, and a message may quote what the user sent
     return gr.Error(escape(message), duration=None, print_exception=False)
 
 
 def refusal(error: GatewayError, alias: str = "") -> str:
-    """Says what the gateway refused, with no address of the server: people see the page, not the machine behind it."""
+    """Says why the gateway refused, with no address of the server: people see the page, not the machine behind it."""
     if error.status is None or not error.told:
         return "The gateway does not answer; it may be starting. Try again in a minute, or ask who runs it."
     if error.status in (401, 403):

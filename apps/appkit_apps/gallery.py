@@ -28,13 +28,13 @@ __all__ = ["build", "launch", "offer"]
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing of ours asks another machine
 
-FOUND = Callable[[str], App | None]
-"""the app of a task pack, None if it has none of its own"""
+FindApp = Callable[[str], App | None]
+"""task pack -> its app, None if it has none of its own"""
 
 FONT = ("system-ui", "sans-serif")
 BUTTON = "#b93c0b"
 """white on it has a contrast of 5.6, in both themes"""
-# fonts of the reader's machine: none is fetched from elsewhere
+# fonts of the reader's machine: the page fetches none
 THEME = gr.themes.Default(font=FONT, font_mono=("ui-monospace", "monospace")).set(
     button_primary_background_fill=BUTTON,
     button_primary_background_fill_dark=BUTTON,
@@ -43,9 +43,9 @@ THEME = gr.themes.Default(font=FONT, font_mono=("ui-monospace", "monospace")).se
 )
 UPLOAD = "2mb"
 CACHE = (600, 3600)
-"""seconds: how often to look for uploads and downloads that are to go, and their age then"""
+"""seconds between two removals of uploads and downloads, and the age at which one is removed"""
 WAITING = 64
-"""requests that may wait for their turn"""
+"""most requests that wait for their turn"""
 AT_ONCE = 8
 
 CSS = """
@@ -63,7 +63,7 @@ ul.tree .quantifier, ul.tree .connective, ul.tree .negation { font-weight: 600; 
 .pictures img { max-width: 100%; height: auto; background: white; margin: .5rem 0; }
 """
 
-# of the gallery, and of pages that are mounted into it later
+# options of the gallery, and of pages that are mounted into it later
 LOOKS: dict[str, Any] = {
     "show_error": False,
     "ssr_mode": False,
@@ -76,17 +76,24 @@ LOOKS: dict[str, Any] = {
 
 def build(
     client: Client,
-    apps: FOUND,
+    apps: FindApp,
     abouts: Mapping[str, Mapping[str, Any]],
     *,
     limiter: Limiter,
     feedback: Feedback | None,
 ) -> gr.Blocks:
-    """Builds the gallery of these aliases, each with what `Client.describe` says; later ones may join the mapping."""
+    """Builds the gallery of these aliases, each with what `Client.describe` returned.
+
+    abouts: later aliases may join the mapping.
+    """
     with gr.Blocks(title="appkit: specialists", delete_cache=CACHE) as blocks:
         cards = gr.Markdown(_home(abouts))
         blocks.load(
-            lambda: _listed(client, abouts), None, cards, show_progress="hidden", api_visibility="private"
+            lambda: _current_home(client, abouts),
+            None,
+            cards,
+            show_progress="hidden",
+            api_visibility="private",
         )
     for alias, about in abouts.items():
         app = apps(about["task"]) or generic.APP
@@ -94,30 +101,33 @@ def build(
             app.build(Page(blocks, alias, about, client, limiter, feedback))
     with blocks.route("Evidence", f"/{EVIDENCE}"):
         evidence.build(blocks, client, abouts)
-    if (offered := _offered(client)) is not None:
+    if (trainable := _trainable(client)) is not None:
         with blocks.route("Train", f"/{TRAIN}"):
-            train.build(blocks, client, offered)
+            train.build(blocks, client, trainable)
     return blocks.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
 
 
-def _offered(client: Client) -> dict[str, Any] | str | None:
-    """Asks what can be trained there; a text says why nothing can, None that the key is no admin's."""
+def _trainable(client: Client) -> dict[str, Any] | str | None:
+    """Asks what can be trained there; a text says why nothing can; None: the key is no admin's."""
     try:
         return client.runs()
     except GatewayError as error:
         return str(error) if error.status == 409 else None
 
 
-def _served(client: Client) -> dict[str, Mapping[str, Any]]:
-    """Asks the gateway for each alias it serves. Raises GatewayError when it cannot be asked, RunError without any."""
+def _describe_served(client: Client) -> dict[str, Mapping[str, Any]]:
+    """Describes each alias that the gateway serves.
+
+    Raises GatewayError when it cannot be asked, RunError when it serves none.
+    """
     served = client.tasks()
     if not served:
         raise RunError(f"{client.url} serves no task; add a bundle: appkit client add DIRECTORY")
-    return {one["alias"]: client.describe(one["alias"]) for one in served}
+    return {task["alias"]: client.describe(task["alias"]) for task in served}
 
 
 def _home(abouts: Mapping[str, Mapping[str, Any]]) -> str:
-    """The home page as Markdown: each alias with its version, certificate and scores."""
+    """Writes the home page as Markdown: each alias with its version, certificate and scores."""
     lines = [
         "# Specialists",
         "",
@@ -129,10 +139,10 @@ def _home(abouts: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _listed(client: Client, known: Mapping[str, Mapping[str, Any]]) -> str:
-    """The home page as it is now: `known` has a page."""
+def _current_home(client: Client, known: Mapping[str, Mapping[str, Any]]) -> str:
+    """Writes the home page as it is now; the aliases in `known` have a page."""
     try:
-        served = [one["alias"] for one in client.tasks()]
+        served = [task["alias"] for task in client.tasks()]
         text = _home({alias: client.describe(alias) for alias in list(known) if alias in served})
     except GatewayError:
         return f"{_home(dict(known))}\n\n**The gateway does not answer now.**"
@@ -144,7 +154,7 @@ def _listed(client: Client, known: Mapping[str, Mapping[str, Any]]) -> str:
 def launch(
     url: str,
     *,
-    apps: FOUND,
+    apps: FindApp,
     key: str | None = None,
     host: str = "127.0.0.1",
     port: int = 7860,
@@ -153,24 +163,24 @@ def launch(
     feedback: Feedback | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Show the gallery of a gateway until ctrl-C.
+    """Shows the gallery of a gateway until ctrl-C.
 
     Raises GatewayError when the gateway cannot be asked, RunError when the port is taken.
     """
     with Client(url, key=key, retries=1) as client:
-        abouts, limiter = _served(client), Limiter(per_minute)
+        abouts, limiter = _describe_served(client), Limiter(per_minute)
         with without_app():
             blocks = build(client, apps, abouts, limiter=limiter, feedback=feedback)
 
-        def alone(alias: str, about: Mapping[str, Any]) -> gr.Blocks:
+        def build_page(alias: str, about: Mapping[str, Any]) -> gr.Blocks:
             with gr.Blocks(title=alias, delete_cache=CACHE) as page:
                 gr.HTML('<a href="../">All specialists</a>')
                 app = apps(about["task"]) or generic.APP
                 app.build(Page(page, alias, about, client, limiter, feedback))
             return page.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
 
-        watcher = Watcher(client, abouts, alone, LOOKS)
-        with _shown(blocks, host, port, auth, lifespan=watcher.lifespan) as address:
+        watcher = Watcher(client, abouts, build_page, LOOKS)
+        with _serve_blocks(blocks, host, port, auth, lifespan=watcher.lifespan) as address:
             say(f"gallery: {address}   end it with ctrl-C")
             threading.Event().wait()
 
@@ -184,9 +194,9 @@ def offer(
     auth: Path | None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Shows a page that offers to run the command that makes the first bundle; returns once it has ended well.
+    """Shows a page that offers to run the command that makes the first bundle; returns once that succeeded.
 
-    train: runs it and gives its lines; raises AppkitError when it fails.
+    train: runs the command and yields its lines; raises AppkitError when it fails.
     """
     training = _Training(train)
     with gr.Blocks(title="appkit: the first specialist") as blocks:
@@ -207,21 +217,21 @@ def offer(
             training.start()
             yield from follow()
 
-        # as many as look at it
+        # every visitor follows the training
         many: dict[str, Any] = {"concurrency_limit": None, "api_visibility": "private"}
         start.click(run, None, [start, progress], trigger_mode="multiple", **many)
         blocks.load(follow, None, [start, progress], show_progress="hidden", **many)
         blocks.load(None, None, None, js=_REOPEN)
-    with _shown(blocks.queue(max_size=8), host, port, auth) as address:
+    with _serve_blocks(blocks.queue(max_size=8), host, port, auth) as address:
         say(f"the page: {address}")
         training.well.wait()
-        time.sleep(2)  # the last lines have to reach the page before it goes
+        time.sleep(2)  # the last lines reach the page before it closes
 
 
 class _Training:
-    """Runs the training that is offered in a thread of its own: it goes on whoever looks at it.
+    """Runs the offered training in a thread of its own, so it goes on when nobody looks at the page.
 
-    well: set once it has ended well.
+    well: set once the training succeeded.
     """
 
     def __init__(self, train: Callable[[], Iterator[str]]) -> None:
@@ -230,14 +240,14 @@ class _Training:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Starts the training; again only after it failed."""
+        """Starts the training; starts it again only after it failed."""
         with self._lock:
             if not self._busy:
                 self._busy, self._lines = True, ["starting"]
                 threading.Thread(target=self._run, daemon=True).start()
 
     def progress(self) -> tuple[str, bool]:
-        """The last lines, and whether it runs or has run well."""
+        """Returns the last lines, and whether the training runs or has succeeded."""
         with self._lock:
             return "\n".join(self._lines[-100:]), self._busy
 
@@ -272,15 +282,15 @@ _REOPEN = """() => {
         } catch { gone = true; }
     }, 2000);
 }"""
-"""The page goes with the process that showed it; once another answers in its place, it is opened anew."""
+"""The page ends with its process; this script opens it anew once another process answers in its place."""
 
 
 POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' ws: wss:"
-"""what a page may load: reports hold Markdown that others wrote, which could name an image elsewhere"""
+"""What a page may load. Reports hold Markdown that others wrote, which could name an image elsewhere."""
 
 
 class Guarded:
-    """Keeps pages from loading what other machines hold; with `loopback` they answer to this machine's names alone."""
+    """Keeps pages from loading anything from other machines; with `loopback` only loopback names are answered."""
 
     def __init__(self, app: Any, loopback: bool) -> None:
         self.app, self.loopback = app, loopback
@@ -300,14 +310,14 @@ class Guarded:
 
 
 @contextmanager
-def _shown(blocks: gr.Blocks, host: str, port: int, auth: Path | None, **app: Any) -> Iterator[str]:
+def _serve_blocks(blocks: gr.Blocks, host: str, port: int, auth: Path | None, **app: Any) -> Iterator[str]:
     """Serves Blocks on a port while the context lasts; yields the address. app: options of the FastAPI app."""
     app["middleware"] = [Middleware(Guarded, loopback=is_loopback(host))]
     try:
         _, address, _ = blocks.launch(
             server_name=host,
             server_port=port or None,
-            auth=_checker(_passwords(auth)) if auth else None,
+            auth=_password_check(_passwords(auth)) if auth else None,
             prevent_thread_lock=True,
             quiet=True,
             share=False,
@@ -343,13 +353,13 @@ def _passwords(file: Path) -> dict[str, str]:
     return passwords
 
 
-def _checker(passwords: Mapping[str, str]) -> Callable[[str, str], bool]:
+def _password_check(passwords: Mapping[str, str]) -> Callable[[str, str], bool]:
     """Makes the function that Gradio asks whether a name and a password belong together."""
 
-    def right(name: str, password: str) -> bool:
+    def is_right(name: str, password: str) -> bool:
         known = passwords.get(name, "")
-        # a name that nobody has takes as long
+        # an unknown name takes as long as a known one
         same = hmac.compare_digest(known.encode(), password.encode())
         return bool(known) and same
 
-    return right
+    return is_right

@@ -1,4 +1,4 @@
-"""Parts that every page has: who answers and how good it is, what an answer cost, a link to the input, opinions."""
+"""Builds the parts that every page has: version and scores, cost of an answer, link to the input, opinions."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from appkit_apps.app import LONGEST, Page, refusal, trouble
 __all__ = ["about", "about_line", "answered", "facts", "link", "opinions", "plain", "restore"]
 
 LINK = 1500
-"""characters of a link's query; longer ones are cut by proxies and mail programs"""
+"""most characters of a link's query; proxies and mail programs cut longer ones"""
 
 
 def about(page: Page) -> None:
-    """Shows the version that answers now, its certificate and its scores; asked for whenever the page is opened."""
+    """Shows the version that answers now, its certificate and its scores, asked anew whenever the page is opened."""
     line = gr.Markdown(about_line(page.about), elem_classes="about")
 
     def now() -> str:
@@ -34,7 +34,7 @@ def about(page: Page) -> None:
 
 
 def about_line(description: Mapping[str, Any]) -> str:
-    """Describes a version in one line of Markdown: `name@sha`, certificate, primary metric beside its rivals'."""
+    """Describes a version in a line of Markdown: `name@sha`, certificate, primary metric beside that of its rivals."""
     parts = [f"`{description['model']}`", description["summary"]]
     certificate = description.get("certificate")
     parts.append(
@@ -53,7 +53,7 @@ def about_line(description: Mapping[str, Any]) -> str:
 
 
 def facts(answers: Sequence[Answer], seconds: float) -> str:
-    """Says what answers cost and who gave them."""
+    """Says what answers cost and which version gave them."""
     tokens = sum(answer.tokens for answer in answers)
     cut = sum(answer.truncated for answer in answers)
     line = f"{seconds:.2f} s · {tokens} tokens · `{answers[0].model}`"
@@ -76,7 +76,7 @@ def link(fields: Mapping[str, Any]) -> str:
 def restore(
     page: Page, fields: Mapping[str, gr.components.Component], within: gr.Accordion | None = None
 ) -> None:
-    """Fills the components when the page is opened by such a link; opens the box that they are `within`."""
+    """Fills the components when the page is opened by a link of `link`; opens the box that they are `within`."""
 
     def fill(request: gr.Request) -> list[Any]:
         query = request.query_params
@@ -90,7 +90,7 @@ def restore(
 
 
 def _restored(value: str | None, component: gr.components.Component) -> Any:
-    """The value of a link for a component; skipped where it gives none that fits."""
+    """Returns the value of a link for a component; skips it where the link gives none that fits."""
     if value is None:
         return gr.skip()
     if isinstance(component, gr.Checkbox):
@@ -101,7 +101,7 @@ def _restored(value: str | None, component: gr.components.Component) -> Any:
 
 
 def answered(row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
-    """Makes the state of `opinions`: an answer with the row that was asked, whatever the boxes hold by then."""
+    """Makes the state of `opinions`: an answer with the row that was asked, whatever the boxes hold later."""
     return asdict(answer) | {"row": dict(row)}
 
 
@@ -114,9 +114,9 @@ def opinions(
 ) -> None:
     """Asks for an opinion: thumbs, a corrected answer, and consent to keep the texts.
 
-    last: holds what `answered` made, or None. correction: what was typed, and that -> the row's output; raises
-    ValueError for what cannot be one. edited: what holds a correction that is made elsewhere in the page, as text;
-    none: a line to type it into.
+    last: holds what `answered` made, or None. correction: (what was typed, what `last` holds) -> the row's output;
+    raises ValueError for a text that cannot be one. edited: the component elsewhere in the page that holds a correction
+    as text; None: a line to type it into.
     """
     if page.feedback is None:
         return
@@ -134,10 +134,12 @@ def opinions(
             elem_id="consent",
         )
         send = gr.Button("Send the correction", size="sm", elem_id="send-correction")
-        told = gr.Markdown(elem_id="feedback-told")
+        message = gr.Markdown(elem_id="feedback-told")
 
-    def kept(verdict: Verdict | None, typed: str, agreed: bool, one: Any, request: gr.Request) -> str:
-        if not one:
+    def keep_opinion(
+        verdict: Verdict | None, typed: str, agreed: bool, answer: Any, request: gr.Request
+    ) -> str:
+        if not answer:
             raise trouble("There is no answer yet to judge; ask first.")
         if verdict is None and not typed.strip():
             raise trouble("There is no correction yet; make it first.")
@@ -147,14 +149,14 @@ def opinions(
             raise trouble(f"The correction has {len(typed):,} characters, the limit here is {LONGEST:,}.")
         page.limiter.take(request, 1)
         try:
-            meant = correction(typed, one) if typed.strip() and verdict != "up" else None
+            output = correction(typed, answer) if typed.strip() and verdict != "up" else None
             store.add(
                 page.about["task"],
-                one["model"],
+                answer["model"],
                 verdict=verdict or "down",
-                input=one["row"],
-                answer=one["text"],
-                correction=meant,
+                input=answer["row"],
+                answer=answer["text"],
+                correction=output,
                 keep=agreed,
             )
         except ValueError as error:
@@ -166,9 +168,9 @@ def opinions(
         return "Thank you, it is kept." if agreed else "Thank you. Only the verdict is kept, no text."
 
     def judged(verdict: Verdict | None) -> Callable[..., tuple[str, str]]:
-        def judge(typed: str, agreed: bool, one: Any, request: gr.Request) -> tuple[str, str]:
-            said = kept(verdict, typed, agreed, one, request)
-            return said, ""  # what was typed has been sent
+        def judge(typed: str, agreed: bool, answer: Any, request: gr.Request) -> tuple[str, str]:
+            thanks = keep_opinion(verdict, typed, agreed, answer, request)
+            return thanks, ""  # the correction has been sent: empty its line
 
         return judge
 
@@ -177,9 +179,9 @@ def opinions(
         button.click(
             judged(verdict),
             [corrected, keep, last],
-            [told, corrected],
+            [message, corrected],
             show_progress="hidden",
             api_visibility="private",
         )
-    # what was typed for the answer before is no correction of this one
-    last.change(None, None, [told, corrected], js='() => ["", ""]', api_visibility="private")
+    # a correction of the answer before is none of this one
+    last.change(None, None, [message, corrected], js='() => ["", ""]', api_visibility="private")

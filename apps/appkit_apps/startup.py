@@ -1,4 +1,4 @@
-"""Gradio starts without work that nothing needs, which would double the time until a gallery opens."""
+"""Starts Gradio without work that nothing needs, which would double the time until a gallery opens."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["fast_import", "without_app"]
 
 @contextmanager
 def fast_import() -> Iterator[None]:
-    """Halves the time of `import gradio` within it. A program that serves MCP with Gradio imports Gradio first.
+    """Halves the time of `import gradio` within it. A program that serves MCP with Gradio must import Gradio first.
 
     On each import Gradio reads the source of its components, parses it, and writes stubs for editors into its own
-    folder; it leaves out the classes whose file is not found, and within this none is. It imports `mcp` where that is
-    installed (vLLM brings it), for a server that a gallery does not have.
+    folder. It skips classes whose file is not found; within this context it finds none. It also imports `mcp` where
+    that is installed (vLLM brings it), for a server that a gallery does not have.
     """
     real_getfile, absent = inspect.getfile, "mcp" not in sys.modules
 
-    def getfile(of: Any) -> str:
-        if (getattr(of, "__module__", None) or "").startswith("gradio."):
+    def getfile(item: Any) -> str:
+        if (getattr(item, "__module__", None) or "").startswith("gradio."):
             raise OSError("no stub is wanted")
-        return real_getfile(of)
+        return real_getfile(item)
 
     if absent:
         sys.modules["mcp"] = None  # type: ignore[assignment]
@@ -39,7 +39,7 @@ def fast_import() -> Iterator[None]:
 
 @contextmanager
 def without_app() -> Iterator[None]:
-    """Builds Blocks within it without a FastAPI app: each page would make one, and `launch` makes its own."""
+    """Builds Blocks without a FastAPI app within it: each page would make one, and `launch` makes its own."""
     from gradio.routes import App
 
     with patch.object(App, "create_app", lambda *_, **__: None):

@@ -1,6 +1,6 @@
-"""A watcher mounts a page for what begins to be served while a gallery is shown.
+"""Mounts a page for each alias that begins to be served while a gallery is shown.
 
-The pages that are there go on as they were: nobody loses what was typed.
+The pages that are open stay as they are: nobody loses what was typed.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = ["Watcher"]
 log = logging.getLogger(__name__)
 
 EVERY = 5.0
-"""seconds between two looks at what is served"""
+"""seconds between two questions to the gateway"""
 
 
 class Watcher:
     """Watches a gateway while a gallery is shown, and mounts a page for each new alias.
 
-    known: what `Client.describe` said, by alias; grows by those that get a page. build: makes the Blocks of a page.
-    looks: how `gr.mount_gradio_app` is to show them.
+    known: what `Client.describe` returned, by alias; the watcher adds each alias that gets a page. build: makes the
+    Blocks of a page. looks: options of `gr.mount_gradio_app`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Watcher:
 
     @asynccontextmanager
     async def lifespan(self, app: gr.routes.App) -> AsyncIterator[None]:
-        """Watches as long as the app that serves the gallery lives, and ends the pages with it."""
+        """Watches as long as the app that serves the gallery lives; closes the pages with it."""
         async with AsyncExitStack() as pages:
             watching = asyncio.create_task(self._watch(app, pages))
             yield
@@ -60,12 +60,12 @@ class Watcher:
                 try:
                     await self._mount(app, pages, alias, about)
                     self._known[alias] = about
-                except Exception:  # an app of somebody's; the other pages go on
+                except Exception:  # the app may be anyone's; the other pages go on
                     log.exception("no page for %s", alias)
                     self._failed.add(alias)
 
     def _new(self) -> dict[str, Mapping[str, Any]]:
-        """Asks what is served and has no page yet; nothing while the gateway does not answer."""
+        """Describes the aliases that are served and have no page yet; none while the gateway does not answer."""
         with suppress(GatewayError):
             served = [task["alias"] for task in self._client.tasks()]
             new = [alias for alias in served if alias not in self._known and alias not in self._failed]
@@ -76,12 +76,12 @@ class Watcher:
         self, app: gr.routes.App, pages: AsyncExitStack, alias: str, about: Mapping[str, Any]
     ) -> None:
         blocks = await asyncio.to_thread(self._build, alias, about)
-        # an app of its own first, since only one that has not started yet starts what is mounted in it
+        # mounted into an app of its own first: only an app that has not started yet starts what is mounted in it
         holder = gr.mount_gradio_app(
             FastAPI(), blocks, f"/{place(alias)}", auth=app.blocks.auth, **self._looks
         )
         mounted = holder.routes[-1]
         page = mounted.app
-        page.cookie_id, page.tokens = app.cookie_id, app.tokens  # who has logged in has done so here too
+        page.cookie_id, page.tokens = app.cookie_id, app.tokens  # a login to the gallery holds here too
         await pages.enter_async_context(holder.router.lifespan_context(holder))
         app.router.routes.append(mounted)

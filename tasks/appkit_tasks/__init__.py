@@ -1,1 +1,1 @@
-"""Task packs, one folder each. Found by scanning: a new pack is a new folder."""
+"""Holds the task packs, one folder each. appkit scans this package: a new pack is a new folder."""

@@ -324,7 +324,7 @@ def test_lists(trained: Path, project: Project, commands: Commands, tmp_path: Pa
     assert "nl2fol" in ok(commands.run("tasks", "list", cwd=tmp_path))
     shown = ok(commands.run("tasks", "show", "nl2fol", cwd=tmp_path))
     assert "sentence: str" in shown
-    assert "entails(premises, conclusion, seconds): Whether the conclusion follows" in shown
+    assert "entails(premises, conclusion, seconds): Decides whether the conclusion follows" in shown
     assert "lora" in ok(commands.run("methods", cwd=tmp_path))
     assert "smollm2-135m" in ok(commands.run("models", "list", cwd=tmp_path))
     assert ok(commands.run("runs", "list", cwd=tmp_path)) == "no runs below runs\n"

@@ -1,4 +1,4 @@
-"""Texts to labels: bars with calibrated probabilities, many rows at once, and which words mattered."""
+"""Shows texts with their labels: bars of calibrated probabilities, many rows at once, and which words mattered."""
 
 from appkit_apps.app import App
 from appkit_apps.classification.page import build

@@ -1,4 +1,4 @@
-"""The page of classification."""
+"""Builds the page of classification."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _many_texts(page: Page) -> None:
     table = gr.Dataframe(headers=HEADER, label="Answers", interactive=False, wrap=True, elem_id="answers")
     download = gr.DownloadButton("Download as CSV", visible=False, elem_id="download")
     cost = gr.Markdown(elem_id="many-facts")
-    # Gradio copies a file when it is shown; ours goes when 16 others have come, or the gallery ends
+    # Gradio copies a file when it is shown; ours is removed after 16 others, or when the gallery ends
     recent: deque[tempfile.TemporaryDirectory[str]] = deque(maxlen=16)
 
     def classify_many(lines: str, upload: str | None, request: gr.Request) -> tuple[Any, ...]:
@@ -132,34 +132,34 @@ def _paired(page: Page) -> bool:
 def _words(
     page: Page, row: dict[str, Any], parsed: dict[str, Any], request: gr.Request
 ) -> tuple[list[tuple[str, float]] | None, str]:
-    """Each word with what it adds to the likeliest label's probability; or None and why that cannot be told."""
+    """Returns each word with what it adds to the likeliest label's probability; or None and why there is nothing."""
     if "label" not in parsed:
         return None, "Which words matter can be told only of a task with one label a text."
     best = max(parsed["probabilities"], key=parsed["probabilities"].get)
     try:
         words, texts = without_each(row["text"])
-        answers, _ = page.ask(request, [row | {"text": one} for one in texts])
+        answers, _ = page.ask(request, [row | {"text": text} for text in texts])
         without = [answer.parsed["probabilities"][best] for answer in answers]
     except ValueError as error:
         return None, f"Which words matter cannot be told: {error}."
-    except gr.Error as error:  # the answer itself is there
+    except gr.Error as error:  # the answer itself stays on the page
         return None, f"Which words matter cannot be told: {error.message}"
     return effects(words, parsed["probabilities"][best], without), ""
 
 
 def _correction(page: Page, typed: str, parsed: Mapping[str, Any]) -> Any:
-    """What was typed in the form of the answer: a label, labels with commas between, or a number.
+    """Reads what was typed in the form of the answer: a label, labels with commas between, or a number.
 
-    Raises ValueError for a number that is none.
+    Raises ValueError for a text that is no number where a number is due.
     """
     if "value" in parsed:
         return float(typed)
     if "labels" in parsed:
-        return [_label(page, one) for one in typed.split(",") if one.strip()]
+        return [_label(page, name) for name in typed.split(",") if name.strip()]
     return _label(page, typed)
 
 
 def _label(page: Page, typed: str) -> Any:
-    """A label of the bundle, however it is written; a new one is taken as it is written."""
+    """Returns the label of the bundle that was typed in any case; a new label is taken as it is written."""
     known = {name.casefold(): name for name in page.about["labels"] or ()}
     return known.get(typed.strip().casefold(), typed.strip())

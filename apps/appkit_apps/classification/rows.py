@@ -1,4 +1,4 @@
-"""Many texts at once: read from what was pasted or uploaded, written as a table to download."""
+"""Reads many texts from what was pasted or uploaded, and writes the answers as a table to download."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from appkit_apps.app import LONGEST
 __all__ = ["MOST", "read_csv", "read_lines", "write_csv"]
 
 MOST = 500
-"""texts at once"""
+"""most texts at once"""
 
 
 def read_lines(text: str) -> list[dict[str, Any]]:
-    """One text a line. Raises ValueError for none or too many."""
-    return _held({"text": line.strip()} for line in text.splitlines() if line.strip())
+    """Reads one text a line. Raises ValueError for none or too many."""
+    return _take({"text": line.strip()} for line in text.splitlines() if line.strip())
 
 
 def read_csv(path: Path) -> list[dict[str, Any]]:
-    """Rows of a CSV file with a column `text`, and `pair` if there is one; of a single column, whatever its name.
+    """Reads rows from the columns `text` and, if there is one, `pair`; a single column may have any name.
 
-    Columns are apart by commas, semicolons or tabs. A single column without a name, which is one word, begins at once.
-    Raises ValueError for what is no such file, however it is called, or holds more than `MOST` rows.
+    Commas, semicolons or tabs separate columns. A name is one word: a single column that begins with more than a word
+    has no name, and its first line is a text. Raises ValueError for a file that is no such table, or that holds more
+    than `MOST` rows.
     """
     with path.open("rb") as handle:
         if b"\0" in handle.read(4096):
@@ -39,22 +40,22 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
             reader = csv.reader(handle, delimiter=max(",;\t", key=first.count))
             header = next(reader, [])
             if "text" in header:
-                return _held(_cells(reader, header))
+                return _take(_rows(reader, header))
             if len(header) > 1:
                 shown = ", ".join(name[:30] for name in header[:8])
                 raise ValueError(f"the file needs a column named text; it has: {shown}")
             if not all(re.fullmatch(r"\w*", name) for name in header):  # a text already
                 handle.seek(0)
                 reader = csv.reader(handle)
-            return _held(_cells(reader, ["text"]))
+            return _take(_rows(reader, ["text"]))
     except UnicodeDecodeError:
         raise ValueError("the file is not UTF-8; save the table as CSV (UTF-8)") from None
     except csv.Error as error:
         raise ValueError(f"the file cannot be read as CSV: {error}") from None
 
 
-def _cells(reader: Any, header: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The rows that have a text. Raises ValueError for one with more cells than the header."""
+def _rows(reader: Any, header: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yields the rows that have a text. Raises ValueError for one with more cells than the header."""
     for cells in reader:
         if any(cell.strip() for cell in cells[len(header) :]):
             raise ValueError(
@@ -66,20 +67,20 @@ def _cells(reader: Any, header: Sequence[str]) -> Iterator[dict[str, Any]]:
             yield {"text": row["text"]} | ({"pair": row["pair"]} if row.get("pair") else {})
 
 
-def _held(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
-    """No more than may be asked are ever read: a file of millions of rows costs as little as one of hundreds."""
-    held: list[dict[str, Any]] = []
+def _take(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Takes at most `MOST` rows and reads no further: a file of millions of rows costs as little as one of hundreds."""
+    texts: list[dict[str, Any]] = []
     for row in rows:
-        if len(held) == MOST:
+        if len(texts) == MOST:
             raise ValueError(f"more than {MOST} texts; send them in parts, or use `appkit client ask --file`")
-        held.append(row)
-    if not held:
+        texts.append(row)
+    if not texts:
         raise ValueError("there is no text in it")
-    return held
+    return texts
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A cell that a spreadsheet would take for a formula gets an apostrophe, as is usual."""
+    """Writes the table; a cell that a spreadsheet would take for a formula gets an apostrophe, as is usual."""
     with path.open("w", encoding="utf-8-sig", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(header)

@@ -1,6 +1,6 @@
-"""Which words a label rests on: how its probability falls when a word is left out (occlusion, Zeiler and Fergus 2014).
+"""Measures how much each word adds to a label's probability, by leaving it out (occlusion, Zeiler and Fergus 2014).
 
-It takes nothing but answers, so that it tells the same of every engine.
+It needs nothing but answers, so it works alike with every engine.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from collections.abc import Sequence
 __all__ = ["MOST", "effects", "without_each"]
 
 MOST = 100
-"""words that are tried"""
+"""most words that are left out, one at a time"""
 
 
 def without_each(text: str) -> tuple[list[str], list[str]]:
-    """The words, and the text without each of them. Raises ValueError for more than `MOST` words or less than two."""
+    """Returns the words, and the text without each of them.
+
+    Raises ValueError for more than `MOST` words or less than two.
+    """
     spans = [match.span() for match in re.finditer(r"\S+", text)]
     if len(spans) < 2:
         raise ValueError("one word alone cannot be left out; write two or more")
@@ -26,5 +29,5 @@ def without_each(text: str) -> tuple[list[str], list[str]]:
 
 
 def effects(words: Sequence[str], whole: float, without: Sequence[float]) -> list[tuple[str, float]]:
-    """(word, what it adds to the label's probability), from -1 to 1."""
-    return [(word, whole - left) for word, left in zip(words, without, strict=True)]
+    """Returns (word, what it adds to the label's probability), from -1 to 1."""
+    return [(word, whole - share) for word, share in zip(words, without, strict=True)]

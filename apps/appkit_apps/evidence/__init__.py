@@ -1,4 +1,4 @@
-"""How good each bundle is: report, pictures, certificate, label audit, and two of them side by side."""
+"""Shows how good each bundle is: report, pictures, certificate, label audit, and two bundles side by side."""
 
 from appkit_apps.evidence.page import build
 

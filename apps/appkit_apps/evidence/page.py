@@ -1,4 +1,4 @@
-"""The evidence page; it belongs to no pack."""
+"""Builds the evidence page, which belongs to no pack."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def build(blocks: gr.Blocks, client: Client, aliases: Collection[str]) -> None:
-    """aliases: those there are; later ones may join them."""
+    """Builds the page. aliases: those that are served; later ones may join the collection."""
     gr.Markdown("# Evidence")
     with gr.Row():
-        one = gr.Dropdown(list(aliases), value=next(iter(aliases)), label="Bundle", elem_id="bundle")
-        other = gr.Dropdown(["", *aliases], value="", label="Beside", elem_id="beside-bundle")
-    told = gr.Markdown(elem_id="evidence")
+        bundle = gr.Dropdown(list(aliases), value=next(iter(aliases)), label="Bundle", elem_id="bundle")
+        second_bundle = gr.Dropdown(["", *aliases], value="", label="Beside", elem_id="beside-bundle")
+    headline = gr.Markdown(elem_id="evidence")
     shared = gr.Markdown(elem_id="share")
     scores = gr.Dataframe(label="Scores", interactive=False, wrap=True, elem_id="scores")
     with gr.Accordion("Report", open=True):
@@ -38,43 +38,49 @@ def build(blocks: gr.Blocks, client: Client, aliases: Collection[str]) -> None:
 
     def show(name: str, beside: str) -> tuple[Any, ...]:
         try:
-            found = client.evidence(name)
+            first = client.evidence(name)
             second = client.evidence(beside) if beside else None
         except GatewayError as error:
             if error.status is None:
                 raise trouble("The gateway does not answer; try again in a minute.") from None
             raise trouble(str(error)) from None
-        header, rows = compared(found, second)
+        header, rows = compared(first, second)
         return (
-            f"`{found['model']}` · {parts.plain(str(found['manifest'].get('verdict') or ''))}",
+            f"`{first['model']}` · {parts.plain(str(first['manifest'].get('verdict') or ''))}",
             parts.link({"bundle": name, "beside": beside}),
             gr.update(headers=header, value=rows),
-            found["report"] or "This bundle came without a report.",
-            _pictures(found["pictures"]),
-            gr.update(headers=["check", "passed", "figure"], value=checks(found["certificate"])),
-            found["audit"] or "Shown to admin keys, for a bundle that is still in its run's directory.",
+            first["report"] or "This bundle came without a report.",
+            _pictures(first["pictures"]),
+            gr.update(headers=["check", "passed", "figure"], value=checks(first["certificate"])),
+            first["audit"] or "Shown to admin keys, for a bundle that is still in its run's directory.",
         )
 
     def choices(request: gr.Request) -> tuple[Any, Any]:
-        """Those there are now, and the two that the link names."""
-        asked = request.query_params
-        return _chosen(list(aliases), asked.get("bundle")), _chosen(["", *aliases], asked.get("beside"))
+        """Lists the bundles that are served now, and chooses the two that the link names."""
+        query = request.query_params
+        return _selected(list(aliases), query.get("bundle")), _selected(["", *aliases], query.get("beside"))
 
-    blocks.load(choices, None, [one, other], show_progress="hidden", api_visibility="private")
-    outputs = [told, shared, scores, report, pictures, certificate, audit]
-    gr.on([one.change, other.change, blocks.load], show, [one, other], outputs, api_visibility="private")
+    blocks.load(choices, None, [bundle, second_bundle], show_progress="hidden", api_visibility="private")
+    outputs = [headline, shared, scores, report, pictures, certificate, audit]
+    gr.on(
+        [bundle.change, second_bundle.change, blocks.load],
+        show,
+        [bundle, second_bundle],
+        outputs,
+        api_visibility="private",
+    )
 
 
-def _chosen(names: list[str], asked: str | None) -> Any:
-    return gr.update(choices=names, value=asked) if asked in names else gr.update(choices=names)
+def _selected(names: list[str], name: str | None) -> Any:
+    return gr.update(choices=names, value=name) if name in names else gr.update(choices=names)
 
 
-def compared(found: Mapping[str, Any], second: Mapping[str, Any] | None) -> tuple[list[str], list[list[str]]]:
-    """A table of metrics: a row for each, a column for each contender of the first bundle and the second's adapter."""
-    columns = {who: one["metrics"] for who, one in (found["manifest"].get("metrics") or {}).items()}
+def compared(first: Mapping[str, Any], second: Mapping[str, Any] | None) -> tuple[list[str], list[list[str]]]:
+    """Makes the table of metrics: a row for each metric, a column for each contender, the second bundle's included."""
+    columns = {who: results["metrics"] for who, results in (first["manifest"].get("metrics") or {}).items()}
     if second is not None:
-        for who, one in (second["manifest"].get("metrics") or {}).items():
-            columns[f"{second['model']}, {who}"] = one["metrics"]
+        for who, results in (second["manifest"].get("metrics") or {}).items():
+            columns[f"{second['model']}, {who}"] = results["metrics"]
     names = list(dict.fromkeys(name for metrics in columns.values() for name in metrics))
     return ["metric", *columns], [
         [name, *(_interval(metrics.get(name)) for metrics in columns.values())] for name in names
@@ -86,17 +92,19 @@ def _interval(score: Mapping[str, Any] | None) -> str:
 
 
 def checks(certificate: Mapping[str, Any] | None) -> list[list[str]]:
-    """A row for each check of a certificate."""
+    """Makes a row for each check of a certificate."""
     if not certificate:
         return [["not certified", "no", "appkit certify shows what the serving engine makes of it"]]
     words = {True: "yes", False: "no", None: "not made"}
-    return [[str(one["name"]), words[one["passed"]], str(one["figure"])] for one in certificate["checks"]]
+    return [
+        [str(check["name"]), words[check["passed"]], str(check["figure"])] for check in certificate["checks"]
+    ]
 
 
-def _pictures(given: Mapping[str, str]) -> str:
-    """Inline images; only what is a PNG gets into the page."""
+def _pictures(pictures: Mapping[str, str]) -> str:
+    """Writes the pictures as inline images; data that is no PNG is left out."""
     shown = []
-    for name, data in given.items():
+    for name, data in pictures.items():
         try:
             image = base64.b64decode(data, validate=True)
         except binascii.Error:

@@ -1,4 +1,4 @@
-"""The page of a task that has no app of its own: its fields and examples, and the answer as it is."""
+"""Shows a task that has no app of its own: its fields and examples, and the answer as it is."""
 
 from appkit_apps.app import App
 from appkit_apps.generic.page import build

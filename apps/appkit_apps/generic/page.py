@@ -1,4 +1,4 @@
-"""A page made from a pack's schema and examples."""
+"""Builds a page from a pack's schema and examples."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ def build(page: Page) -> None:
     fields = {name: _component(name, schema) for name, schema in schemas.items()}
     run = gr.Button("Ask", variant="primary", elem_id="run")
     examples, main = page.about["examples"], page.about["input"]
-    filled = {main, *(name for one in examples if isinstance(one, dict) for name in one)}
-    typed = {name: one for name, one in fields.items() if isinstance(one, gr.Textbox) and name in filled}
+    filled = {main, *(name for example in examples if isinstance(example, dict) for name in example)}
+    typed = {
+        name: field for name, field in fields.items() if isinstance(field, gr.Textbox) and name in filled
+    }
     gr.Examples(
         [_filled(example, typed, main) for example in examples],
         list(typed.values()),
@@ -33,34 +35,36 @@ def build(page: Page) -> None:
     shared = gr.Markdown(elem_id="share")
     last = gr.State(None)
 
-    def row(*values: Any) -> dict[str, Any]:
-        filled = {name: value for name, value in zip(fields, values, strict=True) if value not in (None, "")}
-        return {name: _value(name, value, schemas[name]) for name, value in filled.items()}
+    def read_row(*values: Any) -> dict[str, Any]:
+        filled_in = {
+            name: value for name, value in zip(fields, values, strict=True) if value not in (None, "")
+        }
+        return {name: _value(name, value, schemas[name]) for name, value in filled_in.items()}
 
     def ask(*values: Any, request: gr.Request) -> tuple[Any, ...]:
-        asked = row(*values)
-        if page.about["input"] not in asked:
+        row = read_row(*values)
+        if page.about["input"] not in row:
             raise trouble(f"Write something into {page.about['input']}.")
-        (answer,), seconds = page.ask(request, [asked])
-        told = f"**Not understood**: {parts.plain(answer.error)}" if answer.error else ""
+        (answer,), seconds = page.ask(request, [row])
+        problem = f"**Not understood**: {parts.plain(answer.error)}" if answer.error else ""
         value = (
             answer.parsed if isinstance(answer.parsed, dict | list) else {page.about["output"]: answer.parsed}
         )
         return (
             answer.text,
-            told,
+            problem,
             value,
             parts.facts([answer], seconds),
             parts.link(dict(zip(fields, values, strict=True))),
-            parts.answered(asked, answer),
+            parts.answered(row, answer),
         )
 
-    def asked_by(request: gr.Request, *values: Any) -> tuple[Any, ...]:
+    def ask_with_request(request: gr.Request, *values: Any) -> tuple[Any, ...]:
         return ask(*values, request=request)
 
     inputs = list(fields.values())
     run.click(
-        asked_by,
+        ask_with_request,
         inputs,
         [text, state, parsed, cost, shared, last],
         concurrency_id="answer",
@@ -71,14 +75,14 @@ def build(page: Page) -> None:
 
 
 def _filled(example: Any, typed: Mapping[str, Any], main: str) -> list[str]:
-    """An example's values for the boxes in their order; a list has a line for each."""
-    given = example if isinstance(example, dict) else {main: example}
-    values = (given.get(name, "") for name in typed)
+    """Returns an example's values for the boxes, in their order; a list gets a line for each item."""
+    values_by_field = example if isinstance(example, dict) else {main: example}
+    values = (values_by_field.get(name, "") for name in typed)
     return ["\n".join(map(str, value)) if isinstance(value, list) else str(value) for value in values]
 
 
 def _fields(about: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The input first, then what must be given, then the rest."""
+    """Orders the fields: the input first, then the required ones, then the rest."""
     schema = about["row"]
     needed = set(schema.get("required", ()))
     order = sorted(schema["properties"], key=lambda name: (name != about["input"], name not in needed))
@@ -86,7 +90,7 @@ def _fields(about: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _component(name: str, schema: Mapping[str, Any]) -> gr.components.Component:
-    """Its component: a choice, a yes or no, or a line; a number is typed, since it may be left out."""
+    """Makes the component of a field: a choice, a yes or no, or a line; a number is typed, since it may be left out."""
     label, info = name.replace("_", " "), schema.get("description")
     more = {"label": label, "info": info, "elem_id": f"field-{name}"}
     if "enum" in schema:
@@ -97,7 +101,7 @@ def _component(name: str, schema: Mapping[str, Any]) -> gr.components.Component:
 
 
 def _kinds(schema: Mapping[str, Any]) -> set[Any]:
-    return {schema.get("type"), *(one.get("type") for one in schema.get("anyOf", ()))}
+    return {schema.get("type"), *(option.get("type") for option in schema.get("anyOf", ()))}
 
 
 def _numeric(schema: Mapping[str, Any]) -> bool:
@@ -105,7 +109,7 @@ def _numeric(schema: Mapping[str, Any]) -> bool:
 
 
 def _value(name: str, typed: Any, schema: Mapping[str, Any]) -> Any:
-    """What was typed as the schema has it, a list by its lines. Raises gr.Error for a number that is none."""
+    """Reads what was typed as the schema has it, a list by its lines. Raises gr.Error for a number that is none."""
     if "array" in _kinds(schema) and isinstance(typed, str):
         items = schema.get("items") or {}
         return [_value(name, line.strip(), items) for line in typed.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""Text to entities: highlighted, with confidences, and spans that can be corrected."""
+"""Shows texts with their entities: highlighted, with confidences, and spans that can be corrected."""
 
 from appkit_apps.app import App
 from appkit_apps.ner.page import build

@@ -1,4 +1,4 @@
-"""The page of ner."""
+"""Builds the page of NER."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 import gradio as gr
@@ -58,19 +59,19 @@ def build(page: Page) -> None:
         api_name=f"{page.alias}-entities",
     )
 
-    def edited(one: Any, rows: Sequence[Sequence[Any]]) -> tuple[Any, str]:
-        if not one:
+    def edited(answer: Any, rows: Sequence[Sequence[Any]]) -> tuple[Any, str]:
+        if not answer:
             raise trouble("There is no text yet whose entities could be corrected; find them first.")
-        answered = one["row"]["text"]
-        sure = {_span(entity): entity["confidence"] for entity in one["parsed"] or ()}
+        source = answer["row"]["text"]
+        sure = {_span(entity): entity["confidence"] for entity in answer["parsed"] or ()}
         try:
             entities = [
-                entity | {"confidence": sure.get(_span(entity))} for entity in _entities(answered, rows)
+                entity | {"confidence": sure.get(_span(entity))} for entity in _entities(source, rows)
             ]
-            return highlighted(answered, entities), json.dumps(rows)
+            return highlighted(source, entities), json.dumps(rows)
         except ValueError as error:
             gr.Warning(escape(str(error)))
-            return gr.skip(), json.dumps(rows)  # what is sent is what is seen, and is refused
+            return gr.skip(), json.dumps(rows)  # the user sends what the table shows, and it is refused
 
     table.input(edited, [last, table], [shown, corrected], show_progress="hidden", api_visibility="private")
     parts.opinions(page, last, _spans, edited=corrected)
@@ -78,10 +79,10 @@ def build(page: Page) -> None:
 
 
 def highlighted(text: str, entities: Sequence[Mapping[str, Any]]) -> list[tuple[str, str | None]]:
-    """The text in pieces: (piece, what it is), as HighlightedText takes it; pieces together are the text."""
+    """Cuts the text into pieces (piece, what it is), as HighlightedText takes them; together they are the text."""
     pieces: list[tuple[str, str | None]] = []
     at = 0
-    for entity in sorted(entities, key=lambda one: one["start"]):
+    for entity in sorted(entities, key=itemgetter("start")):
         if entity["start"] > at:
             pieces.append((text[at : entity["start"]], None))
         sure = entity.get("confidence")
@@ -94,8 +95,8 @@ def highlighted(text: str, entities: Sequence[Mapping[str, Any]]) -> list[tuple[
 
 
 def _entities(text: str, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
-    """The table's rows as entities of the text. Raises ValueError for a span that is none."""
-    found: list[dict[str, Any]] = []
+    """Reads the table's rows as entities of the text. Raises ValueError for a span that is none."""
+    entities: list[dict[str, Any]] = []
     for number, row in enumerate(rows, 1):
         if not any(str(cell).strip() for cell in row if cell is not None):
             continue
@@ -111,21 +112,21 @@ def _entities(text: str, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
         if not str(cells["type"] or "").strip():
             raise ValueError(f"row {number} has no type")
         kind = str(cells["type"]).strip()
-        found.append({"text": text[start:end], "type": kind, "start": start, "end": end})
-    found.sort(key=lambda one: one["start"])
-    for one, other in pairwise(found):
-        if other["start"] < one["end"]:
+        entities.append({"text": text[start:end], "type": kind, "start": start, "end": end})
+    entities.sort(key=itemgetter("start"))
+    for entity, following in pairwise(entities):
+        if following["start"] < entity["end"]:
             raise ValueError(
-                f"“{one['text']}” and “{other['text']}” overlap; a character belongs to one entity"
+                f"“{entity['text']}” and “{following['text']}” overlap; a character belongs to one entity"
             )
-    return found
+    return entities
 
 
 def _span(entity: Mapping[str, Any]) -> tuple[int, int, str]:
     return entity["start"], entity["end"], entity["type"]
 
 
-def _spans(table: str, one: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """As rows to train on have them. Raises ValueError for a span that is none."""
-    entities = _entities(one["row"]["text"], json.loads(table))
+def _spans(table: str, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Reads the table as spans for training rows. Raises ValueError for a span that is none."""
+    entities = _entities(answer["row"]["text"], json.loads(table))
     return [{name: entity[name] for name in ("start", "end", "type")} for entity in entities]

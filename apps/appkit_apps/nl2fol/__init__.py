@@ -1,4 +1,4 @@
-"""English to first-order logic: the formula, its tree, the base beside it, and a prover."""
+"""Shows English as first-order logic: the formula, its tree, the base's answer beside it, and a prover."""
 
 from appkit_apps.app import App
 from appkit_apps.nl2fol.page import build

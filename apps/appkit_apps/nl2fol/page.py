@@ -1,4 +1,4 @@
-"""The page of nl2fol."""
+"""Builds the page of NL→FOL."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def _translation(page: Page) -> tuple[dict[str, gr.components.Component], gr.Tex
         (answer,), seconds = page.ask(request, [row], confidence=True, constrain=bound)
         verdict = _state(answer.parsed, answer.error, answer.truncated, answer.confidence)
         drawn = _tree(page.tool(request, "tree", formula=answer.parsed)) if answer.parsed else ""
-        other = gr.update(visible=False)
+        base_answer = gr.update(visible=False)
         if compare:
             (plain,), _ = page.ask(request, [row], base=True, constrain=bound)
-            other = gr.update(visible=True, value=plain.text)
+            base_answer = gr.update(visible=True, value=plain.text)
         return (
             answer.parsed or answer.text,
             verdict,
-            other,
+            base_answer,
             drawn,
             parts.facts([answer], seconds),
             parts.link(row | {"constrain": bound, "beside": compare}),
@@ -96,10 +96,10 @@ def _comparison(page: Page, formula: gr.Textbox) -> None:
     judge = gr.Button("Judge", elem_id="judge")
     verdict = gr.Markdown(elem_id="verdict")
 
-    def judged(ours: str, theirs: str, request: gr.Request) -> str:
-        if not ours.strip() or not theirs.strip():
+    def judged(typed: str, gold: str, request: gr.Request) -> str:
+        if not typed.strip() or not gold.strip():
             raise trouble("Translate a sentence first, and write the reference formula.")
-        return _verdict(page.tool(request, "equivalent", formula=ours, reference=theirs))
+        return _verdict(page.tool(request, "equivalent", formula=typed, reference=gold))
 
     judge.click(judged, [formula, reference], verdict, concurrency_id="prover", api_visibility="private")
 
@@ -118,8 +118,8 @@ def _proof(page: Page) -> dict[str, gr.components.Component]:
     used = gr.Textbox(label="The formulas that were used", interactive=False, lines=4, elem_id="used")
     shared = gr.Markdown(elem_id="share-proof")
 
-    def follows(given: str, claim: str, request: gr.Request) -> tuple[str, str, str]:
-        lines = [line.strip() for line in given.splitlines() if line.strip()]
+    def follows(typed: str, claim: str, request: gr.Request) -> tuple[str, str, str]:
+        lines = [line.strip() for line in typed.splitlines() if line.strip()]
         if not lines or not claim.strip():
             raise trouble("Write one premise or more, and a conclusion.")
         if len(lines) > MOST_PREMISES:
@@ -127,7 +127,7 @@ def _proof(page: Page) -> dict[str, gr.components.Component]:
         formulas = _formulas(page, [*lines, claim.strip()], request)
         result = page.tool(request, "entails", premises=formulas[:-1], conclusion=formulas[-1])
         formulas[-1] = f"⊢ {formulas[-1]}"
-        return _verdict(result), "\n".join(formulas), parts.link({"premises": given, "conclusion": claim})
+        return _verdict(result), "\n".join(formulas), parts.link({"premises": typed, "conclusion": claim})
 
     prove.click(
         follows,
@@ -140,14 +140,16 @@ def _proof(page: Page) -> dict[str, gr.components.Component]:
 
 
 def _formulas(page: Page, lines: list[str], request: gr.Request) -> list[str]:
-    """Each line as a formula: as it stands where it parses, else translated."""
+    """Turns each line into a formula: as it stands where it parses, else by translation."""
     checked = [page.tool(request, "check", formula=line) for line in lines]
-    sentences = [line for line, found in zip(lines, checked, strict=True) if not found["parses"]]
-    answers = iter(page.ask(request, [{"sentence": one} for one in sentences])[0] if sentences else ())
+    sentences = [line for line, check in zip(lines, checked, strict=True) if not check["parses"]]
+    answers = iter(
+        page.ask(request, [{"sentence": sentence} for sentence in sentences])[0] if sentences else ()
+    )
     formulas = []
-    for line, found in zip(lines, checked, strict=True):
-        if found["parses"]:
-            formulas.append(found["text"])
+    for line, check in zip(lines, checked, strict=True):
+        if check["parses"]:
+            formulas.append(check["text"])
             continue
         answer = next(answers)
         if answer.parsed is None:
@@ -157,32 +159,33 @@ def _formulas(page: Page, lines: list[str], request: gr.Request) -> list[str]:
 
 
 def _formula(page: Page, typed: str) -> str:
-    found = page.client.tool(page.alias, "check", formula=typed)
-    if not found["parses"]:
-        raise ValueError(f"{found['error']} at character {found['position']}")
-    return str(found["text"])
+    """Returns the normal form of a formula that was typed. Raises ValueError for a text that is none."""
+    check = page.client.tool(page.alias, "check", formula=typed)
+    if not check["parses"]:
+        raise ValueError(f"{check['error']} at character {check['position']}")
+    return str(check["text"])
 
 
 def _state(parsed: Any, error: str | None, truncated: bool, confidence: float | None) -> str:
-    told = "It parses." if parsed else f"**It does not parse**: {parts.plain(error or 'no formula')}"
+    state = "It parses." if parsed else f"**It does not parse**: {parts.plain(error or 'no formula')}"
     if truncated:
-        told += " It was cut off at the limit."
-    return told if confidence is None else f"{told} Right with probability {confidence:.2f}."
+        state += " It was cut off at the limit."
+    return state if confidence is None else f"{state} Right with probability {confidence:.2f}."
 
 
-def _verdict(found: dict[str, Any]) -> str:
-    """In words; a counter-model is told as a world."""
-    told = VERDICTS.get(found["verdict"], found["verdict"])
-    world = found.get("counter_model")
-    return f"{told}\n\n{parts.plain(world['words'])}" if world else told
+def _verdict(result: dict[str, Any]) -> str:
+    """Writes the prover's verdict in words, with the counter-model as a world."""
+    verdict = VERDICTS.get(result["verdict"], result["verdict"])
+    world = result.get("counter_model")
+    return f"{verdict}\n\n{parts.plain(world['words'])}" if world else verdict
 
 
 def _tree(node: dict[str, Any]) -> str:
-    """A formula's tree as nested lists, which screen readers can walk too."""
+    """Writes a formula's tree as nested lists, which screen readers can walk too."""
 
-    def item(one: dict[str, Any]) -> str:
-        inner = "".join(map(item, one["children"]))
-        label = f'<span class="node {escape(one["kind"], quote=True)}">{escape(one["label"])}</span>'
+    def item(part: dict[str, Any]) -> str:
+        inner = "".join(map(item, part["children"]))
+        label = f'<span class="node {escape(part["kind"], quote=True)}">{escape(part["label"])}</span>'
         return f"<li>{label}<ul>{inner}</ul></li>" if inner else f"<li>{label}</li>"
 
     return f'<ul class="tree" aria-label="syntax tree">{item(node)}</ul>'

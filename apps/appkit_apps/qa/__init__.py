@@ -1,4 +1,4 @@
-"""The page of qa: a question, the answer, and the passages that it was given from."""
+"""Shows questions with their answers and the passages that the answers were given from."""
 
 from appkit_apps.app import App
 from appkit_apps.qa.page import build

@@ -1,4 +1,4 @@
-"""The page of qa."""
+"""Builds the page of QA."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ OPEN = "Not in the documents."
 def build(page: Page) -> None:
     gr.Markdown("# Questions to documents")
     parts.about(page)
-    found = (page.about.get("retrieval") or {}).get("documents")
+    documents = (page.about.get("retrieval") or {}).get("documents")
     gr.Markdown(
-        f"Answers come from {found['passages']:,} passages of the documents behind this page."
-        if found
+        f"Answers come from {documents['passages']:,} passages of the documents behind this page."
+        if documents
         else "No documents are behind this page: give passages of your own, or start it with `rag=INDEX`."
     )
     question = gr.Textbox(label="Question", lines=2, elem_id="question")
-    with gr.Accordion("Passages of your own", open=not found) as own_passages:
+    with gr.Accordion("Passages of your own", open=not documents) as own_passages:
         passages = gr.Textbox(
             label="Passages",
             info="An empty line between two; these alone are used then.",
@@ -39,7 +39,7 @@ def build(page: Page) -> None:
         beside = gr.Checkbox(label="Show the answer without passages too", elem_id="beside")
     run = gr.Button("Ask", variant="primary", elem_id="run")
     gr.Examples(
-        [[one["question"], "\n\n".join(one["passages"])] for one in page.about["examples"]],
+        [[example["question"], "\n\n".join(example["passages"])] for example in page.about["examples"]],
         [question, passages],
         label="Try one",
         api_name=None,
@@ -61,21 +61,21 @@ def build(page: Page) -> None:
         own = _passages(given or "")  # a box that was never opened holds nothing
         row: dict[str, Any] = {"question": asked, **({"passages": own} if own else {})}
         (answer,), seconds = page.ask(request, [row], constrain=bound)
-        other = gr.update(visible=False)
+        plain_answer = gr.update(visible=False)
         if compare:
             (closed,), _ = page.ask(request, [{"question": asked}], constrain=bound, rag=False)
-            other = gr.update(visible=True, value=_text(closed))
-        shown = answer.citations or _given(own, answer)
-        # what is kept of an opinion has to hold what the answer was given from
-        kept = {"question": asked, "passages": [one["text"] for one in shown]}
+            plain_answer = gr.update(visible=True, value=_answer_text(closed))
+        shown = answer.citations or _own_passages(own, answer)
+        # an opinion is kept with the passages that the answer was given from
+        used_row = {"question": asked, "passages": [passage["text"] for passage in shown]}
         return (
-            _text(answer),
+            _answer_text(answer),
             f"**Not understood**: {parts.plain(answer.error)}" if answer.error else "",
-            other,
-            _listed(shown),
+            plain_answer,
+            _as_html(shown),
             parts.facts([answer], seconds),
             parts.link({"question": asked, "passages": given, "constrain": bound, "beside": compare}),
-            parts.answered(kept, answer),
+            parts.answered(used_row, answer),
         )
 
     gr.on(
@@ -91,25 +91,25 @@ def build(page: Page) -> None:
     parts.restore(page, {"passages": passages}, within=own_passages)
 
 
-def _passages(given: str) -> list[str]:
+def _passages(text: str) -> list[str]:
     """Splits the passages at empty lines. Raises gr.Error for too many, or too much text."""
-    if len(given) > LONGEST:
-        raise trouble(f"The passages have {len(given):,} characters, the limit here is {LONGEST:,}.")
-    passages = [text.strip() for text in re.split(r"\n\s*\n", given) if text.strip()]
+    if len(text) > LONGEST:
+        raise trouble(f"The passages have {len(text):,} characters, the limit here is {LONGEST:,}.")
+    passages = [passage.strip() for passage in re.split(r"\n\s*\n", text) if passage.strip()]
     if len(passages) > MOST_PASSAGES:
         raise trouble(f"{len(passages)} passages are too many, the limit here is {MOST_PASSAGES}.")
     return passages
 
 
-def _text(answer: Answer) -> str:
-    """The answer as people read it."""
+def _answer_text(answer: Answer) -> str:
+    """Returns the answer as people read it."""
     if answer.parsed is None:
         return answer.text
     return str(answer.parsed["answer"] or OPEN)
 
 
-def _given(own: Sequence[str], answer: Answer) -> list[dict[str, Any]]:
-    """Passages of the user's own, as the gateway gives those that it found."""
+def _own_passages(own: Sequence[str], answer: Answer) -> list[dict[str, Any]]:
+    """Describes the user's own passages as the gateway describes those that it found."""
     cites = answer.parsed["cites"] if answer.parsed else []
     return [
         {"number": number, "cited": number in cites, "text": text, "source": "given here", "score": None}
@@ -117,28 +117,28 @@ def _given(own: Sequence[str], answer: Answer) -> list[dict[str, Any]]:
     ]
 
 
-def _listed(shown: Sequence[Mapping[str, Any]]) -> str:
-    """The passages as HTML, those that the answer refers to marked in words too."""
+def _as_html(shown: Sequence[Mapping[str, Any]]) -> str:
+    """Writes the passages as HTML; those that the answer cites are marked in words too."""
     if not shown:
         return "<p>No passage was used.</p>"
     items = []
-    for one in shown:
-        score = "" if one["score"] is None else f" · score {one['score']:.4f}"
-        mark = " · <strong>cited</strong>" if one["cited"] else ""
-        body = escape(one["text"])
+    for passage in shown:
+        score = "" if passage["score"] is None else f" · score {passage['score']:.4f}"
+        mark = " · <strong>cited</strong>" if passage["cited"] else ""
+        body = escape(passage["text"])
         items.append(
-            f'<li value="{int(one["number"])}"{" class=cited" if one["cited"] else ""}>'
-            f"<small>{escape(str(one['source']))}{score}{mark}</small><br>"
-            f"{f'<mark>{body}</mark>' if one['cited'] else body}</li>"
+            f'<li value="{int(passage["number"])}"{" class=cited" if passage["cited"] else ""}>'
+            f"<small>{escape(str(passage['source']))}{score}{mark}</small><br>"
+            f"{f'<mark>{body}</mark>' if passage['cited'] else body}</li>"
         )
     return f'<ol class="passages">{"".join(items)}</ol>'
 
 
 def _correction(typed: str) -> list[str]:
-    """Raises ValueError for what cannot be an answer."""
-    said = re.sub(r"(\s*\[\d+\])+\s*$", "", typed).strip()
-    if said.rstrip(".").casefold() == OPEN.rstrip(".").casefold():
+    """Reads a typed correction. Raises ValueError for a text that cannot be an answer."""
+    answer = re.sub(r"(\s*\[\d+\])+\s*$", "", typed).strip()
+    if answer.rstrip(".").casefold() == OPEN.rstrip(".").casefold():
         return []
-    if not said or re.search(r"[\[\]\n]", said):
+    if not answer or re.search(r"[\[\]\n]", answer):
         raise ValueError("an answer is one line without square brackets")
-    return [said]
+    return [answer]

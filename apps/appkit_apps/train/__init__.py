@@ -1,4 +1,4 @@
-"""The page where a specialist is trained, for admin keys."""
+"""Trains a specialist from a page, for admin keys."""
 
 from appkit_apps.train.page import build
 

@@ -1,4 +1,4 @@
-"""The page where a specialist is trained: rows are checked, then a run is watched. All state is the gateway's."""
+"""Builds the page that trains a specialist: it checks rows, then watches a run. All state is the gateway's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from appkit_apps.app import refusal, trouble
 KINDS = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".conll", ".bio", ".iob", ".iob2"]
 FAULTS = ["row", "field", "reason", "value"]
 LOOK_S = 2.0
-"""between two looks at a run that is trained"""
+"""seconds between two looks at a run in training"""
 BUSY = ("training", "stopping")
 
 
@@ -27,26 +27,26 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 
 @dataclass(frozen=True)
 class Form:
-    """What is to be trained: the fields, and what their check reports."""
+    """Holds the fields that say what to train, and what their check reports."""
 
     fields: list[gr.components.Component]
-    """task, model, method, preset, name, epochs, rank, further words; files of train, dev and test rows"""
+    """task, model, method, preset, name, epochs, rank, further settings; files of train, dev and test rows"""
     check: gr.Button
     report: gr.Markdown
     faults: gr.Dataframe
     start: gr.Button
     checked: gr.State
-    """the run whose check passed, with the fields as they were then"""
+    """the run whose check passed, with the values of the fields at that time"""
 
     @property
     def result(self) -> list[gr.components.Component]:
-        """What a check changes."""
+        """Lists the components that a check changes."""
         return [self.report, self.faults, self.start, self.checked]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """The run that is shown."""
+    """Holds the components of the run that is shown."""
 
     run: gr.Dropdown
     stop: gr.Button
@@ -54,11 +54,14 @@ class Panel:
     serve: gr.Button
     timer: gr.Timer
     shown: list[gr.components.Component]
-    """what `_looks` changes, in its order"""
+    """the components that `_panel_updates` changes, in its order"""
 
 
 def build(blocks: gr.Blocks, client: Client, offered: Mapping[str, Any] | str) -> None:
-    """Builds the page. offered: what `Client.runs` said when the gallery was started, or why nothing can be trained."""
+    """Builds the page.
+
+    offered: what `Client.runs` returned when the gallery started, or why nothing can be trained.
+    """
     gr.Markdown("# Train a specialist")
     if isinstance(offered, str):
         gr.Markdown(f"Nothing can be trained here: {parts.plain(offered)}", elem_id="state")
@@ -117,7 +120,7 @@ def _form(offered: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) ->
 
 
 def _panel() -> Panel:
-    """Builds what shows a run, and the buttons that stop it, go on with it and serve it."""
+    """Builds the components that show a run, and the buttons that stop, resume and serve it."""
     gr.Markdown("## Runs")
     run = gr.Dropdown([], label="Run", elem_id="run")
     state = gr.Markdown(elem_id="state")
@@ -143,75 +146,75 @@ def _panel() -> Panel:
 
 
 class Runs:
-    """The gateway's runs, as the page's events ask for them. shown: number of components that show a run."""
+    """Asks the gateway about its runs for the page's events. shown: number of components that show a run."""
 
     def __init__(self, client: Client, tasks: Mapping[str, Mapping[str, Any]], shown: int) -> None:
         self.client, self.tasks, self.shown = client, tasks, shown
 
     def look(self, run: str | None) -> tuple[Any, ...]:
-        """Show a run as it is now."""
-        return _looks(_asked(self.client.run, run) if run else None)
+        """Shows a run as it is now."""
+        return _panel_updates(_call(self.client.run, run) if run else None)
 
     def glance(self, run: str | None) -> tuple[Any, ...]:
-        """Show it without having been asked to: a gateway that is gone is told of once, in the page."""
+        """Shows a run by the timer: a gateway that does not answer is reported once, in the page."""
         try:
             return self.look(run)
         except gr.Error as error:
             return (error.message, *[gr.skip()] * (self.shown - 1))
 
     def listed(self, run: str | None = None) -> tuple[Any, ...]:
-        """List the runs, and show one: if none is chosen, the one that is trained."""
-        answer = _asked(self.client.runs)
+        """Lists the runs and shows one: if none is chosen, the one in training."""
+        answer = _call(self.client.runs)
         known = [entry["id"] for entry in answer["runs"] if entry["phase"] != "new"]
         chosen = run if run in known else answer["running"] or _first(known)
         return gr.update(choices=known, value=chosen), *self.look(chosen)
 
     def check(self, *values: Any) -> tuple[Any, ...]:
-        """Send the rows of a filled form, and report what their check says."""
+        """Sends the rows of a filled form, and reports what their check found."""
         words, rows = _words(*values[:8]), _rows(*values[8:])
         if not rows.get("train") and not self.tasks[values[0]]["ships"]:
             raise trouble(f"The task {values[0]} ships no rows: choose a file of yours.")
-        report = _asked(self.client.check, words, rows)
+        report = _call(self.client.check, words, rows)
         cells = [
             [f"{fault['file']}:{fault['line']}", fault["field"] or "", fault["reason"], fault["value"]]
             for fault in report["faults"]
         ]
         checked = {"run": report["id"], "form": list(values)} if report["ok"] else None
         return (
-            _report(report),
+            _check_report(report),
             gr.update(value=cells, visible=bool(cells)),
             gr.update(interactive=report["ok"]),
             checked,
         )
 
     def begin(self, checked: Any, *values: Any) -> tuple[Any, ...]:
-        """Start the run whose check passed."""
+        """Starts the run whose check passed."""
         # the form may have been changed while the check was made
         if not checked or checked["form"] != list(values):
             raise trouble("What is to be trained was changed since the check: check the data again.")
-        _asked(self.client.start, checked["run"])
+        _call(self.client.start, checked["run"])
         return gr.update(interactive=False), None, *self.listed(checked["run"])
 
     def stop(self, run: str) -> tuple[Any, ...]:
-        """Stop a run, which saves its state."""
-        _asked(self.client.stop, run)
+        """Stops a run, which saves its state."""
+        _call(self.client.stop, run)
         return self.look(run)
 
     def resume(self, run: str) -> tuple[Any, ...]:
-        """Go on with a run that was stopped or failed."""
-        _asked(self.client.start, run)
+        """Resumes a run that was stopped or failed."""
+        _call(self.client.start, run)
         return self.look(run)
 
     def serve(self, run: str) -> tuple[Any, ...]:
-        """Serve a run's bundle under a name that nothing is served under yet."""
-        now = _asked(self.client.run, run)
-        taken = {task["alias"] for task in _asked(self.client.tasks)}
-        _asked(self.client.add, now["bundle"], _free(_alias(now), taken))
+        """Serves a run's bundle under a name that nothing is served under yet."""
+        now = _call(self.client.run, run)
+        aliases = {task["alias"] for task in _call(self.client.tasks)}
+        _call(self.client.add, now["bundle"], _free_alias(_alias(now), aliases))
         return self.look(run)
 
 
 def _bind_form(form: Form, panel: Panel, runs: Runs) -> None:
-    """Checks and starts what the form says; whatever changes it asks for another check."""
+    """Binds the form's events: check and start; a change of any field asks for another check."""
     gr.on(
         [field.change for field in form.fields],
         lambda: ("", gr.update(visible=False), gr.update(interactive=False), None),
@@ -225,7 +228,7 @@ def _bind_form(form: Form, panel: Panel, runs: Runs) -> None:
 
 
 def _bind_panel(panel: Panel, runs: Runs) -> None:
-    """Stops, resumes, serves and watches the run that is shown."""
+    """Binds the panel's events: stop, resume, serve and watch the run that is shown."""
     panel.stop.click(runs.stop, panel.run, panel.shown, **PRIVATE)
     panel.further.click(runs.resume, panel.run, panel.shown, **PRIVATE)
     panel.serve.click(runs.serve, panel.run, panel.shown, **PRIVATE)
@@ -233,34 +236,36 @@ def _bind_panel(panel: Panel, runs: Runs) -> None:
     panel.timer.tick(runs.glance, panel.run, panel.shown, **QUIET)
 
 
-def _asked(call: Any, *values: Any) -> Any:
-    """What the gateway answers. Raises gr.Error with what to do."""
+def _call(method: Any, *values: Any) -> Any:
+    """Calls the gateway and returns its answer. Raises gr.Error, which says what to do."""
     try:
-        return call(*values)
+        return method(*values)
     except GatewayError as error:
         raise trouble(refusal(error)) from None
 
 
 def _alias(now: Mapping[str, Any]) -> str:
-    """What the run was to be called; none: its task."""
+    """Returns the name that the run was given; without one, the name of its task."""
     named = [word.removeprefix("name=") for word in now["words"] if word.startswith("name=")]
     return named[-1] if named else str(now["task"])
 
 
-def _free(name: str, taken: set[str]) -> str:
-    """The name, or the first of name-2, name-3, ... that nothing is served under: whoever asks goes on being answered
-    by what they know."""
+def _free_alias(name: str, aliases: set[str]) -> str:
+    """Returns the name, or the first of name-2, name-3, ... that nothing is served under.
+
+    Whoever asks by a name that is served gets the same version as before.
+    """
     tries = (f"{name}-{number}" if number > 1 else name for number in count(1))
-    return next(one for one in tries if one not in taken)
+    return next(alias for alias in tries if alias not in aliases)
 
 
-def _first(names: Sequence[str], wanted: str = "smollm2-135m") -> str | None:
-    return wanted if wanted in names else next(iter(names), None)
+def _first(names: Sequence[str], preferred: str = "smollm2-135m") -> str | None:
+    return preferred if preferred in names else next(iter(names), None)
 
 
 def _about(task: Mapping[str, Any]) -> str:
-    """What the task is, and which columns its rows have."""
-    columns = ", ".join(f"`{one['name']}`" for one in task["fields"] if one["required"])
+    """Says what the task is, and which columns its rows have."""
+    columns = ", ".join(f"`{field['name']}`" for field in task["fields"] if field["required"])
     ships = "it ships rows" if task["ships"] else "it ships no rows: bring yours"
     return f"{parts.plain(task['summary'])} · columns {columns} · {ships}"
 
@@ -275,7 +280,7 @@ def _words(
     rank: int | None,
     more: str,
 ) -> list[str]:
-    """The form as words of `appkit train`."""
+    """Writes the form as words of `appkit train`."""
     words = [f"task={task}", f"model={model}", f"method={method}", f"train={preset}"]
     words += [f"name={name.strip()}"] if name.strip() else []
     words += [f"train.epochs={epochs:g}"] if epochs else []
@@ -284,7 +289,7 @@ def _words(
 
 
 def _rows(train: str | None, dev: str | None, test: str | None) -> dict[str, str]:
-    """The files of rows that were given, by split."""
+    """Returns the files of rows that the user chose, by split."""
     return {split: file for split, file in (("train", train), ("dev", dev), ("test", test)) if file}
 
 
@@ -297,23 +302,23 @@ KIND = {
 }
 
 
-def _report(found: Mapping[str, Any]) -> str:
-    """What the check found, as Markdown."""
-    sound = "**The data is sound.**" if found["ok"] else "**Not yet: this cannot be trained on.**"
-    lines = [sound, "", *(f"- {parts.plain(split)}: {count} rows" for split, count in found["rows"].items())]
-    lines += [f"- {count} {KIND[kind]}" for kind, count in found["counts"].items() if count]
-    for split, pairs in found["duplicates"].items():
+def _check_report(report: Mapping[str, Any]) -> str:
+    """Writes what the check found as Markdown."""
+    sound = "**The data is sound.**" if report["ok"] else "**Not yet: this cannot be trained on.**"
+    lines = [sound, "", *(f"- {parts.plain(split)}: {count} rows" for split, count in report["rows"].items())]
+    lines += [f"- {count} {KIND[kind]}" for kind, count in report["counts"].items() if count]
+    for split, pairs in report["duplicates"].items():
         lines += [f"    - {parts.plain(again)} repeats {parts.plain(first)}" for first, again in pairs[:3]]
         lines += [f"    - … in {split}"] if len(pairs) > 3 else []
-    for split, kinds in found["lengths"].items():
+    for split, kinds in report["lengths"].items():
         for what, values in kinds.items():
             figures = ", ".join(f"{key} {value}" for key, value in values.items())
             lines.append(f"- {parts.plain(split)}: {what} {figures}")
     return "\n".join(lines)
 
 
-def _looks(now: Mapping[str, Any] | None) -> tuple[Any, ...]:
-    """The components that show a run: text, bar, three buttons, two plots, last lines, timer."""
+def _panel_updates(now: Mapping[str, Any] | None) -> tuple[Any, ...]:
+    """Updates the components that show a run: text, bar, three buttons, two plots, last lines, timer."""
     if now is None:
         off = gr.update(visible=False)
         return "No run yet.", "", off, off, off, off, off, "", gr.update(active=False)
@@ -335,7 +340,7 @@ def _looks(now: Mapping[str, Any] | None) -> tuple[Any, ...]:
 
 
 def _state(now: Mapping[str, Any]) -> str:
-    """Phase, progress and end of a run, as Markdown."""
+    """Writes phase, progress and end of a run as Markdown."""
     lines = [f"**{now['phase']}** · `{' '.join(now['words'])}`"]
     if now["steps"]:
         lines[0] = f"**{now['phase']}** · step {now['step']} of {now['steps']} · `{' '.join(now['words'])}`"
@@ -351,8 +356,8 @@ def _state(now: Mapping[str, Any]) -> str:
         lines.append(parts.plain(now["verdict"] or ""))
         for who, metrics in now["scores"].items():
             figures = [
-                f"{name} {one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
-                for name, one in metrics.items()
+                f"{name} {score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
+                for name, score in metrics.items()
             ]
             lines.append(f"{parts.plain(who)}: {parts.plain(', '.join(figures))}")
     if now["served"]:
@@ -370,17 +375,17 @@ def _bar(now: Mapping[str, Any]) -> str:
 def _curve(points: Sequence[Mapping[str, float]]) -> Any:
     import pandas as pd
 
-    curve = [{"step": one["step"], "loss": one["loss"]} for one in points if "loss" in one]
+    curve = [{"step": point["step"], "loss": point["loss"]} for point in points if "loss" in point]
     return gr.update(value=pd.DataFrame(curve, columns=["step", "loss"]), visible=bool(curve))
 
 
 def _dev(points: Sequence[Mapping[str, float]]) -> Any:
     import pandas as pd
 
-    found = [
-        {"step": one["step"], "metric": key.removeprefix("eval_"), "score": value}
-        for one in points
-        for key, value in one.items()
+    scores = [
+        {"step": point["step"], "metric": key.removeprefix("eval_"), "score": value}
+        for point in points
+        for key, value in point.items()
         if key.startswith("eval_")
     ]
-    return gr.update(value=pd.DataFrame(found, columns=["step", "metric", "score"]), visible=bool(found))
+    return gr.update(value=pd.DataFrame(scores, columns=["step", "metric", "score"]), visible=bool(scores))

@@ -1,4 +1,4 @@
-"""Text -> label: one of several, any number of them, or a number."""
+"""Defines the classification pack: text -> one label, any number of labels, or a number."""
 
 from __future__ import annotations
 

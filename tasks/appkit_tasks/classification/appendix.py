@@ -1,6 +1,6 @@
-"""What the report says beyond the scores: each label by itself, what is taken for what, how far to trust it.
+"""Writes the report's appendix on labels: scores of each label, confusions, calibration.
 
-Labels occur in it, texts of rows never do.
+It shows labels, never the texts of rows.
 """
 
 from __future__ import annotations
@@ -36,17 +36,16 @@ def appendix(
     folder: Path | None,
     options: ClassificationConfig | None = None,
 ) -> str:
-    """Markdown on the answers, with pictures if there is a folder for them; "" for no rows.
+    """Writes Markdown on the answers, with pictures if there is a folder for them; "" for no rows.
 
-    The answers' own form says which problem it is; the options say how a row's
-    label is read, as for `metrics_for`.
+    The form of the answers gives the problem. The options say how a row's label is read, as for `metrics_for`.
     """
     if not predictions:
         return ""
     values = [prediction.parsed.value for prediction in predictions]
-    known = values[0].get("probabilities", ())
+    labels = values[0].get("probabilities", ())
     problem = "single" if "label" in values[0] else "multi" if "labels" in values[0] else "regression"
-    gold = list(map(gold_of(problem, known, options), rows))
+    gold = list(map(gold_of(problem, labels, options), rows))
     if problem == "single":
         return _single(gold, values, folder)
     if problem == "multi":
@@ -60,14 +59,14 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _code(label: str) -> str:
-    """A label in a cell of a table, whatever it holds."""
+    """Formats a label as code for a table cell; a bar or a backtick in it cannot end the cell."""
     plain = " ".join(label.split()).replace("|", "\\|").replace("`", "'")
     return f"`{plain}`"
 
 
 @dataclass(frozen=True)
-class _Counted:
-    """Rows of a label: answered rightly, in the references, in the answers."""
+class _LabelCounts:
+    """Counts the rows of a label: answered rightly (hits), in the references (gold), in the answers (claimed)."""
 
     label: str
     hits: int
@@ -85,24 +84,26 @@ class _Counted:
 
 
 def _by_label(pairs: Sequence[tuple[set[str], set[str]]]) -> str:
-    """pairs: (reference, answer) of each row -> the table of labels, worst first where not all are shown."""
+    """Writes the table of labels from (reference, answer) of each row; the worst alone where there are many."""
     gold = Counter(label for reference, _ in pairs for label in reference)
     claimed = Counter(label for _, answer in pairs for label in answer)
     hits = Counter(label for reference, answer in pairs for label in reference & answer)
-    counted = [_Counted(label, hits[label], gold[label], claimed[label]) for label in gold | claimed]
-    several = len(counted) > SHOWN
-    counted.sort(key=lambda one: (one.f1, -one.gold, one.label) if several else (-one.gold, one.label))
+    counts = [_LabelCounts(label, hits[label], gold[label], claimed[label]) for label in gold | claimed]
+    only_worst = len(counts) > SHOWN
+    counts.sort(key=lambda row: (row.f1, -row.gold, row.label) if only_worst else (-row.gold, row.label))
     title = (
-        f"## By label\n\nThe {WORST} with the lowest F1 of {len(counted)}.\n" if several else "## By label\n"
+        f"## By label\n\nThe {WORST} with the lowest F1 of {len(counts)}.\n"
+        if only_worst
+        else "## By label\n"
     )
-    shown = counted[:WORST] if several else counted
+    shown = counts[:WORST] if only_worst else counts
     return (
-        f"{title}\n{_table(['label', 'precision', 'recall', 'F1', 'rows'], [one.cells() for one in shown])}"
+        f"{title}\n{_table(['label', 'precision', 'recall', 'F1', 'rows'], [row.cells() for row in shown])}"
     )
 
 
 def _unseen(gold: Counter[str], known: set[str]) -> str:
-    """The labels of the references that the head has no name for."""
+    """Lists the labels of the references that the head has no name for."""
     unseen = [f"{_code(label)} ({count})" for label, count in gold.most_common() if label not in known]
     if not unseen:
         return ""
@@ -113,8 +114,8 @@ def _unseen(gold: Counter[str], known: set[str]) -> str:
 def _single(gold: Sequence[str], values: Sequence[dict[str, Any]], folder: Path | None) -> str:
     answers = [value["label"] for value in values]
     support = Counter(gold)
-    known = {*values[0]["probabilities"], *answers}
-    parts = [_by_label([({g}, {a}) for g, a in zip(gold, answers, strict=True)]), _unseen(support, known)]
+    trained = {*values[0]["probabilities"], *answers}
+    parts = [_by_label([({g}, {a}) for g, a in zip(gold, answers, strict=True)]), _unseen(support, trained)]
 
     confused = Counter((g, a) for g, a in zip(gold, answers, strict=True) if g != a)
     ordered = sorted(confused.items(), key=lambda item: (-item[1], item[0]))
@@ -122,29 +123,31 @@ def _single(gold: Sequence[str], values: Sequence[dict[str, Any]], folder: Path 
         rows = [[_code(g), _code(a), str(n), f"{n / support[g]:.0%}"] for (g, a), n in ordered[:CONFUSIONS]]
         parts.append(f"\n## Confusions\n\n{_table(['label', 'taken for', 'rows', 'of its rows'], rows)}")
 
-    judged = np.array([_judged(value, reference) for value, reference in zip(values, gold, strict=True)])
-    right, share = judged.mean(0)
+    points = np.array(
+        [_calibration_point(value, reference) for value, reference in zip(values, gold, strict=True)]
+    )
+    right, share = points.mean(0)
     parts.append(
         f"\n## Calibration\n\nThe likeliest label has a probability of {share:.3f} on average and is right in "
-        f"{right:.1%} of the rows; ECE {ece(judged):.3f}.\n"
+        f"{right:.1%} of the rows; ECE {ece(points):.3f}.\n"
     )
     if folder is not None:
         every = sorted({*gold, *answers})
-        labels = _shown(every, [pair for pair, _ in ordered])
+        labels = _pictured_labels(every, [pair for pair, _ in ordered])
         pictures.confusion(gold, answers, labels, len(every), folder / "confusion.png")
-        pictures.reliability(reliability(judged), folder / "reliability.png")
+        pictures.reliability(reliability(points), folder / "reliability.png")
         parts += ["\n![confusion](confusion.png)\n", "\n![reliability](reliability.png)\n"]
     return "".join(parts)
 
 
-def _judged(value: dict[str, Any], reference: str) -> tuple[float, float]:
-    """Whether the likeliest label is right, and its probability."""
+def _calibration_point(value: dict[str, Any], reference: str) -> tuple[float, float]:
+    """Returns whether the likeliest label is right (0 or 1), and its probability."""
     label, share = next(iter(value["probabilities"].items()))
     return float(label == reference), share
 
 
-def _shown(every: Sequence[str], confused: Sequence[tuple[str, str]]) -> list[str]:
-    """The labels of the picture: all, or where they are too many to read those of the most frequent confusions."""
+def _pictured_labels(every: Sequence[str], confused: Sequence[tuple[str, str]]) -> list[str]:
+    """Chooses the labels of the picture: all, or where there are too many, those of the most frequent confusions."""
     if len(every) <= SHOWN:
         return list(every)
     chosen: dict[str, None] = {}

@@ -1,4 +1,4 @@
-"""Options of the pack."""
+"""Defines the options of the pack."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["ClassificationConfig"]
 
 
 class ClassificationConfig(BaseModel):
-    """`task.<key>=` for task=classification."""
+    """Options of the pack, set by `task.<key>=` for task=classification."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
@@ -32,7 +32,7 @@ class ClassificationConfig(BaseModel):
 
     @field_validator("separator")
     @classmethod
-    def _splits(cls, separator: str | None, before: ValidationInfo) -> str | None:
+    def _check_separator(cls, separator: str | None, before: ValidationInfo) -> str | None:
         if separator == "":  # what YAML makes of a bare |
             raise ValueError("""is empty; put a sign in quotes of its own: 'task.separator="|"'""")
         if separator is not None and before.data.get("problem") in ("single", "regression"):
@@ -44,7 +44,7 @@ class ClassificationConfig(BaseModel):
 
     @field_validator("oos")
     @classmethod
-    def _instead(cls, oos: str | None, before: ValidationInfo) -> str | None:
+    def _check_oos(cls, oos: str | None, before: ValidationInfo) -> str | None:
         several = before.data.get("separator") is not None or before.data.get("problem") == "multi"
         if oos is not None and (several or before.data.get("problem") == "regression"):
             raise ValueError(

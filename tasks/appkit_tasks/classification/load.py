@@ -1,4 +1,4 @@
-"""The schema of a row, and the data set that comes with the pack."""
+"""Defines the schema of a row and the data set that comes with the pack."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["LONGEST", "ClassificationRow", "Label", "class_name", "load"]
 Label = str | float | tuple[str, ...]
 
 LONGEST = 200
-"""characters of a label"""
+"""most characters of a label"""
 
 LONGEST_CELL = 2000
-"""characters of a text in `label`: with `task.separator` it holds several labels"""
+"""most characters of the field `label`: with `task.separator` it holds several labels"""
 
 
 class ClassificationRow(Row):
-    """A text, or a pair of them, and what it is: a label, a list of labels, or a number."""
+    """A row is a text, or a pair of texts, with its label, its list of labels, or its number."""
 
     text: str = Field(min_length=1, description="what is classified")
     pair: str | None = Field(
@@ -35,14 +35,14 @@ class ClassificationRow(Row):
 
     @field_validator("pair")
     @classmethod
-    def _one_text(cls, pair: str | None) -> str | None:
+    def _empty_is_none(cls, pair: str | None) -> str | None:
         return pair or None  # as a CSV file has it, where an empty cell is none
 
     @field_validator("label", mode="before")
     @classmethod
     def _canonical(cls, label: Any) -> Label:
         if isinstance(label, list | tuple):
-            return tuple(sorted({_name(one) for one in label}))
+            return tuple(sorted({_name(item) for item in label}))
         return (
             _number(label) if isinstance(label, float | int) and not isinstance(label, bool) else _name(label)
         )
@@ -72,10 +72,10 @@ def _name(value: Any) -> str:
 
 
 def class_name(number: float) -> str:
-    """The label that a number stands for: 3 and 3.0 are "3"."""
+    """Returns the label that a number stands for: "3" for 3 and for 3.0."""
     return str(int(number)) if number.is_integer() else repr(number)
 
 
 def load(options: ClassificationConfig) -> Shipped:
-    """Written for appkit, CC0: support tickets of a web shop and the queue that each goes to."""
+    """Names the shipped files: support tickets of a web shop and the queue of each, written for appkit, CC0."""
     return Shipped("appkit_data", {"train": "tickets/train.jsonl", "test": "tickets/test.jsonl"})

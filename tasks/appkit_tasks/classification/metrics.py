@@ -1,12 +1,12 @@
-"""Scores of labels, of sets of labels and of numbers.
+"""Computes scores of labels, of sets of labels and of numbers.
 
 The figures are scikit-learn's and SciPy's (the tests hold them to 1e-12), computed from counts: an aggregate is called
 thousands of times for a report's intervals, where scikit-learn's own functions take milliseconds each.
 
-A statistic's first column says how right the row is, so that a report can show the worst; the others are what is
-counted. An F1 is a mean over the labels that occur among references or answers, as scikit-learn's default is for one
-label a row: a resample that lacks a label says nothing about it. References that the head has no name for (never seen
-in training) make one more label, which no answer can hit.
+The first column of a statistic says how right the row is, so that a report can show the worst rows; the others are
+counts. A macro or weighted F1 is a mean over the labels that occur among references or answers, as scikit-learn's
+default is for one label a row: a resample that lacks a label says nothing about it. References that the head has no
+name for (never seen in training) make one more label, which no answer can hit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from appkit_tasks.classification.prompt import target
 __all__ = ["METRICS", "PRIMARY", "ece", "gold_of", "metrics_for", "r2", "reliability", "spearman"]
 
 PRIMARY = {"single": "macro F1", "multi": "micro F1", "regression": "Spearman"}
-"""problem -> the metric that decides"""
+"""problem -> name of the primary metric"""
 
 
 Statistics = Callable[[ClassificationRow, Prediction], Sequence[float]]
@@ -37,7 +37,7 @@ Statistics = Callable[[ClassificationRow, Prediction], Sequence[float]]
 def metrics_for(
     head: HeadSpec, options: ClassificationConfig | None = None
 ) -> tuple[tuple[Metric, ...], str]:
-    """The metrics of a head's problem, in the order of the report, and the name of the one that decides.
+    """Returns the metrics of a head's problem, in the order of the report, and the name of the primary one.
 
     The options say how a row's label is read; without them `task.separator` is unknown, and a statistic of a row whose
     label would have to be split raises ValueError.
@@ -55,7 +55,10 @@ def metrics_for(
 def gold_of(
     problem: str, labels: Collection[str], options: ClassificationConfig | None
 ) -> Callable[[ClassificationRow], Any]:
-    """Row -> its label as that problem has it: text, tuple or number. labels: those that the head knows."""
+    """Returns the function that reads a row's label as `problem` has it: text, tuple or number.
+
+    labels: those that the head knows.
+    """
     read = (options or ClassificationConfig()).model_copy(update={"problem": problem})
 
     def gold(row: ClassificationRow) -> Label:
@@ -69,13 +72,16 @@ def gold_of(
     return gold
 
 
-def _place(place: Mapping[str, int], label: str) -> int:
-    """Raises ValueError for an answer that the head has no name for: these are the metrics of another head."""
-    if label not in place:
+def _number_of(numbers: Mapping[str, int], label: str) -> int:
+    """Returns the number of a label.
+
+    Raises ValueError for an answer that the head has no name for: these are the metrics of another head.
+    """
+    if label not in numbers:
         raise ValueError(
-            f"the head's labels are {list(place)}, got the answer {label!r}; use metrics_for(its head)"
+            f"the head's labels are {list(numbers)}, got the answer {label!r}; use metrics_for(its head)"
         )
-    return place[label]
+    return numbers[label]
 
 
 # --- one label -------------------------------------------------------------------------------------------
@@ -83,12 +89,12 @@ def _place(place: Mapping[str, int], label: str) -> int:
 
 def _single(head: HeadSpec, gold: Callable[[ClassificationRow], str]) -> tuple[Metric, ...]:
     names = dict.fromkeys([*head.labels, *([head.oos] if head.oos else [])])
-    place = {name: number for number, name in enumerate(names)}
-    unseen = len(place)
+    numbers = {name: number for number, name in enumerate(names)}
+    unseen = len(numbers)
 
     def both(row: ClassificationRow, prediction: Prediction) -> tuple[float, float, float]:
-        claimed = _place(place, prediction.parsed.value["label"])
-        reference = place.get(gold(row), unseen)
+        claimed = _number_of(numbers, prediction.parsed.value["label"])
+        reference = numbers.get(gold(row), unseen)
         return float(reference == claimed), float(reference), float(claimed)
 
     def right(row: ClassificationRow, prediction: Prediction) -> tuple[float]:
@@ -143,18 +149,18 @@ def _f1(hits: np.ndarray, gold: np.ndarray, claimed: np.ndarray) -> tuple[np.nda
 
 
 def macro_f1(matrix: np.ndarray, size: int) -> float:
-    """scikit-learn's f1_score(average="macro"); a label without a hit has 0."""
+    """Computes scikit-learn's f1_score(average="macro"); a label without a hit counts as 0."""
     return float(_f1(*_counts(matrix, size))[0].mean())
 
 
 def weighted_f1(matrix: np.ndarray, size: int) -> float:
-    """scikit-learn's f1_score(average="weighted")."""
+    """Computes scikit-learn's f1_score(average="weighted")."""
     scores, support = _f1(*_counts(matrix, size))
     return float(scores @ support / len(matrix))
 
 
 def mcc(matrix: np.ndarray, size: int) -> float:
-    """scikit-learn's matthews_corrcoef; 0 where all references, or all answers, are one label."""
+    """Computes scikit-learn's matthews_corrcoef; 0 where all references, or all answers, are one label."""
     hits, gold, claimed = _counts(matrix, size)
     rows = len(matrix)
     spread = float(rows * rows - gold @ gold) * float(rows * rows - claimed @ claimed)
@@ -162,7 +168,7 @@ def mcc(matrix: np.ndarray, size: int) -> float:
 
 
 def ece(matrix: np.ndarray) -> float:
-    """(N, 2) of right, probability -> expected calibration error."""
+    """(N, 2) of right, probability -> expected calibration error, in [0, 1]."""
     return calibration_error(reliability(matrix))
 
 
@@ -178,17 +184,17 @@ FIELD = 2.0**17
 
 
 def _multi(head: HeadSpec, gold: Callable[[ClassificationRow], tuple[str, ...]]) -> tuple[Metric, ...]:
-    place = {name: number for number, name in enumerate(head.labels)}
-    unseen = len(place)
+    numbers = {name: number for number, name in enumerate(head.labels)}
+    unseen = len(numbers)
 
     def sets(row: ClassificationRow, prediction: Prediction) -> tuple[set[int], set[int]]:
-        claimed = {_place(place, name) for name in prediction.parsed.value["labels"]}
-        return {place.get(name, unseen) for name in gold(row)}, claimed
+        claimed = {_number_of(numbers, name) for name in prediction.parsed.value["labels"]}
+        return {numbers.get(name, unseen) for name in gold(row)}, claimed
 
     def counts(row: ClassificationRow, prediction: Prediction) -> tuple[float, float, float, float]:
         reference, claimed = sets(row, prediction)
-        numbers = float(len(reference & claimed)), float(len(reference)), float(len(claimed))
-        return _ratio(*numbers), *numbers
+        sizes = float(len(reference & claimed)), float(len(reference)), float(len(claimed))
+        return _f1_of_counts(*sizes), *sizes
 
     def by_label(row: ClassificationRow, prediction: Prediction) -> list[float]:
         reference, claimed = sets(row, prediction)
@@ -196,7 +202,7 @@ def _multi(head: HeadSpec, gold: Callable[[ClassificationRow], tuple[str, ...]])
         for label in reference | claimed:
             inside, answered = label in reference, label in claimed
             packed[label] = inside + FIELD * answered + FIELD**2 * (inside and answered)
-        return [_ratio(len(reference & claimed), len(reference), len(claimed)), *packed]
+        return [_f1_of_counts(len(reference & claimed), len(reference), len(claimed)), *packed]
 
     def right(row: ClassificationRow, prediction: Prediction) -> tuple[float]:
         reference, claimed = sets(row, prediction)
@@ -211,21 +217,21 @@ def _multi(head: HeadSpec, gold: Callable[[ClassificationRow], tuple[str, ...]])
     )
 
 
-def _ratio(hits: float, gold: float, claimed: float) -> float:
-    """F1 of counts; 1 where there was nothing to find and nothing was claimed."""
+def _f1_of_counts(hits: float, gold: float, claimed: float) -> float:
+    """Computes F1 from counts; 1 where there was nothing to find and nothing was claimed."""
     return 2 * hits / (gold + claimed) if gold + claimed else 1.0
 
 
 def micro_f1(matrix: np.ndarray) -> float:
-    """scikit-learn's f1_score(average="micro", zero_division=1)."""
+    """Computes scikit-learn's f1_score(average="micro", zero_division=1)."""
     hits, gold, claimed = matrix[:, 1:].sum(0).tolist()
-    return _ratio(hits, gold, claimed)
+    return _f1_of_counts(hits, gold, claimed)
 
 
 def macro_f1_of_sets(matrix: np.ndarray) -> float:
-    """scikit-learn's f1_score(average="macro", zero_division=nan), which leaves out labels that do not occur.
+    """Computes scikit-learn's f1_score(average="macro", zero_division=nan), which leaves out labels that do not occur.
 
-    1 where none does. matrix (N, 1 + L): beside the row's F1 each label's three counts, packed by `FIELD`.
+    It is 1 where no label occurs. matrix (N, 1 + L): the row's F1, then each label's three counts, packed by `FIELD`.
     """
     hits, gold, claimed = (np.zeros(matrix.shape[1] - 1) for _ in range(3))
     for start in range(0, len(matrix), int(FIELD) - 1):
@@ -261,14 +267,14 @@ def _regression(gold: Callable[[ClassificationRow], float]) -> tuple[Metric, ...
 
 
 def spearman(matrix: np.ndarray) -> float:
-    """SciPy's spearmanr; 0, not nan, where all references, or all answers, are equal."""
+    """Computes SciPy's spearmanr; 0, not nan, where all references, or all answers, are equal."""
     a, b = _ranks(matrix[:, 1]), _ranks(matrix[:, 2])
     spread = math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) / spread if spread else 0.0
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """(N,) -> ranks less their mean; equal values share theirs."""
+    """(N,) -> ranks less their mean; equal values share a rank."""
     order = np.argsort(values)
     ordered = values[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
@@ -279,13 +285,13 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def r2(matrix: np.ndarray) -> float:
-    """scikit-learn's r2_score: where all references are equal, 1 if the answers are too, else 0."""
-    left = float(((matrix[:, 1] - matrix[:, 2]) ** 2).sum())
+    """Computes scikit-learn's r2_score; where all references are equal, 1 if the answers are too, else 0."""
+    residual = float(((matrix[:, 1] - matrix[:, 2]) ** 2).sum())
     spread = float(((matrix[:, 1] - matrix[:, 1].mean()) ** 2).sum())
-    return 1 - left / spread if spread else float(left == 0)
+    return 1 - residual / spread if spread else float(residual == 0)
 
 
 METRICS: dict[str, tuple[Metric, ...]] = {
     problem: metrics_for(HeadSpec(kind="sequence", problem=problem))[0] for problem in PRIMARY
 }
-"""Names and descriptions by problem; to score a head's answers use `metrics_for`, which knows its labels."""
+"""Metrics by problem, for names and descriptions; `metrics_for` makes those that score a head's answers."""

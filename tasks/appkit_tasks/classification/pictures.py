@@ -1,4 +1,4 @@
-"""The pictures of the report: what is taken for what, how far to trust a probability, predicted and actual numbers."""
+"""Draws the pictures of the report: confusions, reliability, predicted against actual numbers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["confusion", "regression", "reliability"]
 
 INK, MUTED, OURS = "#1f2430", "#6b7280", "#2563eb"  # as in the core's report
 NUMBERED = 20
-"""most labels whose cells carry figures"""
+"""most labels with figures in large print"""
 
 LONGEST = 24
-"""characters of a label on an axis"""
+"""most characters of a label on an axis"""
 
 
 def _axes(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
@@ -25,10 +25,10 @@ def _axes(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, columns, figsize=(width, height), dpi=150, layout="constrained")
-    for one in np.atleast_1d(axes):
+    for axis in np.atleast_1d(axes):
         for side in ("top", "right"):
-            one.spines[side].set_visible(False)
-        one.tick_params(colors=INK)
+            axis.spines[side].set_visible(False)
+        axis.tick_params(colors=INK)
     return figure, axes
 
 
@@ -45,12 +45,12 @@ def _short(label: str) -> str:
 
 
 def confusion(
-    gold: Sequence[str], answers: Sequence[str], labels: Sequence[str], every: int, path: Path
+    gold: Sequence[str], answers: Sequence[str], labels: Sequence[str], total: int, path: Path
 ) -> None:
-    """Of the rows of each label (down) the share that got each answer (across).
+    """Draws the share of each label's rows (down) that got each answer (across).
 
-    labels: those that are drawn, of `every` so many; the shares are of all rows of a label, so that a row of a picture
-    of some labels need not add up to 1.
+    labels: those that are drawn, of `total` labels. The shares are of all rows of a label, so a row of the picture need
+    not add up to 1.
     """
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -73,8 +73,8 @@ def confusion(
     axes.set_yticks(range(len(labels)), names, fontsize=8)
     axes.set_xlabel("answered", color=INK)
     axes.set_ylabel("label", color=INK)
-    some = f"the most confused {len(labels)} of {every} labels; " if every > len(labels) else ""
-    axes.set_title(f"{some}share of a label's rows", fontsize=9, color=INK)
+    part = f"the most confused {len(labels)} of {total} labels; " if total > len(labels) else ""
+    axes.set_title(f"{part}share of a label's rows", fontsize=9, color=INK)
     axes.set_xticks(np.arange(len(labels) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(labels) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="#e5e7eb", linewidth=0.6)
@@ -90,7 +90,10 @@ def confusion(
 
 
 def reliability(bins: np.ndarray, path: Path) -> None:
-    """bins (B, 3), as `metrics.reliability` gives them: on the diagonal the probability is what it says."""
+    """Draws the share that is right over the probability; on the diagonal the two are equal.
+
+    bins (B, 3), as `metrics.reliability` gives them.
+    """
     right, share, rows = bins.T
     error = float(np.abs(right - share) @ rows / rows.sum())
     figure, axes = _axes(3.8, 3.6)
@@ -105,7 +108,7 @@ def reliability(bins: np.ndarray, path: Path) -> None:
 
 
 def regression(gold: np.ndarray, answers: np.ndarray, path: Path) -> None:
-    """gold (N,), answers (N,): answers over references, and the errors over the answers."""
+    """Draws answers over references, and errors over answers. gold (N,), answers (N,), in the label's unit."""
     figure, (left, right) = _axes(7.4, 3.6, columns=2)
     ends = [min(gold.min(), answers.min()), max(gold.max(), answers.max())]
     alpha = float(np.clip(10 / np.sqrt(len(gold)), 0.15, 0.8))  # thousands of points would be one blot

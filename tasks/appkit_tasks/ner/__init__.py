@@ -1,4 +1,4 @@
-"""Text -> the names in it: where each begins and ends, and of which type it is."""
+"""Defines the NER pack: text -> the named entities in it, each with its span and type."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from appkit_tasks.ner.prompt import prompt, target, words
 __all__ = ["TASK"]
 
 
-def _length(row: NerRow) -> str:
+def _length_in_words(row: NerRow) -> str:
     count = len(word_spans(row))
     return next((name for most, name in ((10, "1-10"), (20, "11-20"), (40, "21-40")) if count <= most), "41+")
 
@@ -50,5 +50,5 @@ TASK = Task(
         "🎉 Priya Nair just joined Halvorsen Foods, and her first bonus is $500!",
         "The Larkwell 40 kettle costs £29.99 at Quillon Stores in York.",
     ),
-    strata={"words": _length},
+    strata={"words": _length_in_words},
 )

@@ -1,4 +1,4 @@
-"""What the report says beyond the scores: by type, kinds of error, types that are taken for each other. No text."""
+"""Writes the report's appendix on entities: scores of each type, kinds of error, confused types. No text of a row."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ __all__ = ["appendix", "by_type"]
 
 INK, MUTED, WRONG, RIGHT = "#1f2430", "#6b7280", "#b8c0cc", "#2563eb"
 SHOWN = 10
-"""pairs of types in the table of confusions"""
+"""most pairs of types in the table of confusions"""
 
 
 def appendix(
     rows: Sequence[NerRow], predictions: Sequence[Prediction], folder: Path | None, options: Any = None
 ) -> str:
-    """Markdown; with a folder, two pictures in it and links to them."""
-    found = [predicted(prediction) for prediction in predictions]
-    if not any(found) and not any(row.entities for row in rows):
+    """Writes Markdown on the answers; with a folder, two pictures in it and links to them."""
+    answers = [predicted(prediction) for prediction in predictions]
+    if not any(answers) and not any(row.entities for row in rows):
         return "### By type\n\nNeither the rows nor the answers have an entity.\n"
-    types = by_type(rows, found)
-    errors = total(compare(row.entities, entities) for row, entities in zip(rows, found, strict=True))
+    types = by_type(rows, answers)
+    errors = total(compare(row.entities, entities) for row, entities in zip(rows, answers, strict=True))
     parts = ["### By type\n", _type_table(types)]
     if folder is not None:
-        scores = {name: one["f1-score"] for name, one in types.items()}
-        _bars(scores, "F1", folder / "f1_by_type.png", "{:.2f}", [RIGHT] * len(scores), most=1.1)
+        f1 = {name: figures["f1-score"] for name, figures in types.items()}
+        _bars(f1, "F1", folder / "f1_by_type.png", "{:.2f}", [RIGHT] * len(f1), most=1.1)
         parts.append("![F1 of each type](f1_by_type.png)\n")
     parts += ["### Kinds of error\n", _kind_table(errors.kinds)]
     if folder is not None:
@@ -47,23 +47,24 @@ def appendix(
     return "\n".join(parts)
 
 
-def by_type(rows: Sequence[NerRow], found: Sequence[Sequence[Entity]]) -> dict[str, dict[str, float]]:
-    """Type -> precision, recall, f1-score and support by seqeval, in the order of the alphabet."""
+def by_type(rows: Sequence[NerRow], answers: Sequence[Sequence[Entity]]) -> dict[str, dict[str, float]]:
+    """Scores each type by seqeval: type -> precision, recall, f1-score and support, in alphabetical order."""
     from seqeval.metrics import classification_report
     from seqeval.scheme import IOB2
 
     names = sorted(
-        {one.type for row in rows for one in row.entities} | {e.type for one in found for e in one}
+        {entity.type for row in rows for entity in row.entities}
+        | {entity.type for answer in answers for entity in answer}
     )
     # seqeval strips hyphens from names of types, and averages stand beside them under names such as "micro avg"
     plain = {name: f"type{place}" for place, name in enumerate(names)}
 
     def tags(row: NerRow, entities: Sequence[Entity]) -> list[str]:
-        return tags_of([one._replace(type=plain[one.type]) for one in entities], word_spans(row))
+        return tags_of([entity._replace(type=plain[entity.type]) for entity in entities], word_spans(row))
 
     report: dict[str, Any] = classification_report(
         [tags(row, row.entities) for row in rows],
-        [tags(row, entities) for row, entities in zip(rows, found, strict=True)],
+        [tags(row, entities) for row, entities in zip(rows, answers, strict=True)],
         output_dict=True,
         mode="strict",
         scheme=IOB2,
@@ -84,10 +85,10 @@ def _type_table(types: Mapping[str, Mapping[str, float]]) -> str:
         [
             [
                 name,
-                *(f"{one[score]:.3f}" for score in ("precision", "recall", "f1-score")),
-                str(int(one["support"])),
+                *(f"{figures[key]:.3f}" for key in ("precision", "recall", "f1-score")),
+                str(int(figures["support"])),
             ]
-            for name, one in types.items()
+            for name, figures in types.items()
         ],
     )
 
@@ -100,7 +101,7 @@ def _confusions(confused: Mapping[tuple[str, str], int]) -> str:
     commonest = sorted(confused.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
     return _table(
         ["in the row", "in the answer", "entities"],
-        [[gold, found, str(count)] for (gold, found), count in commonest],
+        [[gold, answer, str(count)] for (gold, answer), count in commonest],
     )
 
 
@@ -112,7 +113,10 @@ def _bars(
     colours: Sequence[str],
     most: float | None = None,
 ) -> None:
-    """Horizontal bars, in order from the top, each with its value. most: where the axis ends; none: with the bars."""
+    """Draws horizontal bars, in order from the top, each with its value.
+
+    most: where the axis ends; none: with the longest bar.
+    """
     import matplotlib
 
     matplotlib.use("Agg")

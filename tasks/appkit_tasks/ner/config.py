@@ -1,4 +1,4 @@
-"""Options of the pack."""
+"""Defines the options of the pack."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["NerConfig"]
 
 
 class NerConfig(BaseModel):
-    """`task.<key>=` for task=ner; what can be chosen lies in the rows and in the head."""
+    """Options of the pack for task=ner: none; what can be chosen lies in the rows and in the head."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""Probabilities of the tags of each word -> the likeliest tags that are legal together, as entities."""
+"""Reads entities from the probabilities of words' tags: the likeliest tags that are legal together."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ NONE = "(none)"
 def read(
     row: NerRow, probabilities: np.ndarray, head: HeadSpec
 ) -> tuple[str, list[dict[str, Any]], float | None]:
-    """probabilities (W, C) of the row's W words -> what a person reads, the entities, and no confidence of the row.
+    """Reads the entities of a row from probabilities (W, C) of its W words.
 
-    An entity has text, type, start, end (characters of the row's text, end exclusive) and confidence: the
-    geometric mean of its words' probabilities of the tags that were chosen.
+    Returns the entities as a line for people, the entities as data, and None: a row has no confidence of its own. An
+    entity has text, type, start, end (characters of the row's text, end exclusive) and confidence: the geometric mean
+    of its words' probabilities of the chosen tags.
 
     Raises ValueError if the probabilities are not of these words and labels.
     """
@@ -54,12 +55,12 @@ def read(
                 "confidence": confidence,
             }
         )
-    shown = " · ".join(f"{' '.join(one['text'].split())} [{one['type']}]" for one in entities)
-    return shown or NONE, entities, None
+    line = " · ".join(f"{' '.join(entity['text'].split())} [{entity['type']}]" for entity in entities)
+    return line or NONE, entities, None
 
 
 def best_tags(scores: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-    """scores (W, C), finite -> (W,) columns: the legal IOB2 sequence with the largest sum (Viterbi).
+    """Finds the legal IOB2 sequence with the largest sum of scores (Viterbi): (W, C), finite -> (W,) columns.
 
     labels: O and B- and I- tags in any order. I-x may only follow B-x or I-x.
     """
@@ -71,13 +72,13 @@ def best_tags(scores: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     arranged = np.concatenate([scores, lacking], axis=1)[:, order]
     likeliest = arranged.argmax(1)
     # legal or not, no sequence has a larger sum
-    states = likeliest if _legal(likeliest, len(kinds)) else _viterbi(arranged, len(kinds))
+    states = likeliest if _is_legal(likeliest, len(kinds)) else _viterbi(arranged, len(kinds))
     columns: np.ndarray = np.asarray(order)[states]
     return columns
 
 
-def _legal(states: np.ndarray, kinds: int) -> bool:
-    """Whether each I- state follows B- or I- of its type."""
+def _is_legal(states: np.ndarray, kinds: int) -> bool:
+    """Tells whether each I- state follows a B- or I- state of its type."""
     before = np.concatenate([[0], states[:-1]])
     inside = states > kinds
     follows = (before == states) | (before == states - kinds)
@@ -85,9 +86,9 @@ def _legal(states: np.ndarray, kinds: int) -> bool:
 
 
 def _viterbi(scores: np.ndarray, kinds: int) -> np.ndarray:
-    """scores (W, 1 + 2 kinds) of the states -> (W,) states. Each word costs O(kinds), not its square.
+    """Finds the best legal states: scores (W, 1 + 2 kinds) -> (W,) states. Each word costs O(kinds), not its square.
 
-    O and B- may follow anything, so the best before them is the best of all; I- has two tags before it.
+    O and B- may follow any tag, so the best before them is the best of all; I- may follow two tags only.
     """
     total = len(scores)
     free = 1 + kinds  # states that may follow anything
@@ -95,12 +96,12 @@ def _viterbi(scores: np.ndarray, kinds: int) -> np.ndarray:
     score[free:] = -np.inf
     begins, insides = score[1:free], score[free:]  # views: they follow `score`
     entered = np.empty(kinds)
-    came = np.zeros(total, dtype=np.int64)  # (W,) the best state before O and B-
+    previous = np.zeros(total, dtype=np.int64)  # (W,) the best state before O and B-
     stayed = np.zeros((total, kinds), dtype=bool)  # whether I- follows I-, else B-
     for place in range(1, total):
         top = score.argmax()
         best = score[top]
-        came[place] = top
+        previous[place] = top
         np.greater(insides, begins, out=stayed[place])
         np.maximum(insides, begins, out=entered)
         np.add(scores[place, :free], best, out=score[:free])
@@ -110,7 +111,7 @@ def _viterbi(scores: np.ndarray, kinds: int) -> np.ndarray:
     for place in range(total - 1, 0, -1):
         state = states[place]
         if state < free:
-            states[place - 1] = came[place]
+            states[place - 1] = previous[place]
         else:
             states[place - 1] = state if stayed[place, state - free] else state - kinds
     return states

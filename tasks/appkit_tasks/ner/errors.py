@@ -1,4 +1,4 @@
-"""What kind of error each entity is: the wrong border, the wrong type, missed, made up.
+"""Classifies the error of each entity: wrong border, wrong type, missed or made up.
 
 Entities of the row and of the answer are paired, each at most once, in three rounds: same span and type; same span;
 then spans that overlap, those of one type first, then the larger overlap (in characters), then the earlier ones.
@@ -26,56 +26,56 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Errors:
-    """kinds: how many of each of KINDS. confused: (type of the row, type of the answer) -> how many pairs."""
+    """Counts errors. kinds: how many of each of KINDS. confused: (type of the row, type of the answer) -> pairs."""
 
     kinds: Counter[str] = field(default_factory=Counter)
     confused: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
-def compare(gold: Sequence[Entity], found: Sequence[Entity]) -> Errors:
-    """The entities of one row against those of its answer; neither overlap among themselves."""
+def compare(gold: Sequence[Entity], predicted: Sequence[Entity]) -> Errors:
+    """Compares the entities of a row with those of its answer; within each no two overlap."""
     errors = Errors()
-    left, right = set(gold), set(found)
-    for one, other in _candidates(gold, found):
-        if one not in left or other not in right:
+    unpaired_gold, unpaired_predicted = set(gold), set(predicted)
+    for reference, answer in _candidates(gold, predicted):
+        if reference not in unpaired_gold or answer not in unpaired_predicted:
             continue
-        left.remove(one)
-        right.remove(other)
-        same_span, same_type = one[:2] == other[:2], one.type == other.type
+        unpaired_gold.remove(reference)
+        unpaired_predicted.remove(answer)
+        same_span, same_type = reference[:2] == answer[:2], reference.type == answer.type
         if same_type:
             errors.kinds["right" if same_span else "boundary"] += 1
         else:
             errors.kinds["type" if same_span else "boundary and type"] += 1
-            errors.confused[one.type, other.type] += 1
-    errors.kinds["missed"] += len(left)
-    errors.kinds["spurious"] += len(right)
+            errors.confused[reference.type, answer.type] += 1
+    errors.kinds["missed"] += len(unpaired_gold)
+    errors.kinds["spurious"] += len(unpaired_predicted)
     return errors
 
 
-def _candidates(gold: Sequence[Entity], found: Sequence[Entity]) -> list[tuple[Entity, Entity]]:
-    """Pairs that overlap, in the order in which they are to be paired."""
+def _candidates(gold: Sequence[Entity], predicted: Sequence[Entity]) -> list[tuple[Entity, Entity]]:
+    """Lists the pairs that overlap, in the order in which they are to be paired."""
     pairs = []
     place = 0
-    for one in gold:
-        while place < len(found) and found[place].end <= one.start:
+    for reference in gold:
+        while place < len(predicted) and predicted[place].end <= reference.start:
             place += 1
-        for other in found[place:]:
-            if other.start >= one.end:
+        for answer in predicted[place:]:
+            if answer.start >= reference.end:
                 break
-            pairs.append((one, other))
+            pairs.append((reference, answer))
     return sorted(pairs, key=_rank)
 
 
 def _rank(pair: tuple[Entity, Entity]) -> tuple[bool, bool, int, int, int]:
-    one, other = pair
-    overlap = min(one.end, other.end) - max(one.start, other.start)
-    return one[:2] != other[:2], one.type != other.type, -overlap, one.start, other.start
+    reference, answer = pair
+    overlap = min(reference.end, answer.end) - max(reference.start, answer.start)
+    return reference[:2] != answer[:2], reference.type != answer.type, -overlap, reference.start, answer.start
 
 
-def total(each: Iterable[Errors]) -> Errors:
-    """The sum over rows."""
+def total(rows: Iterable[Errors]) -> Errors:
+    """Sums the errors of rows."""
     errors = Errors()
-    for one in each:
-        errors.kinds.update(one.kinds)
-        errors.confused.update(one.confused)
+    for row in rows:
+        errors.kinds.update(row.kinds)
+        errors.confused.update(row.confused)
     return errors

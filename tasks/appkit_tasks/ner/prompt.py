@@ -1,4 +1,4 @@
-"""A row as the text that the model reads, its words, and the tag that each of them has."""
+"""Turns a row into the text that the model reads, its words, and the tag of each word."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def prompt(row: NerRow, options: NerConfig) -> list[Message]:
 
 
 def words(row: NerRow, options: NerConfig) -> list[tuple[int, int]]:
-    """Start and end of each word, in characters of the text."""
+    """Returns start and end of each word, in characters of the text."""
     return word_spans(row)
 
 
 def target(row: NerRow, options: NerConfig) -> TokenLabels:
-    """The IOB2 tag of each word."""
+    """Returns the IOB2 tag of each word."""
     return TokenLabels(tuple(tags_of(row.entities, word_spans(row))))

@@ -1,4 +1,4 @@
-"""Tags of words and entities of a text, each made from the other. Tags are IOB2 ("BIO") unless said otherwise."""
+"""Turns tags of words into entities of a text, and back. Tags are IOB2 ("BIO") unless stated otherwise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BEGIN, INSIDE, END, SINGLE = "B", "I", "EL", "SU"
 
 
 class Entity(NamedTuple):
-    """A span of a text and its type. start, end: characters, the end exclusive."""
+    """An entity is a span of a text and its type. start, end: characters, the end exclusive."""
 
     start: int
     end: int
@@ -21,7 +21,7 @@ class Entity(NamedTuple):
 
 
 def type_fault(name: str) -> str | None:
-    """Why `name` is no name of a type; None if it is one."""
+    """Says why `name` cannot be the name of a type; None if it can."""
     if not name.strip():
         return "has a type without name"
     prefix, dash, rest = name.partition("-")
@@ -31,43 +31,43 @@ def type_fault(name: str) -> str | None:
 
 
 def entities_of(tags: Sequence[str], words: Sequence[tuple[int, int]]) -> list[Entity]:
-    """Tags of the words (IOB2, BIOES or BILOU) -> entities, in order.
+    """Turns the tags of words (IOB2, BIOES or BILOU) into entities, in order.
 
     Raises ValueError with the reason if the tags are not legal, or not as many as the words.
     """
     if len(tags) != len(words):
         raise ValueError(f"are {len(tags)} for {len(words)} tokens; each token needs one")
-    closed = any(tag[:1] in (*END, *SINGLE) and tag[1:2] == "-" for tag in tags)
+    explicit_ends = any(tag[:1] in (*END, *SINGLE) and tag[1:2] == "-" for tag in tags)
     entities = []
-    opened: tuple[int, str] | None = None  # start and type of the entity that is being read
+    current: tuple[int, str] | None = None  # start and type of the entity that is being read
     for place, tag in enumerate([*tags, OUTSIDE]):
         prefix, name = _parts(tag, place)
         if prefix in (INSIDE, *END):
-            if opened is None or opened[1] != name:
+            if current is None or current[1] != name:
                 raise ValueError(
                     f"begin an entity with {tag!r} at token {place + 1}; in IOB2 an entity begins with B-: of IOB1, "
                     "turn each I- that follows O or another type into B-"
                 )
             if prefix in END:
-                entities.append(Entity(opened[0], words[place][1], name))
-                opened = None
+                entities.append(Entity(current[0], words[place][1], name))
+                current = None
             continue
-        if opened is not None:
-            if closed:
+        if current is not None:
+            if explicit_ends:
                 raise ValueError(
-                    f"leave the {opened[1]!r} before token {place + 1} open; in BIOES and BILOU it ends with E- or L-"
+                    f"leave the {current[1]!r} before token {place + 1} open; in BIOES and BILOU it ends with E- or L-"
                 )
-            entities.append(Entity(opened[0], words[place - 1][1], opened[1]))
-            opened = None
+            entities.append(Entity(current[0], words[place - 1][1], current[1]))
+            current = None
         if prefix == BEGIN:
-            opened = (words[place][0], name)
+            current = (words[place][0], name)
         elif prefix in SINGLE:
             entities.append(Entity(*words[place], name))
     return entities
 
 
 def _parts(tag: str, place: int) -> tuple[str, str]:
-    """Prefix and type; `O` has no type."""
+    """Splits a tag into prefix and type; `O` has no type."""
     if tag == OUTSIDE:
         return OUTSIDE, ""
     prefix, dash, name = tag.partition("-")
@@ -81,7 +81,7 @@ def _parts(tag: str, place: int) -> tuple[str, str]:
 
 
 def tags_of(entities: Sequence[Entity], words: Sequence[tuple[int, int]]) -> list[str]:
-    """Sorted entities that begin and end with words -> the IOB2 tag of each word."""
+    """Turns sorted entities that begin and end with words into the IOB2 tag of each word."""
     tags = [OUTSIDE] * len(words)
     at = 0
     for entity in entities:

@@ -1,6 +1,6 @@
-"""Where the words of a text are. Offsets are indices of Python `str`, ends exclusive.
+"""Finds the words of a text. Offsets are indices of Python `str`, ends exclusive.
 
-A word is what gets one tag, so no entity can begin or end inside of it. Texts are split finely for that reason:
+Each word gets one tag, so no entity can begin or end inside a word. Texts are split finely for that reason:
 letters apart from digits (`12kg`), each sign alone (`$5`, `Ruth's`, `Tolmere-based`, `@ada_l`).
 """
 
@@ -29,7 +29,7 @@ SPACE = re.compile(r"\s*")
 
 @lru_cache(maxsize=1)
 def _word() -> re.Pattern[str]:
-    """One word. Combining marks belong to the sign before them; `re` has no class for them, so they are listed."""
+    """Compiles the pattern of one word. Combining marks belong to the sign before them; `re` has no class for them."""
     marks = _ranges(
         code
         for block in (range(0x300, 0x1F000), range(0xE0100, 0xE01F0))  # no mark lies outside
@@ -50,7 +50,7 @@ def _word() -> re.Pattern[str]:
 
 
 def _ranges(codes: Iterable[int]) -> str:
-    """Ascending code points -> the inside of a character class."""
+    """Writes ascending code points as the inside of a character class."""
     runs: list[list[int]] = []
     for code in codes:
         if runs and code == runs[-1][1] + 1:
@@ -61,14 +61,14 @@ def _ranges(codes: Iterable[int]) -> str:
 
 
 def split(text: str) -> list[tuple[int, int]]:
-    """Start and end of each word: a run of letters, a run of digits, or any other sign but space alone."""
+    """Finds start and end of each word: a run of letters, a run of digits, or any other sign but space alone."""
     return [match.span() for match in _word().finditer(text)]
 
 
 def locate(text: str, tokens: Sequence[str]) -> list[tuple[int, int]]:
-    """Start and end of each token in `text`, which is nothing but these tokens, with or without space between.
+    """Finds start and end of each token in `text`, which must be these tokens, with or without space between.
 
-    Raises ValueError if it is not.
+    Raises ValueError for a text that is not.
     """
     spans, at = [], 0
     for place, token in enumerate(tokens, 1):

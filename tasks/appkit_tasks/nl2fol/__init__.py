@@ -1,4 +1,4 @@
-"""English sentence -> formula of first-order logic."""
+"""Defines the NL→FOL pack: English sentence -> formula of first-order logic."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ TASK = Task(
     ),
     head=TextHead(
         parse=answer,
-        # a formula is one line: whatever follows is chatter; nor does it say the same twice on end, as the base does
+        # a formula is one line: what follows is no answer; `loop` ends the repetitions that the base falls into
         decoding=Decoding(stop=("\n",), loop=32),
         grammar=lambda options: ebnf(options.notation),
         few_shot=few_shot,

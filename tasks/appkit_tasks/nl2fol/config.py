@@ -1,4 +1,4 @@
-"""Options of the pack."""
+"""Defines the options of the pack."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Nl2FolConfig"]
 
 
 class Nl2FolConfig(BaseModel):
-    """`task.<key>=` for task=nl2fol."""
+    """Options of the pack, set by `task.<key>=` for task=nl2fol."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 

@@ -1,8 +1,8 @@
-"""The rules of the shipped data set, and the filter that keeps training rows away from the test side.
+"""Filters candidate training rows of the shipped data set: none may share names with the test rows.
 
-`python -m appkit_tasks.nl2fol.dataset TEST CANDIDATES...` prints the candidate rows (JSONL) that training may
-show: no name in common with the test rows (but `Person`, which the conventions prescribe), and, for rows made
-by a template, no formula skeleton in common.
+`python -m appkit_tasks.nl2fol.dataset TEST CANDIDATES...` prints the candidate rows (JSONL) that are allowed
+in training: they have no name in common with the test rows (but `Person`, which the conventions prescribe), and rows
+made by a template have no formula skeleton in common with them.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ SHARED = frozenset({"Person"})
 
 
 def names(formula: str) -> set[str]:
-    """Predicates and constants of a formula."""
-    found = symbols(parse(formula))
-    return {predicate for predicate, _ in found.predicates} | set(found.constants)
+    """Returns the predicates and constants of a formula."""
+    used = symbols(parse(formula))
+    return {predicate for predicate, _ in used.predicates} | set(used.constants)
 
 
 def is_complex(formula: str) -> bool:
-    """Two or more quantifiers, or three or more connectives."""
+    """Tells whether a formula has two or more quantifiers, or three or more connectives."""
     parsed = parse(formula)
     return quantifiers(parsed) >= 2 or connectives(parsed) >= 3
 
 
 def conflicts(row: Mapping[str, Any], test_names: set[str], test_skeletons: set[str]) -> list[str]:
-    """Why a training row may not stand beside the test rows; empty when it may."""
+    """Says why a training row must not stand beside the test rows; empty if it may."""
     reasons = [f"shares the name {name}" for name in sorted((names(row["formula"]) - SHARED) & test_names)]
     if row.get("template") and skeleton(parse(row["formula"])) in test_skeletons:
         reasons.append("its template makes a skeleton of the test side")
@@ -48,7 +48,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def allowed(test: Iterable[Mapping[str, Any]], candidates: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The candidates without conflicts, in order."""
+    """Returns the candidates without conflicts, in order."""
     test = list(test)
     test_names = set().union(*(names(row["formula"]) for row in test)) - SHARED
     test_skeletons = {skeleton(parse(row["formula"])) for row in test}
@@ -56,6 +56,6 @@ def allowed(test: Iterable[Mapping[str, Any]], candidates: Iterable[dict[str, An
 
 
 if __name__ == "__main__":
-    held, *files = map(Path, sys.argv[1:])
-    for kept in allowed(read(held), (row for file in files for row in read(file))):
-        print(json.dumps(kept, ensure_ascii=False))
+    test_file, *files = map(Path, sys.argv[1:])
+    for allowed_row in allowed(read(test_file), (row for file in files for row in read(file))):
+        print(json.dumps(allowed_row, ensure_ascii=False))

@@ -1,6 +1,6 @@
-"""Do two formulas mean the same? Names are aligned first, from the names alone; then Z3 decides.
+"""Decides whether two formulas mean the same: names are aligned first, from the names alone; then Z3 decides.
 
-`prover` says how formulas are read.
+`prover` documents how Z3 reads formulas.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Status = Literal["valid", "unsatisfiable", "contingent", "undecided"]
 
 
 class Verdict(Enum):
-    """What the prover says about two formulas; UNDECIDED is neither right nor wrong."""
+    """The verdict of the prover on two formulas; UNDECIDED is neither right nor wrong."""
 
     EQUIVALENT = "equivalent"
     DIFFERENT = "different"
@@ -42,29 +42,29 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Which symbol of the reference a symbol of the prediction stands for; unaligned ones are absent."""
+    """Maps symbols of the prediction to symbols of the reference; unaligned ones are absent."""
 
     predicates: dict[tuple[str, int], str]
     constants: dict[str, str]
 
 
 def align(predicted: Formula, reference: Formula) -> Alignment:
-    """Match predicates (of equal arity) and constants of the two formulas by name; no truth is tested.
+    """Matches predicates (of equal arity) and constants of the two formulas by name; no truth is tested.
 
     Equal names go first, then names equal but for case and `-s`. The rest is matched one to one so that the
     summed `name_similarity` is greatest, among pairs that reach ALIGN_THRESHOLD. Names are sorted first: only
     the names decide, never where they stand in the formula, since that would let a formula be aligned with
     its converse.
     """
-    ours, theirs = symbols(predicted), symbols(reference)
+    predicted_symbols, reference_symbols = symbols(predicted), symbols(reference)
     predicates: dict[tuple[str, int], str] = {}
-    for arity in {arity for _, arity in ours.predicates}:
+    for arity in {arity for _, arity in predicted_symbols.predicates}:
         matched = _assign(
-            (name for name, places in ours.predicates if places == arity),
-            (name for name, places in theirs.predicates if places == arity),
+            (name for name, places in predicted_symbols.predicates if places == arity),
+            (name for name, places in reference_symbols.predicates if places == arity),
         )
-        predicates.update({(name, arity): other for name, other in matched.items()})
-    return Alignment(predicates, _assign(ours.constants, theirs.constants))
+        predicates.update({(name, arity): match for name, match in matched.items()})
+    return Alignment(predicates, _assign(predicted_symbols.constants, reference_symbols.constants))
 
 
 def _assign(left: Iterable[str], right: Iterable[str]) -> dict[str, str]:
@@ -91,7 +91,7 @@ def _weight(score: float) -> float:
 
 @lru_cache(maxsize=65536)
 def name_similarity(left: str, right: str) -> float:
-    """How alike two names are, 0 to 1, for alignment.
+    """Scores how alike two names are, 0 to 1, for alignment.
 
     Names are split into words (`LivesIn`, `lives_in` → lives, in); case and the `-s` of plurals and verbs are
     dropped. Then 1 means equal, and a name that equals the other with some words left out (`Parent`,
@@ -106,10 +106,10 @@ def name_similarity(left: str, right: str) -> float:
     rest = iter(long)
     left_out = []
     for word in short:
-        for other in rest:
-            if other == word:
+        for candidate in rest:
+            if candidate == word:
                 break
-            left_out.append(other)
+            left_out.append(candidate)
         else:
             return 0.0
     left_out.extend(rest)
@@ -120,7 +120,7 @@ def name_similarity(left: str, right: str) -> float:
 
 @lru_cache(maxsize=65536)  # each name is compared with every other
 def _words(name: str) -> tuple[str, ...]:
-    """The stems of the words of a camelCase, snake_case or hyphenated name."""
+    """Returns the stems of the words of a camelCase, snake_case or hyphenated name."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)|(?<=\d)(?=\D)", " ", name)
     words = re.findall(r"[^\W_]+", re.sub(r"['’]", "", spaced).casefold())
     # `c++` and `c` are two languages, `a` and `a+` two grades.
@@ -128,7 +128,7 @@ def _words(name: str) -> tuple[str, ...]:
 
 
 def _stem(word: str) -> str:
-    """`word` without the English `-s` of plurals and of the third person.
+    """Returns `word` without the English `-s` of plurals and of the third person.
 
     Tense is kept: `Approved(x)` may be the passive of `Approves(x)`, which says something else.
     """
@@ -145,7 +145,7 @@ _DECISIVE = frozenset(
 
 
 def equivalent(predicted: Formula, reference: Formula, timeout_ms: int = 2000) -> Verdict:
-    """Whether the formulas are true in the same structures, after `align`ing the names of `predicted`.
+    """Decides whether the formulas are true in the same structures, after `align`ing the names of `predicted`.
 
     Formulas that are equal up to names of bound variables need no prover. Otherwise Z3 looks for a structure
     in which just one of them is true. Reaching the time limit (milliseconds per check, two checks at most) or
@@ -165,7 +165,7 @@ def equivalent(predicted: Formula, reference: Formula, timeout_ms: int = 2000) -
 
 
 def status(formula: Formula, timeout_ms: int = 2000) -> Status:
-    """Whether `formula` holds in every structure, in none, or in some; "undecided" if Z3 gives up."""
+    """Decides whether `formula` holds in every structure, in none, or in some; "undecided" if Z3 gives up."""
     holds, fails = satisfiable(formula, timeout_ms), satisfiable(Not(formula), timeout_ms)
     if holds is False:
         return "unsatisfiable"
@@ -175,6 +175,6 @@ def status(formula: Formula, timeout_ms: int = 2000) -> Status:
 
 
 def _same_text(left: Formula, right: Formula) -> bool:
-    """Equal up to the names of bound variables."""
+    """Tells whether the formulas are equal up to the names of bound variables."""
     same_shape = rename(left, {}, {}, variables=True) == rename(right, {}, {}, variables=True)
     return same_shape and free_variables(left) == free_variables(right)

@@ -1,4 +1,4 @@
-"""The normal form, and the same in words, as a grammar for constrained decoding."""
+"""Defines the grammars of the normal form and of formulas in words, for constrained decoding."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ variable ::= [u-z] [0-9]?
 predicate ::= [A-Z] [A-Za-z0-9]{0,39}
 term ::= [a-z] [A-Za-z0-9]{0,39}
 """
-# An `open` formula ends in a quantifier, which takes in whatever follows, as `implies` does: it stands last, or in
-# parentheses.
+# An `open` formula ends in a quantifier, whose scope runs to the end of the text, as that of `implies` does: it stands
+# last, or in parentheses.
 _WORDS = """\
 root ::= " "? body
 body ::= closed | open | ands | ors | xors | left " iff " right | left " implies " body
@@ -53,14 +53,14 @@ variable ::= [u-z] [0-9]?
 
 
 def ebnf(notation: Literal["symbols", "words"] = "symbols") -> str:
-    """The normal form in GBNF, as vLLM's `structured_outputs.grammar` (xgrammar) and llama.cpp read it.
+    """Returns the grammar in GBNF, as vLLM's `structured_outputs.grammar` (xgrammar) and llama.cpp read it.
 
-    Every string of it parses, and `to_text(parse(string)) == string`. It is what `CONVENTIONS.md` lays out:
-    predicates of one to three places, names of up to 40 ASCII letters and digits, chains of up to 16 parts.
-    That a variable is bound, that a name keeps one arity and the depth limit are beyond a context-free
-    grammar.
+    With notation "symbols" every string of the grammar parses, and `to_text(parse(string)) == string`. It follows
+    `CONVENTIONS.md`: predicates of one to three places, names of up to 40 ASCII letters and digits, chains of up to
+    16 parts. A context-free grammar cannot require that variables are bound, that a name keeps one arity, or that the
+    depth limit holds.
 
-    With notation "words" it is what `wording.to_words` writes, a space before it or not, and every string parses
-    once `wording.from_words` has read it, but for names that hold a word like `and`.
+    With notation "words" the grammar covers what `wording.to_words` writes, with or without a space before it. Every
+    string parses after `wording.from_words`, except where a name holds a word like `and`.
     """
     return _WORDS if notation == "words" else _SYMBOLS

@@ -1,4 +1,4 @@
-"""Scores of a predicted formula against a reference, each a function of the two texts alone."""
+"""Scores a predicted formula against a reference; each score is a function of the two texts alone."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def _reference(text: str) -> Formula:
 
 
 def parses(text: str) -> bool:
-    """Whether `text` is a formula in any accepted notation; ignores its meaning and whether it is closed."""
+    """Tells whether `text` is a formula in any accepted notation; ignores its meaning and whether it is closed."""
     return not isinstance(_parsed(text), FormulaError)
 
 
 def exact_match(predicted: str, reference: str) -> bool:
-    """Whether both have the same normal text.
+    """Tells whether both have the same normal text.
 
     Ignores notation, spacing and needless parentheses. Names, variable names and the order of parts all
     count. A prediction that does not parse never matches.
@@ -90,9 +90,9 @@ _TOKEN = re.compile(r"\w+(?:[-.'’]\w+)*\+*|<->|<=>|->|=>|&&|\|\||!=|/\\|\\/|\S
 
 
 def fol_tokens(text: str) -> list[str]:
-    """Names and single signs, in order: `∀x (P(x, a))` is `∀ x ( P ( x , a ) )`. Ignores spacing.
+    """Splits a text into names and single signs: `∀x (P(x, a))` gives `∀ x ( P ( x , a ) )`. Ignores spacing.
 
-    Works on any text, since malformed predictions get BLEU too. Spellings are kept: `->` is not `→`.
+    It takes any text, since malformed predictions get BLEU too. Spellings are kept: `->` is not `→`.
     """
     return _TOKEN.findall(text)
 
@@ -105,7 +105,7 @@ def _sacrebleu() -> Any:
 
 
 def bleu_statistics(predicted: str, reference: str) -> BleuStatistics:
-    """What one row adds to corpus BLEU-4 over `fol_tokens`, which `bleu_matrix` sums.
+    """Counts what one row adds to corpus BLEU-4 over `fol_tokens`; `bleu_matrix` sums the counts.
 
     Ignores structure and meaning: `∀` for `∃` costs as much as one wrong name.
     """
@@ -115,17 +115,17 @@ def bleu_statistics(predicted: str, reference: str) -> BleuStatistics:
 
 
 def bleu_aggregate(rows: Iterable[BleuStatistics]) -> float:
-    """Corpus BLEU-4, 0 to 100, of rows of `bleu_statistics`; see `bleu_matrix`."""
+    """Computes corpus BLEU-4, 0 to 100, from rows of `bleu_statistics`; see `bleu_matrix`."""
     import numpy as np
 
     return bleu_matrix(np.array(list(rows)))
 
 
 def bleu_matrix(matrix: np.ndarray) -> float:
-    """Corpus BLEU-4, 0 to 100, of an (N, 10) matrix of rows of `bleu_statistics`, such as a resample of them.
+    """Computes corpus BLEU-4, 0 to 100, from an (N, 10) matrix of `bleu_statistics`, such as a resample of rows.
 
-    Equals `sacrebleu.corpus_bleu(tokenize="none")` on the space-joined tokens, with its default smoothing.
-    Not comparable with LogicLLaMA's figure, which is the mean of `bleu_sentence`.
+    It equals `sacrebleu.corpus_bleu(tokenize="none")` on the space-joined tokens, with its default smoothing.
+    It is not comparable with LogicLLaMA's figure, which is the mean of `bleu_sentence`.
 
     Raises:
         ValueError: there are no rows.
@@ -136,7 +136,7 @@ def bleu_matrix(matrix: np.ndarray) -> float:
 
 
 def bleu_sentence(predicted: str, reference: str) -> float:
-    """BLEU of one row, 0 to 1, as LogicLLaMA (arXiv 2305.15541, `compute_FOL_bleu`) takes it, to be averaged.
+    """Computes BLEU of one row, 0 to 1, as LogicLLaMA does (arXiv 2305.15541, `compute_FOL_bleu`), to be averaged.
 
     The order is min(4, tokens of the shorter side) and there is no smoothing. The tokens are ours: LogicLLaMA
     also upper-cases the first letter of names and joins names that only spaces separate.
@@ -159,19 +159,19 @@ def _compute_bleu(statistics: Sequence[int], order: int, smoothing: str) -> floa
 
 
 def logical_equivalence(predicted: str, reference: str) -> float:
-    """LE of LogicLLaMA (arXiv 2305.15541, `VecRuleEvaluator.find_best_LE_score`), 0 to 1.
+    """Computes LE of LogicLLaMA (arXiv 2305.15541, `VecRuleEvaluator.find_best_LE_score`), 0 to 1.
 
     Distinct atoms become Boolean inputs; the side with fewer gets dummy inputs. Inputs are bound one to one,
     nearest edit distance first, in up to MAX_BINDINGS ways; the score is the best share of truth-table rows
     on which both sides agree. A prediction that does not parse scores 0.
 
-    Ignores quantifiers and what variables stand for: `∀x P(x)` against `∃x P(x)` scores 1, and unrelated
+    It ignores quantifiers and what variables stand for: `∀x P(x)` against `∃x P(x)` scores 1, and unrelated
     formulas of like shape score high. Report `strict_equivalence` beside it.
 
-    Where it departs from the original: atoms are taken in order of appearance (there the order, and so the
-    1000 bindings tried, changes from run to run); connectives bind by the rules of `fol.lark`, where the
-    original takes any parse; equalities are atoms too. A prediction with more than MAX_LITERALS atoms scores
-    0, as the table doubles with each.
+    It differs from the original in four points. Atoms are taken in order of appearance (in the original the order, and
+    so the 1000 bindings tried, changes from run to run). Connectives bind by the rules of `fol.lark`; the original
+    takes any parse. Equalities are atoms too. A prediction with more than MAX_LITERALS atoms scores 0, as the table
+    doubles with each.
 
     Raises:
         ValueError: `reference` does not parse or has more than MAX_LITERALS atoms.
@@ -201,20 +201,19 @@ def logical_equivalence(predicted: str, reference: str) -> float:
 
 
 def _literals(formula: Formula) -> list[str | None]:
-    """The distinct atoms of `formula`, by their text, in order of appearance."""
+    """Lists the distinct atoms of `formula`, by their text, in order of appearance."""
     return list(dict.fromkeys(_literal(part) for part in walk(formula) if isinstance(part, Atom | Equals)))
 
 
 def _literal(atom: Atom | Equals) -> str:
-    """An atom as LogicLLaMA's tokenizer leaves it: no spaces, longer names start upper-case."""
+    """Writes an atom as LogicLLaMA's tokenizer leaves it: no spaces, longer names start upper-case."""
     return "".join(
         token[0].upper() + token[1:] if len(token) > 1 else token for token in fol_tokens(to_text(atom))
     )
 
 
 def _truth_table(formula: Formula, literals: Sequence[str | None], size: int) -> np.ndarray:
-    """Truth values of `formula`, shape (2,) * size: axis i is the i-th literal, axes beyond them are
-    dummies."""
+    """Computes the truth values of `formula`, (2,) * size: axis i is the i-th literal, further axes are dummies."""
     import numpy as np
 
     axis = {literal: number for number, literal in enumerate(literals)}
@@ -243,7 +242,7 @@ def _truth_table(formula: Formula, literals: Sequence[str | None], size: int) ->
 
 
 def _bindings(distances: Sequence[Sequence[int]]) -> Iterator[tuple[int, ...]]:
-    """Permutations of the columns, greedily: each row in turn takes its nearest column still free."""
+    """Yields permutations of the columns, greedily: each row in turn takes its nearest column still free."""
     order = [sorted(range(len(row)), key=row.__getitem__) for row in distances]
 
     def extend(chosen: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -258,28 +257,29 @@ def _bindings(distances: Sequence[Sequence[int]]) -> Iterator[tuple[int, ...]]:
 
 
 def _literal_distance(left: str | None, right: str | None) -> int:
-    """Edit distance of two literals; a dummy (None) is further from everything than any literal."""
+    """Returns the edit distance of two literals; a dummy (None) is further from everything than any literal."""
     return 10_000 if left is None or right is None else _edit_distance(left, right)
 
 
 @lru_cache(maxsize=65536)
 def _edit_distance(left: str, right: str) -> int:
-    """Fewest insertions, deletions and replacements of one character."""
+    """Counts the fewest insertions, deletions and replacements of one character."""
     previous = list(range(len(right) + 1))
-    for row, char in enumerate(left, 1):
+    for row, left_char in enumerate(left, 1):
         current = [row]
-        for column, other in enumerate(right, 1):
-            current.append(min(previous[column] + 1, current[-1] + 1, previous[column - 1] + (char != other)))
+        for column, right_char in enumerate(right, 1):
+            current.append(
+                min(previous[column] + 1, current[-1] + 1, previous[column - 1] + (left_char != right_char))
+            )
         previous = current
     return previous[-1]
 
 
 def strict_equivalence(predicted: str, reference: str) -> Verdict:
-    """Whether both mean the same, decided by `equivalence.equivalent`.
+    """Decides whether both mean the same, by `equivalence.equivalent`.
 
-    Ignores notation, names of bound variables and the `-s` of names; quantifiers, argument order and all
-    other words count. A prediction that does not parse is DIFFERENT; UNDECIDED rows should be counted by
-    themselves.
+    It ignores notation, names of bound variables and the `-s` of names; quantifiers, argument order and all
+    other words count. A prediction that does not parse is DIFFERENT; count UNDECIDED rows by themselves.
 
     Raises:
         ValueError: `reference` does not parse.

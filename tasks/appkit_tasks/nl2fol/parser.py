@@ -1,4 +1,4 @@
-"""Read a formula in any of the notations of MALLS, FOLIO and plain ASCII; `fol.lark` states the grammar."""
+"""Reads a formula in any of the notations of MALLS, FOLIO and plain ASCII; `fol.lark` states the grammar."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MAX_DEPTH = 60
 
 
 class FormulaError(ValueError):
-    """A text that is not a formula; `message` says what was found and expected, `position` is 1-based."""
+    """A text is not a formula; `message` says what was found and expected, `position` is 1-based."""
 
     def __init__(self, message: str, position: int) -> None:
         super().__init__(f"{message}, at character {position}")
@@ -48,7 +48,7 @@ class FormulaError(ValueError):
 
 
 def parse(text: str) -> Formula:
-    """Parse one formula.
+    """Parses one formula.
 
     A name in argument position is a variable where an enclosing quantifier binds it. Elsewhere `u` to `z`
     (perhaps with one digit) is a free variable and any other name a constant, as FOLIO's `Grade(a)` and
@@ -70,7 +70,7 @@ def parse(text: str) -> Formula:
 
 
 def _resolve(raw: Any, bound: frozenset[str], level: int) -> Formula:
-    """The tree with each name made a variable or a constant; the raw one has lark tokens for terms."""
+    """Makes each name of the raw tree, which holds lark tokens, a variable or a constant."""
     if level > MAX_DEPTH:
         raise FormulaError(f"nested deeper than {MAX_DEPTH} levels", _first_position(raw))
     match raw:
@@ -103,7 +103,7 @@ def _first_position(raw: Any) -> int:
 
 
 class _Builder:
-    """Lark callbacks: each gets the parts of one rule and makes its (raw) formula."""
+    """Turns lark's rules into formulas: each method gets the parts of one rule and makes its (raw) formula."""
 
     def start(self, parts: list[Any]) -> Any:
         return parts[0]
@@ -158,16 +158,16 @@ def _lark() -> Any:
 
 
 def _explain(text: str, error: Any) -> NoReturn:
-    """Turn lark's exception into plain words."""
+    """Turns lark's exception into a FormulaError in plain words, and raises it."""
     from lark.exceptions import UnexpectedToken
 
     offset: int = error.pos_in_stream
-    found = f"found {text[offset : offset + 1]!r}"
+    problem = f"found {text[offset : offset + 1]!r}"
     if isinstance(error, UnexpectedToken):
         expected = set(error.accepts or error.expected)
-        found = f"found {str(error.token)!r}"
+        problem = f"found {str(error.token)!r}"
         if error.token.type == "$END":
-            offset, found = len(text.rstrip()), "the text ends"
+            offset, problem = len(text.rstrip()), "the text ends"
     else:
         expected = set(error.allowed)
     before, char = text[:offset].rstrip(), text[offset : offset + 1]
@@ -178,12 +178,12 @@ def _explain(text: str, error: Any) -> NoReturn:
     elif char == ")" and "$END" in expected:
         message = "')' closes no open parenthesis"
     else:
-        message = f"{found}, expected {_words(expected)}"
+        message = f"{problem}, expected {_words(expected)}"
     raise FormulaError(message, offset + 1) from None
 
 
 def _words(expected: set[str]) -> str:
-    """What may stand at the place of the error, given the names of lark's terminals."""
+    """Names what may stand at the place of the error, given the names of lark's terminals."""
     if "_NOT" in expected:
         return "a formula"
     if {"RPAR", "RSQB"} <= expected:

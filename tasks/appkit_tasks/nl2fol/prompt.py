@@ -1,4 +1,4 @@
-"""A sentence as messages, its formula as the answer, and the answer read back."""
+"""Turns a sentence into messages, its formula into the target, and the model's text into an answer."""
 
 from __future__ import annotations
 
@@ -15,24 +15,30 @@ __all__ = ["answer", "few_shot", "prompt", "target"]
 
 
 def prompt(row: FolRow, options: Nl2FolConfig) -> list[Message]:
-    return [Message.of("system", options.instruction), Message.of("user", _opened(row.sentence, options))]
+    return [
+        Message.of("system", options.instruction),
+        Message.of("user", _with_leading_space(row.sentence, options)),
+    ]
 
 
 def target(row: FolRow, options: Nl2FolConfig) -> Text:
     formula = parse(row.formula)
     if options.notation == "words":
-        return Text(_opened(to_words(formula, row.sentence), options))
+        return Text(_with_leading_space(to_words(formula, row.sentence), options))
     return Text(to_text(formula) if options.normalize else row.formula)
 
 
-def _opened(text: str, options: Nl2FolConfig) -> str:
-    """In words, with a space before the first one: to a tokenizer `Ana` at the start of a line and ` Ana` after a
-    word are different tokens, and only equal ones can be copied. Templates that trim their messages lose no more."""
+def _with_leading_space(text: str, options: Nl2FolConfig) -> str:
+    """Puts a space before a text in words, so that its first word is the same token in sentence and formula.
+
+    To a tokenizer `Ana` at the start of a line and ` Ana` after a word are different tokens, and only equal ones can be
+    copied. A template that trims its messages takes the space away and nothing else.
+    """
     return f" {text}" if options.notation == "words" else text
 
 
 def answer(text: str) -> Parsed:
-    """The model's text, in either notation -> the formula in normal form, or where and why it does not parse."""
+    """Reads the model's text, in either notation: the formula in normal form, or where and why it does not parse."""
     try:
         return Parsed(to_text(parse(from_words(text))))
     except FormulaError as error:
@@ -40,18 +46,20 @@ def answer(text: str) -> Parsed:
 
 
 def few_shot(rows: Sequence[FolRow], options: Nl2FolConfig) -> list[FolRow]:
-    """Eight training rows for a prompt, each of another shape, from plain to nested; any first few are spread too.
+    """Chooses eight training rows for a prompt, each of another shape, from plain to nested.
 
-    A shape is its number of quantifiers and of connectives; of each the shortest formula is taken (ties go by
-    the sentence), up to 90 characters: the base has to read them all.
+    The order spreads shapes, so that any first few are spread too.
+
+    A shape is the number of quantifiers and of connectives. Each shape is shown by its shortest formula (ties go by the
+    sentence), of at most 90 characters, since the base reads all examples for every answer.
     """
-    seen: set[tuple[int, int]] = set()
+    shapes: set[tuple[int, int]] = set()
     chosen = []
     for row in sorted(rows, key=lambda row: (len(row.formula), row.sentence)):
         formula = parse(row.formula)
         shape = (quantifiers(formula), connectives(formula))
-        if shape not in seen and len(row.formula) <= 90:
-            seen.add(shape)
+        if shape not in shapes and len(row.formula) <= 90:
+            shapes.add(shape)
             chosen.append(row)
     spread = [chosen[place * len(chosen) // 8] for place in range(8)] if len(chosen) >= 8 else chosen
     return spread[::2] + spread[1::2]

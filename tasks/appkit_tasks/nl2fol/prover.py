@@ -1,4 +1,4 @@
-"""Z3 on formulas: is there a structure in which one is true, and what does the smallest look like?
+"""Asks Z3 whether some structure makes a formula true, and what the smallest such structure is.
 
 Z3 reads formulas over one uninterpreted, non-empty domain, as first-order logic does. Constants may denote
 the same thing (no unique-names assumption); free variables are treated as constants of their own.
@@ -38,7 +38,7 @@ RLIMIT = 500_000
 MALLS formulas need under 1,000; this many take about half a second. It bounds memory too, to some 200 MB."""
 
 MAX_DOMAIN = 8
-"""Things in the largest structure that is looked for; more than a few nobody takes in."""
+"""Things in the largest structure that is looked for; larger ones are hard to read."""
 
 MAX_TUPLES = 4096
 """Most entries in the tables of a structure's predicates: a predicate of k places has domain^k."""
@@ -46,7 +46,7 @@ MAX_TUPLES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """A finite world: its things, what each name stands for, and of which tuples each predicate holds."""
+    """A finite world: its things, what each name stands for, and the tuples of which each predicate holds."""
 
     domain: tuple[str, ...]
     constants: dict[str, str]
@@ -55,29 +55,29 @@ class Structure:
 
 
 def satisfiable(formula: Formula, timeout_ms: int) -> bool | None:
-    """Whether some structure makes `formula` true; None if Z3 reaches a limit or cannot tell."""
+    """Decides whether some structure makes `formula` true; None if Z3 reaches a limit or cannot tell."""
     return _check(_solver(formula, timeout_ms))
 
 
 def smallest_structure(formulas: Sequence[Formula], timeout_ms: int) -> tuple[int, Structure] | None:
-    """The smallest structure that makes one of `formulas` true, and which one; at equal size the earlier one.
+    """Finds the smallest structure that makes one of `formulas` true; at equal size the earlier formula counts.
 
-    None where there is none of up to MAX_DOMAIN things whose tables have up to MAX_TUPLES entries, or where it was
-    not found in `timeout_ms` (of all checks together) and RLIMIT (of each).
+    Returns the place of the formula and the structure. None where no structure of up to MAX_DOMAIN things and
+    MAX_TUPLES table entries exists, or none is found in `timeout_ms` (all checks together) and RLIMIT (each check).
     """
     end = time.monotonic() + timeout_ms / 1000
-    found = [symbols(formula) for formula in formulas]
+    symbols_of_formulas = [symbols(formula) for formula in formulas]
     for size in range(1, MAX_DOMAIN + 1):
-        for place, (formula, names) in enumerate(zip(formulas, found, strict=True)):
-            left = int((end - time.monotonic()) * 1000)
-            if left <= 0:
+        for place, (formula, names) in enumerate(zip(formulas, symbols_of_formulas, strict=True)):
+            remaining_ms = int((end - time.monotonic()) * 1000)
+            if remaining_ms <= 0:
                 return None
             if sum(size**arity for _, arity in names.predicates) > MAX_TUPLES:
                 continue
-            solver = _solver(formula, left)
-            things = _only(size, solver)
+            solver = _solver(formula, remaining_ms)
+            things = _bound_domain(size, solver)
             if _check(solver):
-                return place, _read(solver, things, names)
+                return place, _read_model(solver, things, names)
     return None
 
 
@@ -100,19 +100,19 @@ def _check(solver: Any) -> bool | None:
     return None if answer == z3.unknown else bool(answer == z3.sat)
 
 
-def _only(size: int, solver: Any) -> list[Any]:
-    """Tell the solver that there are at most `size` things; their names."""
+def _bound_domain(size: int, solver: Any) -> list[Any]:
+    """Tells the solver that there are at most `size` things; returns their names."""
     import z3
 
     thing = _thing(solver.ctx)
     things = [z3.Const(f"thing {number}", thing) for number in range(size)]
     anything = z3.Const("anything", thing)
-    solver.add(z3.ForAll([anything], z3.Or([anything == one for one in things])))
+    solver.add(z3.ForAll([anything], z3.Or([anything == constant for constant in things])))
     return things
 
 
-def _read(solver: Any, things: Sequence[Any], names: Symbols) -> Structure:
-    """The solver's model as plain data, its things named d1, d2, …"""
+def _read_model(solver: Any, things: Sequence[Any], names: Symbols) -> Structure:
+    """Reads the solver's model as plain data; its things are named d1, d2, …"""
     import z3
 
     model, thing = solver.model(), _thing(solver.ctx)
@@ -120,20 +120,20 @@ def _read(solver: Any, things: Sequence[Any], names: Symbols) -> Structure:
     def value(expression: Any) -> Any:
         return model.eval(expression, model_completion=True)
 
-    values = {str(value(one)): value(one) for one in things}  # two of `things` may be one
-    called = {key: f"d{number}" for number, key in enumerate(values, 1)}
+    values = {str(value(name)): value(name) for name in things}  # two of `things` may be one
+    labels = {key: f"d{number}" for number, key in enumerate(values, 1)}
     predicates = {}
     for name, arity in names.predicates:
         symbol = _predicate(name, arity, thing)
         predicates[name, arity] = tuple(
-            tuple(called[key] for key in keys)
+            tuple(labels[key] for key in keys)
             for keys in product(values, repeat=arity)
             if z3.is_true(value(symbol(*(values[key] for key in keys))))
         )
     return Structure(
-        tuple(called.values()),
-        {name: called[str(value(_constant(name, thing)))] for name in names.constants},
-        {name: called[str(value(_free(name, thing)))] for name in names.free_variables},
+        tuple(labels.values()),
+        {name: labels[str(value(_constant(name, thing)))] for name in names.constants},
+        {name: labels[str(value(_free(name, thing)))] for name in names.free_variables},
         predicates,
     )
 
@@ -164,7 +164,7 @@ def _predicate(name: str, arity: int, thing: Any) -> Any:
 
 
 def _to_z3(formula: Formula, context: Any) -> Any:
-    """The formula as a Z3 expression of `context`; symbols of one name and arity become one Z3 symbol."""
+    """Translates the formula into a Z3 expression of `context`; symbols of one name and arity become one Z3 symbol."""
     import z3
 
     thing = _thing(context)

@@ -1,4 +1,4 @@
-"""First-order formulas: the syntax tree, its normal text form, and counts taken from the tree.
+"""Defines the syntax tree of first-order formulas, its normal text form, and counts taken from the tree.
 
 A tree is *well formed* when every variable is either bound by an enclosing quantifier or looks like a free
 one (`u` to `z`, perhaps with one digit) and no constant looks like a variable where it stands, nor a
@@ -46,8 +46,7 @@ _FREE_NAME = re.compile(r"[u-z][0-9]?")
 
 
 def is_free_name(name: str) -> bool:
-    """Whether `name`, where no quantifier binds it, is a free variable: a letter u-z and at most one
-    digit."""
+    """Tells whether `name`, where no quantifier binds it, is a free variable: a letter u-z and at most one digit."""
     return _FREE_NAME.fullmatch(name) is not None
 
 
@@ -164,7 +163,7 @@ _SIGNS = {And: " ∧ ", Or: " ∨ ", Xor: " ⊕ ", Implies: " → ", Iff: " ↔ 
 
 
 def chain(kind: type[And] | type[Or] | type[Xor], parts: Iterable[Formula]) -> Formula:
-    """Join `parts` by `kind` as one flat chain; a single part is returned as it is.
+    """Joins `parts` by `kind` as one flat chain; a single part is returned as it is.
 
     Raises:
         ValueError: `parts` is empty.
@@ -179,7 +178,7 @@ def chain(kind: type[And] | type[Or] | type[Xor], parts: Iterable[Formula]) -> F
 
 
 def children(formula: Formula) -> tuple[Formula, ...]:
-    """The formulas directly inside, left to right; none for an atom or an equality."""
+    """Returns the formulas directly inside, left to right; none for an atom or an equality."""
     match formula:
         case Atom() | Equals():
             return ()
@@ -192,14 +191,14 @@ def children(formula: Formula) -> tuple[Formula, ...]:
 
 
 def walk(formula: Formula) -> Iterator[Formula]:
-    """The formula and everything inside it, each before its parts, left to right."""
+    """Yields the formula and everything inside it, each before its parts, left to right."""
     yield formula
     for child in children(formula):
         yield from walk(child)
 
 
 def to_text(formula: Formula) -> str:
-    """The normal form of `formula`: one spelling for each tree, with no needless parentheses.
+    """Writes the normal form of `formula`: one spelling for each tree, with no needless parentheses.
 
     An equality counts as an operand like an atom, but directly under a quantifier or `¬` it is parenthesised:
     `∃y (y = x)`, `¬(x ≠ y)`.
@@ -227,7 +226,7 @@ def to_text(formula: Formula) -> str:
 
 
 def _tight(body: Formula) -> str:
-    """The text of what stands right after a quantifier or `¬`."""
+    """Writes the formula that stands right after a quantifier or `¬`."""
     bare = isinstance(body, Atom | ForAll | Exists) or (
         isinstance(body, Not) and not isinstance(body.body, Equals)
     )
@@ -239,17 +238,17 @@ def _wrap(formula: Formula, parentheses: bool) -> str:
 
 
 def depth(formula: Formula) -> int:
-    """Levels of quantifiers, negations and connectives; 0 for an atom, 1 for `A(x) ∧ B(x) ∧ C(x)`."""
+    """Counts levels of quantifiers, negations and connectives; 0 for an atom, 1 for `A(x) ∧ B(x) ∧ C(x)`."""
     return max((1 + depth(child) for child in children(formula)), default=0)
 
 
 def quantifiers(formula: Formula) -> int:
-    """How many quantifiers the formula has."""
+    """Counts the quantifiers of the formula."""
     return sum(isinstance(part, ForAll | Exists) for part in walk(formula))
 
 
 def connectives(formula: Formula) -> int:
-    """How many of `∧ ∨ ⊕ → ↔` the normal text has; `¬` and `=` are not counted."""
+    """Counts the signs `∧ ∨ ⊕ → ↔` of the normal text; `¬` and `=` are not counted."""
     total = 0
     for part in walk(formula):
         if isinstance(part, And | Or | Xor):
@@ -272,7 +271,7 @@ class Symbols:
 
 
 def symbols(formula: Formula) -> Symbols:
-    """The predicates with their arity, the constants and the free variables of `formula`."""
+    """Lists the predicates with their arity, the constants and the free variables of `formula`."""
     predicates: dict[tuple[str, int], None] = {}
     constants: dict[str, None] = {}
     free: dict[str, None] = {}
@@ -301,7 +300,7 @@ def symbols(formula: Formula) -> Symbols:
 
 
 def free_variables(formula: Formula) -> tuple[str, ...]:
-    """Names of the variables that no quantifier binds, in order of first appearance."""
+    """Lists the names of the variables that no quantifier binds, in order of first appearance."""
     return symbols(formula).free_variables
 
 
@@ -312,7 +311,7 @@ def rename(
     *,
     variables: bool = False,
 ) -> Formula:
-    """The same formula under other names; what a mapping does not hold keeps its name.
+    """Returns the same formula under other names; a name that no mapping holds stays.
 
     Args:
         predicates: (name, arity) to new name.
@@ -355,12 +354,12 @@ def rename(
 
 
 def skeleton(formula: Formula) -> str:
-    """The shape of `formula`: its text with predicates P1, P2, …, constants c1, c2, … and variables renamed.
+    """Writes the shape of `formula`: its text with predicates P1, P2, …, constants c1, c2, … and variables renamed.
 
     Numbers follow the first appearance, so two formulas share a skeleton exactly when one becomes the other
     by renaming predicates (of equal arity), constants and variables.
     """
-    found = symbols(formula)
-    predicates = {key: f"P{number}" for number, key in enumerate(found.predicates, 1)}
-    constants = {name: f"c{number}" for number, name in enumerate(found.constants, 1)}
+    used = symbols(formula)
+    predicates = {key: f"P{number}" for number, key in enumerate(used.predicates, 1)}
+    constants = {name: f"c{number}" for number, name in enumerate(used.constants, 1)}
     return to_text(rename(formula, predicates, constants, variables=True))

@@ -1,8 +1,9 @@
-"""What pages and clients ask about formulas, served at `/v1/tasks/{alias}/tools/{name}`.
+"""Answers what pages and clients ask about formulas, at `/v1/tasks/{alias}/tools/{name}`.
 
-Plain functions of JSON values: the gateway makes a request model of each signature. All read the usual notation,
-as `parser.parse` does. A text that is no formula is a ValueError of one line that says which one and where; for
-`check` it is the answer. Work is bounded: by the length of the texts, by Z3's own count (`prover.RLIMIT`) and by time.
+Tools are plain functions of JSON values: the gateway makes a request model of each signature. All read the usual
+notation, as `parser.parse` does. A text that is no formula raises a ValueError of one line that says which text and
+where; `check` returns this as its answer. The length of the texts, Z3's own count (`prover.RLIMIT`) and time bound the
+work.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from appkit_tasks.nl2fol.syntax import (
 __all__ = ["TOOLS", "check", "entails", "equivalent", "tree"]
 
 MAX_PREMISES = 20_000
-"""Characters of all premises together: handing them to Z3 takes time too, which its own limit does not count."""
+"""Most characters of all premises together: handing them to Z3 takes time that its own limit does not count."""
 
 FormulaText = Annotated[
     str,
@@ -60,18 +61,18 @@ SIGNS = {And: "∧", Or: "∨", Xor: "⊕", Implies: "→", Iff: "↔"}
 
 
 def check(formula: FormulaText) -> dict[str, Any]:
-    """Whether the text is a formula: its normal form, symbols and sizes, or what is wrong and where (1-based)."""
+    """Checks whether the text is a formula: normal form, symbols and sizes, or what is wrong and where (1-based)."""
     try:
         parsed = parse(formula)
     except FormulaError as error:
         return {"parses": False, "error": error.message, "position": error.position}
-    found = symbols(parsed)
+    used = symbols(parsed)
     return {
         "parses": True,
         "text": to_text(parsed),
-        "predicates": [{"name": name, "arity": arity} for name, arity in found.predicates],
-        "constants": list(found.constants),
-        "free_variables": list(found.free_variables),
+        "predicates": [{"name": name, "arity": arity} for name, arity in used.predicates],
+        "constants": list(used.constants),
+        "free_variables": list(used.free_variables),
         "depth": depth(parsed),
         "quantifiers": quantifiers(parsed),
         "connectives": connectives(parsed),
@@ -79,59 +80,60 @@ def check(formula: FormulaText) -> dict[str, Any]:
 
 
 def tree(formula: FormulaText) -> dict[str, Any]:
-    """The syntax tree to be drawn: nested {label, kind, children}; kind is quantifier, negation, connective, atom or
-    equality."""
-    return _tree(_read("formula", formula))
+    """Returns the syntax tree to be drawn: nested {label, kind, children}; kind is quantifier, negation, connective,
+    atom or equality.
+    """
+    return _tree(_parse_or_fail("formula", formula))
 
 
 def equivalent(formula: FormulaText, reference: FormulaText, seconds: Seconds = 5.0) -> dict[str, Any]:
-    """Whether both say the same, as the metric `strict` judges: names are aligned by name first, then Z3 decides.
+    """Decides whether both say the same, as the metric `strict` does: names are aligned first, then Z3 decides.
 
     verdict: equivalent, different or undecided (Z3 reached a limit). formula: with the names of the reference where
     they were aligned. aligned, unaligned: predicates (as `Dog/1`) and constants. counter_model: the smallest world
-    found in which just one of the two is true, null if none was. A world that is found settles what was undecided.
+    found in which just one of the two is true, else null. A world that is found turns undecided into different.
     """
-    ours, theirs = _read("formula", formula), _read("reference", reference)
+    parsed, gold = _parse_or_fail("formula", formula), _parse_or_fail("reference", reference)
     end = time.monotonic() + seconds
-    names = align(ours, theirs)
-    renamed = rename(ours, names.predicates, names.constants)
-    verdict = verdict_of(ours, theirs, int(seconds * 250))  # two checks: half the time is left for the search
-    told = None
+    names = align(parsed, gold)
+    renamed = rename(parsed, names.predicates, names.constants)
+    verdict = verdict_of(parsed, gold, int(seconds * 250))  # two checks: half the time is left for the search
+    counter_model = None
     if verdict is not Verdict.EQUIVALENT:
-        sides = (_and([renamed, Not(theirs)]), _and([theirs, Not(renamed)]))
-        if found := smallest_structure(sides, _left(end)):
-            side, structure = found
+        sides = (_and([renamed, Not(gold)]), _and([gold, Not(renamed)]))
+        if result := smallest_structure(sides, _remaining_ms(end)):
+            side, structure = result
             verdict = Verdict.DIFFERENT
-            told = _told(structure, {"formula": side == 0, "reference": side == 1})
-    aligned = {f"{name}/{arity}": f"{other}/{arity}" for (name, arity), other in names.predicates.items()}
+            counter_model = _describe(structure, {"formula": side == 0, "reference": side == 1})
+    aligned = {f"{name}/{arity}": f"{target}/{arity}" for (name, arity), target in names.predicates.items()}
     aligned |= names.constants
     return {
         "verdict": verdict.value,
         "formula": to_text(renamed),
-        "reference": to_text(theirs),
-        "aligned": [{"formula": name, "reference": other} for name, other in aligned.items()],
+        "reference": to_text(gold),
+        "aligned": [{"formula": name, "reference": target} for name, target in aligned.items()],
         "unaligned": {
-            "formula": [name for name in _names(ours) if name not in aligned],
-            "reference": [name for name in _names(theirs) if name not in aligned.values()],
+            "formula": [name for name in _names(parsed) if name not in aligned],
+            "reference": [name for name in _names(gold) if name not in aligned.values()],
         },
-        "counter_model": told,
+        "counter_model": counter_model,
     }
 
 
 def entails(premises: Premises, conclusion: FormulaText, seconds: Seconds = 5.0) -> dict[str, Any]:
-    """Whether the conclusion follows from the premises; names count as they are written.
+    """Decides whether the conclusion follows from the premises; names count as they are written.
 
-    verdict: entailed; refuted (its negation follows); open (neither does); inconsistent (the premises contradict each
-    other, so that anything follows); undecided (Z3 reached a limit). counter_model: the smallest world found in which
-    the premises are true and the conclusion is false, null if there is none or none was found.
+    verdict: entailed; refuted (its negation follows); open (neither follows); inconsistent (the premises contradict
+    each other, so that anything follows); undecided (Z3 reached a limit). counter_model: the smallest world found in
+    which the premises are true and the conclusion is false, else null.
     """
     if (length := sum(map(len, premises))) > MAX_PREMISES:
         raise ValueError(f"the premises have {length} characters together, the limit is {MAX_PREMISES}")
-    given = [_read(f"premise {number}", text) for number, text in enumerate(premises, 1)]
-    claim = _read("conclusion", conclusion)
+    parsed = [_parse_or_fail(f"premise {number}", text) for number, text in enumerate(premises, 1)]
+    claim = _parse_or_fail("conclusion", conclusion)
     end = time.monotonic() + seconds
-    fails, counter = _possible(_and([*given, Not(claim)]), end, seconds / 4)
-    holds, _ = _possible(_and([*given, claim]), end, seconds / 4)
+    fails, counter = _search_world(_and([*parsed, Not(claim)]), end, seconds / 4)
+    holds, _ = _search_world(_and([*parsed, claim]), end, seconds / 4)
     match holds, fails:
         case False, False:
             verdict = "inconsistent"
@@ -145,7 +147,7 @@ def entails(premises: Premises, conclusion: FormulaText, seconds: Seconds = 5.0)
             verdict = "undecided"
     return {
         "verdict": verdict,
-        "counter_model": counter and _told(counter, {"premises": True, "conclusion": False}),
+        "counter_model": counter and _describe(counter, {"premises": True, "conclusion": False}),
     }
 
 
@@ -157,7 +159,7 @@ TOOLS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 
-def _read(what: str, text: str) -> Formula:
+def _parse_or_fail(what: str, text: str) -> Formula:
     try:
         return parse(text)
     except FormulaError as error:
@@ -186,27 +188,27 @@ def _and(parts: Sequence[Formula]) -> Formula:
 
 
 def _names(formula: Formula) -> list[str]:
-    found = symbols(formula)
-    return [*(f"{name}/{arity}" for name, arity in found.predicates), *found.constants]
+    used = symbols(formula)
+    return [*(f"{name}/{arity}" for name, arity in used.predicates), *used.constants]
 
 
-def _left(end: float) -> int:
-    """Milliseconds until `end`, of the monotonic clock; Z3 takes 0 for no limit."""
+def _remaining_ms(end: float) -> int:
+    """Returns the milliseconds until `end`, of the monotonic clock, at least 1; Z3 takes 0 for no limit."""
     return max(1, int((end - time.monotonic()) * 1000))
 
 
-def _possible(formula: Formula, end: float, seconds: float) -> tuple[bool | None, Structure | None]:
-    """Whether some world makes the formula true, in up to `seconds`, and the smallest found in as many more."""
-    answer = satisfiable(formula, min(_left(end), int(seconds * 1000)))
+def _search_world(formula: Formula, end: float, seconds: float) -> tuple[bool | None, Structure | None]:
+    """Decides whether some world makes the formula true, in up to `seconds`; searches the smallest in as many more."""
+    answer = satisfiable(formula, min(_remaining_ms(end), int(seconds * 1000)))
     if answer is False:
         return False, None
-    found = smallest_structure([formula], min(_left(end), int(seconds * 1000)))
-    return (True, found[1]) if found else (answer, None)
+    result = smallest_structure([formula], min(_remaining_ms(end), int(seconds * 1000)))
+    return (True, result[1]) if result else (answer, None)
 
 
-def _told(structure: Structure, truth: dict[str, bool]) -> dict[str, Any]:
-    """The structure as data, what is true in it, and both in words."""
-    said = [
+def _describe(structure: Structure, truth: dict[str, bool]) -> dict[str, Any]:
+    """Describes the structure as data, what is true in it, and both in words."""
+    truths = [
         f"the {what} {'are' if what == 'premises' else 'is'} {str(value).lower()}"
         for what, value in truth.items()
     ]
@@ -219,21 +221,21 @@ def _told(structure: Structure, truth: dict[str, bool]) -> dict[str, Any]:
             for (name, arity), table in structure.predicates.items()
         ],
         "truth": truth,
-        "words": f"{_words(structure)} Here {_listed(said)}.",
+        "words": f"{_words(structure)} Here {_join_words(truths)}.",
     }
 
 
 def _words(structure: Structure) -> str:
     many = len(structure.domain) > 1
-    lines = [f"A world of {len(structure.domain)} thing{'s' * many}: {_listed(structure.domain)}."]
+    lines = [f"A world of {len(structure.domain)} thing{'s' * many}: {_join_words(structure.domain)}."]
     named = structure.constants | structure.free_variables
     if named:
-        lines.append(f"{_listed([f'{name} is {thing}' for name, thing in named.items()])}.")
+        lines.append(f"{_join_words([f'{name} is {thing}' for name, thing in named.items()])}.")
     for (name, _), table in structure.predicates.items():
         shown = [things[0] if len(things) == 1 else f"({', '.join(things)})" for things in table]
-        lines.append(f"{name} holds of {_listed(shown) if shown else 'nothing'}.")
+        lines.append(f"{name} holds of {_join_words(shown) if shown else 'nothing'}.")
     return " ".join(lines)
 
 
-def _listed(items: Sequence[str]) -> str:
+def _join_words(items: Sequence[str]) -> str:
     return f"{', '.join(items[:-1])} and {items[-1]}" if len(items) > 1 else items[0]

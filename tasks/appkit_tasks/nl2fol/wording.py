@@ -1,11 +1,11 @@
-"""Formulas in the words of their sentence, the form in which a small model learns to write them.
+"""Writes formulas in the words of their sentence, the form in which a small model learns to write them.
 
 `∀x (Falcon(x) ∧ Perches(x, mountKarst) → ¬CanSoar(x))` is written as
-`all x: falcon(x) and perches(x, Mount Karst) implies not can soar(x)`. For a tokenizer ` falcon` in the formula is
-then the same token as in the sentence and can be copied; `Falcon` is spelt from other pieces, which a small model
-has to learn word by word, and `∀` from two bytes that mean nothing to it. A quantifier with a colon and `implies`
-reach to the end of the text or of the parenthesis around them, so that hardly a formula needs nested parentheses.
-Reading joins the words again; text in the usual notation is read unchanged.
+`all x: falcon(x) and perches(x, Mount Karst) implies not can soar(x)`. To a tokenizer ` falcon` in the formula is
+then the same token as in the sentence, so a model can copy it. `Falcon` consists of other tokens, which a small model
+has to learn word by word, and `∀` of two bytes without meaning to it. The scope of `all x:`, `some x:` and `implies`
+runs to the end of the text or of the parenthesis around them, so few formulas need nested parentheses.
+`from_words` joins the words again; it leaves text in the usual notation unchanged.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ _TOKEN = re.compile(
 
 
 def to_words(formula: Formula, sentence: str) -> str:
-    """The formula with its names as words, cased as in the sentence.
+    """Writes the formula with its names as words, cased as in the sentence.
 
-    Where the words would not be read back as the same formula (case aside), its normal text is given instead.
+    Returns the normal text where the words would not be read back as the same formula (case aside).
     """
     text = to_text(formula)
     written = _write(formula, sentence)
@@ -94,7 +94,7 @@ def _write(formula: Formula, sentence: str) -> str:
 
 
 def _reaches_on(formula: Formula) -> bool:
-    """Whether a quantifier or an implication at the formula's end would take in what is written behind it."""
+    """Tells whether a quantifier or an implication at the formula's end would take in what is written behind it."""
     match formula:
         case ForAll() | Exists() | Implies():
             return True
@@ -109,18 +109,18 @@ def _reaches_on(formula: Formula) -> bool:
 
 
 def _predicate(name: str) -> str:
-    """Common words, acronyms kept."""
+    """Writes a predicate in lower-case words; acronyms are kept."""
     return " ".join(piece if piece.isupper() else piece.lower() for piece in _PIECE.findall(name))
 
 
 def _terms(terms: Sequence[Term], sentence: str) -> str:
-    """A constant has a space before it, as in the sentence; so has what follows a comma."""
+    """Writes terms with commas; a constant, and each term after a comma, has a space before it, as in the sentence."""
     text = ",".join(_spaced(term, sentence) for term in terms)
     return text if isinstance(terms[0], Constant) else text.lstrip()
 
 
 def _spaced(term: Term, sentence: str) -> str:
-    """The term behind a space; a constant is a proper name unless the sentence says otherwise."""
+    """Writes the term behind a space; a constant is a proper name unless the sentence has it in lower case."""
     if not isinstance(term, Constant):
         return f" {term.name}"
     written = " ".join(piece[0].upper() + piece[1:] for piece in _PIECE.findall(term.name))
@@ -128,29 +128,32 @@ def _spaced(term: Term, sentence: str) -> str:
 
 
 def from_words(text: str) -> str:
-    """The usual notation of a formula written in words: `can soar(` is `CanSoar(`, `Mount Karst` is `mountKarst`,
-    `all x: …` is `∀x (…)` and `A implies …` is `A → (…)`, up to the end of the text or of the parenthesis around it."""
+    """Turns a formula in words into the usual notation.
+
+    `can soar(` becomes `CanSoar(`, `Mount Karst` becomes `mountKarst`, `all x: …` becomes `∀x (…)` and `A implies …`
+    becomes `A → (…)`, up to the end of the text or of the parenthesis around it.
+    """
     out: list[str] = []
-    waiting = [0]  # for each open parenthesis, and the whole text: how many that reach on end with it
+    pending = [0]  # open scopes that end with the text, then with each open parenthesis
     for match in _TOKEN.finditer(text):
-        found = match.group()
+        token = match.group()
         if match["quantifier"]:
-            out.append(f"{'∀' if found[0] == 'a' else '∃'}{match['variable']} (")
-            waiting[-1] += 1
-        elif found == "implies":
+            out.append(f"{'∀' if token[0] == 'a' else '∃'}{match['variable']} (")
+            pending[-1] += 1
+        elif token == "implies":
             out.append("→ (")
-            waiting[-1] += 1
+            pending[-1] += 1
         elif match["name"]:
             opens = match["opens"] or ""
             joined = "".join(piece[0].upper() + piece[1:] for piece in match["name"].split())
             out.append(joined + "(" if opens else joined[0].lower() + joined[1:])
             if opens:
-                waiting.append(0)
+                pending.append(0)
         elif match["open"]:
-            out.append(found)
-            waiting.append(0)
+            out.append(token)
+            pending.append(0)
         elif match["close"]:
-            out.append(")" * waiting.pop() + found if len(waiting) > 1 else found)
+            out.append(")" * pending.pop() + token if len(pending) > 1 else token)
         else:
-            out.append(found)
-    return "".join(out) + (")" * waiting[0] if len(waiting) == 1 else "")
+            out.append(token)
+    return "".join(out) + (")" * pending[0] if len(pending) == 1 else "")

@@ -1,4 +1,4 @@
-"""Question and passages -> short answer with citations."""
+"""Defines the QA pack: question and passages -> short answer with citations."""
 
 from __future__ import annotations
 

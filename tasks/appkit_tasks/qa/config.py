@@ -1,4 +1,4 @@
-"""Options of the pack."""
+"""Defines the options of the pack."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["QaConfig"]
 
 
 class QaConfig(BaseModel):
-    """`task.<key>=` for task=qa."""
+    """Options of the pack, set by `task.<key>=` for task=qa."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 

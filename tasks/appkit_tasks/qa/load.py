@@ -1,4 +1,4 @@
-"""The schema of a row, which of its passages hold the answer, and the data set that comes with the pack."""
+"""Defines the schema of a row, finds which of its passages hold the answer, and names the shipped data set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOWHERE = "not in the documents"
 
 
 class QaRow(Row):
-    """A question, what may be used to answer it, and the answers that count."""
+    """A row is a question, the passages that it is answered from, and the right answers."""
 
     question: str = Field(min_length=1, max_length=2000, description="one question")
     passages: tuple[str, ...] = Field(
@@ -42,14 +42,14 @@ class QaRow(Row):
 
     @field_validator("passages", "answers", mode="before")
     @classmethod
-    def _one_or_more(cls, given: object) -> object:
-        if isinstance(given, dict) and "text" in given:  # SQuAD's answers, with their places
-            given = given["text"]
-        return (given,) if isinstance(given, str) else given
+    def _as_texts(cls, value: object) -> object:
+        if isinstance(value, dict) and "text" in value:  # SQuAD's answers, with their places
+            value = value["text"]
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("answers")
     @classmethod
-    def _open(cls, answers: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_answers(cls, answers: tuple[str, ...]) -> tuple[str, ...]:
         if any(re.search(r"[\[\]\n]", answer) or not answer for answer in answers):
             raise ValueError("an answer is one line without square brackets, and not empty")
         if NOWHERE in answers and len(answers) > 1:
@@ -58,32 +58,32 @@ class QaRow(Row):
 
     @property
     def answerable(self) -> bool:
-        """False too of a row that is only asked, whose answers nobody knows."""
+        """Tells whether the row has a right answer; False too for a row without known answers, which is only asked."""
         return bool(self.answers) and self.answers != (NOWHERE,)
 
 
 def supporting(row: QaRow) -> list[int]:
-    """Numbers of the row's passages that hold its answer, ascending."""
+    """Returns the numbers of the row's passages that hold its answer, ascending."""
     if not row.answerable:
         return []
     if row.supports is not None:
         return [number for number in row.supports if 1 <= number <= len(row.passages)]
-    return [number for number, text in enumerate(row.passages, 1) if _holds(text, row.answers)]
+    return [number for number, text in enumerate(row.passages, 1) if _holds_answer(text, row.answers)]
 
 
 def put(row: QaRow, passages: Sequence[Passage]) -> QaRow:
-    """The row with passages that were found for it. One supports the answer if it has its words and is of `source`."""
+    """Returns the row with retrieved passages. A passage supports the answer if it has its words and is of `source`."""
     supports = [
         number
-        for number, one in enumerate(passages, 1)
-        if row.answerable and _holds(one.text, row.answers) and _of(one, row.source)
+        for number, passage in enumerate(passages, 1)
+        if row.answerable and _holds_answer(passage.text, row.answers) and _is_from(passage, row.source)
     ]
     return row.model_copy(
-        update={"passages": tuple(one.text for one in passages), "supports": tuple(supports)}
+        update={"passages": tuple(passage.text for passage in passages), "supports": tuple(supports)}
     )
 
 
-def _of(passage: Passage, source: str | None) -> bool:
+def _is_from(passage: Passage, source: str | None) -> bool:
     return (
         source is None
         or passage.place == source
@@ -91,8 +91,8 @@ def _of(passage: Passage, source: str | None) -> bool:
     )
 
 
-def _holds(text: str, answers: Sequence[str]) -> bool:
-    """Whether one of the answers stands in the text, as words of their own."""
+def _holds_answer(text: str, answers: Sequence[str]) -> bool:
+    """Tells whether one of the answers stands in the text, as whole words."""
     return any(
         re.search(
             rf"(?<!\w){re.escape(' '.join(answer.split()))}(?!\w)", " ".join(text.split()), re.IGNORECASE
@@ -102,5 +102,5 @@ def _holds(text: str, answers: Sequence[str]) -> bool:
 
 
 def load(options: QaConfig) -> Shipped:
-    """Written for appkit, CC0: the handbook of a valley that there is not."""
+    """Names the shipped files: the handbook of an invented valley, written for appkit, CC0."""
     return Shipped("appkit_data", {"train": "qa/train.jsonl", "test": "qa/test.jsonl"})

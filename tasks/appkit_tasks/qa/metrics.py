@@ -1,4 +1,4 @@
-"""How good an answer is, and how good what it was given from."""
+"""Scores answers, and the passages that they were given from."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from appkit_tasks.qa.load import NOWHERE, QaRow, supporting
 __all__ = ["abstained", "citations", "exact", "f1", "in_form", "ndcg", "ratio", "recall", "words"]
 
 
-def said(prediction: Prediction) -> str:
-    """The words of an answer; of one that cannot be read all of it."""
+def answer_text(prediction: Prediction) -> str:
+    """Returns the words of an answer; the whole text of one that cannot be read."""
     value = prediction.parsed.value
     return prediction.text if value is None else value["answer"] or NOWHERE
 
 
 def words(text: str) -> list[str]:
-    """The words of a text without case, punctuation and articles, as SQuAD's own scorer has them (arXiv 1606.05250)."""
+    """Splits a text into words without case, punctuation and articles, as SQuAD's scorer does (arXiv 1606.05250)."""
     plain = "".join(char for char in text.lower() if char not in string.punctuation)
     return re.sub(r"\b(a|an|the)\b", " ", plain).split()
 
 
 def exact(row: QaRow, prediction: Prediction) -> tuple[float]:
-    """Equal to one of the answers but for case, punctuation and articles."""
-    return (float(any(words(answer) == words(said(prediction)) for answer in row.answers)),)
+    """Returns 1 for an answer equal to one of the references but for case, punctuation and articles, else 0."""
+    return (float(any(words(answer) == words(answer_text(prediction)) for answer in row.answers)),)
 
 
 def f1(row: QaRow, prediction: Prediction) -> tuple[float]:
-    """F1 of the words, with the nearest of the answers; all or nothing where one of both is that there is none."""
-    if NOWHERE in (*row.answers, said(prediction)):
+    """Computes F1 of the words with the nearest reference; all or nothing where either says that there is no answer."""
+    if NOWHERE in (*row.answers, answer_text(prediction)):
         return exact(row, prediction)
-    return (max(_overlap(words(answer), words(said(prediction))) for answer in row.answers),)
+    return (max(_overlap(words(answer), words(answer_text(prediction))) for answer in row.answers),)
 
 
-def _overlap(reference: list[str], given: list[str]) -> float:
-    shared = sum((Counter(reference) & Counter(given)).values())
-    if not reference or not given:  # nothing but punctuation and articles
-        return float(reference == given)
-    return 2 * shared / (len(reference) + len(given))
+def _overlap(reference: list[str], predicted: list[str]) -> float:
+    shared = sum((Counter(reference) & Counter(predicted)).values())
+    if not reference or not predicted:  # nothing but punctuation and articles
+        return float(reference == predicted)
+    return 2 * shared / (len(reference) + len(predicted))
 
 
 def in_form(row: QaRow, prediction: Prediction) -> tuple[float]:
@@ -55,22 +55,22 @@ def abstained(row: QaRow, prediction: Prediction) -> tuple[float]:
 
 
 def citations(row: QaRow, prediction: Prediction) -> tuple[float, float]:
-    """(citations of passages that hold the answer, citations)."""
+    """Counts (citations of passages that hold the answer, citations)."""
     numbers = prediction.parsed.value["cites"] if prediction.parsed.value else []
     return (float(len(set(numbers) & set(supporting(row)))), float(len(numbers)))
 
 
 def recall(row: QaRow, prediction: Prediction) -> tuple[float, float]:
-    """(whether a passage holds the answer, whether there is one)."""
+    """Returns (whether a passage holds the answer, whether the row has an answer)."""
     return (float(bool(supporting(row))), float(row.answerable))
 
 
 def ndcg(row: QaRow, prediction: Prediction) -> tuple[float, float]:
-    """(nDCG of the passages' order, 0 if none holds the answer; whether there is one)."""
-    held = supporting(row)
-    gain = sum(1 / math.log2(number + 1) for number in held)
-    best = sum(1 / math.log2(number + 1) for number in range(1, len(held) + 1))
-    return (gain / best if held else 0.0, float(row.answerable))
+    """Returns (nDCG of the passages' order, 0 if none holds the answer; whether the row has an answer)."""
+    supports = supporting(row)
+    gain = sum(1 / math.log2(number + 1) for number in supports)
+    best = sum(1 / math.log2(number + 1) for number in range(1, len(supports) + 1))
+    return (gain / best if supports else 0.0, float(row.answerable))
 
 
 def ratio(matrix: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""A question with numbered passages as messages, the answer with its citation, and the answer read back."""
+"""Turns a question with numbered passages into messages, its answer into the target, and the text into an answer."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ cited ::= " "? "[" [1-9] [0-9]? "]"
 
 
 def prompt(row: QaRow, options: QaConfig) -> list[Message]:
-    """A passage is one line: what stands in it cannot open another one, or a question of its own."""
+    """Writes each passage as one line, so that no passage can open another one, or a question of its own."""
     lines = [f"[{number}] {' '.join(text.split())}" for number, text in enumerate(row.passages, 1)]
-    asked = f"Question: {' '.join(row.question.split())}"
-    return [Message.of("system", options.instruction), Message.of("user", "\n".join([*lines, asked]))]
+    question = f"Question: {' '.join(row.question.split())}"
+    return [Message.of("system", options.instruction), Message.of("user", "\n".join([*lines, question]))]
 
 
 def target(row: QaRow, options: QaConfig) -> Text:
-    """What the passages of the row allow to say: that the answer is not there, where it is in none of them."""
-    held = supporting(row)
-    if not held:
+    """Returns the answer that the row's passages support, or that it is not there if none of them holds it."""
+    supports = supporting(row)
+    if not supports:
         return Text(NOWHERE)
-    inside = " ".join(row.passages[held[0] - 1].split()).casefold()
-    said = next((one for one in row.answers if one.casefold() in inside), row.answers[0])
-    return Text(f"{said} [{held[0]}]")
+    passage = " ".join(row.passages[supports[0] - 1].split()).casefold()
+    words = next((answer for answer in row.answers if answer.casefold() in passage), row.answers[0])
+    return Text(f"{words} [{supports[0]}]")
 
 
 def answer(text: str) -> Parsed:
-    """`words [2]` or `not in the documents` -> {"answer": words or None, "cites": [2]}; all else is an error."""
+    """Reads `words [2]` or `not in the documents` as {"answer": words or None, "cites": [2]}; all else is an error."""
     match = ANSWER.fullmatch(text.strip())
     if (match["text"] if match else text).strip(" .\n").casefold() == NOWHERE:
         return Parsed({"answer": None, "cites": []})
@@ -51,13 +51,13 @@ def answer(text: str) -> Parsed:
 
 
 def cited(value: Any) -> list[int]:
-    """The passages that a reading refers to."""
+    """Returns the numbers of the passages that an answer cites."""
     return list(value["cites"])
 
 
 def few_shot(rows: Sequence[QaRow], options: QaConfig) -> list[QaRow]:
-    """Short rows for a prompt: with an answer and without in turn, as long as there are both."""
+    """Chooses short rows for a prompt: with an answer and without in turn, as long as there are both."""
     ordered = sorted(rows, key=lambda row: (sum(map(len, row.passages)), row.question))
-    told = [row for row in ordered if supporting(row)]
-    left = [row for row in ordered if not supporting(row)]
-    return [row for pair in zip(told, left, strict=False) for row in pair] or ordered[:8]
+    answered = [row for row in ordered if supporting(row)]
+    unanswered = [row for row in ordered if not supporting(row)]
+    return [row for pair in zip(answered, unanswered, strict=False) for row in pair] or ordered[:8]

@@ -1,4 +1,4 @@
-"""Answers to rows for tests: as a head would give them, but made from tags."""
+"""Makes answers to rows for tests: as a head would give them, but from tags."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from appkit.task import Parsed, Prediction
 
 
 def rows_of(result: Read) -> list[NerRow]:
-    """The rows of a source that has no faults."""
+    """Returns the rows of a source that has no faults."""
     assert not result.faults, [str(fault) for fault in result.faults[:3]]
     rows = [record.value for record in result.records if isinstance(record.value, NerRow)]
     assert len(rows) == len(result.records)
@@ -21,7 +21,7 @@ def rows_of(result: Read) -> list[NerRow]:
 
 
 def answer(row: NerRow, tags: Sequence[str]) -> Prediction:
-    """The prediction whose entities are those of legal tags of the row's words."""
+    """Makes the prediction whose entities are those of legal tags of the row's words."""
     value = [
         {"text": row.text[start:end], "type": kind, "start": start, "end": end, "confidence": 1.0}
         for start, end, kind in entities_of(tags, word_spans(row))
@@ -34,7 +34,7 @@ def gold_tags(row: NerRow) -> list[str]:
 
 
 def random_tags(count: int, types: Sequence[str], rng: random.Random) -> list[str]:
-    """Legal tags of `count` words."""
+    """Draws legal tags of `count` words."""
     tags: list[str] = []
     for _ in range(count):
         inside = f"I-{tags[-1][2:]}" if tags and tags[-1] != "O" else "O"
@@ -43,7 +43,7 @@ def random_tags(count: int, types: Sequence[str], rng: random.Random) -> list[st
 
 
 def noisy_tags(tags: Sequence[str], types: Sequence[str], rng: random.Random) -> list[str]:
-    """The tags with some of them changed, legal again."""
+    """Changes some of the tags; the result is legal again."""
     noisy: list[str] = []
     for tag in tags:
         before = noisy[-1] if noisy else "O"

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for well-formed formulas, shared by the tests of this folder."""
+"""Draws well-formed formulas for the tests of this folder (Hypothesis strategies)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VARIABLES = ("x", "y", "z", "w")
 
 
 def formulas(*, constants: tuple[str, ...] = PLAIN + ODD, max_depth: int = 5) -> st.SearchStrategy[Formula]:
-    """Formulas whose free variables are `u` or `v3`; `constants=PLAIN` keeps to names of the normal form."""
+    """Draws formulas whose free variables are `u` or `v3`; `constants=PLAIN` keeps to names of the normal form."""
 
     def term(bound: tuple[str, ...]) -> st.SearchStrategy[Term]:
         variables = st.sampled_from((*bound, "u", "v3")).map(Variable)
