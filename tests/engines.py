@@ -105,7 +105,7 @@ class Shared:
         self.engine: VllmEngine | None = None
 
     async def start(self) -> None:
-        await asyncio.to_thread(self.wanted._role_words)  # what refuses a base refuses it here too
+        await asyncio.to_thread(self.wanted._list_role_words)  # what refuses a base refuses it here too
         self.engine = await asyncio.to_thread(self.engines.start, self.wanted)
         self.max_length = self.engine.max_length
 

@@ -1,1 +1,1 @@
-"""The command line: each command asks one function of the core and prints what it gives."""
+"""The command line: each command calls one function of the core and prints its result."""

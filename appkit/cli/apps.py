@@ -15,7 +15,7 @@ from appkit.errors import AppkitError, ConfigError
 __all__ = ["app"]
 
 app = typer.Typer()
-feedback = typer.Typer(no_args_is_help=True, help="What people said of answers: list, review, export.")
+feedback = typer.Typer(no_args_is_help=True, help="Feedback on answers: list, review, export.")
 app.add_typer(feedback, name="feedback")
 
 STORE = Path("feedback.sqlite")
@@ -38,21 +38,21 @@ def demo(
         str | None, typer.Option("--key", help="The gateway's API key.", envvar="APPKIT_KEY")
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="Of the gateway that is started: vllm, transformers, auto.")
+        str, typer.Option(help="Engine of the gateway that is started: vllm, transformers, auto.")
     ] = "auto",
-    host: Annotated[str, typer.Option(help="Other than loopback needs --auth-file.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Of the page.")] = 7860,
+    host: Annotated[str, typer.Option(help="A host other than loopback needs --auth-file.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the page.")] = 7860,
     auth_file: Annotated[Path | None, typer.Option(help="Who may log in: lines of name:password.")] = None,
     feedback_file: Annotated[
         Path | None, typer.Option("--feedback", help="Keep thumbs and corrections in this file.")
     ] = STORE,
     no_feedback: Annotated[bool, typer.Option("--no-feedback", help="Ask for no opinions.")] = False,
     days: Annotated[
-        int, typer.Option("--feedback-days", help="Texts that nobody accepted are kept so long.")
+        int, typer.Option("--feedback-days", help="Days to keep texts that nobody accepted.")
     ] = 90,
     per_minute: Annotated[int, typer.Option(help="Rows a minute that one user may ask.")] = 600,
 ) -> None:
-    """Open a page for each specialist in the browser; a gateway is started unless one is named."""
+    """Open a page for each specialist in the browser; starts a gateway unless one is named."""
     from appkit.cli.demo import demo as run
     from appkit.config import rag_words
 
@@ -85,21 +85,21 @@ def feedback_list(
     store: Store = STORE,
     task: Annotated[str | None, typer.Option(help="Of this task only.")] = None,
 ) -> None:
-    """How much there is of what, by task and version."""
-    entries = _there(store).entries(task=task)
+    """Count verdicts and corrections by task and version."""
+    entries = _open_store(store).entries(task=task)
     if not entries:
-        print("nothing was said yet")
+        print("there is no feedback yet")
         return
     rows = []
-    for model in dict.fromkeys((one.task, one.model) for one in entries):
-        own = [one for one in entries if (one.task, one.model) == model]
+    for model in dict.fromkeys((entry.task, entry.model) for entry in entries):
+        model_entries = [entry for entry in entries if (entry.task, entry.model) == model]
         rows.append(
             [
                 *model,
-                str(sum(one.verdict == "up" for one in own)),
-                str(sum(one.verdict == "down" for one in own)),
-                str(sum(one.correction is not None for one in own)),
-                str(sum(one.status == "accepted" for one in own)),
+                str(sum(entry.verdict == "up" for entry in model_entries)),
+                str(sum(entry.verdict == "down" for entry in model_entries)),
+                str(sum(entry.correction is not None for entry in model_entries)),
+                str(sum(entry.status == "accepted" for entry in model_entries)),
             ]
         )
     print_table(["task", "bundle", "right", "wrong", "corrected", "accepted"], rows)
@@ -110,22 +110,24 @@ def feedback_review(
     store: Store = STORE,
     task: Annotated[str | None, typer.Option(help="Of this task only.")] = None,
 ) -> None:
-    """Show each new correction, and accept or reject it: only what is accepted is ever trained on."""
-    kept = _there(store)
-    waiting = [one for one in kept.entries(task=task, status="new") if one.correction is not None]
-    if not waiting:
+    """Show each new correction, and accept or reject it: training uses accepted ones only."""
+    feedback_store = _open_store(store)
+    pending = [
+        entry for entry in feedback_store.entries(task=task, status="new") if entry.correction is not None
+    ]
+    if not pending:
         print("no correction waits for a review")
         return
-    for number, one in enumerate(waiting, 1):
-        print(f"\n{number}/{len(waiting)}  {one.task}  {one.model}")
-        print(f"  input       {json.dumps(one.input, ensure_ascii=False)}")
-        print(f"  answered    {one.answer}")
-        print(f"  correction  {json.dumps(one.correction, ensure_ascii=False)}")
+    for number, entry in enumerate(pending, 1):
+        print(f"\n{number}/{len(pending)}  {entry.task}  {entry.model}")
+        print(f"  input       {json.dumps(entry.input, ensure_ascii=False)}")
+        print(f"  answered    {entry.answer}")
+        print(f"  correction  {json.dumps(entry.correction, ensure_ascii=False)}")
         match typer.prompt("accept, reject, skip or quit", default="skip")[:1].lower():
             case "a":
-                kept.review(one.id, "accepted")
+                feedback_store.review(entry.id, "accepted")
             case "r":
-                kept.review(one.id, "rejected")
+                feedback_store.review(entry.id, "rejected")
             case "q":
                 return
 
@@ -141,15 +143,19 @@ def feedback_export(
     from appkit.plugins import load_task
     from appkit.storage.atomic import write_text
 
-    kept = _there(store)
-    rows = kept.pairs(task) if pairs else list(kept.rows(task, load_task(task).output).values())
+    feedback_store = _open_store(store)
+    rows = (
+        feedback_store.pairs(task)
+        if pairs
+        else list(feedback_store.rows(task, load_task(task).output).values())
+    )
     if not rows:
         raise AppkitError(f"no accepted correction of task {task!r} in {store}; appkit feedback review")
     write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     print(f"{len(rows)} {'pairs' if pairs else 'rows'} written to {file}")
 
 
-def _there(store: Path) -> Feedback:
+def _open_store(store: Path) -> Feedback:
     if not store.is_file():
         raise AppkitError(f"no feedback store {store}; appkit demo keeps one, --store names another")
     return Feedback(store)

@@ -1,4 +1,4 @@
-"""`appkit demo`: find the bundles, start a gateway for them unless there is one, and open the gallery."""
+"""`appkit demo` finds bundles, starts a gateway for them unless one is named, and opens the gallery."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from appkit.serving.gateway.keys import add_key
 __all__ = ["demo"]
 
 Say = Callable[[str], None]
-# -P: what lies in the working directory is no module of ours
+# -P: Python must not import from the working directory
 APPKIT = (sys.executable, "-P", "-c", "from appkit.cli.main import main; main()")
 
 
@@ -44,7 +44,7 @@ def demo(
     rag: Sequence[str] = (),
     say: Say = print,
 ) -> None:
-    """Show a gallery until ctrl-C.
+    """Shows a gallery until ctrl-C.
 
     task: the newest bundle of this pack; root: every bundle below; neither: the newest of each task below runs/.
     gateway: show what this one serves instead. rag: words `rag=INDEX` and `rag.KEY=VALUE` for the gateway that is
@@ -53,7 +53,7 @@ def demo(
     Raises ConfigError for an unknown task or a host that takes passwords, BundleError without bundles, RunError when a
     port is taken or the gateway does not start.
     """
-    gallery = _gallery()
+    gallery = _load_gallery()
     if auth is None and not is_loopback(host):
         raise ConfigError(
             f"--host {host} lets other machines in, which takes passwords: --auth-file FILE with name:password lines"
@@ -63,8 +63,14 @@ def demo(
     store = Feedback(feedback, days=days) if feedback else None
     if store:
         store.expire()
-    shown = {"host": host, "port": port, "auth": auth, "say": say}
-    given: dict[str, Any] = {"apps": app_of, "key": key, "per_minute": per_minute, "feedback": store, **shown}
+    page_options = {"host": host, "port": port, "auth": auth, "say": say}
+    launch_options: dict[str, Any] = {
+        "apps": find_app,
+        "key": key,
+        "per_minute": per_minute,
+        "feedback": store,
+        **page_options,
+    }
     if gateway is not None:
         if rag:
             raise ConfigError(
@@ -74,28 +80,28 @@ def demo(
             raise ConfigError(
                 f"--bundles {root} and --gateway {gateway} (or APPKIT_URL) exclude each other: give one of them"
             )
-        gallery.launch(gateway, **given)
+        gallery.launch(gateway, **launch_options)
         return
-    below, every = root or Path("runs"), root is not None
-    found = newest(below, task, every=every)
-    if not found:
+    bundle_root, every = root or Path("runs"), root is not None
+    bundles = find_newest(bundle_root, task, every=every)
+    if not bundles:
         if task is None:
-            raise BundleError(f"no bundle below {below}; make one: appkit train task=nl2fol")
+            raise BundleError(f"no bundle below {bundle_root}; make one: appkit train task=nl2fol")
         command = ["appkit", "train", f"task={task}"]
-        if every:  # where it is looked for afterwards
-            command.append(f"run_dir={below / task / time.strftime('%Y%m%d-%H%M%S')}")
-        say(f"no bundle of task {task} below {below}; make one: {' '.join(command)}   or in the page:")
-        gallery.offer(command, lambda: trained(command[1:]), **shown)
-        found = newest(below, task, every=every)
-        if not found:
-            raise BundleError(f"the training ended, but there is no bundle below {below}")
-    # its gateway has an admin key only where nobody but who sits at this machine opens the page
-    with serving(found, engine, say, below, admin=auth is None, rag=rag) as (url, own):
-        gallery.launch(url, **given | {"key": own})
+        if every:  # the bundle is searched for below this directory afterwards
+            command.append(f"run_dir={bundle_root / task / time.strftime('%Y%m%d-%H%M%S')}")
+        say(f"no bundle of task {task} below {bundle_root}; make one: {' '.join(command)}   or in the page:")
+        gallery.offer(command, lambda: run_command(command[1:]), **page_options)
+        bundles = find_newest(bundle_root, task, every=every)
+        if not bundles:
+            raise BundleError(f"the training ended, but there is no bundle below {bundle_root}")
+    # with a login, others open the page too: then its gateway has no admin key
+    with run_gateway(bundles, engine, say, bundle_root, admin=auth is None, rag=rag) as (url, admin_key):
+        gallery.launch(url, **launch_options | {"key": admin_key})
 
 
-def _gallery() -> Any:
-    """The gallery's module. Raises AppkitError when it is not installed."""
+def _load_gallery() -> Any:
+    """Loads the gallery's module. Raises AppkitError when it is not installed."""
     for entry in entry_points(group="appkit.gallery"):
         try:
             return entry.load()
@@ -104,29 +110,29 @@ def _gallery() -> Any:
     raise AppkitError("no gallery is installed; pip install 'appkit[apps]'")
 
 
-def app_of(task: str) -> Any:
-    """The app of a task pack, None if it has none of its own."""
+def find_app(task: str) -> Any:
+    """Finds the app of a task pack; None if it has none of its own."""
     return load_app(task) if task in modules("appkit.apps") else None
 
 
-def newest(root: Path, task: str | None, *, every: bool = False) -> list[Path]:
-    """Bundles below `root`: of each task (or of `task` alone) the newest, or all of them."""
+def find_newest(root: Path, task: str | None, *, every: bool = False) -> list[Path]:
+    """Finds the newest bundle of each task (or of `task` alone) below `root`; with `every`, all bundles."""
     from appkit.bundles.manifest import find_bundles
 
-    found: dict[str, list[Path]] = {}
+    bundles: dict[str, list[Path]] = {}
     for path in find_bundles(root) if root.is_dir() else ():
         try:
             name = manifests.read_manifest(path, verify=False)["task"]["name"]
         except BundleError:
             continue  # half a run, or another's file of that name
         if task in (None, name):
-            found.setdefault(name, []).append(path)
-    return [path for paths in found.values() for path in (paths if every else paths[-1:])]
+            bundles.setdefault(name, []).append(path)
+    return [path for paths in bundles.values() for path in (paths if every else paths[-1:])]
 
 
-def trained(words: Sequence[str]) -> Iterator[str]:
-    """The lines of an `appkit` command as it runs. Raises RunError with its last line when it fails."""
-    process = _guarded(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def run_command(words: Sequence[str]) -> Iterator[str]:
+    """Runs an `appkit` command and yields its lines. Raises RunError with its last line when it fails."""
+    process = _start_guarded(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout is not None
     last = ""
     try:
@@ -143,27 +149,27 @@ def trained(words: Sequence[str]) -> Iterator[str]:
 
 
 @contextmanager
-def serving(
-    found: Sequence[Path], engine: str, say: Say, below: Path, *, admin: bool, rag: Sequence[str] = ()
+def run_gateway(
+    bundles: Sequence[Path], engine: str, say: Say, bundle_root: Path, *, admin: bool, rag: Sequence[str] = ()
 ) -> Iterator[tuple[str, str | None]]:
-    """The address of a gateway with these bundles, certified or not; it ends with the context, and with this process.
+    """Runs a gateway with these bundles, certified or not, until the context or this process ends.
 
-    below: where it may train and serve more, for the admin key that comes with the address; None without `admin`.
-    Raises RunError when it does not start.
+    Yields its address and its admin key, None without `admin`. bundle_root: where the admin key may train and serve
+    more. Raises RunError when it does not start.
     """
-    words = ["serve", *map(str, found), *rag, "--port", "0", "--uncertified", "--engine", engine]
+    words = ["serve", *map(str, bundles), *rag, "--port", "0", "--uncertified", "--engine", engine]
     with tempfile.TemporaryDirectory(prefix="appkit-demo-") as folder:
         key = add_key(Path(folder) / "keys.json", "demo", admin=True) if admin else None
         if admin:
-            words += ["--more", str(below), "--keys", str(Path(folder) / "keys.json")]
-        with _gateway(words, Path(folder) / "address", say) as url:
+            words += ["--more", str(bundle_root), "--keys", str(Path(folder) / "keys.json")]
+        with _start_gateway(words, Path(folder) / "address", say) as url:
             yield url, key
 
 
 @contextmanager
-def _gateway(words: Sequence[str], address: Path, say: Say) -> Iterator[str]:
-    """Starts a gateway; yields the address, which it writes into a file once it answers, before it says so."""
-    process = _guarded([*words, "--address-file", str(address)], stderr=subprocess.PIPE)
+def _start_gateway(words: Sequence[str], address: Path, say: Say) -> Iterator[str]:
+    """Starts a gateway and yields its address, which it writes to the file `address` once it answers."""
+    process = _start_guarded([*words, "--address-file", str(address)], stderr=subprocess.PIPE)
     assert process.stderr is not None
     last = "it printed nothing"
     try:
@@ -175,7 +181,7 @@ def _gateway(words: Sequence[str], address: Path, say: Say) -> Iterator[str]:
         else:
             process.wait()
             raise RunError(f"the gateway did not start: {last}")
-        _drained(process)
+        _forward_stderr(process)
         yield address.read_text(encoding="utf-8")
     finally:
         process.terminate()
@@ -185,10 +191,10 @@ def _gateway(words: Sequence[str], address: Path, say: Say) -> Iterator[str]:
             process.kill()
 
 
-def _guarded(
+def _start_guarded(
     words: Sequence[str], *, stdout: int | None = None, stderr: int | None = None
 ) -> subprocess.Popen[str]:
-    """An appkit command that ends when this process does, however it ends; ctrl-C in the terminal does not reach it."""
+    """Starts an appkit command that ends when this process does, even by kill -9; ctrl-C does not reach it."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "appkit.serving.engines.guard", *APPKIT, *words],
         stdin=subprocess.PIPE,
@@ -200,8 +206,8 @@ def _guarded(
     )
 
 
-def _drained(process: subprocess.Popen[str]) -> None:
-    """Pass on what the gateway says from now on: a full pipe would stop it."""
+def _forward_stderr(process: subprocess.Popen[str]) -> None:
+    """Forwards the gateway's stderr from a thread: a full pipe would stop it."""
 
     def pass_on() -> None:
         assert process.stderr is not None

@@ -1,4 +1,4 @@
-"""`appkit doctor`: what this machine has, what is wrong with it, and the command that mends it."""
+"""`appkit doctor` finds what is missing or broken on this machine, and the command that mends it."""
 
 from __future__ import annotations
 
@@ -20,32 +20,35 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Check:
-    """One finding; `mend` is a command for the shell, empty when nothing needs mending."""
+    """Reports one finding about this machine."""
 
     name: str
+    """what was checked"""
     state: Literal["ok", "info", "fault"]
-    found: str
+    detail: str
+    """version, size or fault, in words"""
     mend: str = ""
+    """a command for the shell; empty when nothing needs mending"""
 
 
 def diagnose() -> Iterator[Check]:
-    """Python, torch build, the training stack's versions, bitsandbytes, disk, the base model, extras."""
-    yield _python()
-    yield _torch()
-    yield from _packages()
-    yield _bitsandbytes()
-    yield from _disk()
-    yield _base()
-    yield from _extras()
-    yield _vllm()
+    """Checks Python, torch, the training stack's versions, bitsandbytes, disk, the base model, extras and vLLM."""
+    yield _check_python()
+    yield _check_torch()
+    yield from _check_packages()
+    yield _check_bitsandbytes()
+    yield from _check_disk()
+    yield _check_base()
+    yield from _check_extras()
+    yield _check_vllm()
 
 
-def _python() -> Check:
-    found = sys.version.split()[0]
-    return Check("python", "ok", found)
+def _check_python() -> Check:
+    installed = sys.version.split()[0]
+    return Check("python", "ok", installed)
 
 
-def _torch() -> Check:
+def _check_torch() -> Check:
     if find_spec("torch") is None:
         return Check("torch", "fault", "not installed", "pip install -c constraints.txt 'appkit[train]'")
     import torch
@@ -65,35 +68,35 @@ def _torch() -> Check:
     return Check("torch", "ok", f"{torch.__version__}, {where}, computes in {dtype}")
 
 
-def _packages() -> Iterator[Check]:
+def _check_packages() -> Iterator[Check]:
     from packaging.requirements import Requirement
 
     try:
-        wanted = [Requirement(line) for line in requires("appkit") or ()]
+        requirements = [Requirement(line) for line in requires("appkit") or ()]
     except PackageNotFoundError:
         yield Check("appkit", "fault", "not installed as a package", "pip install -e .")
         return
     names = {"transformers", "peft", "accelerate", "safetensors"}
-    for requirement in wanted:
+    for requirement in requirements:
         if requirement.name not in names:
             continue
         try:
-            found = version(requirement.name)
+            installed = version(requirement.name)
         except PackageNotFoundError:
             yield Check(
                 requirement.name, "fault", "not installed", "pip install -c constraints.txt 'appkit[train]'"
             )
             continue
-        fits = requirement.specifier.contains(found, prereleases=True)
+        fits = requirement.specifier.contains(installed, prereleases=True)
         yield Check(
             requirement.name,
             "ok" if fits else "fault",
-            f"{found}" if fits else f"{found}, tested with {requirement.specifier}",
+            f"{installed}" if fits else f"{installed}, tested with {requirement.specifier}",
             "" if fits else f"pip install '{requirement.name}{requirement.specifier}'",
         )
 
 
-def _bitsandbytes() -> Check:
+def _check_bitsandbytes() -> Check:
     if find_spec("bitsandbytes") is None or find_spec("torch") is None:
         return Check(
             "bitsandbytes", "fault", "not installed (needed for quant=nf4)", "pip install bitsandbytes"
@@ -121,7 +124,7 @@ def _bitsandbytes() -> Check:
     return Check("bitsandbytes", "ok", f"{version('bitsandbytes')}, NF4 quantizes")
 
 
-def _disk() -> Iterator[Check]:
+def _check_disk() -> Iterator[Check]:
     for name, path in (("disk, here", "."), ("disk, cache", str(cache_dir()))):
         import os
 
@@ -132,7 +135,7 @@ def _disk() -> Iterator[Check]:
         yield Check(name, "fault" if mend else "ok", f"{free / GB:.1f} GB free", mend)
 
 
-def _base() -> Check:
+def _check_base() -> Check:
     from appkit.config import model_config
     from appkit.models.sources import cached
 
@@ -145,7 +148,7 @@ def _base() -> Check:
     return Check("base model", "ok", f"smollm2-135m at {path}")
 
 
-def _extras() -> Iterator[Check]:
+def _check_extras() -> Iterator[Check]:
     for name, package, use in (
         ("serve", "fastapi", "appkit serve"),
         ("apps", "gradio", "appkit demo"),
@@ -161,18 +164,18 @@ def _extras() -> Iterator[Check]:
             yield Check(f"extra {name}", "info", f"not installed ({use})", f"pip install 'appkit[{name}]'")
 
 
-def _vllm() -> Check:
+def _check_vllm() -> Check:
     from appkit import vllm_plugin
     from appkit.serving.engines.vllm import TESTED, installed_version
 
     gpu = shutil.which("nvidia-smi") is not None
     mend = f"pip install 'vllm=={TESTED}.*'" if gpu else "make serve-setup"
-    found = installed_version()
-    if found is None:
+    installed = installed_version()
+    if installed is None:
         return Check("vllm", "info", "not installed (certify and serve in vLLM)", mend)
-    if not found.startswith(f"{TESTED}."):
-        return Check("vllm", "fault", f"{found}, tested with {TESTED}", mend)
+    if not installed.startswith(f"{TESTED}."):
+        return Check("vllm", "fault", f"{installed}, tested with {TESTED}", mend)
     reason = vllm_plugin.unused_because()
     return Check(
-        "vllm", "ok", f"{found}, {f'its own LoRA: {reason}' if reason else 'with grouped LoRA on CPU'}"
+        "vllm", "ok", f"{installed}, {f'its own LoRA: {reason}' if reason else 'with grouped LoRA on CPU'}"
     )

@@ -27,7 +27,7 @@ def doctor() -> None:
     faults = 0
     for check in diagnose():
         mark = {"ok": "ok  ", "info": "info", "fault": "FAULT"}[check.state]
-        print(f"{mark:5} {check.name}: {check.found}")
+        print(f"{mark:5} {check.name}: {check.detail}")
         if check.mend:
             print(f"      mend it with: {check.mend}")
         faults += check.state == "fault"
@@ -38,7 +38,7 @@ def doctor() -> None:
 
 @models.command("list")
 def models_list() -> None:
-    """Presets, and which are on this machine."""
+    """List the presets, and which are on this machine."""
     from appkit.models.sources import known
 
     rows = [
@@ -58,7 +58,7 @@ def models_list() -> None:
 def models_pull(
     name: str, force: Annotated[bool, typer.Option(help="Fetch again, even if it is here.")] = False
 ) -> None:
-    """Bring a base to this machine."""
+    """Download a base to this machine."""
     from appkit.config import model_config
     from appkit.models.sources import pull
 
@@ -68,7 +68,7 @@ def models_pull(
 
 @models.command("show")
 def models_show(name: str) -> None:
-    """Size, shape, licence, source and fingerprint of a base."""
+    """Show size, shape, licence, source and fingerprint of a base."""
     from appkit.config import model_config
     from appkit.models.sources import describe
 
@@ -79,7 +79,7 @@ def models_show(name: str) -> None:
 
 @runs.command("list")
 def runs_list(root: Annotated[Path, typer.Argument(help="Where to look.")] = Path("runs")) -> None:
-    """Runs, newest first."""
+    """List runs, newest first."""
     from appkit.runs.directory import listed
 
     rows = [
@@ -87,7 +87,7 @@ def runs_list(root: Annotated[Path, typer.Argument(help="Where to look.")] = Pat
             str(run.path),
             run.task,
             run.phase,
-            _bytes(run.bytes),
+            _format_size(run.bytes),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(run.changed)),
             run.score,
         ]
@@ -113,19 +113,19 @@ def runs_prune(
 
 @cache.command("list")
 def cache_list() -> None:
-    """What is in the cache, least recently used first."""
+    """List what is in the cache, least recently used first."""
     from appkit.storage.atomic import cache_dir
     from appkit.storage.cache import entries
 
-    found = entries()
+    cached = entries()
     rows = [
         [
             entry.kind,
             entry.name,
-            _bytes(entry.bytes),
+            _format_size(entry.bytes),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used_at)),
         ]
-        for entry in found
+        for entry in cached
     ]
     print(cache_dir())
     print_table(["kind", "name", "size", "last used"], rows) if rows else print("empty")
@@ -147,13 +147,13 @@ def cache_prune(
     _report_pruned([(e.path, e.bytes) for e in prune(older_than_days=older_than_days, names=names)])
 
 
-def _report_pruned(gone: list[tuple[Path, int]]) -> None:
-    for path, size in gone:
-        print(f"removed {path} ({_bytes(size)})")
-    print(f"{_bytes(sum(size for _, size in gone))} freed")
+def _report_pruned(removed: list[tuple[Path, int]]) -> None:
+    for path, size in removed:
+        print(f"removed {path} ({_format_size(size)})")
+    print(f"{_format_size(sum(size for _, size in removed))} freed")
 
 
-def _bytes(size: float) -> str:
+def _format_size(size: float) -> str:
     for unit in ("B", "KB", "MB", "GB"):
         if size < 1000 or unit == "GB":
             return f"{size:.0f} {unit}" if unit in ("B", "KB") else f"{size:.1f} {unit}"

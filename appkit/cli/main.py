@@ -1,4 +1,4 @@
-"""The command line calls the functions of the Python API. Nothing heavy is imported until a command needs it."""
+"""Puts the commands together. Nothing heavy is imported until a command needs it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["app", "main"]
 
 
 class _Commands(typer.core.TyperGroup):
-    """Ctrl-C passes through as an error of ours: Typer would end with an empty line, or none."""
+    """Turns ctrl-C into `Interrupted`: Typer would end with an empty line, or none."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -49,13 +49,13 @@ app.add_typer(rag.app)
 
 
 def main() -> None:
-    """Entry point: an error that a user can cause is one line and exit code 2."""
-    with _errors():
+    """Runs the command line; an error that a user can cause becomes one line and exit code 2."""
+    with _report_errors():
         app()
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def _report_errors() -> Iterator[None]:
     try:
         yield
     except Interrupted as stopped:

@@ -1,4 +1,4 @@
-"""Options that several commands take, and the run configuration that they make."""
+"""Defines the options that several commands take, and reads a run's configuration from them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DryRun = Annotated[
 
 
 def run_config(words: list[str] | None, file: Path | None) -> RunConfig:
-    """Read the configuration of a run: the file first, the words over it."""
+    """Reads the configuration of a run: the file first, the words over it."""
     from appkit.config import load_run_config
 
     return load_run_config(words or (), file)

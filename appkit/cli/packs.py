@@ -19,7 +19,7 @@ data = typer.Typer(no_args_is_help=True, help="Check rows before training on the
 
 @app.command()
 def methods() -> None:
-    """Adapter methods and what they are."""
+    """List the adapter methods, with a line on each."""
     from appkit.plugins import load_method, modules
 
     print_table(
@@ -29,7 +29,7 @@ def methods() -> None:
 
 @tasks.command("list")
 def tasks_list() -> None:
-    """Installed task packs."""
+    """List the installed task packs."""
     from appkit.plugins import load_task, modules
 
     rows = []
@@ -41,7 +41,7 @@ def tasks_list() -> None:
 
 @tasks.command("show")
 def tasks_show(name: str) -> None:
-    """A pack's row schema, options, metrics and examples."""
+    """Show a pack's row schema, options, metrics and examples."""
     from appkit.plugins import load_task
 
     task = load_task(name)
@@ -58,7 +58,7 @@ def tasks_show(name: str) -> None:
     for example in task.examples:
         print(f"  {example}")
     if task.retrieval:
-        print(f"\ndocuments\n  rag=INDEX fills {task.retrieval.field} with what is found")
+        print(f"\ndocuments\n  rag=INDEX fills {task.retrieval.field} with the passages found")
     if task.tools:
         print("\ntools")
     for tool, function in task.tools.items():
@@ -75,7 +75,7 @@ def data_check(
         int | None, typer.Option(min=0, help="Items of each kind in the JSON, with counts of all.")
     ] = None,
 ) -> None:
-    """Every bad row with file, line, field and reason; duplicates, overlaps, lengths."""
+    """Report every bad row with file, line, field and reason; duplicates, overlaps, lengths."""
     from appkit.runs.check import check_data
 
     quiet_libraries()

@@ -33,24 +33,26 @@ def rag_index(
         str, typer.Option(help="faiss, qdrant or chroma; qdrant=http://host:6333 for a server.")
     ] = "faiss",
 ) -> None:
-    """Index documents; what did not change since the last time is not embedded again."""
+    """Index documents; embeds only passages that changed since the last time."""
     from appkit.rag import build
 
     quiet_libraries()
-    done = build(documents, to, embeddings=embeddings, size=size, overlap=overlap, store=store, say=say)
-    print(f"{done.path}: {done.passages} passages of {done.files} files, {done.embedded} newly embedded")
+    summary = build(documents, to, embeddings=embeddings, size=size, overlap=overlap, store=store, say=say)
+    print(
+        f"{summary.path}: {summary.passages} passages of {summary.files} files, {summary.embedded} newly embedded"
+    )
 
 
 @rag.command("search")
 def rag_search(
     index: Annotated[Path, typer.Argument(help="Directory of the index.")],
-    query: Annotated[str, typer.Argument(help="What is asked.")],
+    query: Annotated[str, typer.Argument(help="The question, or words of it.")],
     k: Annotated[int, typer.Option("-k", help="Passages.")] = 5,
     by: Annotated[str, typer.Option(help="dense, bm25 or hybrid.")] = "hybrid",
     judge: Annotated[bool, typer.Option("--judge", help="QIM puts the best 20 in order.")] = False,
     as_json: Annotated[bool, typer.Option("--jsonl", help="JSON objects.")] = False,
 ) -> None:
-    """The passages nearest to a query, with their sources and scores."""
+    """Show the passages nearest to a query, with their sources and scores."""
     from appkit.rag import Index
 
     quiet_libraries()

@@ -39,7 +39,7 @@ def certify(
         typer.Option("--folded", help="A label head inside the generating engine (serve.classify=folded)."),
     ] = False,
 ) -> None:
-    """Check that an engine gives what training gave, and keep the certificate in the bundle."""
+    """Check that an engine computes what the trained model did, and keep the certificate in the bundle."""
     from appkit.serving.certify.certify import certify as run
 
     quiet_libraries()
@@ -82,7 +82,7 @@ def recertify(
     rows: Annotated[int | None, typer.Option(help="Test rows for the metric; none: all.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Those with a fitting certificate too.")] = False,
 ) -> None:
-    """After an upgrade: certify every bundle that has no certificate for the engine that is installed now."""
+    """After an upgrade, certify every bundle that has no certificate for the installed engine."""
     from appkit.serving.certify.recertify import recertify as run
 
     if everything == bool(bundle):
@@ -96,8 +96,10 @@ def recertify(
         force=force,
         say=lambda line: print(line, flush=True),
     )
-    print_table(["bundle", "", ""], [[str(one.path), one.state, one.reason] for one in outcomes])
-    if failed := sum(one.state == "failed" for one in outcomes):
+    print_table(
+        ["bundle", "", ""], [[str(outcome.path), outcome.state, outcome.reason] for outcome in outcomes]
+    )
+    if failed := sum(outcome.state == "failed" for outcome in outcomes):
         raise AppkitError(f"{failed} of {len(outcomes)} bundles are not certified; the table says why")
 
 
@@ -117,8 +119,8 @@ def serve(
         Path | None, typer.Option("--more", help="Add bundles below while it runs, without serving them all.")
     ] = None,
     engine: Annotated[str | None, typer.Option(help="vllm, transformers or auto.")] = None,
-    host: Annotated[str, typer.Option(help="Other than loopback needs --keys.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="A host other than loopback needs --keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any free port.")] = 8000,
     keys: Annotated[Path | None, typer.Option("--keys", help="See `appkit keys add`.")] = None,
     uncertified: Annotated[
         bool, typer.Option("--uncertified", help="Serve bundles without a certificate too.")
@@ -165,7 +167,7 @@ def keys_add(
     alias: Annotated[list[str] | None, typer.Option(help="May use only this alias; repeat for more.")] = None,
     per_minute: Annotated[int | None, typer.Option(help="Requests a minute.")] = None,
 ) -> None:
-    """Make a key and print it, once: only its hash is kept. A running gateway sees it at once."""
+    """Make a key and print it once: only its hash is kept. A running gateway accepts it at once."""
     from appkit.serving.gateway.keys import add_key
 
     print(add_key(file, name, admin=admin, aliases=alias, per_minute=per_minute))
@@ -173,7 +175,7 @@ def keys_add(
 
 @keys.command("list")
 def keys_list(file: Annotated[Path, typer.Argument(help="The key file.")]) -> None:
-    """Whose keys a file holds, and what each may do."""
+    """List the keys of a file, and what each may do."""
     from appkit.serving.gateway.keys import read_keys
 
     rows = [
@@ -222,41 +224,45 @@ def client_ask(
         answers = gateway.task(
             alias, rows, constrain=constrain, confidence=confidence, threshold=threshold, rag=not no_rag
         )
-    for one in answers:
+    for answer in answers:
         if as_json:
-            print(json.dumps(asdict(one), ensure_ascii=False))
+            print(json.dumps(asdict(answer), ensure_ascii=False))
         else:
-            shown = (
-                "(abstained)" if one.abstained else one.parsed if isinstance(one.parsed, str) else one.text
+            text = (
+                "(abstained)"
+                if answer.abstained
+                else answer.parsed
+                if isinstance(answer.parsed, str)
+                else answer.text
             )
-            print(shown if one.confidence is None else f"{one.confidence:.2f}\t{shown}")
-            show_citations(one.citations or [])
+            print(text if answer.confidence is None else f"{answer.confidence:.2f}\t{text}")
+            show_citations(answer.citations or [])
 
 
 @client.command("bundles")
 def client_bundles(url: Url = LOCAL, key: AccessKey = None) -> None:
-    """What is served, and where the aliases point."""
+    """List the bundles that are served, and where the aliases point."""
     from appkit.client import Client
 
     with Client(url, key=key) as gateway:
-        found = gateway.bundles()
+        listing = gateway.bundles()
     points: dict[str, list[str]] = {}
-    for alias, where in found["aliases"].items():
-        points.setdefault(where["current"], []).append(alias)
-        if where["canary"]:
-            points.setdefault(where["canary"], []).append(f"{alias} ({where['share']:.0%})")
+    for alias, entry in listing["aliases"].items():
+        points.setdefault(entry["current"], []).append(alias)
+        if entry["canary"]:
+            points.setdefault(entry["canary"], []).append(f"{alias} ({entry['share']:.0%})")
     rows = [
         [
-            one["bundle"],
-            ", ".join(points.get(one["bundle"], [])),
-            one["task"],
-            one["base"],
-            str(one["running"]),
+            bundle["bundle"],
+            ", ".join(points.get(bundle["bundle"], [])),
+            bundle["task"],
+            bundle["base"],
+            str(bundle["running"]),
         ]
-        for one in found["bundles"]
+        for bundle in listing["bundles"]
     ]
     print_table(["bundle", "aliases", "task", "base", "running"], rows)
-    for path, reason in found["refused"].items():
+    for path, reason in listing["refused"].items():
         print(f"refused: {path}: {reason}")
 
 

@@ -1,4 +1,4 @@
-"""What commands share: reading inputs, and writing to a terminal."""
+"""Reads inputs of commands, and writes tables and lines to the terminal."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ __all__ = ["print_table", "quiet_libraries", "read_inputs", "say", "show_citatio
 
 
 def say(line: str) -> None:
+    """Prints a line to stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
 def print_table(header: list[str], rows: list[list[str]]) -> None:
+    """Prints a table to stdout."""
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
@@ -31,15 +33,16 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
 
 
 def show_citations(citations: Sequence[Mapping[str, Any]]) -> None:
-    """The passages that an answer refers to, a line each."""
-    for one in citations:
-        if one["cited"]:
-            text = " ".join(one["text"].split())
-            print(f"    [{one['number']}] {one['score']:.4f}  {one['source']}:{one['start']}  {text[:100]}")
+    """Prints the passages that an answer refers to, a line each."""
+    for citation in citations:
+        if citation["cited"]:
+            number, score = citation["number"], citation["score"]
+            text = " ".join(citation["text"].split())
+            print(f"    [{number}] {score:.4f}  {citation['source']}:{citation['start']}  {text[:100]}")
 
 
 def quiet_libraries() -> None:
-    """Libraries' own bars and warnings would tear ours apart."""
+    """Silences libraries' own bars and warnings, which would break into ours."""
     import os
     import warnings
 
@@ -50,6 +53,10 @@ def quiet_libraries() -> None:
 
 
 def read_inputs(sentences: list[str] | None, file: Path | None) -> list[str | dict[str, Any]]:
+    """Reads inputs from arguments, a file or stdin: a text a line, or JSONL rows if every line is an object.
+
+    Raises AppkitError for both sentences and a file, and for a file that is missing, not UTF-8 or broken JSON.
+    """
     if sentences and file:
         raise AppkitError("give sentences or --file, not both")
     if sentences:

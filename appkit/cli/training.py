@@ -70,9 +70,9 @@ def _show_result(result: Any) -> None:
     print(result.verdict)
     manifest = read_manifest(result.bundle, verify=False)
     print()
-    shown = result.adapter
+    evaluation = result.adapter
     task_input = load_task(manifest["task"]["name"]).input
-    for record, prediction in list(zip(shown.records, shown.predictions, strict=True))[:3]:
+    for record, prediction in list(zip(evaluation.records, evaluation.predictions, strict=True))[:3]:
         print(f"  {getattr(record.value, task_input)}\n    {prediction.answer}")
     print(
         f"\nbundle  {result.bundle}  ({manifest['name']}@{manifest['sha'][:12]})\n"
@@ -138,9 +138,12 @@ def _write_evaluations(to: Path, result: Any, task: Any) -> None:
     from appkit.evaluation.plots import plot_scores
     from appkit.storage.atomic import write_text
 
-    for number, one in enumerate(result.evaluations):
-        one.write(to / f"predictions.{number}.jsonl", task)
-    write_text(to / "scores.json", json.dumps([one.summary() for one in result.evaluations], indent=1) + "\n")
+    for number, evaluation in enumerate(result.evaluations):
+        evaluation.write(to / f"predictions.{number}.jsonl", task)
+    write_text(
+        to / "scores.json",
+        json.dumps([evaluation.summary() for evaluation in result.evaluations], indent=1) + "\n",
+    )
     plot_scores(result.evaluations, task, to / "scores.png")
 
 
@@ -169,17 +172,17 @@ def predict(
     quiet_libraries()
     import appkit
 
-    found: list[Any] = [(given, None) for given in inputs]
+    retrieved: list[Any] = [(sentence, None) for sentence in inputs]
     if documents.index:
-        found = _with_passages(bundle, inputs, documents)
+        retrieved = _find_passages(bundle, inputs, documents)
     specialist = appkit.load(bundle)
-    predictions = specialist.predict([row for row, _ in found])
-    for given, (_, hits), prediction in zip(inputs, found, predictions, strict=True):
-        citations = [] if hits is None else _citations(specialist.task, prediction, hits)
+    predictions = specialist.predict([row for row, _ in retrieved])
+    for sentence, (_, hits), prediction in zip(inputs, retrieved, predictions, strict=True):
+        citations = [] if hits is None else _list_citations(specialist.task, prediction, hits)
         if as_json:
-            shown = given if isinstance(given, dict) else {specialist.task.input: given}
+            fields = sentence if isinstance(sentence, dict) else {specialist.task.input: sentence}
             entry = {
-                **shown,
+                **fields,
                 "text": prediction.text,
                 "parsed": prediction.parsed.value,
                 "error": prediction.parsed.error,
@@ -198,8 +201,8 @@ def predict(
             show_citations(citations)
 
 
-def _with_passages(bundle: Path, inputs: list[Any], documents: Any) -> list[Any]:
-    """Each input as a row with what was found for it; before the weights are loaded, since an index may be missing."""
+def _find_passages(bundle: Path, inputs: list[Any], documents: Any) -> list[Any]:
+    """Finds passages for each input and returns (row, hits); before weights are loaded: the index may be missing."""
     from appkit.bundles.manifest import find, read_manifest
     from appkit.bundles.specialist import input_row
     from appkit.plugins import load_task
@@ -207,12 +210,12 @@ def _with_passages(bundle: Path, inputs: list[Any], documents: Any) -> list[Any]
 
     task = load_task(read_manifest(find(bundle), verify=False)["task"]["name"])
     rule(task)
-    return AtHand.open(documents).put(task, [input_row(task, given) for given in inputs])
+    return AtHand.open(documents).put(task, [input_row(task, sentence) for sentence in inputs])
 
 
-def _citations(task: Any, prediction: Any, hits: Any) -> list[dict[str, Any]]:
+def _list_citations(task: Any, prediction: Any, hits: Any) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
     from appkit.rag.rows import AtHand
 
-    return [asdict(one) for one in AtHand.citations(task, prediction.parsed.value, hits)]
+    return [asdict(citation) for citation in AtHand.citations(task, prediction.parsed.value, hits)]

@@ -1,1 +1,1 @@
-"""Heads: how answers are made, in words or by choosing labels; one protocol for whatever differs between them."""
+"""Heads make the answers, in words or by choosing labels; one protocol covers what differs between them."""

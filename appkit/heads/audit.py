@@ -1,4 +1,4 @@
-"""How the label audit shows texts: what is learned, before step 0."""
+"""Formats texts for the label audit, which shows before step 0 what is learned."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHOWN = 5
 
 
 def fenced(text: str) -> str:
-    """A block of Markdown that shows text as it is, whatever stands in it."""
+    """Puts a text into a fenced block of Markdown that shows it as it is, backticks too."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"

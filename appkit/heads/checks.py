@@ -1,4 +1,4 @@
-"""What certificates are made of: single checks, and how far an engine may be from what training recorded."""
+"""Defines the checks of a certificate, and how far an engine may be from what training recorded."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ SHARE = 0.1
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison of a certificate."""
+    """Holds one comparison of a certificate."""
 
     name: str
+    """what was compared"""
     passed: bool | None
     """None: it could not be made, and figure says why"""
     figure: str
@@ -68,6 +69,6 @@ def effect_check(moved: float, effect: float, what: str) -> Check:
 
 
 def same_answers_check(same: int, of: int, which: str, *, exact: bool) -> Check:
-    """Asks for equal answers of two fp32 computations; of others it only tells how many are."""
+    """Requires equal answers of two fp32 computations; for other dtypes it only reports how many are equal."""
     figure = f"{same} of {of} {which} equal{'' if exact else ', which is not asked of bf16'}"
     return Check("answers", same == of if exact else None, figure)

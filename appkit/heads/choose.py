@@ -1,4 +1,4 @@
-"""Makes the head that a task declares: of training rows, or of a bundle."""
+"""Makes the head that a task declares, from training rows or from a bundle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["base_answers", "check_options", "count_tokens", "head_of_bundle", "h
 
 
 def check_options(task: Task, config: RunConfig) -> None:
-    """Checks what can be checked before any row is read. Raises ConfigError for options that would change nothing."""
+    """Checks the head's options before any row is read. Raises ConfigError for options that would change nothing."""
     if isinstance(task.head, TextHead):
         from appkit.heads.lm.head import check_options
 
@@ -25,12 +25,12 @@ def check_options(task: Task, config: RunConfig) -> None:
 
 
 def base_answers(task: Task) -> bool:
-    """Whether a base can answer the task without training."""
+    """Tells whether a base can answer the task without training."""
     return isinstance(task.head, TextHead)
 
 
 def count_tokens(task: Task, options: Any, chat: Chat, row: Any) -> int:
-    """Tokens of a training row, whatever its targets turn out to be."""
+    """Counts the tokens of a training row, whatever its targets turn out to be."""
     messages = task.prompt(row, options)
     if isinstance(task.head, LabelHead):
         return len(chat.ids(messages[-1].text))
@@ -40,7 +40,7 @@ def count_tokens(task: Task, options: Any, chat: Chat, row: Any) -> int:
 def head_of_rows(
     task: Task, config: RunConfig, chat: Chat, train: Sequence[Record], others: Mapping[str, Sequence[Record]]
 ) -> tuple[Head, Sequence[str]]:
-    """The head to train, and what to tell the user of the rows' targets; others: further splits by name.
+    """Makes the head to train, and notes for the user on the rows' targets; others: further splits by name.
 
     Raises ConfigError for options that do not fit the targets, DataError for targets that cannot be learned.
     """
@@ -56,7 +56,7 @@ def head_of_rows(
 
 
 def head_of_bundle(manifest: Mapping[str, Any], config: RunConfig, task: Task, chat: Chat) -> Head:
-    """The head that a bundle was trained with. Raises BundleError when it cannot be read."""
+    """Makes the head that a bundle was trained with. Raises BundleError when it cannot be read."""
     match task.head:
         case TextHead():
             from appkit.heads.lm.head import LmHead

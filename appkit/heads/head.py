@@ -1,4 +1,4 @@
-"""The head protocol: all that differs between answering in words and choosing labels.
+"""Defines the head protocol, which covers all that differs between answering in words and choosing labels.
 
 A run, an evaluation, a loaded bundle, a certificate and the gateway go through a `Head`; nothing else in the core asks
 which one it is. A new head is one folder beside `lm` and `label`.
@@ -28,7 +28,7 @@ __all__ = ["Head", "Question", "Reply", "Wishes"]
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a caller may want of answers beyond the answer."""
+    """Holds what a caller may ask for beyond the answer."""
 
     constrain: bool = False
     """keep to the pack's grammar"""
@@ -41,11 +41,11 @@ class Wishes:
 
 
 class Question(Protocol):
-    """A row as an engine is asked for it."""
+    """Holds a row as an engine reads it."""
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """All that is read."""
+        """All tokens that the engine reads."""
 
     @property
     def longest(self) -> int:
@@ -53,29 +53,30 @@ class Question(Protocol):
 
     @property
     def requests(self) -> int:
-        """How many requests to the engine it takes."""
+        """Requests to the engine that it takes."""
 
     @property
     def cap(self) -> int:
-        """The most tokens that are written; 0 where none are."""
+        """The most tokens that the engine may write; 0 for labels."""
 
     def limited(self, cap: int) -> Self:
-        """The same with at most `cap` tokens written."""
+        """Copies the question with at most `cap` tokens to write."""
 
 
 class Reply(NamedTuple):
-    """A prediction, and how many tokens an engine wrote for it."""
+    """Pairs a prediction with what it cost."""
 
     prediction: Prediction
     written: int
+    """tokens that the engine generated for it"""
 
 
 class Head(Protocol):
-    """How a task's rows become examples, and what a model computes becomes predictions."""
+    """Turns a task's rows into examples, and what a model computes into predictions."""
 
     @property
     def task(self) -> Task:
-        """With the metrics that apply."""
+        """The task, with the metrics that apply to this head."""
 
     @property
     def chat(self) -> Chat:
@@ -83,11 +84,11 @@ class Head(Protocol):
 
     @property
     def role(self) -> Role:
-        """Of the engine that answers."""
+        """The role of the engine that answers."""
 
     @property
     def spec(self) -> HeadSpec | None:
-        """Of a label head: its outputs, as the manifest keeps it."""
+        """The outputs of a label head, as the manifest keeps them; None for words."""
 
     @property
     def cap(self) -> int:
@@ -95,57 +96,57 @@ class Head(Protocol):
 
     @property
     def serving_note(self) -> str:
-        """What it costs to serve this head, if that is worth a word; else empty."""
+        """A note on what it costs to serve this head; empty if there is nothing to note."""
 
     # --- training
 
     def encode(
         self, records: Sequence[Record], max_length: int, on_long: str
     ) -> tuple[list[Any], list[Record], list[str]]:
-        """Training examples, the record of each, and a line for what was left out or cut. Raises DataError."""
+        """Makes training examples, the record of each, and a line for rows left out or cut. Raises DataError."""
 
     def audit(self, examples: Sequence[Any], records: Sequence[Record]) -> None:
         """Checks every row's supervision. Raises DataError."""
 
     def render(self, examples: Sequence[Any], records: Sequence[Record]) -> str:
-        """A few rows in Markdown, with what is learned of them."""
+        """Renders a few rows in Markdown, with what is learned of them marked."""
 
     def fitted(self, examples: Sequence[Any]) -> Self:
-        """The same with what the training examples decide."""
+        """Copies the head with what the training examples decide, such as the cap."""
 
     def attach(self, base: Any) -> Any:
-        """The model to put an adapter on."""
+        """Makes the model to put an adapter on."""
 
     def collate(self, examples: Sequence[Any], device: Any) -> Batch:
-        """Examples laid end to end."""
+        """Lays examples end to end."""
 
     def loss(self, model: Any, batch: Batch) -> torch.Tensor:
-        """The sum of the losses over the examples' `targets` (tokens, words or rows), in nats."""
+        """Sums the losses over the examples' `targets` (tokens, words or rows), in nats."""
 
     def calibrate(self, model: Any, dev: Sequence[Record]) -> Self:
-        """The same with what is chosen on the dev rows once training is over."""
+        """Copies the head with temperature and thresholds chosen on the dev rows after training."""
 
     def rivals(self, baselines: str) -> tuple[str, ...]:
-        """Names of what the adapter has to beat, by `eval.baselines`."""
+        """Names the predictors that the adapter is compared with, by `eval.baselines`."""
 
     # --- answering in this process
 
     def answering(self, *, batch_rows: int | None = None, confidence: bool = False) -> Self:
-        """The same for so many rows at once, and with what a confidence needs."""
+        """Copies the head for `batch_rows` rows at once; confidence: it keeps what a confidence needs."""
 
     def shown(self, rows: Sequence[Any], count: int) -> Self:
-        """The same with `count` answered rows before each question."""
+        """Copies the head with `count` answered rows shown before each question."""
 
     def measured_as(self, config: RunConfig, train: Sequence[Record]) -> Self:
-        """The same, decoded as `config` asks."""
+        """Copies the head with the decoding of `config`."""
 
     def answer(
         self, model: Any, rows: Sequence[Any], *, title: str = "answering", show: bool = True
     ) -> list[Prediction]:
-        """Predictions for rows (values of the pack's schema; their targets are not looked at)."""
+        """Answers rows (values of the pack's schema; their targets are not read)."""
 
     def reread(self, entry: Mapping[str, Any]) -> Prediction:
-        """A prediction that `Evaluation.write` kept, read by the pack of today."""
+        """Reads a prediction that `Evaluation.write` stored, with the pack's current code."""
 
     def confidence(
         self,
@@ -155,7 +156,7 @@ class Head(Protocol):
         predictions: Sequence[Prediction],
         dev_rows: int,
     ) -> Calibration | LabelCalibration | Uncalibrated:
-        """How far the confidence of test answers is right, or why they have none.
+        """Measures how far the confidence of test answers is right, or says why they have none.
 
         statistics: (N, K), the primary metric's, of each prediction.
         """
@@ -163,32 +164,32 @@ class Head(Protocol):
     # --- bundles and certificates
 
     def reference(self, model: Any) -> tuple[dict[str, Any], dict[str, str]]:
-        """What the live trained model gives for the pack's examples: tensors and facts of reference.safetensors."""
+        """Computes the live trained model on the pack's examples: tensors and facts of reference.safetensors."""
 
     def facts(self) -> dict[str, Any]:
-        """What a manifest records, enough for `choose.head_of_bundle`."""
+        """Lists what a manifest records, enough for `choose.head_of_bundle`."""
 
     def served(self, matrix: Matrix | None, *, folded: bool) -> Self:
-        """The same as it is served: by a `matrix` on this side of the engine, or folded into a generating engine."""
+        """Copies the head as served: by a `matrix` on this side of the engine, or folded into a generating engine."""
 
     def check_files(self, recorded: Recorded) -> Iterator[Check]:
-        """What can be compared with the record before any engine starts."""
+        """Compares with the record what can be compared before any engine starts."""
 
     def check_engine(
         self, engine: Checked, adapter: str, recorded: Recorded, *, exact: bool
     ) -> AsyncIterator[Check]:
-        """What the engine computes, against the record. exact: both in fp32."""
+        """Compares what the engine computes with the record. exact: both in fp32."""
 
     # --- asking an engine
 
     def refusal(self, wishes: Wishes, ref: str) -> str | None:
-        """Why the bundle `ref` cannot do what a caller wishes; None: it can."""
+        """Says why the bundle `ref` cannot do what a caller wishes; None: it can."""
 
     def question(self, row: Any, wishes: Wishes) -> Question:
-        """What an engine is asked for a row. Raises DataError for a row that holds nothing to read."""
+        """Makes an engine's question from a row. Raises DataError for a row that holds nothing to read."""
 
     async def ask(self, engine: Asked, adapter: str, question: Any) -> Reply:
-        """The engine's answer, read."""
+        """Asks the engine and reads its answer."""
 
     def stream(self, engine: Asked, adapter: str, question: Any) -> AsyncGenerator[str | Reply]:
-        """Text as it comes, where there is any, and the reply at the end."""
+        """Yields text as it comes, where there is any, and the reply at the end."""

@@ -22,11 +22,12 @@ FILE = "reference.safetensors"
 
 @dataclass(frozen=True)
 class Recorded:
-    """A bundle's record, as the head that wrote it understands it."""
+    """Holds a bundle's record, as the head that wrote it understands it."""
 
     tensors: Mapping[str, np.ndarray]
     """integers as they are, all else in float64"""
     facts: Mapping[str, str]
+    """the model's dtype, the number of examples, and a label head's labels"""
     template: str
     """fingerprint of the chat template that the model was trained with"""
     dtype: str
@@ -34,7 +35,7 @@ class Recorded:
 
     @classmethod
     def read(cls, bundle: Path, template: str, dtype: str) -> Recorded:
-        """Of the bundle in `bundle`; template and dtype are its manifest's."""
+        """Reads the record of the bundle in `bundle`; template and dtype are its manifest's."""
         from safetensors import safe_open
 
         with safe_open(bundle / FILE, framework="np") as handle:
@@ -47,7 +48,7 @@ class Recorded:
         return cls(wide, facts, template, dtype)
 
     def noise(self, name: str) -> np.ndarray | None:
-        """What rounding to bf16 changed in `name` on the training side; None where fp32 could not be computed."""
+        """Computes what rounding to bf16 changed in `name` in training; None where fp32 could not be computed."""
         if f"{name}_fp32" not in self.tensors:
             return None
         noise: np.ndarray = self.tensors[f"{name}_bf16"] - self.tensors[f"{name}_fp32"]
@@ -55,7 +56,7 @@ class Recorded:
 
 
 def reference_tensors(model: Any, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `compute` gives now, and as `…_bf16` and `…_fp32` what it gives with everything in that dtype.
+    """Runs `compute` as the model is, and as `…_bf16` and `…_fp32` with every parameter in that dtype.
 
     These are as far apart as rounding to bf16 makes them; there is no fp32 of a base that is quantized in memory.
     """
@@ -72,7 +73,7 @@ def reference_tensors(model: Any, compute: Callable[[], dict[str, Any]]) -> dict
 
 @contextmanager
 def _computed_in(model: Any, dtype: Any) -> Iterator[None]:
-    """Turn every floating-point parameter into `dtype` for a while; the exact values come back afterwards."""
+    """Turns every floating-point parameter into `dtype` for a while; the exact values come back afterwards."""
     exact = {name: parameter.data for name, parameter in model.named_parameters()}
     try:
         for parameter in model.parameters():

@@ -1,4 +1,4 @@
-"""What engines are asked: their roles, jobs in words, and what a head needs of one."""
+"""Defines the roles of engines, the jobs they do, and what a head needs of an engine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["MOST_LABELS", "NULL", "Asked", "Checked", "Job", "Matrix", "Piece", "Role", "role_of"]
 
 Role = Literal["generate", "classify", "embed", "embed-unmasked"]
-"""What an engine is started for, and cannot change: answers; logits of sequence heads at the last token; final hidden
-states of every token, causal or unmasked."""
+"""What an engine computes, fixed at its start. generate: answers in words; classify: logits of sequence heads at the
+last token; embed, embed-unmasked: final hidden states of every token, under causal or unmasked attention."""
 
 NULL = "null"
 """The adapter that changes nothing: base traffic goes through it, see `engines.vllm.null_adapter`."""
@@ -29,7 +29,7 @@ MOST_LABELS = 1000
 
 
 def role_of(spec: HeadSpec) -> Role:
-    """The role of the engine that serves a label head.
+    """Chooses the role of the engine that serves a label head.
 
     vLLM's classifiers pool the last causal state only; all else is pooled by us, from hidden states.
     """
@@ -42,7 +42,7 @@ def role_of(spec: HeadSpec) -> Role:
 
 @dataclass(frozen=True)
 class Job:
-    """One prompt to continue."""
+    """Holds one prompt to continue."""
 
     adapter: str
     """a name that the engine knows; `NULL` is the base"""
@@ -63,7 +63,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Piece:
-    """What came next of an answer, or all of it."""
+    """Holds the next part of an answer, or all of it."""
 
     tokens: tuple[int, ...]
     """without the one that ended it"""
@@ -74,23 +74,23 @@ class Piece:
 
 
 class Asked(Protocol):
-    """An engine, supervised or not, as far as heads ask one. See `engines.protocol.Engine`."""
+    """Describes an engine, supervised or not, as heads use it. See `engines.protocol.Engine`."""
 
     async def complete(self, job: Job) -> Piece:
-        """The whole answer."""
+        """Returns the whole answer."""
 
     def stream(self, job: Job) -> AsyncGenerator[Piece]:
-        """The answer as it comes; closing the iterator ends the work."""
+        """Yields the answer as it comes; closing the iterator ends the work."""
 
     async def classify(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
-        """Logits (C,) float32 of the adapter's head at the last token."""
+        """Returns logits (C,) float32 of the adapter's head at the last token."""
 
     async def states(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
-        """Final hidden states (T, d) float32."""
+        """Returns final hidden states (T, d) float32."""
 
 
 class Checked(Asked, Protocol):
-    """An engine, as far as certificates ask one."""
+    """Describes an engine as certificates use it."""
 
-    async def score(self, adapter: str, one: Example) -> list[float]:
-        """Log-probability in nats of each answered token of `one`."""
+    async def score(self, adapter: str, example: Example) -> list[float]:
+        """Returns the log-probability in nats of each answered token of `example`."""

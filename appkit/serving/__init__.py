@@ -1,1 +1,1 @@
-"""Engines that answer with bundles, and what has to hold before one may."""
+"""Serves bundles: engines that answer with them, and the checks that come before."""

@@ -1,4 +1,4 @@
-"""A bundle with all that an engine needs to answer with it; certificates and the gateway share it."""
+"""Prepares a bundle with all that an engine needs to answer with it, for certificates and the gateway."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 __all__ = ["ADAPTER", "Deployment"]
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
-"""All that an engine sees of a bundle; never a pickle."""
+"""the files of a bundle that an engine reads; never a pickle"""
 
 
 @lru_cache(maxsize=8)
-def _chat(base: Path, stamps: tuple[tuple[str, int], ...]) -> Chat:
-    """One for all bundles of a base, until one of its files changes: a tokenizer is megabytes."""
+def _load_chat(base: Path, stamps: tuple[tuple[str, int], ...]) -> Chat:
+    """Loads one chat for all bundles of a base, until one of its files changes: a tokenizer is megabytes."""
     from appkit.models.chat import Chat
 
     return Chat.at(base)
 
 
 class Deployment:
-    """A bundle under one way of being served.
+    """Holds a bundle as it is served.
 
     What an engine loads (`files`, `base`, `null`) is made in `store` when it is first asked for.
     """
 
     certificate: Mapping[str, Any] | None = None
-    """that an admission found; None: there is none, and none was asked for"""
+    """found at admission; None: there is none, and none was required"""
 
     def __init__(
         self,
@@ -59,10 +59,10 @@ class Deployment:
     ) -> None:
         """Reads the bundle in `path`; nothing is computed yet.
 
-        store: where the engine's copy of the adapter goes. dtype: that an engine computes in; auto: the one the bundle
-        was computed in. classify: as `serve.classify`.
+        store: directory for the engine's copy of the adapter. dtype: what the engine computes in; auto: the one the
+        bundle was computed in. classify: as `serve.classify`.
 
-        Raises BundleError for a damaged bundle, ModelError when its base cannot be had.
+        Raises BundleError for a damaged bundle, ModelError when its base cannot be found or fetched.
         """
         from appkit.models.files import load_config
         from appkit.models.sources import locate
@@ -76,27 +76,29 @@ class Deployment:
             )
         self.adapter = read_adapter(path)
         self.trained_base = locate(self.config.model)
-        """as it was fetched, before any quantization"""
+        """directory of the base as it was fetched, before any quantization"""
         architecture = load_config(self.trained_base)
         shapes = base_shapes(architecture)
         self.linear, self.parameters = shapes.linear, shapes.parameters
         self.width = int(architecture.get_text_config().hidden_size)
-        small = [
+        small_files = [
             file
             for file in sorted(self.trained_base.iterdir())
             if file.suffix not in (".safetensors", ".bin")
         ]
-        chat = _chat(self.trained_base, tuple((file.name, file.stat().st_mtime_ns) for file in small))
+        chat = _load_chat(
+            self.trained_base, tuple((file.name, file.stat().st_mtime_ns) for file in small_files)
+        )
         self.dtype: str = self.manifest["base"]["dtype"] if dtype == "auto" else dtype
         head = head_of_bundle(self.manifest, self.config, load_task(self.config.task.name), chat)
         self.unfoldable = unfoldable(head.spec) if head.spec else "its task has no labels"
         self.folds = classify == "folded"
-        """heads are folded into the generating engine where they can be"""
+        """fold heads into the generating engine where possible"""
         self.folded = self.folds and not self.unfoldable
-        apart = not self.folded and head.role in ("embed", "embed-unmasked")
-        self.head = head.served(read_head(path) if apart else None, folded=self.folded)
+        in_gateway = not self.folded and head.role in ("embed", "embed-unmasked")
+        self.head = head.served(read_head(path) if in_gateway else None, folded=self.folded)
 
-    # --- what it is
+    # --- the bundle
 
     @property
     def name(self) -> str:
@@ -108,7 +110,7 @@ class Deployment:
 
     @property
     def ref(self) -> str:
-        """The version, as callers name it."""
+        """The version `name@sha`, as callers name it."""
         return f"{self.name}@{self.sha[:12]}"
 
     @property
@@ -125,22 +127,22 @@ class Deployment:
 
     @property
     def role(self) -> Role:
-        """Of its engine."""
+        """The role of the engine that serves the bundle."""
         return self.head.role
 
     @property
     def form(self) -> str:
-        """Of its certificate: `-folded` for a head that stands in a generating engine."""
+        """The form of the certificate: `-folded` for a head that stands in a generating engine."""
         return "-folded" if self.folded else ""
 
     @property
     def rank(self) -> int:
-        """What an engine needs room for: a folded head is a LoRA with a row for each label."""
+        """The rank that an engine needs room for: a folded head is a LoRA with a row for each label."""
         return max(self.adapter.rank, self.spec.outputs if self.folded and self.spec else 0)
 
     @property
     def recorded(self) -> Recorded:
-        """What the live trained model gave; read anew each time, since only certificates look at it."""
+        """The record of the live trained model; read each time, since only certificates need it."""
         return Recorded.read(self.path, self.manifest["template"], self.manifest["base"]["dtype"])
 
     # --- what an engine loads
@@ -152,21 +154,21 @@ class Deployment:
 
     @property
     def base_name(self) -> str:
-        """As callers name it; of a directory, the last part: every key sees this name."""
+        """The base's name for callers; of a directory, the last part only: every key sees this name."""
         quant = self.config.quant.name
         return Path(self.config.model.name).name + ("" if quant == "none" else f"-{quant}")
 
     @cached_property
     def files(self) -> Path:
-        """The adapter in the form its engine takes, under its sha: nothing changes it while an engine may read it."""
-        copied = self._copied()
+        """The adapter in the form its engine takes, copied under its sha, where nothing changes it."""
+        copied = self._copy_adapter()
         if self.role in ("embed", "embed-unmasked"):
             return without_head(copied, self.store / f"{copied.name}-states")
         if self.folded and self.spec is not None:
             return folded(copied, self.base, self.store / f"{copied.name}-folded", self.spec)
         return copied
 
-    def _copied(self) -> Path:
+    def _copy_adapter(self) -> Path:
         target = self.store / self.sha
         if target.exists():
             return target
@@ -179,7 +181,7 @@ class Deployment:
 
     @property
     def engine(self) -> EngineSpec:
-        """The engine that serves it among others."""
+        """The spec of the engine that serves the bundle, beside others."""
         # every linear layer, whatever the next bundle changes; lm_head only where heads are folded into it
         targets = {module.rpartition(".")[2] for module in self.linear} - {"lm_head"}
         if self.folds and self.role == "generate":
@@ -188,7 +190,7 @@ class Deployment:
 
     @cached_property
     def null(self) -> Path:
-        """The adapter that changes nothing, on a module that this one changes too: an engine has room for that."""
+        """The adapter that changes nothing, on a module that the bundle's changes too: an engine has room for it."""
         module = min(self.adapter.modules or self.linear.keys() - {"lm_head"})
         out, into = self.linear[module]
         folder = self.store / f"null-{out}x{into}-{module}"
@@ -197,32 +199,32 @@ class Deployment:
         return folder
 
     def place(self) -> None:
-        """Make all that an engine loads, now."""
+        """Makes all files that an engine loads, now."""
         _ = self.base, self.files, self.null
 
     # --- what is known before an engine starts
 
     def check_files(self, engine: str) -> Iterator[Check]:
-        """Raises BundleError where starting an engine would tell nothing."""
+        """Checks files, base and structure. Raises BundleError where the engine would compute something else."""
         from appkit.models.fingerprint import fingerprint
 
         yield Check("files", True, f"{len(self.manifest['files'])} have their sha256")  # read_manifest looked
-        wanted = self.manifest["base"]
-        if (mark := fingerprint(self.trained_base, wanted["dtype"]).base) != wanted["fingerprint"]:
+        base = self.manifest["base"]
+        if (mark := fingerprint(self.trained_base, base["dtype"]).base) != base["fingerprint"]:
             raise BundleError(
-                f"{self.path} was trained on {wanted['id']} with fingerprint {wanted['fingerprint'][:19]}…, this "
+                f"{self.path} was trained on {base['id']} with fingerprint {base['fingerprint'][:19]}…, this "
                 f"machine's has {mark[:19]}…; pull the base that the bundle names, or train it anew"
             )
-        yield Check("base", True, f"{wanted['name']}, {mark[:19]}…")
+        yield Check("base", True, f"{base['name']}, {mark[:19]}…")
         full = self.adapter.form == "full"
-        if wrong := list(
+        if reasons := list(
             weight_faults(self.adapter, self.parameters, engine)
             if full
             else faults(self.adapter, self.linear, engine, head=self.spec, width=self.width)
         ):
-            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
             raise BundleError(
-                f"{self.path} does not fit its base in {engine}: {wrong[0]}{more}; train it anew"
+                f"{self.path} does not fit its base in {engine}: {reasons[0]}{more}; train it anew"
             )
         fits = (
             f"{len(self.adapter.shapes)} changed weights"

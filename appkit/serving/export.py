@@ -1,4 +1,4 @@
-"""`appkit export`: a bundle in the form that others read.
+"""`appkit export` writes a bundle in a form that other programs read.
 
 Three forms: a plain PEFT directory, a merged model, the layout from which Ray Serve LLM loads adapters. Three places: a
 new directory, a repository on the Hugging Face hub, a prefix in object storage. Only merging needs torch.
@@ -34,7 +34,7 @@ __all__ = ["export"]
 Say = Callable[[str], None]
 
 ADAPTERS = 16
-"""Adapters that one Ray replica holds: Ray asks that its own limit and vLLM's max_loras be equal."""
+"""adapters that one Ray replica holds: Ray requires its own limit and vLLM's max_loras to be equal"""
 
 SERVE_CONFIG = "serve_config.yaml"
 
@@ -44,8 +44,8 @@ WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".index.json")
 
 SAYS_NOTHING = {"unknown", "other", "custom", "none"}
 FORBIDS = {"proprietary", "internal", "confidential", "unlicensed", "nd", "noderivatives", "noderivs"}
-"""Words of a licence's name. Trained weights are taken for adapted material, which no-derivatives forbids to share;
-non-commercial forbids selling, not sharing, and the card names it."""
+"""Words of a licence's name that forbid publishing. Trained weights count as adapted material, which no-derivatives
+forbids to share; non-commercial forbids selling, not sharing, and the card names it."""
 
 
 def export(
@@ -58,7 +58,7 @@ def export(
     licence: str | None = None,
     say: Say = lambda line: None,
 ) -> str:
-    """Write a bundle (or a run's) to a directory, `hub:OWNER/NAME` or an object store; gives where it is.
+    """Writes a bundle (or a run's) to a directory, `hub:OWNER/NAME` or an object store; returns the address.
 
     merge: the base that the adapter was trained on with the adapter in its weights, in the bundle's dtype, checked
     against what the live trained model recorded. ray: the adapter in a directory named by its id, beside a
@@ -71,7 +71,7 @@ def export(
     when the base cannot be had; AppkitError when the place cannot be written.
     """
     path, target = manifests.find(Path(bundle)), str(to)
-    repository = _repository(target)
+    repository = _parse_repository(target)
     if merge and ray:
         raise ConfigError("--merge and --ray do not go together: Ray loads bare adapters; leave one out")
     if ray and repository:
@@ -93,25 +93,25 @@ def export(
     def write(folder: Path) -> None:
         inside = folder
         if ray:
-            text = _serve_config(path, manifest, target if "://" in target else "s3://BUCKET/PREFIX")
+            text = _write_serve_config(path, manifest, target if "://" in target else "s3://BUCKET/PREFIX")
             (folder / SERVE_CONFIG).write_text(text, encoding="utf-8")
-            inside = folder / _adapter_id(manifest)
+            inside = folder / _name_adapter(manifest)
             inside.mkdir()
         if merge:
             _write_merged(path, inside, say)
         else:
             for name in ("adapter_config.json", "adapter_model.safetensors"):
                 shutil.copyfile(path / name, inside / name)
-        (inside / "README.md").write_text(_card(manifest, merge, licence), encoding="utf-8")
+        (inside / "README.md").write_text(_write_card(manifest, merge, licence), encoding="utf-8")
 
     if repository:
         _check_licences(path, manifest, licence)
-        with _workplace() as folder:
+        with _make_folder() as folder:
             write(folder)
             version = f"{manifest['name']}@{manifest['sha'][:12]}"
             return to_hub(folder, repository, public=public, message=version)
     if "://" in target:
-        address = _to_store(Store(target), _adapter_id(manifest) if ray else "", write)
+        address = _upload(Store(target), _name_adapter(manifest) if ray else "", write)
         if ray:
             say(f"fetch {address}/{SERVE_CONFIG} to start it: serve run {SERVE_CONFIG}")
         return address
@@ -128,27 +128,27 @@ def export(
 
 
 @contextmanager
-def _workplace() -> Iterator[Path]:
-    """A directory for what is uploaded."""
+def _make_folder() -> Iterator[Path]:
+    """Makes a temporary directory for what is uploaded."""
     with tempfile.TemporaryDirectory(prefix="appkit-export-") as folder, explained(Path(folder)):
         yield Path(folder)
 
 
-def _to_store(store: Store, adapter: str, write: Callable[[Path], None]) -> str:
-    """Upload what `write` makes; `adapter` is the directory in it that must be new, none: all must."""
+def _upload(store: Store, adapter: str, write: Callable[[Path], None]) -> str:
+    """Uploads what `write` makes; `adapter` is the directory in it that must be new, "": everything must."""
     store.check_free(adapter)
-    with _workplace() as folder:
+    with _make_folder() as folder:
         write(folder)
-        if adapter and (there := store.read(SERVE_CONFIG)) is not None:
+        if adapter and (present := store.read(SERVE_CONFIG)) is not None:
             ours = folder / SERVE_CONFIG
-            _check_beside(there, ours.read_text(encoding="utf-8"), f"{store.address}/{SERVE_CONFIG}")
+            _check_present(present, ours.read_text(encoding="utf-8"), f"{store.address}/{SERVE_CONFIG}")
             ours.unlink()
         store.upload(folder)
     return store.address
 
 
-def _repository(target: str) -> str | None:
-    """OWNER/NAME of `hub:OWNER/NAME`; None for any other place."""
+def _parse_repository(target: str) -> str | None:
+    """Reads OWNER/NAME from `hub:OWNER/NAME`; None for any other place."""
     if target != "hub" and not target.startswith("hub:"):
         return None
     name = target.removeprefix("hub").removeprefix(":")
@@ -159,49 +159,50 @@ def _repository(target: str) -> str | None:
     return name
 
 
-def _adapter_id(manifest: Manifest) -> str:
-    """Never the same for other weights: an engine keeps what it computed under a name."""
+def _name_adapter(manifest: Manifest) -> str:
+    """Makes an id that other weights never have: an engine keeps what it computed under a name."""
     return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', manifest['name'])}-{manifest['sha'][:12]}"
 
 
 # --- licences and card ------------------------------------------------------------------------------------
 
 
-def _licences(manifest: Manifest, given: str | None) -> dict[str, str | None]:
-    """Of the base and of the rows that shaped the weights; `given` where none that says something is recorded."""
+def _find_licences(manifest: Manifest, licence: str | None) -> dict[str, str | None]:
+    """Finds the licences of the base and of rows that shaped the weights; `licence` where none is known."""
     sources = [source for source in manifest["data"]["sources"] if source["split"] != "test"]
     recorded = {"base": manifest["base"]["licence"]}
     recorded |= {f"{source['split']} rows": source["licence"] for source in sources}
     return {
-        what: name if name and not _words(name) <= SAYS_NOTHING else given for what, name in recorded.items()
+        what: name if name and not _split_words(name) <= SAYS_NOTHING else licence
+        for what, name in recorded.items()
     }
 
 
-def _words(licence: str) -> set[str]:
+def _split_words(licence: str) -> set[str]:
     return set(re.findall(r"[a-z]+", licence.lower()))
 
 
-def _check_licences(path: Path, manifest: Manifest, given: str | None) -> None:
+def _check_licences(path: Path, manifest: Manifest, named_licence: str | None) -> None:
     """Raises BundleError for a licence that is not known or does not allow to publish."""
-    for what, licence in _licences(manifest, given).items():
-        if licence is None or _words(licence) <= SAYS_NOTHING:
+    for what, licence in _find_licences(manifest, named_licence).items():
+        if licence is None or _split_words(licence) <= SAYS_NOTHING:
             raise BundleError(
                 f"{path} cannot be published: it records no licence of the {what}; name the one they are under: "
                 "--licence NAME (for rows, `licence:` in a card.yaml beside them is recorded in training)"
             )
-        if _words(licence) & FORBIDS or "all rights reserved" in licence.lower():
+        if _split_words(licence) & FORBIDS or "all rights reserved" in licence.lower():
             raise BundleError(
                 f"{path} cannot be published: the licence of the {what}, {licence!r}, does not allow it; export to a "
                 "directory or an object store of your own"
             )
 
 
-def _card(manifest: Manifest, merged: bool, given: str | None) -> str:
-    """README.md of the export: what the manifest holds that a reader needs, and no path of this machine."""
+def _write_card(manifest: Manifest, merged: bool, licence: str | None) -> str:
+    """Writes README.md of the export: what a reader needs of the manifest, and no path of this machine."""
     base, task, rank = manifest["base"], manifest["task"], manifest["exported"]["rank"]
     front = [f"base_model: {base['id']}"] if base["source"] == "hub" else []
     front += [f"library_name: {'transformers' if merged else 'peft'}", "pipeline_tag: text-generation"]
-    over = f"{_base_name(manifest)} (quantized: {base['quantizer']})"
+    over = f"{_name_base(manifest)} (quantized: {base['quantizer']})"
     what = (
         f"A whole model: {over} with the adapter merged into its weights."
         if merged
@@ -212,12 +213,12 @@ def _card(manifest: Manifest, merged: bool, given: str | None) -> str:
         "base": f"{base['source']} {base['revision'] or ''}".strip() + f", `{base['fingerprint']}`",
         "dtype": base["dtype"],
         "chat template": f"`{manifest['template']}`",
-        "decoding": _decoding(manifest),
+        "decoding": _describe_decoding(manifest),
         "method": manifest["method"]["name"] + (f", rank {rank}" if rank else ""),
         "train rows": f"{manifest['data']['rows']['train']}, `{manifest['data']['train']}`",
         "test rows": f"{manifest['data']['rows']['test']}, `{manifest['data']['test']}`",
         "licences": ", ".join(
-            f"{what}: {name or 'unknown'}" for what, name in _licences(manifest, given).items()
+            f"{what}: {name or 'unknown'}" for what, name in _find_licences(manifest, licence).items()
         ),
         "made with": ", ".join(
             f"{name} {manifest['versions'][name]}" for name in ("appkit", "torch", "transformers", "peft")
@@ -232,7 +233,7 @@ def _card(manifest: Manifest, merged: bool, given: str | None) -> str:
                 "| metric | " + " | ".join(manifest["metrics"]) + " |",
                 "|---|" + "---|" * len(manifest["metrics"]),
             ),
-            *_score_rows(manifest),
+            *_format_scores(manifest),
             "",
             *(f"- {name}: {fact}" for name, fact in facts.items()),
             "",
@@ -240,22 +241,23 @@ def _card(manifest: Manifest, merged: bool, given: str | None) -> str:
     )
 
 
-def _score_rows(manifest: Manifest) -> Iterator[str]:
+def _format_scores(manifest: Manifest) -> Iterator[str]:
     columns = [column["metrics"] for column in manifest["metrics"].values()]
     for name in columns[-1]:
         figures = (
-            f"{one[name]['value']:.3f} [{one[name]['low']:.3f}, {one[name]['high']:.3f}]" for one in columns
+            f"{metrics[name]['value']:.3f} [{metrics[name]['low']:.3f}, {metrics[name]['high']:.3f}]"
+            for metrics in columns
         )
         yield f"| {name} | " + " | ".join(figures) + " |"
 
 
-def _decoding(manifest: Manifest) -> str:
+def _describe_decoding(manifest: Manifest) -> str:
     decoding = manifest["decoding"]
     stop = f", stop at {decoding['stop']}" if decoding["stop"] else ""
     return f"temperature {decoding['temperature']:g}, at most {decoding['cap']} tokens{stop}"
 
 
-def _base_name(manifest: Manifest) -> str:
+def _name_base(manifest: Manifest) -> str:
     base = manifest["base"]
     return str(base["id"]) if base["source"] == "hub" else Path(base["name"]).name
 
@@ -264,7 +266,7 @@ def _base_name(manifest: Manifest) -> str:
 
 
 def _write_merged(path: Path, folder: Path, say: Say) -> None:
-    """The whole model, read again from its files and held against the bundle's reference."""
+    """Writes the whole model, and compares it, read from its files, with the bundle's reference."""
     from appkit.serving.deployment import Deployment
 
     with tempfile.TemporaryDirectory(prefix="appkit-export-") as store:
@@ -305,36 +307,36 @@ def _merge(base: Path, adapter: Path, folder: Path, dtype: str) -> None:
 
 
 async def _compare(deployment: Deployment, folder: Path) -> list[Check]:
-    """The checks of `appkit certify` but the task's metric, one model in memory at a time."""
+    """Makes the checks of `appkit certify` but the task's metric, with one model in memory at a time."""
     from appkit.heads.lm.check import canaries
     from appkit.serving.engines.protocol import NULL
     from appkit.serving.engines.transformers import TransformersEngine
 
     recorded, dtype = deployment.recorded, deployment.dtype
-    apart = TransformersEngine(deployment.base, dtype=dtype)
+    unmerged = TransformersEngine(deployment.base, dtype=dtype)
     whole = TransformersEngine(folder, dtype=dtype)
-    await apart.start()
-    before = {canary: await apart.score(NULL, canary) for canary in canaries(recorded)}
-    await apart.close()
+    await unmerged.start()
+    base_scores = {canary: await unmerged.score(NULL, canary) for canary in canaries(recorded)}
+    await unmerged.close()
     await whole.start()
-    merged = cast("Engine", _Merged(whole, before))  # all of it that the checks ask
+    engine = cast("Engine", _Merged(whole, base_scores))  # it has the methods that the checks call
     try:
-        checks = deployment.head.check_engine(merged, "merged", recorded, exact=dtype == "float32")
+        checks = deployment.head.check_engine(engine, "merged", recorded, exact=dtype == "float32")
         return [check async for check in checks]
     finally:
         await whole.close()
 
 
 class _Merged:
-    """The engine of a merged model, whose adapter is always on; the base's scores are from before."""
+    """Answers as the engine of a merged model, whose adapter is always on; the base's scores were computed before."""
 
-    def __init__(self, whole: TransformersEngine, before: Mapping[Example, list[float]]) -> None:
-        self.whole, self.before = whole, before
+    def __init__(self, whole: TransformersEngine, base_scores: Mapping[Example, list[float]]) -> None:
+        self.whole, self.base_scores = whole, base_scores
 
-    async def score(self, adapter: str, one: Example) -> list[float]:
+    async def score(self, adapter: str, example: Example) -> list[float]:
         from appkit.serving.engines.protocol import NULL
 
-        return self.before[one] if adapter == NULL else await self.whole.score(NULL, one)
+        return self.base_scores[example] if adapter == NULL else await self.whole.score(NULL, example)
 
     async def complete(self, job: Job) -> Piece:
         from appkit.serving.engines.protocol import NULL
@@ -345,8 +347,8 @@ class _Merged:
 # --- Ray --------------------------------------------------------------------------------------------------
 
 
-def _serve_config(path: Path, manifest: Manifest, prefix: str) -> str:
-    """What `serve run` reads: one base, and `prefix`, below which Ray finds adapters by the names of directories."""
+def _write_serve_config(path: Path, manifest: Manifest, prefix: str) -> str:
+    """Writes what `serve run` reads: one base, and `prefix`, below which Ray finds adapters by directory names."""
     import yaml
 
     from appkit import __version__
@@ -369,8 +371,8 @@ def _serve_config(path: Path, manifest: Manifest, prefix: str) -> str:
     }
     source: Any = {"bucket_uri": f"{prefix}-base"}
     if quant["name"] == "nf4":
-        made = cache_dir() / "served"
-        upload = f"with weights rounded to NF4: the directory that `appkit certify` makes in {made}"
+        cached = cache_dir() / "served"
+        upload = f"with weights rounded to NF4: the directory that `appkit certify` makes in {cached}"
     elif base["source"] == "hub":
         source, upload = base["id"], ""
         engine |= {"revision": base["revision"]} if base["revision"] else {}
@@ -393,7 +395,7 @@ def _serve_config(path: Path, manifest: Manifest, prefix: str) -> str:
         f"{BASE_LINE} {base['fingerprint']} quant={quant['name']} dtype={base['dtype']}",
         "Each directory below dynamic_lora_loading_path is an adapter over this base.",
         *([f"Upload the base to bucket_uri first, {upload}."] if upload else []),
-        f"Ask for model {name}:{_adapter_id(manifest)}, with {_decoding(manifest)}.",
+        f"Ask for model {name}:{_name_adapter(manifest)}, with {_describe_decoding(manifest)}.",
         "Add accelerator_type and deployment_config as the cluster needs them.",
     ]
     return "".join(f"# {line}\n" for line in comments) + yaml.safe_dump(
@@ -401,14 +403,14 @@ def _serve_config(path: Path, manifest: Manifest, prefix: str) -> str:
     )
 
 
-def _check_beside(there: str, ours: str, where: str) -> None:
-    """Raises ConfigError unless the configuration `there` serves the adapter for which `ours` was made."""
+def _check_present(present: str, ours: str, where: str) -> None:
+    """Raises ConfigError unless the `present` configuration serves the adapter for which `ours` was made."""
     base = re.compile(rf"^# {BASE_LINE} .*$", re.M)
     rank = re.compile(r"max_lora_rank: *(\d+)")
-    wanted = rank.findall(ours)[0]
-    if base.findall(there) != base.findall(ours):
+    needed_rank = rank.findall(ours)[0]
+    if base.findall(present) != base.findall(ours):
         raise ConfigError(f"{where} serves another base than this bundle's; choose another prefix")
-    if any(int(allowed) < int(wanted) for allowed in rank.findall(there)):
+    if any(int(allowed) < int(needed_rank) for allowed in rank.findall(present)):
         raise ConfigError(
-            f"{where} allows a smaller max_lora_rank than {wanted}, which this bundle needs; raise it"
+            f"{where} allows a smaller max_lora_rank than {needed_rank}, which this bundle needs; raise it"
         )

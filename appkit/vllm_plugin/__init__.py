@@ -1,7 +1,6 @@
-"""What appkit changes inside vLLM; vLLM calls `register` in each of its processes (entry point group
-vllm.general_plugins).
+"""Changes LoRA inside vLLM, which calls `register` in each of its processes (entry point group vllm.general_plugins).
 
-Knows torch and vLLM only: it runs where the rest of appkit need not be able to.
+It imports torch and vLLM only: it also runs where the rest of appkit cannot.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 __all__ = ["VERSION", "active", "register", "unused_because"]
 
 VERSION = 2
-"""Of what the plug-in computes; certificates carry it."""
+"""Version of what the plug-in computes; certificates carry it."""
 
 TESTED = "0.32."
 WRAPPER = "appkit.vllm_plugin.grouped.GroupedLora"
@@ -24,12 +23,12 @@ log = logging.getLogger("vllm.appkit")
 
 
 def active() -> bool:
-    """Whether a vLLM started in this environment computes LoRA with the plug-in; imports nothing heavy."""
+    """Tells whether a vLLM started in this environment computes LoRA with the plug-in; imports nothing heavy."""
     return unused_because() is None
 
 
 def unused_because() -> str | None:
-    """Why vLLM's own LoRA would compute; None: the plug-in does."""
+    """Says why vLLM would compute with its own LoRA; None: it computes with the plug-in."""
     if os.environ.get("APPKIT_STOCK_LORA") == "1":
         return "APPKIT_STOCK_LORA=1 is set"
     allowed = os.environ.get("VLLM_PLUGINS")
@@ -38,18 +37,18 @@ def unused_because() -> str | None:
     # a checkout that was installed before the plug-in was in it
     if "appkit" not in entry_points(group="vllm.general_plugins").names:
         return "the plug-in is not registered; install appkit again"
-    found = _vllm_version()
-    if found is None:
+    installed = _vllm_version()
+    if installed is None:
         return "vLLM is not installed"
-    if "+cpu" not in found:
-        return f"vLLM {found} is not built for CPU"
-    if not found.startswith(TESTED):
-        return f"vLLM {found} is not {TESTED}x, whose LoRA it knows"
+    if "+cpu" not in installed:
+        return f"vLLM {installed} is not built for CPU"
+    if not installed.startswith(TESTED):
+        return f"vLLM {installed} is not {TESTED}x, whose LoRA it knows"
     return None
 
 
 def _vllm_version() -> str | None:
-    """Of the distribution, with +cpu where it was built for CPU; how vLLM itself tells its platform."""
+    """Reads vLLM's version, with +cpu where it was built for CPU, as vLLM itself finds its platform."""
     try:
         return version("vllm")
     except PackageNotFoundError:
@@ -61,7 +60,7 @@ def _vllm_version() -> str | None:
 
 
 def register() -> None:
-    """Put the grouped LoRA in the place of vLLM's own; may be called many times."""
+    """Puts the grouped LoRA in the place of vLLM's own; may be called many times."""
     if os.environ.get("APPKIT_ENGINE") == "1" and sys.platform == "linux":
         _end_with_parent()
     reason = unused_because()
@@ -74,7 +73,7 @@ def register() -> None:
 
 
 def _end_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends.
+    """Has the kernel kill this process when its parent ends.
 
     vLLM computes in a process of its own (EngineCore). When the one that serves is killed, that one stays behind
     with its memory and its cores, and nobody knows its id. The kernel looks at the parent's *thread*: who starts

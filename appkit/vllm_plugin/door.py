@@ -1,4 +1,4 @@
-"""The engine's HTTP server answers its gateway only, and only what the gateway asks.
+"""Guards the engine's HTTP server, which answers its gateway only, and only what the gateway asks.
 
 vLLM's own key guards `/v1`, and leaves open what loads adapters or generates under other names. `--middleware` puts
 this in front of everything.
@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["SECRET", "Door"]
 
 SECRET = "APPKIT_ENGINE_SECRET"
-"""The environment variable that holds it: an argument could be read by every user of the machine."""
+"""The environment variable that holds the secret: every user of the machine could read an argument."""
 PATHS = frozenset(
     {
         "/health",
@@ -32,7 +32,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Door:
-    """ASGI middleware: 404 for whatever is not on the list or does not carry the secret."""
+    """Answers 404, as ASGI middleware, to requests for other paths and to those without the secret."""
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
         self.app = app
@@ -42,8 +42,12 @@ class Door:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(b"authorization", b"")
-        if scope["type"] == "http" and scope["path"] in PATHS and hmac.compare_digest(given, self.expected):
+        authorization = dict(scope["headers"]).get(b"authorization", b"")
+        if (
+            scope["type"] == "http"
+            and scope["path"] in PATHS
+            and hmac.compare_digest(authorization, self.expected)
+        ):
             await self.app(scope, receive, send)
             return
         if scope["type"] == "http":

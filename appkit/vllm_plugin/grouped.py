@@ -1,4 +1,4 @@
-"""LoRA on CPU by groups of rows that share an adapter.
+"""Computes LoRA on CPU by groups of rows that share an adapter.
 
 vLLM's own wrapper for CPU gathers a copy of A and B for every token of every step and multiplies token by token; a
 row without adapter (slot -1) gets the last slot's. Here the rows of a step are sorted by slot once, every layer
@@ -30,33 +30,34 @@ NARROW = 64  # summed rank up to which one product with zeros in it is faster th
 
 
 class Grid(NamedTuple):
-    """Short groups of neighbouring slots as a table: a line for each slot from `first` on, filled up to `height` rows.
-
-    rows (lines x height,): the step's row of each cell, any row in a cell that is not used. used (n of the groups,):
-    the cells that are; None: all.
-    """
+    """Holds short groups of neighbouring slots as a table, a line for each slot."""
 
     first: int
+    """slot of the first line"""
     lines: int
     height: int
+    """rows of the longest group; shorter lines are filled up"""
     rows: torch.Tensor
+    """(lines x height,), the step's row of each cell; any row in a cell that is not used"""
     used: torch.Tensor | None
+    """(n of the groups,), the cells that are used; None: all"""
 
 
 class Rows(NamedTuple):
-    """The rows of a step by slot: groups of (slot, start, end), counted in `order`, or in the step where it is None.
-
-    Rows without adapter are in no group. grid: the same as a table, where that is worth it.
-    """
+    """Holds the rows of a step by slot. Rows without adapter are in no group."""
 
     total: int
+    """rows of the step"""
     order: torch.Tensor | None
+    """(total,), the step's rows sorted by slot; None: they stay as they are"""
     groups: list[tuple[int, int, int]]
+    """(slot, start, end), counted in `order`"""
     grid: Grid | None = None
+    """the groups as a table, where that is faster"""
 
 
 def group(slots: torch.Tensor) -> Rows:
-    """slots (n,) with -1 for no adapter -> its groups; rows that already lie together stay where they are."""
+    """Groups slots (n,), -1 for no adapter; rows that already lie together stay where they are."""
     total = slots.numel()
     runs, lengths = torch.unique_consecutive(slots, return_counts=True)
     order = None
@@ -72,7 +73,7 @@ def group(slots: torch.Tensor) -> Rows:
 
 
 def _grid(order: torch.Tensor | None, groups: list[tuple[int, int, int]]) -> Grid | None:
-    """None: one group, a long one, or slots so far apart that most of the table would be empty."""
+    """Makes the table; None for one group, a long one, or slots so far apart that most cells would be empty."""
     slots = [slot for slot, _, _ in groups]
     if len(groups) < 2 or len(set(slots)) < len(slots):
         return None
@@ -92,45 +93,50 @@ def _grid(order: torch.Tensor | None, groups: list[tuple[int, int, int]]) -> Gri
 
 
 class Adapter(NamedTuple):
-    """One adapter's factors on one layer, cut to the rank it has: down (d_in, r of all parts), and for each product
-    up the columns of `down`'s result that go in, the columns of the layer that come out, and up (r, d_out)."""
+    """Holds one adapter's factors on one layer, cut to the rank it has."""
 
     down: torch.Tensor
+    """(d_in, r of all parts)"""
     ups: list[tuple[slice, slice, torch.Tensor]]
+    """for each product up: the columns of `down`'s result that go in, the layer's columns that come out, (r, d_out)"""
 
 
 def compute_dtype(stored: torch.dtype) -> torch.dtype:
-    """float32 in place of a half precision that this processor can only emulate."""
+    """Chooses float32 in place of a half precision that this processor can only emulate."""
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.float32 if stored is torch.float16 or not native else stored
 
 
 def rank(a: torch.Tensor, b: torch.Tensor) -> int:
-    """a (R, d_in), b (d_out, R) -> rank rows up to the last that adds something; 0: none does."""
+    """Counts the rank rows of a (R, d_in), b (d_out, R) up to the last that adds something; 0: none does."""
     used = (a.any(dim=1) & b.any(dim=0)).nonzero()
     return int(used[-1]) + 1 if len(used) else 0
 
 
 @dataclass
 class Factors:
-    """A layer's stacked factors, and what was made of each slot's since it was last written.
+    """Holds a layer's stacked factors, and the adapters made from each slot since it was last written.
 
     vLLM copies adapters into the stacked tensors in place. torch counts the writes of a tensor in `_version`, also
-    those through views, so an adapter that takes over a slot can never be answered for with the one before it. The
-    count is of all slots together: after a write that `watch` did not see, everything is made anew.
+    those through views, so a new adapter in a slot is never computed with the factors of the one before it. The count
+    is of all slots together: after a write that `watch` did not see, everything is made again.
     """
 
     a: tuple[torch.Tensor, ...]
+    """(s, 1, R, d_in) of each part"""
     b: tuple[torch.Tensor, ...]
+    """(s, 1, d_out of the part, R) of each part"""
     versions: list[int] = field(default_factory=list)
+    """writes of each tensor, as torch counts them"""
     made: dict[int, Adapter | None] = field(default_factory=dict)
+    """slot -> its adapter; None: it does not change this layer"""
     down: torch.Tensor | None = None
     up: torch.Tensor | None = None
     """(s, d_in, r) and (s, r, d_out), slots side by side, r the largest summed rank; `stacked` says which are filled"""
     stacked: set[int] = field(default_factory=set)
 
     def side_by_side(self, grid: Grid) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """down and up of the grid's slots; None if an adapter's rank is too large for one product."""
+        """Returns down and up of the grid's slots; None if an adapter's rank is too large for one product."""
         self.check()
         span = range(grid.first, grid.first + grid.lines)
         for slot in span:
@@ -153,9 +159,9 @@ class Factors:
             self.down = torch.zeros(slots, self.a[0].shape[3], max(rank, 1), dtype=to)
             self.up = torch.zeros(slots, max(rank, 1), columns, dtype=to)
             self.stacked = set()
-            for other, known in self.made.items():
-                if other != slot and known is not None and len(known.ups) == 1:
-                    self._stack(other)
+            for other_slot, other_adapter in self.made.items():
+                if other_slot != slot and other_adapter is not None and len(other_adapter.ups) == 1:
+                    self._stack(other_slot)
         self.down[slot], self.up[slot] = 0, 0
         if adapter is not None:
             (inner, outer, up) = adapter.ups[0]
@@ -165,26 +171,26 @@ class Factors:
         return True
 
     def adapters(self, groups: list[tuple[int, int, int]]) -> list[tuple[int, int, Adapter]]:
-        """(start, end, adapter) of the groups whose adapter changes this layer."""
+        """Lists (start, end, adapter) of the groups whose adapter changes this layer."""
         self.check()
-        found = []
+        group_adapters = []
         for slot, start, end in groups:
             if slot not in self.made:
                 self.made[slot] = self._make(slot)
             adapter = self.made[slot]
             if adapter is not None:
-                found.append((start, end, adapter))
-        return found
+                group_adapters.append((start, end, adapter))
+        return group_adapters
 
     def check(self) -> None:
-        """Forget what was made, if anything was written since."""
+        """Forgets what was made, if anything was written since."""
         versions = self._count()
         # nothing is kept of tensors made in inference mode: torch does not count their writes
         if not versions or versions != self.versions:
             self.versions, self.made, self.stacked = versions, {}, set()
 
     def written(self, slot: int) -> None:
-        """Forget this slot only; to be told after a write to it alone that followed a `check`."""
+        """Forgets this slot only; call it after a write to that slot alone that followed a `check`."""
         self.made.pop(slot, None)
         self.stacked.discard(slot)
         self.versions = self._count()
@@ -195,7 +201,7 @@ class Factors:
         return [tensor._version for tensor in tensors] if counted else []
 
     def _make(self, slot: int) -> Adapter | None:
-        """None: the slot's adapter does not change this layer."""
+        """Makes the slot's adapter; None if it does not change this layer."""
         a, b = [part[slot, 0] for part in self.a], [part[slot, 0] for part in self.b]
         ranks = [rank(*pair) for pair in zip(a, b, strict=True)]
         summed = sum(ranks)
@@ -221,33 +227,35 @@ class Factors:
 
 
 def watch(layers: type[Any]) -> None:
-    """Have the linear layers of this class, and of those made from it, say which slot they write.
+    """Makes the linear layers of this class and of its subclasses report which slot they write.
 
-    Otherwise one adapter that is loaded costs making those of all other slots anew, in every layer: seconds.
+    Otherwise loading one adapter would make those of all other slots again, in every layer, which takes seconds.
     """
     for name in ("set_lora", "reset_lora"):
         if name in vars(layers):
-            setattr(layers, name, _watched(vars(layers)[name]))
+            setattr(layers, name, _watch_write(vars(layers)[name]))
     for more in layers.__subclasses__():
         watch(more)
 
 
-def _watched(write: Callable[..., None]) -> Callable[..., None]:
+def _watch_write(write: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(write)
     def watched(layer: Any, index: int, *factors: Any, **named: Any) -> None:
         lora = getattr(layer, "punica_wrapper", None)
-        kept = lora.factors.get(id(layer.lora_a_stacked[0])) if isinstance(lora, GroupedLora) else None
-        if kept is not None:
-            kept.check()
+        stacked_factors = (
+            lora.factors.get(id(layer.lora_a_stacked[0])) if isinstance(lora, GroupedLora) else None
+        )
+        if stacked_factors is not None:
+            stacked_factors.check()
         write(layer, index, *factors, **named)
-        if kept is not None:
-            kept.written(index)
+        if stacked_factors is not None:
+            stacked_factors.written(index)
 
     return watched
 
 
 class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]
-    """vLLM's interface; what is not here, such as the heads of classifiers, is its own."""
+    """Implements vLLM's interface; what is not here, such as the heads of classifiers, is inherited."""
 
     def __init__(self, max_num_batched_tokens: int, max_batches: int, device: Any, **kwargs: Any) -> None:
         super().__init__(max_num_batched_tokens, max_batches, device, **kwargs)
@@ -269,7 +277,7 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]
         output_slices: tuple[int, ...],
         **kwargs: Any,
     ) -> None:
-        """y (n, d_out) += the update of x (n, d_in)."""
+        """Adds to y (n, d_out) the update of x (n, d_in)."""
         self._add(y, x, lora_a_stacked, lora_b_stacked, scale, self.token_rows)
 
     def add_lora_logits(
@@ -281,13 +289,13 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]
         scale: float,
         **kwargs: Any,
     ) -> None:
-        """y (n, labels or vocabulary) += the update of x (n, d_in); a row is a request."""
+        """Adds to y (n, labels or vocabulary) the update of x (n, d_in); a row is a request."""
         self._add(y, x, (lora_a_stacked,), (lora_b_stacked,), scale, self.sampler_rows)
 
     def add_lora_embedding(
         self, y: torch.Tensor, x: torch.Tensor, lora_b_stacked: torch.Tensor, **kwargs: Any
     ) -> None:
-        """y (n, d_out) += the update of x (n, R), each token's row of its adapter's embedded A."""
+        """Adds to y (n, d_out) the update of x (n, R), each token's row of its adapter's embedded A."""
         self.add_expand(y, (x,), (lora_b_stacked,), (lora_b_stacked.shape[2],))
 
     def add_shrink(
@@ -298,7 +306,7 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]
         scale: float,
         **kwargs: Any,
     ) -> None:
-        """y (n, R of a shard) of each part = x (n, d_in) in the adapter's A; only fully sharded LoRA asks for it."""
+        """Sets y (n, R of a shard) of each part to x (n, d_in) times the adapter's A; for fully sharded LoRA only."""
         for slot, own in self._places():
             for part, a in zip(y, lora_a_stacked, strict=True):
                 part[own] = (x[own].to(part.dtype) @ a[slot, 0].to(part.dtype).T) * scale
@@ -312,7 +320,7 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]
         offset_start: int = 0,
         **kwargs: Any,
     ) -> None:
-        """y (n, d_out of all parts) += x (n, R) of each part in the adapter's B."""
+        """Adds to y (n, d_out of all parts) x (n, R) of each part times the adapter's B."""
         for slot, own in self._places():
             column = offset_start
             for part, b, width in zip(x, lora_b_stacked, output_slices, strict=True):
@@ -321,7 +329,7 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]
                 column += width
 
     def _places(self) -> Iterator[tuple[int, slice | torch.Tensor]]:
-        """(slot, its rows)."""
+        """Yields (slot, its rows)."""
         order = self.token_rows.order
         for slot, start, end in self.token_rows.groups:
             yield slot, slice(start, end) if order is None else order[start:end]
@@ -363,11 +371,11 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]
             y[order] = target
 
     def _add_grid(self, y: torch.Tensor, x: torch.Tensor, factors: Factors, scale: float, grid: Grid) -> bool:
-        """All groups in two batched products; False: the factors do not allow it."""
-        found = factors.side_by_side(grid)
-        if found is None:
+        """Adds all groups in two batched products; False: the factors do not allow it."""
+        factor_pair = factors.side_by_side(grid)
+        if factor_pair is None:
             return False
-        down, up = found
+        down, up = factor_pair
         cells = x[grid.rows].to(down.dtype).view(grid.lines, grid.height, -1)
         update = (torch.bmm(cells, down) * scale).bmm(up).flatten(0, 1)  # (lines x height, d_out)
         places = grid.rows

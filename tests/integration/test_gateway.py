@@ -303,14 +303,14 @@ async def test_a_label_request_whose_rows_are_still_read_keeps_its_version(
         assert target.deployment is not None
         head = SimpleNamespace(task=TASK, question=question, refusal=lambda wishes, ref: None)
         target.deployment = replace(target.deployment, head=head)
-        reading, go_on, rows = threading.Event(), threading.Event(), tasks._rows
+        reading, go_on, rows = threading.Event(), threading.Event(), tasks._read_rows
 
         def slow(*given: Any) -> list[Any]:
             reading.set()
             assert go_on.wait(20)
             return rows(*given)
 
-        monkeypatch.setattr(tasks, "_rows", slow)
+        monkeypatch.setattr(tasks, "_read_rows", slow)
         request = asyncio.create_task(one.http.post(f"/v1/tasks/{ONE}", json={"rows": ["Hi."]}))
         await asyncio.to_thread(reading.wait, 20)
         removal = asyncio.create_task(one.admin.delete(f"/v1/bundles/{ONE}"))

@@ -182,7 +182,7 @@ def test_a_store_that_fails_is_told_without_its_address() -> None:
             rag=Broken(), tools=asyncio.Semaphore(1), settings=SimpleNamespace(timeout_s=5.0)
         )
         deployment: Any = SimpleNamespace(task=load_task("qa"))
-        await tasks._with_passages(one, deployment, tasks.TaskRequest(rows=["What?"]))
+        await tasks._find_passages(one, deployment, tasks.TaskRequest(rows=["What?"]))
 
     with pytest.raises(Fault) as refused:
         asyncio.run(asked())

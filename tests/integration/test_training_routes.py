@@ -125,7 +125,7 @@ async def test_rows_are_checked_trained_stopped_gone_on_with_and_served(
         answer = await served.admin.post(f"/v1/runs/{run}/start")
         assert answer.json()["phase"] == "training"
         other = await made(served, words)
-        served.one.trainer._note(other, checked=True)
+        served.one.trainer._write_note(other, checked=True)
         assert f"{run} is being trained" in message(await served.admin.post(f"/v1/runs/{other}/start"), 409)
         now = await seen(served, run, lambda now: now["step"] >= 3)
         assert now["steps"] == 400
@@ -281,7 +281,7 @@ async def test_files_that_come_at_once_are_not_mixed(tmp_path: Path) -> None:
         contents = await interleaved(trainer, run, *kinds)
         (file,) = (trainer.folder(run) / ".data").iterdir()
         assert file.read_bytes() in contents
-        assert trainer._noted(run)["files"] == {"train": file.name}
+        assert trainer._read_note(run)["files"] == {"train": file.name}
 
 
 @within(20)
@@ -362,7 +362,7 @@ def test_nothing_is_left_when_the_gateway_is_killed(tmp_path: Path, words: list[
     trainer = Trainer(tmp_path)
     run = trainer.new([*words, *SAVING])
     (trainer.folder(run) / ".data" / "train.csv").write_bytes(CSV)
-    trainer._note(run, checked=True, files={"train": "train.csv"})
+    trainer._write_note(run, checked=True, files={"train": "train.csv"})
     owner = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path), run], stdout=subprocess.PIPE)
     assert owner.stdout is not None
     assert owner.stdout.readline() == b"started\n"
@@ -395,7 +395,7 @@ async def test_a_run_that_failed_says_why_once_it_recorded_it_and_otherwise_last
     monkeypatch.setattr(module, "APPKIT", (sys.executable, "-c", FAILS))
     trainer = Trainer(tmp_path)
     run = trainer.new(["task=nl2fol"])
-    trainer._note(run, checked=True)
+    trainer._write_note(run, checked=True)
     for reason in (f"no space for trained/{run}/checkpoints; free some", "the rows of train.csv changed"):
         await trainer.start(run)
         await until(lambda: trainer.phase(run) == "failed")
@@ -425,7 +425,7 @@ async def test_a_run_that_is_saving_is_left_to_it_when_the_gateway_ends(
     monkeypatch.setattr(module, "APPKIT", (sys.executable, "-c", SAVES))
     trainer = Trainer(tmp_path)
     run = trainer.new(["task=nl2fol"])
-    trainer._note(run, checked=True)
+    trainer._write_note(run, checked=True)
     await trainer.start(run)
     folder = trainer.folder(run)
     await until(lambda: "ready" in (folder / ".train.log").read_text())

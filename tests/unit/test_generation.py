@@ -111,7 +111,7 @@ def test_any_split_is_cut_like_the_whole(text: str, strings: list[str], places: 
     for number, (start, end) in enumerate(pairwise(bounds), 2):
         given_out.append(stops.add(text[start:end], last=number == len(bounds)))
     assert "".join(given_out) == cut(text, strings)
-    assert stops.found == any(one and one in text for one in strings)
+    assert stops.stopped == any(one and one in text for one in strings)
 
 
 def test_only_what_may_begin_a_stop_is_held_back() -> None:
@@ -123,7 +123,7 @@ def test_only_what_may_begin_a_stop_is_held_back() -> None:
 def test_nothing_comes_after_a_stop() -> None:
     stops = StopStrings(["."])
     assert [stops.add(part) for part in ("a.b", "c", "d.")] == ["a", "", ""]
-    assert stops.found
+    assert stops.stopped
 
 
 # --- answers ----------------------------------------------------------------------------------------------

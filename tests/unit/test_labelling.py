@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from appkit.config import build_run_config
 from appkit.data.rows import Record
 from appkit.errors import ConfigError, DataError
-from appkit.heads.label.encode import _windowed
-from appkit.heads.label.head import _balanced
+from appkit.heads.label.encode import _split_windows
+from appkit.heads.label.head import _balance_weights
 from appkit.heads.label.spec import head_spec
 from appkit.heads.label.targets import discover
 from appkit.plugins import load_task
@@ -138,11 +138,11 @@ def test_oos_is_for_one_label() -> None:
 
 
 def test_balanced_weights_have_mean_one_over_the_rows() -> None:
-    weights = _balanced(found("a", "b", "b", "b"), 4)
+    weights = _balance_weights(found("a", "b", "b", "b"), 4)
     assert weights == (2.0, pytest.approx(2 / 3))
     assert weights[0] + 3 * weights[1] == pytest.approx(4)
-    assert _balanced(found(1.5, 2.5), 2) is None
-    assert _balanced(found(["a"], [], ["a", "b"]), 3) == (0.5, 2.0)
+    assert _balance_weights(found(1.5, 2.5), 2) is None
+    assert _balance_weights(found(["a"], [], ["a", "b"]), 3) == (0.5, 2.0)
 
 
 # --- windows -------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def texts(draw: st.DrawFn) -> Text:
 @given(texts())
 @settings(max_examples=300, deadline=None)
 def test_every_word_is_read_once_and_whole(text: Text) -> None:
-    windows, owners = _windowed(text.opening, text.pieces, text.room + len(text.opening), text.overlap)
+    windows, owners = _split_windows(text.opening, text.pieces, text.room + len(text.opening), text.overlap)
     assert len(owners) == len(text.pieces)
     assert all(len(window.tokens) <= text.room + len(text.opening) for window in windows)
     assert all(window.tokens[: len(text.opening)] == text.opening for window in windows)
@@ -180,7 +180,7 @@ def test_every_word_is_read_once_and_whole(text: Text) -> None:
 
 
 def test_a_word_belongs_to_the_window_with_most_of_its_surroundings() -> None:
-    windows, owners = _windowed((), [(number,) for number in range(20)], 10, 4)
+    windows, owners = _split_windows((), [(number,) for number in range(20)], 10, 4)
     assert [window.tokens[0] for window in windows] == [0, 6, 12]
     # words 6 to 9 are in the first two windows: those nearer to the begin of the second than to the end of the first
     # stay in the first
@@ -188,7 +188,7 @@ def test_a_word_belongs_to_the_window_with_most_of_its_surroundings() -> None:
 
 
 def test_one_word_longer_than_a_window_keeps_its_beginning() -> None:
-    windows, owners = _windowed((9,), [tuple(range(100)), (7,)], 11, 3)
+    windows, owners = _split_windows((9,), [tuple(range(100)), (7,)], 11, 3)
     assert windows[owners[0][0]].tokens[:11] == (9, *range(10))
     window, place = owners[1]
     assert windows[window].tokens[windows[window].places[place]] == 7

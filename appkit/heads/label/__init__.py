@@ -1,1 +1,1 @@
-"""Labels of texts and of words, by a linear layer on the base's final hidden states."""
+"""Labels texts and words by a linear layer on the base's final hidden states."""

@@ -1,4 +1,4 @@
-"""From hidden states to labels: the one place where logits become a prediction, whoever computed them."""
+"""Reads labels from logits: the one place where logits become a prediction, whoever computed them."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ PASS_TOKENS = 2048
 """tokens laid end to end in one forward pass without gradients"""
 
 
-def read_logits(labels: LabelHead, spec: HeadSpec, read: Windows, logits: Sequence[np.ndarray]) -> Prediction:
-    """logits: of each window, (C,) of a text or (places, C) of words -> what the pack makes of them."""
+def read_logits(
+    labels: LabelHead, spec: HeadSpec, row_windows: Windows, logits: Sequence[np.ndarray]
+) -> Prediction:
+    """Reads logits of each window, (C,) of a text or (places, C) of words, into the pack's prediction."""
     raw: tuple[float, ...] = ()
     if spec.of_words:
-        chosen = np.stack([logits[window][place] for window, place in read.owners])
+        chosen = np.stack([logits[window][place] for window, place in row_windows.owners])
     else:
         chosen = np.asarray(logits[0], dtype=np.float64).reshape(spec.outputs)
         raw = tuple(round(float(value), 6) for value in chosen)
-    text, value, confidence = labels.read(read.row, spec.probabilities(chosen), spec)
-    return Prediction(text, Parsed(value), len(read.tokens), read.cut, (), confidence, raw)
+    text, value, confidence = labels.read(row_windows.row, spec.probabilities(chosen), spec)
+    return Prediction(text, Parsed(value), len(row_windows.tokens), row_windows.cut, (), confidence, raw)
 
 
 def read_probabilities(labels: LabelHead, spec: HeadSpec, row: Any, probabilities: np.ndarray) -> Prediction:
-    """The same of probabilities that no model of ours gave: a baseline's."""
+    """Reads a baseline's probabilities in the same way."""
     text, value, confidence = labels.read(row, np.asarray(probabilities), spec)
     return Prediction(text, Parsed(value), 0, False, (), confidence)
 
@@ -43,7 +45,7 @@ def read_probabilities(labels: LabelHead, spec: HeadSpec, row: Any, probabilitie
 def model_logits(
     head: Labeller, model: Any, windows: Sequence[Labelled], title: str, show: bool
 ) -> list[np.ndarray]:
-    """(C,) or (places, C) of each window, in order; windows of like length go through the model together."""
+    """Computes logits (C,) or (places, C) of each window, in order; windows of like length share a batch."""
     import torch
 
     from appkit.heads.label import loss
@@ -55,21 +57,21 @@ def model_logits(
     logits: dict[int, np.ndarray] = {}
     with Progress(title, len(windows), "texts", show=show) as bar, torch.inference_mode():
         for group in by_length([len(window.tokens) for window in windows], PASS_TOKENS):
-            batch = head.collate([windows[one] for one in group], device)
+            batch = head.collate([windows[index] for index in group], device)
             packed = loss.logits(model, batch, head.spec.pooling).cpu().numpy()
             if head.spec.of_words:
-                parts = np.split(packed, np.cumsum([windows[one].targets for one in group])[:-1])
+                parts = np.split(packed, np.cumsum([windows[index].targets for index in group])[:-1])
             else:
                 parts = list(packed)
             logits |= dict(zip(group, parts, strict=True))
             bar.advance(len(group))
-    return [logits[one] for one in range(len(windows))]
+    return [logits[index] for index in range(len(windows))]
 
 
 async def engine_logits(
     engine: Asked, adapter: str, spec: HeadSpec, matrix: Matrix | None, windows: Sequence[Labelled]
 ) -> list[np.ndarray]:
-    """(C,) or (places, C) of each window; `matrix` None: the engine has it.
+    """Asks an engine for the logits (C,) or (places, C) of each window; `matrix` None: the engine has the head.
 
     Raises RunError for logits that are not finite, and what the engine raises.
     """
@@ -87,7 +89,7 @@ async def engine_logits(
 
 
 def apply(states: np.ndarray, places: Sequence[int], spec: HeadSpec, matrix: Matrix) -> np.ndarray:
-    """States (T, d) -> logits (places, C) of words, or (C,) of the text."""
+    """Applies the head: states (T, d) -> logits (places, C) of words, or (C,) of the text."""
     if spec.pooling == "mean":
         seen = states.mean(0, dtype=np.float64).astype(np.float32)
     elif spec.pooling == "max":

@@ -1,4 +1,4 @@
-"""Records what a model with a label head gives for the pack's examples, and holds an engine against it."""
+"""Records what a model with a label head computes on the pack's examples, and compares an engine with it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Checkable", "check_engine", "check_files", "reference"]
 
 
 class Checkable(Labeller, Protocol):
-    """The head, as far as it is recorded and checked."""
+    """Describes the head as recording and checking use it."""
 
     @property
     def named(self) -> tuple[str, ...]: ...
@@ -36,7 +36,7 @@ class Checkable(Labeller, Protocol):
 
 
 def reference(head: Checkable, model: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the live trained model gives for the pack's examples, never for the user's data.
+    """Computes the live trained model on the pack's examples, never on the user's data.
 
     For N windows laid end to end: `tokens` (T,) int64; `lengths`, `counts` (N,) int64, the tokens and the labelled
     places of each; `places` (L,) int64; `adapter`, `base` (N or L, C) fp32, logits with the adapter on and off,
@@ -47,8 +47,8 @@ def reference(head: Checkable, model: Any) -> tuple[dict[str, Any], dict[str, st
     from appkit.heads.label import loss
 
     rows = [head.task.input_row(text) for text in head.task.examples]
-    read = _example_windows(head)
-    batch = head.collate(read, next(model.parameters()).device)
+    example_windows = _example_windows(head)
+    batch = head.collate(example_windows, next(model.parameters()).device)
 
     @torch.inference_mode()
     def logits() -> dict[str, torch.Tensor]:
@@ -58,10 +58,10 @@ def reference(head: Checkable, model: Any) -> tuple[dict[str, Any], dict[str, st
         return {"adapter": on.float().cpu().clone(), "base": off.float().cpu().clone()}
 
     tensors = {
-        "tokens": torch.tensor([token for window in read for token in window.tokens]),
-        "lengths": torch.tensor([len(window.tokens) for window in read]),
-        "counts": torch.tensor([window.targets for window in read]),
-        "places": torch.tensor([place for window in read for place in window.places]),
+        "tokens": torch.tensor([token for window in example_windows for token in window.tokens]),
+        "lengths": torch.tensor([len(window.tokens) for window in example_windows]),
+        "counts": torch.tensor([window.targets for window in example_windows]),
+        "places": torch.tensor([place for window in example_windows for place in window.places]),
         **reference_tensors(model, logits),
     }
     if torch.equal(tensors["adapter"], tensors["base"]):
@@ -78,59 +78,61 @@ def _example_windows(head: Checkable) -> list[Labelled]:
 
 def _recorded_windows(recorded: Recorded) -> list[Labelled]:
     tokens, places = recorded.tensors["tokens"].tolist(), recorded.tensors["places"].tolist()
-    read, at, place = [], 0, 0
+    recorded_windows, at, place = [], 0, 0
     lengths, counts = recorded.tensors["lengths"].tolist(), recorded.tensors["counts"].tolist()
     for length, count in zip(lengths, counts, strict=True):
-        read.append(Labelled(tuple(tokens[at : at + length]), tuple(places[place : place + count])))
+        recorded_windows.append(
+            Labelled(tuple(tokens[at : at + length]), tuple(places[place : place + count]))
+        )
         at, place = at + length, place + count
-    return read
+    return recorded_windows
 
 
 def check_files(head: Checkable, recorded: Recorded) -> Iterator[Check]:
-    """The manifest's labels, and the pack's examples through this base's tokenizer, against what was recorded."""
+    """Compares the manifest's labels and the tokens of the pack's examples with what was recorded."""
     trained = json.loads(recorded.facts.get("labels", "null"))
     labels = list(head.spec.labels)
     if trained != labels or list(head.named) != labels:
         yield Check(
             "labels",
             False,
-            f"they are {_short(head.named)} here, and were {_short(trained or [])} in training",
+            f"they are {_shorten(head.named)} here, and were {_shorten(trained or [])} in training",
         )
     else:
         yield Check("labels", True, f"{len(labels)} in the order of training" if labels else "a number")
     yield _check_tokens(head, recorded)
 
 
-def _short(labels: Sequence[str]) -> str:
+def _shorten(labels: Sequence[str]) -> str:
     return f"{', '.join(labels[:4])}{', …' if len(labels) > 4 else ''}" or "none"
 
 
 def _check_tokens(head: Checkable, recorded: Recorded) -> Check:
-    read = _example_windows(head)
-    if read != _recorded_windows(recorded):
+    example_windows = _example_windows(head)
+    if example_windows != _recorded_windows(recorded):
         return Check(
             "token ids", False, "the pack's examples have other tokens or labelled places than in training"
         )
     if (mark := head.chat.fingerprint()) != recorded.template:
         return Check("token ids", False, f"the tokenizer or chat template is another one ({mark[:19]}…)")
-    return Check("token ids", True, f"equal in {len(read)} texts")
+    return Check("token ids", True, f"equal in {len(example_windows)} texts")
 
 
 async def check_engine(
     head: Checkable, engine: Checked, adapter: str, recorded: Recorded, *, exact: bool
 ) -> AsyncIterator[Check]:
-    """Logits of the recorded windows, and the likeliest labels."""
-    read = _recorded_windows(recorded)
-    parts = await engine_logits(engine, adapter, head.spec, head.matrix, read)
+    """Compares an engine's logits of the recorded windows, and the likeliest labels, with the record."""
+    recorded_windows = _recorded_windows(recorded)
+    parts = await engine_logits(engine, adapter, head.spec, head.matrix, recorded_windows)
     computed = np.concatenate([np.atleast_2d(part) for part in parts])
     adapted, base = recorded.tensors["adapter"], recorded.tensors["base"]
     noise = recorded.noise("adapter")
     if head.folded:  # of a folded head the logits are known up to a constant
         if noise is not None:
-            noise = _log_shares(recorded.tensors["adapter_bf16"]) - _log_shares(
+            noise = _log_softmax(recorded.tensors["adapter_bf16"]) - _log_softmax(
                 recorded.tensors["adapter_fp32"]
             )
-        computed, adapted, base = _log_shares(computed), _log_shares(adapted), _log_shares(base)
+        computed, adapted, base = _log_softmax(computed), _log_softmax(adapted), _log_softmax(base)
     effect = float(np.abs(adapted - base).mean())
     yield distance_check(
         "head logits",
@@ -148,8 +150,8 @@ async def check_engine(
         yield same_answers_check(same, len(computed), "likeliest ones", exact=exact)
 
 
-def _log_shares(logits: np.ndarray) -> np.ndarray:
-    """(N, C) logits -> their log-softmax."""
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Computes the log-softmax of logits (N, C)."""
     z = logits - logits.max(1, keepdims=True)
     shares: np.ndarray = z - np.log(np.exp(z).sum(1, keepdims=True))
     return shares

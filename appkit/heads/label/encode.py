@@ -28,7 +28,7 @@ __all__ = ["Labeller", "Windows", "audit", "encode", "render", "windows"]
 
 
 class Labeller(Protocol):
-    """The head, as far as texts are read for it and its logits are computed."""
+    """Describes the head as reading texts and computing logits use it."""
 
     @property
     def task(self) -> Task: ...
@@ -52,9 +52,10 @@ class Labeller(Protocol):
 
 @dataclass(frozen=True)
 class Windows:
-    """A row's text as a model reads it, and as an engine is asked for it."""
+    """Holds a row's text as a model or an engine reads it."""
 
     row: Any
+    """a value of the pack's schema"""
     windows: tuple[Labelled, ...]
     """one, or several that overlap for a long text with labelled words"""
     owners: tuple[tuple[int, int], ...]
@@ -83,24 +84,29 @@ class Windows:
 
 
 def windows(head: Labeller, row: Any) -> Windows:
-    """The row's tokens. Raises DataError for a text without any."""
+    """Tokenizes a row's text into windows. Raises DataError for a text without tokens."""
     task, spec, text = head.task, head.spec, head.text(row)
     opening = tuple(head.chat.tokenizer("")["input_ids"])  # a base's begin-of-text token, if it has one
     if head.labels.words is None:
         tokens = (*opening, *head.chat.ids(text))
         if not tokens:
             raise DataError(f"{task.input} is empty; give a text")
-        read = tokens[: spec.max_length]
-        return Windows(row, (Labelled(read, (len(read) - 1,)),), ((0, 0),), len(read) < len(tokens))
+        first_tokens = tokens[: spec.max_length]
+        return Windows(
+            row,
+            (Labelled(first_tokens, (len(first_tokens) - 1,)),),
+            ((0, 0),),
+            len(first_tokens) < len(tokens),
+        )
     words = head.labels.words(row, head.options)
     if not words:
         raise DataError(f"{task.input} holds no word, got {text[:40]!r}; give a text")
-    made, owners = _windowed(opening, _pieces(head, text, words), spec.max_length, spec.overlap)
-    return Windows(row, made, owners, False)
+    parts, owners = _split_windows(opening, _tokenize_words(head, text, words), spec.max_length, spec.overlap)
+    return Windows(row, parts, owners, False)
 
 
-def _pieces(head: Labeller, text: str, words: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
-    """Each word's own tokens, with the blanks before it: no token belongs to two words."""
+def _tokenize_words(head: Labeller, text: str, words: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
+    """Tokenizes each word with the blanks before it: no token belongs to two words."""
     ends = [0, *(end for _, end in words)]
     # the first word looks like the others: a blank stands before each
     parts = [
@@ -114,20 +120,20 @@ def _pieces(head: Labeller, text: str, words: Sequence[tuple[int, int]]) -> list
 def encode(
     head: Labeller, records: Sequence[Record], max_length: int, on_long: str
 ) -> tuple[list[Labelled], list[Record], list[str]]:
-    """Records to labelled windows; gives these, the record of each, and a line for what was cut or dropped."""
+    """Turns records into labelled windows; returns these, the record of each, and a line for rows cut or dropped."""
     examples: list[Labelled] = []
     sources: list[Record] = []
     long: list[str] = []
     for record in records:
         try:
-            read = windows(head, record.value)
+            row_windows = windows(head, record.value)
         except DataError as error:
             raise DataError(f"{record.place}: {error}") from None
-        if read.cut:
+        if row_windows.cut:
             long.append(record.place)
             if on_long == "drop":
                 continue
-        for labelled in _labelled(head, read):
+        for labelled in _add_labels(head, row_windows):
             examples.append(labelled)
             sources.append(record)
     if long and on_long == "refuse":
@@ -140,25 +146,27 @@ def encode(
     return examples, sources, notes
 
 
-def _labelled(head: Labeller, read: Windows) -> list[Labelled]:
-    """The row's windows with the labels to learn, each word's in the window that owns it."""
-    target = head.task.target(read.row, head.options)
+def _add_labels(head: Labeller, row_windows: Windows) -> list[Labelled]:
+    """Adds the labels to learn to a row's windows, each word's in the window that owns it."""
+    target = head.task.target(row_windows.row, head.options)
     if isinstance(target, TokenLabels):
         index = {label: place for place, label in enumerate(head.spec.labels)}
-        pairs: list[list[tuple[int, int]]] = [[] for _ in read.windows]
-        for (window, place), tag in zip(read.owners, target.values, strict=True):
-            pairs[window].append((read.windows[window].places[place], index[tag]))
+        pairs: list[list[tuple[int, int]]] = [[] for _ in row_windows.windows]
+        for (window, place), tag in zip(row_windows.owners, target.values, strict=True):
+            pairs[window].append((row_windows.windows[window].places[place], index[tag]))
         return [
-            Labelled(window.tokens, tuple(p for p, _ in own), tuple(label for _, label in own))
-            for window, own in zip(read.windows, pairs, strict=True)
-            if own
+            Labelled(
+                window.tokens, tuple(p for p, _ in window_labels), tuple(label for _, label in window_labels)
+            )
+            for window, window_labels in zip(row_windows.windows, pairs, strict=True)
+            if window_labels
         ]
     assert isinstance(target, Labels)
-    return [replace(read.windows[0], labels=(_number(head.spec, target.values),))]
+    return [replace(row_windows.windows[0], labels=(_encode_target(head.spec, target.values),))]
 
 
-def _number(spec: HeadSpec, value: str | tuple[str, ...] | float) -> Any:
-    """A target as the loss takes it."""
+def _encode_target(spec: HeadSpec, value: str | tuple[str, ...] | float) -> Any:
+    """Turns a target into what the loss takes: an index, a vector of 0 and 1, or a standardized number."""
     if spec.problem == "regression":
         return (float(value) - spec.shift) / spec.scale  # type: ignore[arg-type]
     if spec.problem == "multi":
@@ -175,12 +183,13 @@ def audit(examples: Sequence[Labelled], records: Sequence[Record]) -> None:
 
 
 def render(head: Labeller, examples: Sequence[Labelled], records: Sequence[Record]) -> str:
-    """A few rows as text, each label behind the token that it is learned at."""
+    """Renders a few rows as text, each label behind the token that it is learned at."""
     parts = ["# Label audit\n\nA label is learned at the token before ⟦it⟧; all else is only read.\n"]
     for example, record in list(zip(examples, records, strict=True))[:SHOWN]:
-        shown = dict(zip(example.places, example.labels, strict=True))
+        labels_at = dict(zip(example.places, example.labels, strict=True))
         text = "".join(
-            head.chat.tokenizer.decode([token]) + (f"⟦{_name(head.spec, shown[at])}⟧" if at in shown else "")
+            head.chat.tokenizer.decode([token])
+            + (f"⟦{_format_label(head.spec, labels_at[at])}⟧" if at in labels_at else "")
             for at, token in enumerate(example.tokens)
         )
         size = f"{len(example.tokens)} tokens, {example.targets} supervised"
@@ -188,7 +197,7 @@ def render(head: Labeller, examples: Sequence[Labelled], records: Sequence[Recor
     return "".join(parts)
 
 
-def _name(spec: HeadSpec, label: Any) -> str:
+def _format_label(spec: HeadSpec, label: Any) -> str:
     if spec.problem == "single":
         return str(spec.labels[label])
     if spec.problem == "multi":
@@ -196,10 +205,10 @@ def _name(spec: HeadSpec, label: Any) -> str:
     return f"{label * spec.scale + spec.shift:g}"
 
 
-def _windowed(
+def _split_windows(
     opening: tuple[int, ...], pieces: Sequence[tuple[int, ...]], max_length: int, overlap: int
 ) -> tuple[tuple[Labelled, ...], tuple[tuple[int, int], ...]]:
-    """Words as tokens -> windows of at most `max_length` tokens, and the owner of each word.
+    """Splits words, as tokens, into windows of at most `max_length` tokens; returns the owner of each word too.
 
     A word belongs where it has most context.
     """
@@ -217,11 +226,11 @@ def _windowed(
         # back by `overlap` tokens, but always ahead of the window before
         first = max(bisect_right(starts, starts[last] - overlap) - 1, first + 1)
         first = min(first, last)
-    made = []
+    labelled = []
     for begin, end in spans:
         tokens = [*opening, *(token for piece in pieces[begin:end] for token in piece)]
         places = tuple(len(opening) + starts[word] - starts[begin] for word in range(begin, end))
-        made.append(Labelled(tuple(tokens), places))
+        labelled.append(Labelled(tuple(tokens), places))
     owners: list[tuple[int, int]] = []
     window = 0
     for word in range(len(pieces)):
@@ -235,4 +244,4 @@ def _windowed(
         ):
             window += 1
         owners.append((window, word - spans[window][0]))
-    return tuple(made), tuple(owners)
+    return tuple(labelled), tuple(owners)

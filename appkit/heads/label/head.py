@@ -1,4 +1,4 @@
-"""The head of label tasks: a linear layer on the base's states, one pass over each text."""
+"""Defines the head of label tasks: a linear layer on the base's states, one pass over each text."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ __all__ = ["LinearHead"]
 
 @dataclass(frozen=True)
 class LinearHead:
-    """A label task with one head."""
+    """Answers a label task by one linear layer."""
 
     task: Task
     labels: LabelHead
-    """the task's own"""
+    """the task's declaration of its head"""
     options: Any
-    """the pack's"""
+    """the pack's configuration"""
     chat: Chat
     spec: HeadSpec
     dropout: float = 0.0
@@ -61,7 +61,7 @@ class LinearHead:
 
     @classmethod
     def of_spec(cls, task: Task, config: RunConfig, chat: Chat, spec: HeadSpec) -> LinearHead:
-        """With the metrics that the head asks for."""
+        """Makes the head of a spec, with the metrics that fit it."""
         assert isinstance(task.head, LabelHead)
         labels = task.head
         if labels.metrics_for is not None:
@@ -78,24 +78,24 @@ class LinearHead:
         train: Sequence[Record],
         others: Mapping[str, Sequence[Record]],
     ) -> tuple[LinearHead, tuple[str, ...]]:
-        """From the training rows; and what to tell of the labels. Raises DataError and ConfigError."""
+        """Makes the head from the training rows, with notes on the labels. Raises DataError and ConfigError."""
         assert isinstance(task.head, LabelHead)
         targets = discover(task, task.head, config.task, train)
         chosen = config.head
-        made = cls.of_spec(task, config, chat, head_spec(task, task.head, config, targets))
-        dropout = chosen.dropout if chosen.dropout != "auto" else 0.1 if made.spec.of_words else 0.0
-        weights = None if chosen.class_weights == "none" else _balanced(targets, len(train))
-        made = replace(made, dropout=float(dropout), smoothing=chosen.label_smoothing, weights=weights)
-        unknown = [note for split, records in others.items() for note in made.unknown(records, split)]
-        return made, (*targets.notes, *unknown)
+        head = cls.of_spec(task, config, chat, head_spec(task, task.head, config, targets))
+        dropout = chosen.dropout if chosen.dropout != "auto" else 0.1 if head.spec.of_words else 0.0
+        weights = None if chosen.class_weights == "none" else _balance_weights(targets, len(train))
+        head = replace(head, dropout=float(dropout), smoothing=chosen.label_smoothing, weights=weights)
+        unknown = [note for split, records in others.items() for note in head.unknown(records, split)]
+        return head, (*targets.notes, *unknown)
 
     @classmethod
     def of_manifest(
         cls, manifest: Mapping[str, Any], config: RunConfig, task: Task, chat: Chat
     ) -> LinearHead:
-        """Of a bundle. Raises BundleError when its head cannot be read."""
-        made = cls.of_spec(task, config, chat, read_head_spec(manifest))
-        return replace(made, named=tuple(manifest.get("labels") or ()))
+        """Makes the head of a bundle. Raises BundleError when it cannot be read."""
+        head = cls.of_spec(task, config, chat, read_head_spec(manifest))
+        return replace(head, named=tuple(manifest.get("labels") or ()))
 
     @property
     def role(self) -> Role:
@@ -111,22 +111,22 @@ class LinearHead:
         )
 
     def text(self, row: Any) -> str:
-        """What the model reads of a row: the pack's message, without a chat template."""
+        """Writes what the model reads of a row: the pack's message, without a chat template."""
         text: str = self.task.prompt(row, self.options)[-1].text
         return text
 
     def spans(self, row: Any) -> Sequence[tuple[int, int]]:
-        """Start and end of each word, in characters of the text; TypeError for a head of whole texts."""
+        """Finds start and end of each word, in characters of the text. Raises TypeError for a head of whole texts."""
         if self.labels.words is None:
             raise TypeError(f"task {self.task.name!r} labels whole texts, which have no words")
         return self.labels.words(row, self.options)
 
     def target(self, record: Record) -> Any:
-        """The row's label, labels or number."""
+        """Reads the row's label, labels or number."""
         return self.task.target(record.value, self.options).values  # type: ignore[union-attr]
 
     def unknown(self, records: Sequence[Record], split: str) -> list[str]:
-        """A note of the labels in `records` that the head cannot answer; those rows count as wrong."""
+        """Notes the labels in `records` that the head cannot answer; those rows count as wrong."""
         if self.spec.problem == "regression":
             return []
         known = {*self.spec.labels, self.spec.oos}
@@ -172,18 +172,18 @@ class LinearHead:
         return loss(model, batch)
 
     def calibrate(self, model: Any, dev: Sequence[Record]) -> Self:
-        """With temperature and thresholds chosen on the dev rows."""
+        """Chooses temperature and thresholds on the dev rows."""
         if self.spec.of_words or self.spec.problem == "regression":
             return self
-        read = [encode.windows(self, record.value).windows[0] for record in dev]
-        logits = np.stack(model_logits(self, model, read, "calibrating on the dev rows", True))
+        dev_windows = [encode.windows(self, record.value).windows[0] for record in dev]
+        logits = np.stack(model_logits(self, model, dev_windows, "calibrating on the dev rows", True))
         return replace(self, spec=settle(self.spec, logits, [self.target(record) for record in dev]))
 
     def rivals(self, baselines: str) -> tuple[str, ...]:
-        """Predictors without a language model; with `all` the dear ones too, and the same base writing the label."""
+        """Names predictors without a language model; with `all` the slow ones too, and the base writing the label."""
         quick = ("majority", "lexicon", "features") if self.spec.of_words else ("majority", "tfidf")
-        dear = () if self.spec.of_words else ("embeddings",)
-        return (*quick, *dear, "generative") if baselines == "all" else quick
+        slow = () if self.spec.of_words else ("embeddings",)
+        return (*quick, *slow, "generative") if baselines == "all" else quick
 
     # --- answering in this process
 
@@ -199,10 +199,12 @@ class LinearHead:
     def answer(
         self, model: Any, rows: Sequence[Any], *, title: str = "reading", show: bool = True
     ) -> list[Prediction]:
-        read = [encode.windows(self, row) for row in rows]
-        logits = iter(model_logits(self, model, [one for text in read for one in text.windows], title, show))
+        texts = [encode.windows(self, row) for row in rows]
+        logits = iter(
+            model_logits(self, model, [window for text in texts for window in text.windows], title, show)
+        )
         return [
-            read_logits(self.labels, self.spec, text, [next(logits) for _ in text.windows]) for text in read
+            read_logits(self.labels, self.spec, text, [next(logits) for _ in text.windows]) for text in texts
         ]
 
     def reread(self, entry: Mapping[str, Any]) -> Prediction:
@@ -223,12 +225,12 @@ class LinearHead:
         predictions: Sequence[Prediction],
         dev_rows: int,
     ) -> LabelCalibration | Uncalibrated:
-        """What the temperature that was chosen on dev does on the test rows."""
+        """Measures what the temperature that was chosen on dev does on the test rows."""
         if self.spec.of_words or self.spec.problem == "regression":
             return Uncalibrated("it is not one of a few labels that a row has")
         before = after = None
         if self.spec.problem == "single":
-            logits = np.array([one.logits for one in predictions])
+            logits = np.array([prediction.logits for prediction in predictions])
             before, after = calibration_error(self.spec, logits, [self.target(record) for record in test])
         return LabelCalibration(
             temperature=self.spec.temperature,
@@ -285,8 +287,8 @@ class LinearHead:
         yield await self.ask(engine, adapter, question)
 
 
-def _balanced(targets: Targets, rows: int) -> tuple[float, ...] | None:
-    """Weights n / (C n_c); of several labels a row, negatives for each positive. None: of numbers."""
+def _balance_weights(targets: Targets, rows: int) -> tuple[float, ...] | None:
+    """Weighs classes by n / (C n_c); of several labels a row, by negatives for each positive. None: numbers."""
     if targets.problem == "regression":
         return None
     if targets.problem == "multi":

@@ -1,4 +1,4 @@
-"""Label heads: a linear layer on final hidden states, of sequences or of words (LS-LLaMA, arXiv 2310.01208).
+"""Computes label heads: a linear layer on final hidden states, of sequences or of words (LS-LLaMA, arXiv 2310.01208).
 
 The model is transformers' own `…ForSequenceClassification` or `…ForTokenClassification` around the base's decoder, so
 that PEFT saves the head as it always does; what is computed here is the same, over rows laid end to end.
@@ -20,7 +20,7 @@ __all__ = ["LabelLoss", "apply", "attach", "logits", "pooled", "trained_head"]
 
 
 def attach(base: Any, kind: str, outputs: int) -> Any:
-    """The base's decoder under a fresh fp32 head of `outputs` rows; the base's own output layer is left out.
+    """Puts a fresh fp32 head of `outputs` rows on the base's decoder; the base's own output layer is left out.
 
     The head's weights come from torch's global generator: seed it first.
     Raises ModelError for an architecture that transformers has no such class for.
@@ -60,7 +60,7 @@ def attach(base: Any, kind: str, outputs: int) -> Any:
 
 
 def pooled(hidden: torch.Tensor, batch: Batch, pooling: str) -> torch.Tensor:
-    """States (T, d) -> what the head sees: (L, d) at the labelled places, or (S, d), mean or maximum of each row."""
+    """Pools states (T, d) for the head: (L, d) at the labelled places, or (S, d), mean or maximum of each row."""
     if pooling in ("last", "none"):
         return hidden[batch.label_positions]
     segments = batch.segments
@@ -72,53 +72,55 @@ def pooled(hidden: torch.Tensor, batch: Batch, pooling: str) -> torch.Tensor:
 
 
 def trained_head(model: Any) -> torch.nn.Linear:
-    """The head, which PEFT keeps as a copy beside the untrained one; the same whether the adapter is on or off."""
+    """Finds the trained head, which PEFT keeps as a copy beside the untrained one, with the adapter on or off."""
     head = without_wrapper(model).score
-    found: torch.nn.Linear = head.modules_to_save["default"] if hasattr(head, "modules_to_save") else head
-    return found
+    linear: torch.nn.Linear = head.modules_to_save["default"] if hasattr(head, "modules_to_save") else head
+    return linear
 
 
 def apply(model: Any, seen: torch.Tensor) -> torch.Tensor:
-    """(L, d) -> logits (L, C), in fp32 whatever the base computes in."""
+    """Applies the head: (L, d) -> logits (L, C), in fp32 whatever the base computes in."""
     head = trained_head(model)
     return functional.linear(seen, head.weight.float(), None if head.bias is None else head.bias.float())
 
 
 def logits(model: Any, batch: Batch, pooling: str) -> torch.Tensor:
-    """Logits (L, C)."""
+    """Computes logits (L, C) of a batch."""
     return apply(model, pooled(states(model, batch).float(), batch, pooling))
 
 
 @dataclass(frozen=True)
 class LabelLoss:
-    """(model, batch) -> the sum over sequences or words of their loss (not yet divided by their number).
-
-    single: cross-entropy in nats. multi: binary cross-entropy, mean over classes. regression: squared error of
-    standardized numbers. dropout: on what the head sees. weights: (C,) of the classes, mean 1 over the training set.
-    """
+    """Computes (model, batch) -> the sum over sequences or words of their loss (not yet divided by their number)."""
 
     problem: str
+    """single: cross-entropy in nats; multi: binary cross-entropy, mean over classes; regression: squared error of
+    standardized numbers"""
     pooling: str
+    """last, mean or max; none for words"""
     dropout: float = 0.0
+    """probability, 0 to 1, on what the head sees"""
     smoothing: float = 0.0
+    """share of the target, 0 to 1, that is spread over all labels"""
     weights: tuple[float, ...] | None = None
+    """(C,) of the classes, mean 1 over the training set; None: all alike"""
 
     def __call__(self, model: Any, batch: Batch) -> torch.Tensor:
         seen = pooled(states(model, batch).float(), batch, self.pooling)
         seen = functional.dropout(seen, self.dropout, training=model.training)
         return self.of_logits(apply(model, seen), batch.labels)
 
-    def of_logits(self, found: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Logits (L, C), labels (L,) or (L, C) -> the sum."""
-        weights = None if self.weights is None else found.new_tensor(self.weights)
+    def of_logits(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Sums the loss of logits (L, C) and labels (L,) or (L, C)."""
+        weights = None if self.weights is None else logits.new_tensor(self.weights)
         if self.problem == "regression":
-            return functional.mse_loss(found[:, 0], labels, reduction="sum")
+            return functional.mse_loss(logits[:, 0], labels, reduction="sum")
         if self.problem == "multi":
             smooth = labels * (1 - self.smoothing) + 0.5 * self.smoothing
             each = functional.binary_cross_entropy_with_logits(
-                found, smooth, pos_weight=weights, reduction="none"
+                logits, smooth, pos_weight=weights, reduction="none"
             )
             return each.mean(1).sum()
         return functional.cross_entropy(
-            found, labels, weight=weights, label_smoothing=self.smoothing, reduction="sum"
+            logits, labels, weight=weights, label_smoothing=self.smoothing, reduction="sum"
         )

@@ -1,4 +1,4 @@
-"""What a label head is, from configuration and targets, and back from a manifest."""
+"""Makes the spec of a label head from configuration and targets, and reads it from a manifest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["head_spec", "read_head_spec"]
 
 
 def head_spec(task: Task, head: LabelHead, config: RunConfig, targets: Targets) -> HeadSpec:
-    """The head that these targets and the configuration ask for. Raises ConfigError where they do not fit."""
+    """Makes the spec that targets and configuration ask for. Raises ConfigError where they do not fit."""
     chosen, of_words = config.head, head.words is not None
     if of_words and chosen.pooling != "auto":
         raise ConfigError(
@@ -53,7 +53,7 @@ def head_spec(task: Task, head: LabelHead, config: RunConfig, targets: Targets) 
 
 
 def read_head_spec(manifest: Mapping[str, Any]) -> HeadSpec:
-    """The head of a bundle. Raises BundleError when there is none, or it is damaged."""
+    """Reads the spec of a bundle's head. Raises BundleError when there is none, or it is damaged."""
     try:
         return HeadSpec.model_validate(manifest["head"])
     except (KeyError, ValidationError) as error:

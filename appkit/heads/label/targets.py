@@ -1,4 +1,4 @@
-"""What the labels of the training rows are: their kind, their names, how uneven they are."""
+"""Finds what the labels of the training rows are: their kind, their names, how uneven they are."""
 
 from __future__ import annotations
 
@@ -21,38 +21,40 @@ UNEVEN = 10
 
 
 class Targets(NamedTuple):
-    """problem; labels in the order of the head's outputs; rows (words of a token task) of each; what to tell the user.
-
-    shift, scale: of a regression, mean and standard deviation of the targets.
-    """
+    """Describes the labels of the training rows."""
 
     problem: Problem
     labels: tuple[str, ...]
+    """in the order of the head's outputs; empty for a regression"""
     counts: tuple[int, ...]
+    """rows of each label, or words of a token task"""
     notes: tuple[str, ...]
+    """lines for the user"""
     shift: float = 0.0
+    """of a regression, mean of the targets"""
     scale: float = 1.0
+    """of a regression, standard deviation of the targets"""
 
 
 def discover(task: Task, head: LabelHead, options: Any, records: Sequence[Record]) -> Targets:
-    """Look at all targets of the training rows.
+    """Finds problem and labels from all targets of the training rows.
 
     Raises DataError, with the places, for targets of different kinds and for targets that are all the same.
     """
     targets = [task.target(record.value, options) for record in records]
     if head.words:
-        return _tags(task, head.tagging, targets)
-    return _of(task, records, targets)
+        return _find_tags(task, head.tagging, targets)
+    return _find_labels(task, records, targets)
 
 
-def _of(task: Task, records: Sequence[Record], targets: Sequence[Any]) -> Targets:
+def _find_labels(task: Task, records: Sequence[Record], targets: Sequence[Any]) -> Targets:
     values = [target.values for target in targets if isinstance(target, Labels)]
     if len(values) != len(targets):
         raise TypeError(f"task {task.name!r} labels whole texts, its targets must be Labels")
     kinds: dict[str, int] = {}
     for place, value in enumerate(values):
-        kinds.setdefault(_kind(value), place)
-    if kinds.keys() == {"a text", "a number"} and all(_number(value) is not None for value in values):
+        kinds.setdefault(_name_kind(value), place)
+    if kinds.keys() == {"a text", "a number"} and all(_parse_number(value) is not None for value in values):
         kinds = {"a number": kinds["a number"]}  # 1, 2 and 2.5 in one file
     if len(kinds) > 1:
         shown = " and ".join(
@@ -63,25 +65,31 @@ def _of(task: Task, records: Sequence[Record], targets: Sequence[Any]) -> Target
         )
     (kind,) = kinds
     if kind == "a number":
-        return _numbers(task, [float(_number(value) or 0.0) for value in values])
+        return _fit_numbers(task, [float(_parse_number(value) or 0.0) for value in values])
     several = kind == "a list"
-    counted = Counter(label for value in values for label in ((value,) if isinstance(value, str) else value))  # type: ignore[union-attr]
-    labels = tuple(sorted(counted))
+    label_counts = Counter(
+        label
+        for value in values
+        for label in ((value,) if isinstance(value, str) else value)  # type: ignore[union-attr]
+    )
+    labels = tuple(sorted(label_counts))
     if len(labels) < (1 if several else 2):
         got = f"only {labels[0]!r}" if labels else "none"
         raise DataError(
             f"{len(values)} training rows have {got} in {task.output!r}: there is nothing to learn; "
             "bring rows of at least two labels, or name the right column: data.columns.label=<column>"
         )
-    counts = tuple(counted[label] for label in labels)
-    return Targets("multi" if several else "single", labels, counts, tuple(_told(labels, counts, "rows")))
+    counts = tuple(label_counts[label] for label in labels)
+    return Targets(
+        "multi" if several else "single", labels, counts, tuple(_describe_counts(labels, counts, "rows"))
+    )
 
 
-def _kind(value: str | tuple[str, ...] | float) -> str:
+def _name_kind(value: str | tuple[str, ...] | float) -> str:
     return "a text" if isinstance(value, str) else "a list" if isinstance(value, tuple) else "a number"
 
 
-def _number(value: Any) -> float | None:
+def _parse_number(value: Any) -> float | None:
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -89,7 +97,7 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _numbers(task: Task, values: Sequence[float]) -> Targets:
+def _fit_numbers(task: Task, values: Sequence[float]) -> Targets:
     shift, scale = float(np.mean(values)), float(np.std(values))
     if scale == 0:
         raise DataError(
@@ -99,22 +107,22 @@ def _numbers(task: Task, values: Sequence[float]) -> Targets:
     return Targets("regression", (), (), (note,), shift, scale)
 
 
-def _tags(task: Task, tagging: Tagging, targets: Sequence[Any]) -> Targets:
+def _find_tags(task: Task, tagging: Tagging, targets: Sequence[Any]) -> Targets:
     if not all(isinstance(target, TokenLabels) for target in targets):
         raise TypeError(f"task {task.name!r} labels words, its targets must be TokenLabels")
-    counted = Counter(tag for target in targets for tag in target.values)
-    types = sorted({tagging.type_of(tag) for tag in counted if tag != tagging.outside})
+    tag_counts = Counter(tag for target in targets for tag in target.values)
+    types = sorted({tagging.type_of(tag) for tag in tag_counts if tag != tagging.outside})
     if not types:
         raise DataError(
             f"{len(targets)} training rows have no {task.output}: there is nothing to learn; bring rows that have some"
         )
     labels = tagging.labels(types)
-    begun = tuple(counted[f"{tagging.begin}{name}"] for name in types)
-    notes = tuple(_told(tuple(types), begun, "entities"))
-    return Targets("single", labels, tuple(counted[label] for label in labels), notes)
+    entity_counts = tuple(tag_counts[f"{tagging.begin}{name}"] for name in types)
+    notes = tuple(_describe_counts(tuple(types), entity_counts, "entities"))
+    return Targets("single", labels, tuple(tag_counts[label] for label in labels), notes)
 
 
-def _told(labels: Sequence[str], counts: Sequence[int], unit: str) -> list[str]:
+def _describe_counts(labels: Sequence[str], counts: Sequence[int], unit: str) -> list[str]:
     ordered = sorted(zip(counts, labels, strict=True), reverse=True)
     shown = ", ".join(f"{label} {count}" for count, label in ordered[:12])
     more = f", and {len(labels) - 12} more" if len(labels) > 12 else ""

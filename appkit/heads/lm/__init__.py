@@ -1,1 +1,1 @@
-"""Answers in words, by the base's own language-model head."""
+"""Answers in words by the base's own language-model head."""

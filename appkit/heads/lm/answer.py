@@ -21,7 +21,7 @@ __all__ = ["TextQuestion", "read_tokens"]
 
 @dataclass(frozen=True)
 class TextQuestion:
-    """A prompt as an engine is asked to continue it."""
+    """Holds a prompt for an engine to continue."""
 
     job: Job
     confidence: bool = False
@@ -57,7 +57,7 @@ def read_tokens(
     log_probabilities: Sequence[float] = (),
     calibration: Calibration | None = None,
 ) -> Prediction:
-    """An answer's tokens as the pack reads them.
+    """Reads an answer's tokens into the pack's prediction.
 
     tokens: without the one that ended the answer; ended: there was one, the answer was not cut. loop: of `Decoding`.
     log_probabilities: in nats, of each token and of the one that ended it. calibration: what a confidence goes by;

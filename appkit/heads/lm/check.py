@@ -1,4 +1,4 @@
-"""Records what a model that answers in words gives for the pack's examples, and holds an engine against it."""
+"""Records what a model that answers in words computes on the pack's examples, and compares an engine with it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Prompts", "canaries", "check_engine", "check_files", "reference"]
 
 
 class Prompts(Protocol):
-    """The head, as far as it is recorded and checked."""
+    """Describes the head as recording and checking use it."""
 
     @property
     def task(self) -> Task: ...
@@ -40,7 +40,7 @@ class Prompts(Protocol):
 
 
 def reference(head: Prompts, model: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the live trained model gives for the pack's examples, never for the user's data.
+    """Computes the live trained model on the pack's examples, never on the user's data.
 
     For N canaries laid end to end: `tokens` (T,) int64 prompt and greedy answer; `lengths`, `supervised` (N,)
     int64, tokens of each and the place of its first answered one; `adapter`, `base` (L,) fp32, log-probability in
@@ -79,7 +79,7 @@ def reference(head: Prompts, model: Any) -> tuple[dict[str, Any], dict[str, str]
 
 
 def canaries(recorded: Recorded) -> list[Example]:
-    """The recorded prompts, each with the answer that the trained model gave."""
+    """Reads the recorded prompts, each with the answer that the trained model gave."""
     tokens, lengths = recorded.tensors["tokens"].tolist(), recorded.tensors["lengths"].tolist()
     ends = np.cumsum(lengths).tolist()
     return [
@@ -91,7 +91,7 @@ def canaries(recorded: Recorded) -> list[Example]:
 
 
 def check_files(head: Prompts, recorded: Recorded) -> Iterator[Check]:
-    """The pack's examples through this base's template, against the recorded ids."""
+    """Compares the pack's examples through this base's template with the recorded ids."""
     examples = canaries(recorded)
     for text, canary in zip(head.task.examples, examples, strict=True):
         prompt = head.prompt(head.task.input_row(text))
@@ -107,11 +107,11 @@ def check_files(head: Prompts, recorded: Recorded) -> Iterator[Check]:
 async def check_engine(
     head: Prompts, engine: Checked, adapter: str, recorded: Recorded, *, exact: bool
 ) -> AsyncIterator[Check]:
-    """Log-probabilities of the recorded answers, base and adapter, and greedy answers to the recorded prompts."""
+    """Compares log-probabilities of the recorded answers, base and adapter, and greedy answers with the record."""
     examples, tensors = canaries(recorded), recorded.tensors
     computed = {
-        name: np.array([value for example in examples for value in await engine.score(asked, example)])
-        for name, asked in (("base", NULL), ("adapter", adapter))
+        name: np.array([value for example in examples for value in await engine.score(adapter_name, example)])
+        for name, adapter_name in (("base", NULL), ("adapter", adapter))
     }
     effect = float(np.abs(tensors["adapter"] - tensors["base"]).mean())
     for name in ("base", "adapter"):

@@ -17,28 +17,36 @@ __all__ = ["Answer", "Delta", "Detokenizer", "StopStrings", "answer", "deltas"]
 
 @dataclass(frozen=True)
 class Delta:
-    """New text of an answer, and the tokens that were read for it. count: of them, the one that ended it included."""
+    """Holds new text of an answer, and the tokens that were read for it."""
 
     text: str
     tokens: tuple[int, ...]
+    """without the one that ended the answer"""
     log_probabilities: tuple[float, ...]
+    """in nats, of each token and of the one that ended the answer; empty unless asked for"""
     finish: Literal["stop", "length"] | None
+    """None while more is to come; "length" when the answer was cut"""
     count: int
+    """tokens that were generated, the one that ended the answer included"""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer. count: tokens that were generated, the one that ended it included."""
+    """Holds a whole answer."""
 
     text: str
     tokens: tuple[int, ...]
+    """without the one that ended the answer"""
     log_probabilities: tuple[float, ...]
+    """in nats, of each token and of the one that ended the answer; empty unless asked for"""
     finish: Literal["stop", "length"]
+    """length: the answer was cut"""
     count: int
+    """tokens that were generated, the one that ended the answer included"""
 
 
 class Detokenizer:
-    """Token ids to text, as they come: a character is given once all of its tokens are there.
+    """Turns token ids into text as they come: a character is returned once all of its tokens are there.
 
     What a token means can depend on the ones before it (a leading space), so some are always decoded along.
     """
@@ -46,16 +54,16 @@ class Detokenizer:
     def __init__(self, chat: Chat) -> None:
         self.chat = chat
         self.tokens: list[int] = []
-        self.before, self.given = 0, 0  # the text of tokens[before:given] is out
+        self.start, self.end = 0, 0  # the text of tokens[start:end] was returned, and is decoded along
 
     def add(self, tokens: Sequence[int], *, last: bool = False) -> str:
-        """The text that these tokens complete."""
+        """Adds tokens; returns the text that they complete."""
         self.tokens += tokens
-        out = self.chat.decode(self.tokens[self.before : self.given])
-        now = self.chat.decode(self.tokens[self.before :])
+        out = self.chat.decode(self.tokens[self.start : self.end])
+        now = self.chat.decode(self.tokens[self.start :])
         if len(now) <= len(out) or (now.endswith("\N{REPLACEMENT CHARACTER}") and not last):
             return ""
-        self.before, self.given = self.given, len(self.tokens)
+        self.start, self.end = self.end, len(self.tokens)
         return now[len(out) :]
 
 
@@ -65,11 +73,11 @@ class StopStrings:
     def __init__(self, strings: Sequence[str]) -> None:
         self.strings = [string for string in strings if string]
         self.held = ""
-        self.found = False
+        self.stopped = False
 
     def add(self, text: str, *, last: bool = False) -> str:
-        """What can be given out. `found` turns true at a stop; nothing comes after it."""
-        if self.found:
+        """Adds text; returns what is certain to come before a stop. `stopped` turns true at one; no text follows."""
+        if self.stopped:
             return ""
         text = self.held + text
         # the one that is complete first, as if each character came alone: one may begin or lie within another
@@ -77,15 +85,15 @@ class StopStrings:
             (text.find(string) + len(string), text.find(string)) for string in self.strings if string in text
         ]
         if places:
-            self.found, self.held = True, ""
+            self.stopped, self.held = True, ""
             return text[: min(places)[1]]
-        keep = 0 if last else max((_overlap(text, string) for string in self.strings), default=0)
+        keep = 0 if last else max((_count_overlap(text, string) for string in self.strings), default=0)
         self.held = text[len(text) - keep :]
         return text[: len(text) - keep]
 
 
-def _overlap(text: str, string: str) -> int:
-    """How many last characters of `text` are the first of `string`."""
+def _count_overlap(text: str, string: str) -> int:
+    """Counts how many last characters of `text` are the first of `string`."""
     longest = min(len(text), len(string) - 1)
     return next((n for n in range(longest, 0, -1) if text.endswith(string[:n])), 0)
 
@@ -93,13 +101,13 @@ def _overlap(text: str, string: str) -> int:
 async def deltas(
     engine: Asked, job: Job, chat: Chat, stop_strings: Sequence[str] = ()
 ) -> AsyncGenerator[Delta]:
-    """The answer's text as it comes; the last delta, which may be empty, says why it ended."""
+    """Yields the answer's text as it comes; the last delta, which may be empty, says why it ended."""
     reader, stops = Detokenizer(chat), StopStrings(stop_strings)
     async with aclosing(engine.stream(job)) as pieces:
         async for piece in pieces:
             last = piece.finish is not None
             text = stops.add(reader.add(piece.tokens, last=last), last=last)
-            finish = "stop" if stops.found else piece.finish
+            finish = "stop" if stops.stopped else piece.finish
             if text or piece.tokens or finish:
                 count = len(piece.tokens) + (piece.finish == "stop")
                 yield Delta(text, piece.tokens, piece.log_probabilities, finish, count)
@@ -108,7 +116,7 @@ async def deltas(
 
 
 async def answer(engine: Asked, job: Job, chat: Chat, stop_strings: Sequence[str] = ()) -> Answer:
-    """The whole answer. Only stop strings need it piece by piece, to end the work when one comes."""
+    """Returns the whole answer. Only stop strings need it piece by piece, to end the work when one comes."""
     if stop_strings:
         text, tokens, likely, finish, count = "", (), (), None, 0
         async with aclosing(deltas(engine, job, chat, stop_strings)) as parts:

@@ -18,11 +18,11 @@ __all__ = ["audit", "encode", "render"]
 def encode(
     task: Task, options: Any, chat: Chat, records: Sequence[Record], max_length: int, on_long: str
 ) -> tuple[list[Example], list[Record], list[str]]:
-    """Records to token examples; gives the examples, the records kept, and one line for each that was dropped.
+    """Turns records into token examples; returns these, the record of each, and a line for each row dropped.
 
     A row over `max_length` tokens is refused (DataError) or dropped whole: its target is never cut.
     """
-    examples, kept, long = [], [], []
+    examples, sources, long = [], [], []
     for record in records:
         answer = task.answer_text(record.value, options)
         example = chat.example(task.prompt(record.value, options), answer)
@@ -30,19 +30,19 @@ def encode(
             long.append(f"{record.place}: {len(example.tokens)} tokens, data.max_length is {max_length}")
             continue
         examples.append(example)
-        kept.append(record)
+        sources.append(record)
     if long and on_long == "refuse":
         raise DataError(
             f"{len(long)} rows are longer than data.max_length={max_length} tokens; first: {long[0]}; "
             "raise data.max_length, shorten them, or leave them out with data.on_long=drop"
         )
-    return examples, kept, [f"dropped, too long: {line}" for line in long]
+    return examples, sources, [f"dropped, too long: {line}" for line in long]
 
 
 def audit(
     task: Task, options: Any, chat: Chat, examples: Sequence[Example], records: Sequence[Record]
 ) -> None:
-    """Check every row: something is learned, the end of the turn is learned, the answer reads back.
+    """Checks that in every row something is learned, the end of the turn is learned, and the answer reads back.
 
     Raises DataError for the first row that fails, with what to do.
     """
@@ -67,7 +67,7 @@ def audit(
 
 
 def render(chat: Chat, examples: Sequence[Example], records: Sequence[Record]) -> str:
-    """A few rows as text: what is learned stands between ⟦ and ⟧, every token with its id below."""
+    """Renders a few rows as text: what is learned stands between ⟦ and ⟧, every token with its id below."""
     parts = [
         "# Label audit\n\nWhat stands between ⟦ and ⟧ is learned; all else is only read.\n",
     ]

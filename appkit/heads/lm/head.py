@@ -1,4 +1,4 @@
-"""The head of tasks that answer in words: the base's own output layer, decoded token by token."""
+"""Defines the head of tasks that answer in words: the base's own output layer, decoded token by token."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check_options(task: Task, config: RunConfig) -> None:
 
 
 def token_cap(decoding: Decoding, longest_target: int) -> int:
-    """The most tokens that an answer may have."""
+    """Computes the most tokens that an answer may have."""
     if isinstance(decoding.max_new_tokens, int):
         return decoding.max_new_tokens
     return max(16, longest_target * 3 // 2)
@@ -55,28 +55,29 @@ def token_cap(decoding: Decoding, longest_target: int) -> int:
 
 @dataclass(frozen=True)
 class LmHead:
-    """A task that answers in words, under one way of decoding."""
+    """Answers a task in words, under one way of decoding."""
 
     task: Task
     words: TextHead
-    """the task's own"""
+    """the task's declaration of its head"""
     options: Any
-    """the pack's"""
+    """the pack's configuration"""
     chat: Chat
     decoding: Decoding
     cap: int = 0
     """tokens of an answer, at most; 0 until `fitted`"""
     batch_rows: int = 128
+    """rows that are answered at once"""
     shots: tuple[Message, ...] = ()
     """earlier turns shown in every prompt"""
     log_probabilities: bool = False
-    """of answers, kept"""
+    """keep those of answers"""
     grammar: str | None = None
     """EBNF that an engine can keep to"""
     calibration: Calibration | None = None
     """what a confidence goes by"""
     uncalibrated: str | None = None
-    """why there is none"""
+    """why there is no calibration"""
 
     spec: ClassVar[None] = None
     role: ClassVar[Role] = "generate"
@@ -84,7 +85,7 @@ class LmHead:
 
     @classmethod
     def of_config(cls, task: Task, config: RunConfig, chat: Chat) -> LmHead:
-        """Before training; `fitted` completes it."""
+        """Makes the head before training; `fitted` completes it."""
         assert isinstance(task.head, TextHead)
         grammar = task.head.grammar(config.task) if task.head.grammar else None
         return cls(
@@ -99,7 +100,7 @@ class LmHead:
 
     @classmethod
     def of_manifest(cls, manifest: Mapping[str, Any], config: RunConfig, task: Task, chat: Chat) -> LmHead:
-        """Of a bundle."""
+        """Makes the head of a bundle."""
         assert isinstance(task.head, TextHead)
         return cls(
             task,
@@ -120,7 +121,7 @@ class LmHead:
         return self.chat.stops(self.decoding.stop)
 
     def prompt(self, row: Any) -> list[int]:
-        """The row's prompt through the template, behind the shots if there are any."""
+        """Puts the row's prompt through the template, behind the shots if there are any."""
         messages = list(self.task.prompt(row, self.options))
         opening = 1 if messages[0].role == "system" else 0
         return self.chat.prompt([*messages[:opening], *self.shots, *messages[opening:]])
@@ -166,7 +167,7 @@ class LmHead:
     def shown(self, rows: Sequence[Any], count: int) -> Self:
         turns: list[Message] = []
         for row in self.words.few_shot(rows, self.options)[:count]:
-            turns += [one for one in self.task.prompt(row, self.options) if one.role != "system"]
+            turns += [message for message in self.task.prompt(row, self.options) if message.role != "system"]
             turns.append(Message.of("assistant", self.task.answer_text(row, self.options)))
         return replace(self, shots=tuple(turns))
 
@@ -192,7 +193,7 @@ class LmHead:
         prompts = [self.prompt(row) for row in rows]
         model.eval()
         with Progress(title, len(prompts), "rows", show=show) as bar:
-            generated = generate(
+            generations = generate(
                 model,
                 prompts,
                 max_new_tokens=self.cap,
@@ -210,11 +211,11 @@ class LmHead:
             read_tokens(
                 self.words,
                 self.chat,
-                one.tokens,
-                ended=not one.truncated,
-                log_probabilities=one.log_probabilities,
+                generation.tokens,
+                ended=not generation.truncated,
+                log_probabilities=generation.log_probabilities,
             )
-            for one in generated
+            for generation in generations
         ]
 
     def reread(self, entry: Mapping[str, Any]) -> Prediction:

@@ -1,4 +1,4 @@
-"""The language-model head: next-token cross-entropy at supervised positions only."""
+"""Computes the loss of the language-model head: next-token cross-entropy at supervised positions only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["loss", "token_losses"]
 
 
 class _FrozenVocabularyLoss(torch.autograd.Function):
-    """Cross-entropy through a frozen output layer.
+    """Computes cross-entropy through a frozen output layer.
 
     The gradient with respect to the logits is softmax minus one-hot, known as soon as the loss is; computing
     it in place in the forward pass saves two passes over the (L, V) matrix and all its copies.
@@ -39,36 +39,36 @@ class _FrozenVocabularyLoss(torch.autograd.Function):
 
 
 def loss(model: Any, batch: Batch) -> torch.Tensor:
-    """Sum over labelled tokens of the negative log-likelihood in nats (not yet divided by their number)."""
+    """Sums the negative log-likelihood of labelled tokens, in nats (not yet divided by their number)."""
     hidden = states(model, batch)[batch.label_positions]  # (L, d)
     layer = without_wrapper(model).get_output_embeddings()
     if (
         type(layer) is torch.nn.Linear
         and layer.bias is None
         and not layer.weight.requires_grad
-        and not _softcap(model)
+        and not _read_softcap(model)
     ):
         summed: torch.Tensor = _FrozenVocabularyLoss.apply(hidden, layer.weight, batch.labels)
         return summed
     losses = torch.nn.functional.cross_entropy(
-        _cap(model, layer(hidden)).float(), batch.labels, reduction="none"
+        _cap_logits(model, layer(hidden)).float(), batch.labels, reduction="none"
     )
     return losses.sum()
 
 
 @torch.no_grad()
 def token_losses(model: Any, batch: Batch) -> torch.Tensor:
-    """Negative log-likelihood of each labelled token in nats, (L,)."""
+    """Computes the negative log-likelihood of each labelled token in nats, (L,)."""
     hidden = states(model, batch)[batch.label_positions]  # (L, d)
-    logits = _cap(model, without_wrapper(model).get_output_embeddings()(hidden)).float()
+    logits = _cap_logits(model, without_wrapper(model).get_output_embeddings()(hidden)).float()
     return torch.nn.functional.cross_entropy(logits, batch.labels, reduction="none")
 
 
-def _softcap(model: Any) -> float | None:
+def _read_softcap(model: Any) -> float | None:
     config = model.config.get_text_config()
     return getattr(config, "final_logit_softcapping", None)
 
 
-def _cap(model: Any, logits: torch.Tensor) -> torch.Tensor:
-    cap = _softcap(model)
+def _cap_logits(model: Any, logits: torch.Tensor) -> torch.Tensor:
+    cap = _read_softcap(model)
     return logits if not cap else cap * torch.tanh(logits / cap)

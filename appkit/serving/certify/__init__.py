@@ -1,1 +1,1 @@
-"""Certificates: the engine gives what training gave."""
+"""Certifies that an engine computes what the trained model computed."""

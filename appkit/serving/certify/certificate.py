@@ -1,4 +1,4 @@
-"""The certificate: what an engine was shown to do with a bundle, and where that is kept."""
+"""Defines the certificate, which records what an engine was checked for with a bundle, and its file."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ __all__ = ["Certificate", "certificate_file"]
 
 @dataclass(frozen=True)
 class Certificate:
-    """What an engine was shown to do with a bundle."""
+    """Records the checks of a bundle in an engine."""
 
     bundle: str
+    """sha of the payload"""
     base: str
+    """fingerprint of the base"""
     engine: str
+    """vllm or transformers"""
     version: str
+    """of the engine, as `engines.choose.engine_version` names it"""
     dtype: str
+    """float32 or bfloat16, that the engine computed in"""
     checks: tuple[Check, ...]
     made_at: str
+    """UTC, as 2026-01-31T12:00:00Z"""
     form: str = ""
-    """`-folded` for a head that was shown inside the generating engine"""
+    """`-folded` for a head that was checked inside the generating engine"""
 
     @property
     def passed(self) -> bool:
@@ -30,11 +36,11 @@ class Certificate:
 
     @property
     def file(self) -> str:
-        """Where it is kept, below the bundle."""
+        """The certificate's path below the bundle."""
 
         return str(certificate_file(Path(), self.engine, self.version, self.dtype, self.form))
 
 
 def certificate_file(bundle: Path, engine: str, version: str, dtype: str, form: str = "") -> Path:
-    """Where a bundle keeps what was shown in one engine; form: `-folded`, if that is how it was shown."""
+    """Names the file of a bundle's certificate for one engine; form: `-folded`, if it was checked so."""
     return bundle / "certificates" / f"{engine}-{version}-{dtype}{form}.json"

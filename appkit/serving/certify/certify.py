@@ -1,4 +1,4 @@
-"""`appkit certify`: the engine gives what training gave.
+"""`appkit certify` checks that an engine computes what the trained model computed.
 
 The engine is compared with `reference.safetensors`, which the live trained model wrote, never with a reload of the same
 files. A certificate is kept in `certificates/`, outside of the payload's sha, and is keyed by payload, base, engine and
@@ -29,7 +29,7 @@ from appkit.storage.atomic import cache_dir, write_text
 __all__ = ["certify", "check_engine"]
 
 SUBJECT = "subject"
-"""the adapter's name in the engine"""
+"""name of the adapter in the engine"""
 
 
 def certify(
@@ -41,7 +41,7 @@ def certify(
     folded: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Certificate:
-    """Check a bundle (or a run's) in an engine; the certificate is kept in the bundle if every check passes.
+    """Checks a bundle (or a run's) in an engine; keeps the certificate in the bundle if every check passes.
 
     engine: "vllm", "transformers", or "auto": vLLM if it is installed. dtype: "float32", "bfloat16", or "auto": the one
     the bundle was computed in. rows: how many test rows the task's metric is measured on; None: all, the only number
@@ -49,14 +49,14 @@ def certify(
     serve.classify=folded serves it. `say` receives each check with its figure.
 
     Raises BundleError for a bundle that is damaged or fails a check, with the reason; RunError when the engine does
-    not run; ModelError when the base cannot be had; ConfigError for an unknown engine or dtype.
+    not run; ModelError when the base cannot be found or fetched; ConfigError for an unknown engine or dtype.
     """
-    for name, value, known in (
+    for name, value, allowed in (
         ("engine", engine, ("auto", "vllm", "transformers")),
         ("dtype", dtype, ("auto", "float32", "bfloat16")),
     ):
-        if value not in known:
-            raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        if value not in allowed:
+            raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     if rows is not None and rows < 0:
         raise ConfigError(f"rows must be 0 or more, got {rows}; leave it out to measure all")
     with tempfile.TemporaryDirectory(prefix="appkit-certify-") as store:
@@ -66,13 +66,13 @@ def certify(
             dtype=dtype,
             classify="folded" if folded else "engine",
         )
-        chosen = engine_name(engine)
-        if folded and (not deployment.folded or chosen != "vllm"):
+        chosen_engine = engine_name(engine)
+        if folded and (not deployment.folded or chosen_engine != "vllm"):
             raise ConfigError(
                 f"{deployment.path} cannot be certified folded: "
                 f"{deployment.unfoldable or 'only vLLM serves so'}"
             )
-        return asyncio.run(_certify(deployment, chosen, rows, say))
+        return asyncio.run(_certify(deployment, chosen_engine, rows, say))
 
 
 async def _certify(
@@ -87,7 +87,7 @@ async def _certify(
 
     for check in deployment.check_files(engine):
         add(check)
-    async with _running(deployment, engine) as running:
+    async with _run_engine(deployment, engine) as running:
         async for check in check_engine(deployment, running, rows):
             add(check)
     certificate = Certificate(
@@ -102,7 +102,7 @@ async def _certify(
     )
     file = deployment.path / certificate.file
     if not certificate.passed:
-        file.unlink(missing_ok=True)  # an earlier one says what is no longer so
+        file.unlink(missing_ok=True)  # an earlier certificate no longer holds
         failed = next(check for check in checks if check.passed is False)
         raise BundleError(
             f"{deployment.path} does not give in {running.name} {running.version} ({running.dtype}) what training "
@@ -113,7 +113,7 @@ async def _certify(
 
 
 async def check_engine(deployment: Deployment, engine: Engine, rows: int | None) -> AsyncIterator[Check]:
-    """What the engine computes, against what the trained model recorded; then the task's metric through it."""
+    """Compares what the engine computes with what the trained model recorded; then measures the task's metric."""
     recorded = deployment.recorded
     exact = engine.dtype == recorded.dtype == "float32"
     async for check in deployment.head.check_engine(engine, SUBJECT, recorded, exact=exact):
@@ -122,9 +122,9 @@ async def check_engine(deployment: Deployment, engine: Engine, rows: int | None)
 
 
 @asynccontextmanager
-async def _running(deployment: Deployment, name: str) -> AsyncIterator[Engine]:
-    """The engine, running with the adapter loaded."""
-    engine = _engine(deployment, name)
+async def _run_engine(deployment: Deployment, name: str) -> AsyncIterator[Engine]:
+    """Starts the engine, loads the adapter, and closes the engine afterwards."""
+    engine = _make_engine(deployment, name)
     await engine.start()
     try:
         await engine.add(SUBJECT, deployment.files)
@@ -133,7 +133,7 @@ async def _running(deployment: Deployment, name: str) -> AsyncIterator[Engine]:
         await engine.close()
 
 
-def _engine(deployment: Deployment, name: str) -> Engine:
+def _make_engine(deployment: Deployment, name: str) -> Engine:
     if name == "transformers":
         from appkit.serving.engines.transformers import TransformersEngine
 

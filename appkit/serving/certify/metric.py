@@ -18,13 +18,13 @@ from appkit.task import Prediction
 __all__ = ["check_metric"]
 
 AT_ONCE = 64
-"""rows that an engine is asked for side by side"""
+"""rows that an engine answers side by side"""
 
 
 async def check_metric(deployment: Deployment, engine: Engine, adapter: str, rows: int | None) -> Check:
-    """The primary metric of what an engine answers to the test rows: what was recorded must lie in its interval.
+    """Measures the primary metric of an engine's answers; the recorded value must lie in its interval.
 
-    Of fewer rows than were recorded it is told only: other rows have other scores.
+    On fewer rows than were recorded it is only reported: other rows have other scores.
     """
     manifest, task, config = deployment.manifest, deployment.task, deployment.config
     name = f"metric {task.primary}"
@@ -39,21 +39,25 @@ async def check_metric(deployment: Deployment, engine: Engine, adapter: str, row
     records = subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test)
     if fingerprint(records) != manifest["data"]["test"]:
         return Check(name, None, "not measured, the test rows are not those of the bundle")
-    chosen = subset(records, rows) if rows else records
+    chosen_records = subset(records, rows) if rows else records
     head = deployment.head
-    room = asyncio.Semaphore(AT_ONCE)
+    limit = asyncio.Semaphore(AT_ONCE)
 
     async def answer(record: Record) -> Prediction:
-        async with room:
+        async with limit:
             reply = await head.ask(engine, adapter, head.question(record.value, Wishes()))
         return reply.prediction
 
-    predictions = await asyncio.gather(*map(answer, chosen))
-    interval = score(task, chosen, predictions, 1000)[task.primary].interval
+    predictions = await asyncio.gather(*map(answer, chosen_records))
+    interval = score(task, chosen_records, predictions, 1000)[task.primary].interval
     recorded = manifest["metrics"]["adapter"]["metrics"][task.primary]["value"]
-    fits = interval.low - 1e-9 <= recorded <= interval.high + 1e-9 if len(chosen) == len(records) else None
+    fits = (
+        interval.low - 1e-9 <= recorded <= interval.high + 1e-9
+        if len(chosen_records) == len(records)
+        else None
+    )
     figure = (
-        f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}] on {len(chosen)} rows, "
+        f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}] on {len(chosen_records)} rows, "
         f"recorded {recorded:.3f}"
     )
     return Check(name, fits, figure)

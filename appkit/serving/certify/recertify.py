@@ -1,4 +1,4 @@
-"""`appkit recertify`: after an upgrade, every bundle shown again to give in the engine what training gave."""
+"""`appkit recertify` certifies bundles again, for instance after an upgrade of the engine."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ __all__ = ["Outcome", "recertify"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one bundle. kept: it had a certificate that fits."""
+    """Tells what became of one bundle."""
 
     path: Path
     state: Literal["certified", "kept", "failed"]
+    """kept: the bundle had a certificate that fits"""
     reason: str
+    """name of the certificate's file, or why there is none"""
 
 
 def recertify(
@@ -33,7 +35,7 @@ def recertify(
     force: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Outcome]:
-    """Certify bundles, or every one below a directory, in the engine that is installed now; arguments as for `certify`.
+    """Certifies bundles, or every one below a directory, in the installed engine; arguments as for `certify`.
 
     A bundle with a certificate for this engine, version and dtype is left alone unless `force`. One that fails does not
     keep the others from their turn. Raises BundleError when there is none, ConfigError for an unknown engine or dtype.
@@ -44,8 +46,8 @@ def recertify(
 
     if engine not in ("auto", "vllm", "transformers"):
         raise ConfigError(f"engine must be one of auto, vllm, transformers, got {engine!r}")
-    chosen = engine_name(engine)
-    version = engine_version(chosen)
+    chosen_engine = engine_name(engine)
+    version = engine_version(chosen_engine)
     paths = find_bundles(where) if isinstance(where, Path) else [manifests.find(path) for path in where]
     if not paths:
         raise ConfigError(f"no bundle below {where}; choose another directory with --bundles")
@@ -55,12 +57,14 @@ def recertify(
         try:
             manifest = manifests.read_manifest(path)
             computed = manifest["base"]["dtype"] if dtype == "auto" else dtype
-            file = certificate_file(path, chosen, version, computed)
+            file = certificate_file(path, chosen_engine, version, computed)
             if file.exists() and not force:
                 outcomes.append(Outcome(path, "kept", file.name))
                 continue
-            made = certify(path, engine=chosen, dtype=dtype, rows=rows, say=lambda line: say(f"  {line}"))
-            outcomes.append(Outcome(path, "certified", Path(made.file).name))
+            certificate = certify(
+                path, engine=chosen_engine, dtype=dtype, rows=rows, say=lambda line: say(f"  {line}")
+            )
+            outcomes.append(Outcome(path, "certified", Path(certificate.file).name))
         except AppkitError as error:
             say(f"  {error}")
             outcomes.append(Outcome(path, "failed", str(error)))

@@ -6,14 +6,14 @@ __all__ = ["engine_name", "engine_version"]
 
 
 def engine_name(engine: str) -> str:
-    """ "auto" is vLLM if it is installed."""
+    """Names the engine to use; "auto" is vLLM if it is installed."""
     from appkit.serving.engines.vllm import installed_version
 
     return ("vllm" if installed_version() else "transformers") if engine == "auto" else engine
 
 
 def engine_version(engine: str) -> str:
-    """Name an engine's version as certificates do. Raises RunError when vLLM is asked for and not installed."""
+    """Names an engine's version as certificates do. Raises RunError when vLLM is asked for and not installed."""
     if engine == "transformers":
         from appkit.serving.engines.transformers import version as transformers_version
 

@@ -1,8 +1,8 @@
-"""What an engine would not tell: whether an adapter's tensors belong to the base, and all of them.
+"""Checks that an adapter's tensors match the base, completely; engines do not.
 
 vLLM answers 200 and computes something else for an adapter with other shapes or with layers that the base does not
-have, and an adapter that lacks a layer simply does less. Names, shapes, layer count, rank and PEFT's options are
-therefore compared with the base's configuration first; it takes milliseconds and no weights.
+have, and an adapter that lacks a layer simply changes less. Names, shapes, layer count, rank and PEFT's options are
+therefore compared with the base's configuration first, which takes milliseconds and reads no weights.
 """
 
 from __future__ import annotations
@@ -22,22 +22,24 @@ if TYPE_CHECKING:
 __all__ = ["HEAD_TENSORS", "Adapter", "Shapes", "base_shapes", "faults", "read_adapter", "weight_faults"]
 
 HEAD_TENSORS = ("base_model.model.score.weight", "base_model.model.score.bias")
-"""a label head, as PEFT keeps it"""
+"""names of a label head's tensors in PEFT's file"""
 HEAD_MODULES = {"score", "classifier"}
-"""what PEFT saves whole beside the factors of a label task, whichever of them there is"""
+"""modules that PEFT may save whole beside the factors of a label task"""
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A PEFT adapter on disk: its configuration, and the shape of each tensor by name."""
+    """Describes a PEFT adapter on disk."""
 
     config: Mapping[str, Any]
+    """adapter_config.json"""
     shapes: Mapping[str, tuple[int, ...]]
+    """shape of each tensor by name"""
 
     @property
     def form(self) -> str:
-        """lora: factors in PEFT's form; full: changed weights of the base, under its own names."""
+        """Is lora for factors in PEFT's form, full for changed weights of the base under its own names."""
         return str(self.config.get("form", "lora"))
 
     @property
@@ -49,12 +51,12 @@ class Adapter:
 
     @property
     def modules(self) -> set[str]:
-        """The base's modules that it changes."""
+        """The base's modules that the adapter changes."""
         return {match["module"] for name in self.shapes if (match := _TENSOR.fullmatch(name))}
 
 
 def read_adapter(path: Path) -> Adapter:
-    """Read a directory in PEFT's form, without its weights.
+    """Reads a directory in PEFT's form, without its weights.
 
     Raises BundleError when a file is missing, cut short, or not what its name says.
     """
@@ -77,16 +79,16 @@ def read_adapter(path: Path) -> Adapter:
 
 @dataclass(frozen=True)
 class Shapes:
-    """Of the causal LM that a transformers configuration describes."""
+    """Holds the shapes of the causal LM that a transformers configuration describes."""
 
     linear: Mapping[str, tuple[int, int]]
-    """each linear layer: name -> (out, in)"""
+    """name of a linear layer -> (out, in)"""
     parameters: Mapping[str, tuple[int, ...]]
-    """each parameter"""
+    """name of a parameter -> its shape"""
 
 
 def base_shapes(architecture: Any) -> Shapes:
-    """The shapes of a base, from its configuration alone."""
+    """Computes the shapes of a base from its configuration, without weights."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -97,13 +99,13 @@ def base_shapes(architecture: Any) -> Shapes:
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear)
     }
-    return Shapes(linear, {name: tuple(one.shape) for name, one in model.named_parameters()})
+    return Shapes(linear, {name: tuple(parameter.shape) for name, parameter in model.named_parameters()})
 
 
 def weight_faults(
     adapter: Adapter, parameters: Mapping[str, tuple[int, ...]], engine: str = "vllm"
 ) -> Iterator[str]:
-    """The same as `faults`, of changed weights of the base."""
+    """Yields each reason as `faults` does, for an adapter of form full."""
     if engine == "vllm":
         yield "it holds whole weights, not factors, which appkit serves with --engine transformers only"
     if not adapter.shapes:
@@ -123,34 +125,34 @@ def faults(
     head: HeadSpec | None = None,
     width: int = 0,
 ) -> Iterator[str]:
-    """Each reason why `engine` would refuse the adapter or compute something else; none: it fits the base.
+    """Yields each reason why `engine` would refuse the adapter or compute something else; none: it fits the base.
 
-    head: what must be beside the LoRA; then width is d, the base's hidden size.
+    head: the label head that must be beside the LoRA; then width is d, the base's hidden size.
     """
     if engine == "vllm":
-        yield from _features(adapter, HEAD_MODULES if head else set())
+        yield from _option_faults(adapter, HEAD_MODULES if head else set())
     if head is not None:
-        yield from _head(adapter, head, width)
+        yield from _head_faults(adapter, head, width)
     pairs: dict[str, dict[str, tuple[int, ...]]] = {}
     for name, shape in adapter.shapes.items():
         if match := _TENSOR.fullmatch(name):
             pairs.setdefault(match["module"], {})[match["side"]] = shape
         elif name in HEAD_TENSORS and head is not None:
-            continue  # _head looked
+            continue  # _head_faults checked it
         elif engine == "vllm" or "lora_" not in name:
             yield f"tensor {name} is none of a plain LoRA's (…lora_A.weight, …lora_B.weight)" + (
                 ": a label head, which this bundle's task does not have" if name in HEAD_TENSORS else ""
             )
     for module, pair in sorted(pairs.items()):
-        yield from _pair(module, pair, linear.get(module), adapter)
-    wanted = {name for name in linear if _targeted(name, adapter.config)}
-    for module in sorted(wanted - pairs.keys()):
+        yield from _pair_faults(module, pair, linear.get(module), adapter)
+    targets = {name for name in linear if _is_target(name, adapter.config)}
+    for module in sorted(targets - pairs.keys()):
         yield f"{module} is a target of adapter_config.json, but no tensor is there for it"
-    for module in sorted((pairs.keys() & linear.keys()) - wanted):
+    for module in sorted((pairs.keys() & linear.keys()) - targets):
         yield f"{module} has tensors, but adapter_config.json does not name it as a target"
 
 
-def _pair(
+def _pair_faults(
     module: str, pair: Mapping[str, tuple[int, ...]], base: tuple[int, int] | None, adapter: Adapter
 ) -> Iterator[str]:
     if base is None:
@@ -159,13 +161,13 @@ def _pair(
     if missing := {"A", "B"} - pair.keys():
         yield f"{module} lacks lora_{missing.pop()}"
         return
-    rank = _rank(module, adapter.config)
+    rank = _read_rank(module, adapter.config)
     for side, shape, expected in (("A", pair["A"], (rank, base[1])), ("B", pair["B"], (base[0], rank))):
         if shape != expected:
             yield f"{module}.lora_{side} has shape {shape}, base and rank ask for {expected}"
 
 
-def _head(adapter: Adapter, head: HeadSpec, width: int) -> Iterator[str]:
+def _head_faults(adapter: Adapter, head: HeadSpec, width: int) -> Iterator[str]:
     weight, bias = (adapter.shapes.get(name) for name in HEAD_TENSORS)
     saved = set(adapter.config.get("modules_to_save") or ())
     if weight is None:
@@ -175,12 +177,12 @@ def _head(adapter: Adapter, head: HeadSpec, width: int) -> Iterator[str]:
         yield "the head (score) is there, but modules_to_save of adapter_config.json does not name it"
     if weight != (expected := (head.outputs, width)):
         yield f"the head has shape {weight}, labels and base ask for {expected}"
-    if bias != (wanted := (head.outputs,) if head.of_words else None):
-        yield f"the head's bias has shape {bias}, a {head.kind} head's has {wanted}"
+    if bias != (expected_bias := (head.outputs,) if head.of_words else None):
+        yield f"the head's bias has shape {bias}, a {head.kind} head's has {expected_bias}"
 
 
-def _features(adapter: Adapter, whole: set[str]) -> Iterator[str]:
-    """PEFT's options that vLLM 0.32 refuses, or ignores. whole: modules that may be saved beside the factors."""
+def _option_faults(adapter: Adapter, whole: set[str]) -> Iterator[str]:
+    """Yields PEFT's options that vLLM 0.32 refuses or ignores. whole: modules that may be saved beside the factors."""
     config = {**adapter.config}
     config["modules_to_save"] = sorted(set(config.get("modules_to_save") or ()) - whole)
     refused = {
@@ -201,15 +203,15 @@ def _features(adapter: Adapter, whole: set[str]) -> Iterator[str]:
         yield f"rank {adapter.rank} is above vLLM's limit, {ENGINE_RANKS[-1]}"
 
 
-def _rank(module: str, config: Mapping[str, Any]) -> int:
+def _read_rank(module: str, config: Mapping[str, Any]) -> int:
     for pattern, rank in (config.get("rank_pattern") or {}).items():
         if re.fullmatch(rf"(.*\.)?{pattern}", module):
             return int(rank)
     return int(config["r"])
 
 
-def _targeted(module: str, config: Mapping[str, Any]) -> bool:
-    """Whether PEFT puts factors on the module: a name's end, or a regular expression, minus what is excluded."""
+def _is_target(module: str, config: Mapping[str, Any]) -> bool:
+    """Tells whether PEFT puts factors on the module, by target names, a regular expression and layer numbers."""
     targets, layers = config.get("target_modules") or (), config.get("layers_to_transform")
     if isinstance(targets, str):
         return re.fullmatch(targets, module) is not None
@@ -217,5 +219,5 @@ def _targeted(module: str, config: Mapping[str, Any]) -> bool:
         return False
     if layers is None:
         return True
-    found = re.search(r"\.(\d+)\.", module)
-    return found is not None and int(found[1]) in ([layers] if isinstance(layers, int) else layers)
+    layer = re.search(r"\.(\d+)\.", module)
+    return layer is not None and int(layer[1]) in ([layers] if isinstance(layers, int) else layers)

@@ -1,4 +1,4 @@
-"""Answers of the transformers engine keep to a grammar by xgrammar, which vLLM uses too."""
+"""Keeps answers of the transformers engine to a grammar by xgrammar, which vLLM uses too."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Constraint:
         self.matchers = [
             grammar
             and xgrammar.GrammarMatcher(
-                _compiled(grammar, tokenizer, vocabulary, tuple(stop)), override_stop_tokens=list(stop)
+                _compile(grammar, tokenizer, vocabulary, tuple(stop)), override_stop_tokens=list(stop)
             )
             for grammar in grammars
         ]
 
     def __call__(self, logits: Any, rows: Sequence[int]) -> None:
-        """Leave in logits (B, V) only what each row's grammar allows next."""
+        """Masks in logits (B, V), in place, the tokens that each row's grammar does not allow next."""
         import xgrammar
 
         for place, row in enumerate(rows):
@@ -42,13 +42,13 @@ class Constraint:
                 )
 
     def accept(self, row: int, token: int) -> None:
-        """Advance a row's grammar by the token that was taken."""
+        """Advances a row's grammar by the token that was chosen."""
         if matcher := self.matchers[row]:
             matcher.accept_token(token)
 
 
 @lru_cache(maxsize=32)
-def _compiled(grammar: str, tokenizer: Any, vocabulary: int, stop: tuple[int, ...]) -> Any:
+def _compile(grammar: str, tokenizer: Any, vocabulary: int, stop: tuple[int, ...]) -> Any:
     import xgrammar
 
     info = xgrammar.TokenizerInfo.from_huggingface(

@@ -1,4 +1,4 @@
-"""Runs a command and ends it, with all that it started, when whoever asked for it is gone.
+"""Runs a command and ends it, with all its processes, when the process that asked for it is gone.
 
     python -m appkit.serving.engines.guard COMMAND...
 
@@ -21,20 +21,20 @@ GRACE_S = 10.0
 
 
 def main() -> int:
-    """Run the command; returns its exit code, or 128 + the signal that ended it."""
+    """Runs the command; returns its exit code, or 128 + the signal that ended it."""
     # a shell's background job ignores ctrl-C, and so would all that it starts
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # not in the handler itself: it would interrupt the wait, and wait for it
         signal.signal(number, lambda *_: threading.Thread(target=_end, args=(child,), daemon=True).start())
-    threading.Thread(target=_when_alone, args=(child,), daemon=True).start()
+    threading.Thread(target=_watch_stdin, args=(child,), daemon=True).start()
     code = child.wait()
-    _signal(child, signal.SIGKILL)  # what it started and did not take along
+    _signal(child, signal.SIGKILL)  # processes that it started and left behind
     return code if code >= 0 else 128 - code
 
 
-def _when_alone(child: subprocess.Popen[bytes]) -> None:
+def _watch_stdin(child: subprocess.Popen[bytes]) -> None:
     while os.read(0, 1):
         _signal(child, signal.SIGINT)
     _end(child)

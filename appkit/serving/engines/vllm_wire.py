@@ -1,4 +1,4 @@
-"""vLLM's wire format: a job becomes the body of a completion request, and its answer becomes a piece."""
+"""Writes jobs and reads answers in vLLM's wire format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["body", "gone", "lines", "piece", "reason"]
 
 
 def gone() -> EngineGone:
-    """The error of a request whose engine ended."""
+    """Makes the error of a request whose engine ended."""
     return EngineGone("the engine ended while it was answering; it is being started again, ask once more")
 
 

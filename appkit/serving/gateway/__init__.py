@@ -1,1 +1,1 @@
-"""The gateway: one endpoint in front of the engines."""
+"""Runs the gateway, one endpoint in front of the engines."""

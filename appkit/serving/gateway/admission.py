@@ -1,4 +1,4 @@
-"""Admits bundles to a gateway: checked, certified, and their adapters copied to where nothing changes them."""
+"""Admits bundles to a gateway: checks them and their certificates, and copies their adapters."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ __all__ = ["admit"]
 
 
 def admit(
-    path: Path, *, engine: str, version: str, max_rank: int, max_labels: int, store: Path, chosen: Settings
+    path: Path, *, engine: str, version: str, max_rank: int, max_labels: int, store: Path, settings: Settings
 ) -> Deployment:
-    """Read a bundle, check it against its base, and copy its adapter into `store`, in the form its engine takes.
+    """Reads a bundle, checks it against its base, and copies its adapter into `store`, in the form its engine takes.
 
-    engine, version: what will serve it.
+    engine, version: the engine that will serve it.
     Raises BundleError with the reason when it is unsound or has no certificate that fits; Conflict above the ceiling;
-    ModelError when its base cannot be had.
+    ModelError when its base cannot be found or fetched.
     """
     for name in ("appkit.json", *ADAPTER):
         if (path / name).is_symlink():
             raise BundleError(f"{path / name} is a link, which is not followed; copy the bundle instead")
-    deployment = Deployment(path, store, dtype=chosen.dtype, classify=chosen.classify)
+    deployment = Deployment(path, store, dtype=settings.dtype, classify=settings.classify)
     for check in deployment.check_files(engine):
         if check.passed is False:
             raise BundleError(f"{path}: {check.name}: {check.figure}; appkit certify {path} tells more")
-    _check_room(deployment, max_rank, max_labels, chosen.max_window)
-    deployment.certificate = _certificate(deployment, engine, version, needed=chosen.certified)
-    # now, in the thread that reads bundles: requests wait for none of it
+    _check_room(deployment, max_rank, max_labels, settings.max_window)
+    deployment.certificate = _read_certificate(deployment, engine, version, needed=settings.certified)
+    # now, in the thread that reads bundles, so that no request waits for it
     deployment.place()
     return deployment
 
 
 def _check_room(deployment: Deployment, max_rank: int, max_labels: int, max_window: int) -> None:
-    """Raises Conflict, with the key to raise, for what the engine was not started for."""
+    """Raises Conflict, with the setting to raise, for a bundle that the engine has no room for."""
     name, spec = deployment.path.name, deployment.spec
     if (rank := deployment.rank) > max_rank:
         raise Conflict(
@@ -60,10 +60,10 @@ def _check_room(deployment: Deployment, max_rank: int, max_labels: int, max_wind
         )
 
 
-def _certificate(
+def _read_certificate(
     deployment: Deployment, engine: str, version: str, *, needed: bool
 ) -> Mapping[str, Any] | None:
-    """The one for this engine; None if there is none and none is `needed`.
+    """Reads the certificate for this engine; None if there is none and none is `needed`.
 
     Raises BundleError when there is none, and for one that is another bundle's.
     """

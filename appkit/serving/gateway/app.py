@@ -1,4 +1,4 @@
-"""The gateway's app joins routes, health, and what every request passes through."""
+"""Makes the gateway's app from routes, health checks, and a guard that every request passes."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ import appkit
 from appkit.errors import AppkitError
 from appkit.loopback import names_loopback
 from appkit.serving.gateway.faults import Fault, response
-from appkit.serving.gateway.request import Caller, One, told
+from appkit.serving.gateway.request import Caller, RunningGateway, answer_error
 from appkit.serving.gateway.routes import bundles, openai, runs, tasks
 from appkit.serving.gateway.state import Gateway
 
 __all__ = ["create_app"]
 
 log = logging.getLogger("appkit.gateway")
-LOOKED_AT = ("/v1/tasks", "/v1/runs", "/v1/runs/{run}", "/healthz", "/readyz")
+POLLED = ("/v1/tasks", "/v1/runs", "/v1/runs/{run}", "/healthz", "/readyz")
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
 
-def create_app(one: Gateway, *, local: bool = True, lifespan: Lifespan | None = None) -> FastAPI:
-    """Make the app around a gateway's state. local: it listens on loopback, where only loopback names are answered."""
+def create_app(gateway: Gateway, *, local: bool = True, lifespan: Lifespan | None = None) -> FastAPI:
+    """Makes the app around a gateway. local: it listens on loopback, and answers loopback names only."""
     app = FastAPI(
         title="appkit gateway",
         version=appkit.__version__,
         description="Many specialists over one base: OpenAI's routes, typed task routes, and bundles by hand.",
         lifespan=lifespan,
     )
-    app.state.gateway = one
+    app.state.gateway = gateway
     for module in (openai, tasks, bundles, runs):
         app.include_router(module.router, responses=_RESPONSES)
-    for kind in (AppkitError, Fault, TimeoutError):
-        app.add_exception_handler(kind, told)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    _health(app)
-    app.add_middleware(Watched, one=one, local=local)
+    for error in (AppkitError, Fault, TimeoutError):
+        app.add_exception_handler(error, answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    _add_health_routes(app)
+    app.add_middleware(RequestGuard, gateway=gateway, local=local)
     return app
 
 
@@ -90,40 +90,40 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _health(app: FastAPI) -> None:
+def _add_health_routes(app: FastAPI) -> None:
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:
-        """The gateway itself runs."""
+        """Tell that the gateway itself runs."""
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["health"], responses={503: {"description": "an engine is starting"}})
-    async def readyz(one: One) -> JSONResponse:
-        """Every engine answers."""
+    async def readyz(gateway: RunningGateway) -> JSONResponse:
+        """Tell whether every engine answers; 503 while one does not."""
         engines = [
             {"base": base.name, "dtype": dtype, "role": role, "state": engine.state}
-            for (base, dtype, role), engine in one.pool.engines.items()
+            for (base, dtype, role), engine in gateway.pool.engines.items()
         ]
         body = {
-            "status": "ready" if one.ready else "not ready",
+            "status": "ready" if gateway.ready else "not ready",
             "engines": engines,
-            "starting": len(one.starting),
+            "starting": len(gateway.starting),
         }
-        return JSONResponse(body, 200 if one.ready else 503)
+        return JSONResponse(body, 200 if gateway.ready else 503)
 
     known: dict[int | str, dict[str, Any]] = {status: _RESPONSES[status] for status in (401, 403, 429)}
 
     @app.get("/metrics", tags=["health"], response_class=PlainTextResponse, responses=known)
-    async def metrics(one: One, key: Caller) -> Response:
-        """For Prometheus."""
+    async def metrics(gateway: RunningGateway, key: Caller) -> Response:
+        """Show the metrics of requests and engines, for Prometheus."""
         if key.aliases is not None:
             raise Fault(
                 403, f"metrics name every bundle, and key {key.name!r} may use only some; take another key"
             )
-        return PlainTextResponse(one.metrics.text(), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(gateway.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-def _invalid(request: Request, error: Exception) -> JSONResponse:
-    """A body that does not fit: which field, and why; never the whole of what came."""
+def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
+    """Answers a body that does not fit with the field and the reason, never with the whole body."""
     assert isinstance(error, RequestValidationError)
     fault = error.errors()[0]
     place = ".".join(str(part) for part in fault["loc"] if part != "body" and fault["type"] != "json_invalid")
@@ -131,18 +131,18 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
     return response(Fault(status, f"{place or 'body'}: {fault['msg']}"))
 
 
-def _http(request: Request, error: Exception) -> JSONResponse:
+def _answer_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    found = response(Fault(error.status_code, f"{error.detail}: {request.method} {request.url.path[:200]}"))
-    found.headers.update(error.headers or {})
-    return found
+    reply = response(Fault(error.status_code, f"{error.detail}: {request.method} {request.url.path[:200]}"))
+    reply.headers.update(error.headers or {})
+    return reply
 
 
-class Watched:
-    """Checks size and Host of every request, gives it an id, logs and counts it, and tells nothing of a bug."""
+class RequestGuard:
+    """Checks size and Host of every request, gives it an id, logs and counts it, and hides bugs' details."""
 
-    def __init__(self, app: ASGIApp, one: Gateway, local: bool) -> None:
-        self.app, self.one, self.local = app, one, local
+    def __init__(self, app: ASGIApp, gateway: Gateway, local: bool) -> None:
+        self.app, self.gateway, self.local = app, gateway, local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -151,7 +151,7 @@ class Watched:
         state = scope.setdefault("state", {})
         began, status, number = time.monotonic(), 0, secrets.token_hex(6)
 
-        async def answered(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -159,20 +159,20 @@ class Watched:
             await send(message)
 
         try:
-            if fault := self._refused(scope):
-                await response(fault)(scope, receive, answered)
+            if fault := self._find_fault(scope):
+                await response(fault)(scope, receive, send_with_id)
             else:
-                await self.app(scope, self._limited(scope, receive), answered)
+                await self.app(scope, self._limit_body(scope, receive), send_with_id)
         except Exception:
             log.exception("request %s failed", number)
             if not status:
-                await response(Fault(500, f"internal error; request {number}"))(scope, receive, answered)
+                await response(Fault(500, f"internal error; request {number}"))(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", "")
             bundle = state.get("bundle", "")
-            self.one.metrics.requests.labels(route, bundle, str(status)).inc()
-            # a page that is open looks again and again
-            again = scope["method"] == "GET" and status == 200 and route in LOOKED_AT
+            self.gateway.metrics.requests.labels(route, bundle, str(status)).inc()
+            # an open page polls these
+            again = scope["method"] == "GET" and status == 200 and route in POLLED
             log.log(
                 logging.DEBUG if again else logging.INFO,
                 "%s %s %d %.0f ms key=%s bundle=%s id=%s",
@@ -180,7 +180,7 @@ class Watched:
                 *(state.get("key", "-"), bundle or "-", number),
             )
 
-    def _refused(self, scope: Scope) -> Fault | None:
+    def _find_fault(self, scope: Scope) -> Fault | None:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
         if self.local and not names_loopback(host):
@@ -188,21 +188,21 @@ class Watched:
                 403, "this gateway answers to loopback names only; start it with --host to serve others"
             )
         size = headers.get(b"content-length", b"0")
-        if size.isdigit() and int(size) > self._most(scope):
+        if size.isdigit() and int(size) > self._max_bytes(scope):
             return self._too_large(scope)
         return None
 
-    def _most(self, scope: Scope) -> int:
-        chosen = self.one.settings
-        return chosen.max_upload if runs.UPLOAD.fullmatch(scope["path"]) else chosen.max_body
+    def _max_bytes(self, scope: Scope) -> int:
+        settings = self.gateway.settings
+        return settings.max_upload if runs.UPLOAD.fullmatch(scope["path"]) else settings.max_body
 
     def _too_large(self, scope: Scope) -> Fault:
         key = "max_upload" if runs.UPLOAD.fullmatch(scope["path"]) else "max_body"
-        return Fault(413, f"a request may have {self._most(scope):,} bytes (serve.{key})")
+        return Fault(413, f"a request may have {self._max_bytes(scope):,} bytes (serve.{key})")
 
-    def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """Count bodies without a length as they come."""
-        read, most = 0, self._most(scope)
+    def _limit_body(self, scope: Scope, receive: Receive) -> Receive:
+        """Counts bodies without a length as they come."""
+        read, most = 0, self._max_bytes(scope)
 
         async def limited() -> Message:
             nonlocal read

@@ -1,4 +1,4 @@
-"""The evidence of a bundle as a page shows it: from its own files, and of its run, if it is still there."""
+"""Collects a bundle's evidence for a page, from its own files and from its run, if that is still there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from appkit.serving.deployment import Deployment
 __all__ = ["evidence_of"]
 
 PICTURES = 12
-"""of a run, at most"""
+"""pictures of a run, at most"""
 LARGEST = 2_000_000
 """bytes of one file that is shown"""
 SHOWN = (
@@ -28,11 +28,11 @@ SHOWN = (
     "seed",
     "versions",
 )
-"""of the manifest; paths of this machine are not among them"""
+"""keys of the manifest that are shown; none holds a path of this machine"""
 
 
 def evidence_of(deployment: Deployment, *, rows: bool) -> dict[str, Any]:
-    """report: Markdown. pictures: name -> PNG in base64. audit: Markdown, None without `rows` or without a run."""
+    """Collects report (Markdown), pictures (name -> PNG in base64) and audit (Markdown; None without `rows` or run)."""
     run = deployment.path.parent if (deployment.path.parent / "run.json").is_file() else None
     pictures = sorted(run.glob("*.png"))[:PICTURES] if run else []
     return {
@@ -40,7 +40,7 @@ def evidence_of(deployment: Deployment, *, rows: bool) -> dict[str, Any]:
         "sha": deployment.sha,
         "task": deployment.task.name,
         "primary": deployment.task.primary,
-        "report": _text(deployment.path / "report.md"),
+        "report": _read_text(deployment.path / "report.md"),
         "manifest": {name: deployment.manifest.get(name) for name in SHOWN},
         "certificate": deployment.certificate,
         "pictures": {
@@ -48,11 +48,11 @@ def evidence_of(deployment: Deployment, *, rows: bool) -> dict[str, Any]:
             for picture in pictures
             if picture.stat().st_size <= LARGEST
         },
-        "audit": _text(run / "audit.md") if run and rows else None,
+        "audit": _read_text(run / "audit.md") if run and rows else None,
     }
 
 
-def _text(path: Path) -> str | None:
+def _read_text(path: Path) -> str | None:
     if not path.is_file() or path.stat().st_size > LARGEST:
         return None
     return path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What an error looks like to a caller, in OpenAI's format."""
+"""Turns errors into answers for callers, in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Fault(Exception):
-    """An answer with an error: its status, and OpenAI's kind and code."""
+    """Carries the HTTP status, message and code of an error for a caller; retry_after: seconds."""
 
     def __init__(
         self, status: int, message: str, *, code: str | None = None, retry_after: float | None = None
@@ -40,12 +40,13 @@ KINDS = {
 
 
 def error_body(fault: Fault) -> dict[str, Any]:
-    """In OpenAI's format."""
+    """Writes an error in OpenAI's format."""
     kind = KINDS.get(fault.status, "invalid_request_error" if fault.status < 500 else "server_error")
     return {"error": {"message": fault.message, "type": kind, "param": None, "code": fault.code}}
 
 
 def response(fault: Fault) -> JSONResponse:
+    """Makes the HTTP answer of a fault."""
     headers = {} if fault.retry_after is None else {"Retry-After": str(max(1, math.ceil(fault.retry_after)))}
     if fault.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
@@ -53,7 +54,7 @@ def response(fault: Fault) -> JSONResponse:
 
 
 def fault_of(error: Exception) -> Fault:
-    """What a caller is told of one of our errors. Anything else is a bug, of which it learns nothing."""
+    """Turns one of our errors into a Fault. Any other error is a bug, whose message stays in the log."""
     match error:
         case Fault():
             return error
@@ -74,5 +75,5 @@ def fault_of(error: Exception) -> Fault:
         case RunError() | ModelError() | AppkitError():
             return Fault(502, str(error))
         case _:
-            log.error("an error that should not be", exc_info=error)
+            log.error("unexpected error", exc_info=error)
             return Fault(500, "internal error; the gateway's log says more")

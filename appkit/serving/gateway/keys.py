@@ -1,4 +1,4 @@
-"""API keys are hashed at rest, each with the aliases it may use and its rate.
+"""Holds API keys, hashed at rest, each with the aliases it may use and its rate.
 
 The file is JSON: {"keys": [{"name", "sha256", "admin", "aliases", "per_minute"}]}. A key is 32 random bytes, so that a
 plain hash is enough: there is nothing to guess. The file is read again when it changes: a key is revoked by a line.
@@ -27,27 +27,31 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 @dataclass(frozen=True)
 class Key:
-    """Who asks. aliases None: all of them. per_minute: requests, None: as many as the engines take."""
+    """Describes a caller and its rights."""
 
     name: str
     sha256: str
+    """of the secret, in hex"""
     admin: bool = False
+    """may add, move and remove bundles, and train"""
     aliases: tuple[str, ...] | None = None
+    """that it may use; None: all"""
     per_minute: int | None = None
+    """requests, 1 or more; None: as many as the engines take"""
 
     def may_use(self, alias: str) -> bool:
         return self.aliases is None or alias in self.aliases
 
 
 OPEN = Key("open", "")
-"""Everybody, on a gateway on loopback that was started without keys. Never an admin."""
+"""every caller of a gateway that was started without keys, on loopback; never an admin"""
 
 
 def read_keys(path: Path) -> list[Key]:
-    """Read the keys of a file. Raises ConfigError when it is missing, broken, or holds two keys of a name."""
+    """Reads the keys of a file. Raises ConfigError when it is missing, broken, or holds two keys of a name."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["keys"]
-        keys = [_key(entry) for entry in entries]
+        keys = [_parse_key(entry) for entry in entries]
     except FileNotFoundError:
         raise ConfigError(f"no key file {path}; make one: appkit keys add {path} NAME") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -58,7 +62,7 @@ def read_keys(path: Path) -> list[Key]:
     return keys
 
 
-def _key(entry: Any) -> Key:
+def _parse_key(entry: Any) -> Key:
     if not isinstance(entry, dict):
         raise TypeError(f"a key is an object, got {type(entry).__name__}")
     aliases = entry.get("aliases")
@@ -86,7 +90,7 @@ def add_key(
     aliases: Sequence[str] | None = None,
     per_minute: int | None = None,
 ) -> str:
-    """Add a key to the file, made if need be for this user's eyes only; returns the secret, which is kept nowhere.
+    """Adds a key to the file, made if missing, which only this user may read; returns the secret, stored nowhere.
 
     Raises ConfigError for a name that is taken or odd.
     """
@@ -101,8 +105,8 @@ def add_key(
         if name in [key.name for key in keys]:
             raise ConfigError(f"{path} already has a key {name!r}; choose another name, or remove its line")
         secret = f"ak-{secrets.token_urlsafe(32)}"
-        added = Key(name, _hash(secret), admin, None if aliases is None else tuple(aliases), per_minute)
-        text = json.dumps({"keys": [asdict(key) for key in [*keys, added]]}, indent=1)
+        new_key = Key(name, _hash(secret), admin, None if aliases is None else tuple(aliases), per_minute)
+        text = json.dumps({"keys": [asdict(key) for key in [*keys, new_key]]}, indent=1)
         write_text(path, text + "\n")
         os.chmod(path, 0o600)
     return secret
@@ -114,30 +118,32 @@ def _hash(secret: str) -> str:
 
 @dataclass
 class Keys:
-    """Holds the keys of a running gateway, and how fast each is used. `path` None: none, everybody is `OPEN`."""
+    """Holds the keys of a running gateway, and how fast each is used."""
 
     path: Path | None
+    """the key file; None: there are no keys, everybody is `OPEN`"""
     clock: Callable[[], float] = time.monotonic
+    """seconds"""
     _keys: list[Key] = field(default_factory=list)
     _stamp: tuple[int, int] = (0, 0)
     _left: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.path is not None:
-            # looked at before it is read: a change in between is seen at the next request
+            # the stamp comes first: a change before the read is then seen at the next request
             self._stamp = self._stat()
             self._keys = read_keys(self.path)
 
     def _stat(self) -> tuple[int, int]:
         assert self.path is not None
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except OSError:
             return (0, 0)
-        return (found.st_mtime_ns, found.st_ino)
+        return (status.st_mtime_ns, status.st_ino)
 
     def who(self, secret: str | None) -> Key | None:
-        """Find the key of a secret. None: nobody's. A file that became unreadable changes nothing."""
+        """Finds the key of a secret; None: there is none. A file that became unreadable changes nothing."""
         if self.path is None:
             return OPEN
         if (stamp := self._stat()) != self._stamp:
@@ -150,22 +156,22 @@ class Keys:
                 logging.getLogger(__name__).exception(
                     "the key file cannot be read; the earlier keys still hold"
                 )
-        match, presented = None, _hash(secret or "")
-        for key in self._keys:  # all of them, so that the time tells nothing
-            if hmac.compare_digest(presented, key.sha256):
+        match, secret_hash = None, _hash(secret or "")
+        for key in self._keys:  # all of them, so that timing reveals nothing
+            if hmac.compare_digest(secret_hash, key.sha256):
                 match = key
         return match if secret else None
 
     def seconds_to_wait(self, key: Key) -> float:
-        """Return 0 if the key may ask now, which is then counted; else how long until it may.
+        """Returns 0 and counts a request if the key may ask now; else the seconds until it may.
 
         A bucket of `per_minute` requests that fills evenly.
         """
         if key.per_minute is None:
             return 0.0
         now = self.clock()
-        left, then = self._left.get(key.name, (float(key.per_minute), now))
-        left = min(float(key.per_minute), left + (now - then) * key.per_minute / 60)
+        left, updated_at = self._left.get(key.name, (float(key.per_minute), now))
+        left = min(float(key.per_minute), left + (now - updated_at) * key.per_minute / 60)
         if left < 1:
             self._left[key.name] = (left, now)
             return (1 - left) * 60 / key.per_minute

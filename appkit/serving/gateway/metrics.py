@@ -1,4 +1,4 @@
-"""Prometheus metrics of a gateway stand in a registry of their own: two gateways in a process share none."""
+"""Counts for Prometheus, in a registry of each gateway's own: two gateways in a process share none."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ class Metrics:
 
     @contextmanager
     def timed(self, bundle: str) -> Iterator[None]:
+        """Measures the time of a request."""
         began = time.monotonic()
         try:
             yield
@@ -56,11 +57,12 @@ class Metrics:
             self.seconds.labels(bundle).observe(time.monotonic() - began)
 
     def count(self, bundle: str, *, prompt: int, answer: int) -> None:
-        """Count the tokens of an answered prompt."""
+        """Counts the tokens of an answered prompt."""
         self.tokens.labels(bundle, "prompt").inc(prompt)
         self.tokens.labels(bundle, "answer").inc(answer)
 
     def text(self) -> bytes:
+        """Writes the metrics in Prometheus's text format."""
         return generate_latest(self.registry)
 
 
@@ -79,6 +81,6 @@ class _Engines:
         }
         for name, (description, value) in gauges.items():
             gauge = GaugeMetricFamily(name, description, labels=["engine", "base", "dtype", "role"])
-            for (base, dtype, role), one in self.pool.engines.items():
-                gauge.add_metric([one.engine.name, base.name, dtype, role], value(one))
+            for (base, dtype, role), supervised in self.pool.engines.items():
+                gauge.add_metric([supervised.engine.name, base.name, dtype, role], value(supervised))
             yield gauge

@@ -1,4 +1,4 @@
-"""Overrides that come from elsewhere are checked: only listed keys, and choices that are on this machine."""
+"""Checks overrides of remote callers: only listed keys, and choices that are on this machine."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ KEYS = re.compile(
     r"(task|method|quant|train|head|eval|decoding)(\.\w+)+"
     r"|model\.(name|dtype)|data\.(on_error|on_long|max_length|dev_share|test_share|columns\.[\w-]+)|seed|name"
 )
-"""What may be said of a run; none of it names a place of this machine, or another machine."""
+"""keys that may be set; none names a path of this machine, or another machine"""
 REFUSED = ("train.trackers",)
 PATHLIKE = re.compile(r"[/~\\].+|(.*[/\\])?\.\.([/\\].*)?|\w+:.*//.*", re.DOTALL)
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-"""Characters that no text needs; with NUL no command can be started. Tabs and the ends of lines are none of them."""
+"""characters that no text needs, tabs and line ends excepted; with NUL no command can be started"""
 
 
 def local_models() -> list[str]:
-    """List the presets whose weights are on this machine."""
+    """Lists the presets whose weights are on this machine."""
     return [name for name, (_, path) in known().items() if path is not None]
 
 
 def check_overrides(words: Sequence[str]) -> str:
-    """Check the words of a run; returns the task. Fault 400 for one that is unknown, or names a place here."""
+    """Checks the words of a run; returns the task. Raises Fault 400 for an unknown word, or one that names a path."""
     for word in words:
         if CONTROL.search(word):
             raise Fault(400, f"a word has a control character, got {word[:80]!r}; leave it out")
@@ -44,32 +44,32 @@ def check_overrides(words: Sequence[str]) -> str:
     except ConfigError as error:
         raise Fault(400, str(error)) from None
     # the nested values, not the words: data={train: /etc/passwd} is one of them too
-    flat = dict(_flat(values))
-    named = {
+    flat = dict(_flatten(values))
+    choices = {
         "task.name": list(modules("appkit.tasks")),
         "method.name": list(modules("appkit.methods")),
         "model.name": local_models(),
         "train.name": presets("train"),
         "quant.name": presets("quant"),
     }
-    for key, names in named.items():
+    for key, names in choices.items():
         if key in flat and flat[key] not in names:
             raise Fault(
                 400,
                 f"no {key.split('.')[0]} {str(flat[key])[:80]!r} here; {did_you_mean(str(flat[key]), names)}",
             )
     for key, value in flat.items():
-        if key in named:
+        if key in choices:
             continue
         if not KEYS.fullmatch(key) or key.startswith(REFUSED):
             raise Fault(
                 400, f"{key[:80]} cannot be set from here; leave it out, or train on the command line"
             )
-        for text in _texts(value):
+        for text in _find_texts(value):
             if PATHLIKE.fullmatch(text):
                 raise Fault(400, f"{key[:80]} names a place, got {text[:80]!r}; leave it out")
     if "task.name" not in flat:
-        raise Fault(400, f"task is missing; choose one: {', '.join(named['task.name'])}")
+        raise Fault(400, f"task is missing; choose one: {', '.join(choices['task.name'])}")
     if "name" in flat and not NAME.fullmatch(str(flat["name"])):
         raise Fault(
             400, f"a name is made of letters, digits, '.', '_' and '-', got {str(flat['name'])[:80]!r}"
@@ -77,29 +77,29 @@ def check_overrides(words: Sequence[str]) -> str:
     return str(flat["task.name"])
 
 
-def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys with their values; a group's bare word is its name."""
+def _flatten(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields dotted keys with their values; a group's bare word is its name."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{key}.")
+            yield from _flatten(value, f"{above}{key}.")
         else:
             yield (f"{key}.name" if not above and key in GROUPS else f"{above}{key}"), value
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Yield all texts in a value, however deep."""
+def _find_texts(value: Any) -> Iterator[str]:
+    """Yields all texts in a value, however deep."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for pair in value.items():
-            yield from _texts(list(pair))
+            yield from _find_texts(list(pair))
     elif isinstance(value, list):
         for item in value:
-            yield from _texts(item)
+            yield from _find_texts(item)
 
 
 def list_choices() -> dict[str, Any]:
-    """List what can be chosen on this machine: tasks, models, methods, presets."""
+    """Lists what can be chosen on this machine: tasks, models, methods, presets."""
     tasks = []
     for name in sorted(modules("appkit.tasks")):
         try:

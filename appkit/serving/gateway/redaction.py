@@ -1,4 +1,4 @@
-"""Redaction hides this machine's directories in what is told to callers."""
+"""Hides this machine's directories in answers to callers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 __all__ = ["without_directories", "without_paths"]
 
 DIRECTORIES = re.compile(r"(?<![\w/.:<])/(?:[^\s/'\",:;()]+/)+")
-"""An absolute path, but for its last part. It only hides; nothing is read with it."""
+"""an absolute path without its last part; only for hiding, nothing is read with it"""
 
 
 def without_paths(text: str, *places: tuple[str, str]) -> Iterator[str]:
-    """Yields the lines of a text, none of them empty, each place (a path) by its name, other directories as `…/`."""
+    """Yields a text's non-empty lines, with the name of each place for its path, and `…/` for other directories."""
     for line in text.splitlines():
         for path, name in places:
             line = line.replace(path, name)
@@ -24,7 +24,7 @@ def without_paths(text: str, *places: tuple[str, str]) -> Iterator[str]:
 
 
 def without_directories(report: Any) -> Any:
-    """Names files of rows without the directories they lie in: values of `file`, and places such as `/a/rows.csv:7`."""
+    """Cuts directories from files of rows: from values of `file`, and from places such as `/a/rows.csv:7`."""
     if isinstance(report, dict):
         return {
             key: Path(value).name if key == "file" and isinstance(value, str) else without_directories(value)
@@ -32,11 +32,11 @@ def without_directories(report: Any) -> Any:
         }
     if isinstance(report, list | tuple):
         return [without_directories(value) for value in report]
-    return _file_and_line(report) if isinstance(report, str) else report
+    return _cut_directory(report) if isinstance(report, str) else report
 
 
-def _file_and_line(text: str) -> str:
-    """`/a/rows.csv:7` as `rows.csv:7`; any other text as it is."""
+def _cut_directory(text: str) -> str:
+    """Turns `/a/rows.csv:7` into `rows.csv:7`; returns any other text as it is."""
     path, colon, line = text.rpartition(":")
     place = path.startswith("/") and bool(colon) and line.isdigit()
     return f"{Path(path).name}:{line}" if place else text

@@ -1,7 +1,7 @@
-"""The registry knows which bundles are served, and which of them a name means.
+"""Keeps which bundles are served, and which of them a name means.
 
 A version is `name@sha`, and never changes. An alias points to one, may send a share of its requests to another (the
-canary), and remembers the one before, so that one call takes a move back. A request stays with the version that it
+canary), and remembers the one before, so that one call undoes a move. A request stays with the version that it
 began with; a version leaves the engine when nobody uses it any more.
 """
 
@@ -36,23 +36,25 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Unknown(AppkitError):
-    """No bundle or alias of that name."""
+    """Says that no bundle or alias has that name."""
 
 
 @dataclass(eq=False)
 class Target:
-    """Answers a request: a bundle, or a base alone (`deployment` None).
-
-    running: requests under way. idle: set while there are none.
-    """
+    """Answers requests: a bundle, or a base alone."""
 
     ref: str
+    """`name@sha` of a bundle, or a base's name"""
     adapter: str
+    """its name in the engine: the bundle's sha, or NULL"""
     engine: Supervised
     chat: Chat
     deployment: Deployment | None = None
+    """None: a base alone"""
     running: int = 0
+    """requests under way"""
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    """set while no request is under way"""
 
     def __post_init__(self) -> None:
         self.idle.set()
@@ -72,16 +74,19 @@ class Target:
 
 @dataclass
 class Alias:
-    """Points a name to a version. share: of the requests that the canary gets, 0 to 1."""
+    """Points a name to versions, each as `name@sha`."""
 
     current: str
     canary: str | None = None
+    """gets a share of the requests"""
     share: float = 0.0
+    """of the requests that the canary gets, 0 to 1"""
     previous: str | None = None
+    """that a rollback goes back to"""
 
 
 class Registry:
-    """Holds what is served. `open_bundle(path)` reads and checks one, in a thread; `state`: the file of the aliases."""
+    """Holds what is served. `open_bundle(path)` reads and checks a bundle, in a thread; `state`: the aliases' file."""
 
     def __init__(
         self,
@@ -109,7 +114,7 @@ class Registry:
                 raise BundleError(f"{state} cannot be read: {error}; correct or remove it") from None
 
     def resolve(self, model: str, draw: Callable[[], float] = random.random) -> Target:
-        """Find the version that answers a request for `model`: an alias, `name@sha`, or a base's name."""
+        """Finds the version that answers a request for `model`: an alias, `name@sha`, or a base's name."""
         if alias := self.aliases.get(model):
             canary = alias.canary is not None and draw() < alias.share
             ref = alias.canary if canary and alias.canary in self.versions else alias.current
@@ -122,7 +127,7 @@ class Registry:
         raise Unknown(f"no model {model!r}; GET /v1/models lists them")
 
     def version(self, ref: str) -> Target:
-        """Find a version by `name@sha`, the sha shortened to 8 digits or more."""
+        """Finds a version by `name@sha`, the sha shortened to 8 digits or more."""
         name, _, sha = ref.partition("@")
         matches = [
             target
@@ -137,23 +142,25 @@ class Registry:
         return matches[0]
 
     async def add(self, path: Path, alias: str | None = None, *, again: bool = False) -> Target:
-        """Serve the bundle in `path`, and let `alias` (its own name if nothing has that yet) point to it.
+        """Serves the bundle in `path`, and points `alias` to it (None: its own name, if that is free).
 
-        `again`: found at a start, where a bundle that was removed stays away.
+        again: the gateway starts, and a bundle that was removed before stays removed.
         Raises BundleError for a bundle that is unsound or not certified, Conflict at a ceiling, RunError when its
         engine does not start. Nothing else is touched then.
         """
         if alias is not None:
             self._check_name(alias)
         async with self._adding:
-            deployment = await asyncio.get_running_loop().run_in_executor(self._reader, self._read, path)
+            deployment = await asyncio.get_running_loop().run_in_executor(
+                self._reader, self._read_bundle, path
+            )
             if again and deployment.sha in self.removed:
                 raise Conflict(f"{deployment.ref} was removed; POST /v1/bundles brings it back")
             served = self.versions.get(deployment.ref)
             if served is None:
                 await self._load(deployment)
             elif deployment.sha in served.engine.failed:  # it could not be loaded again after a restart
-                await self._into(served.engine, deployment)
+                await self._load_adapter(served.engine, deployment)
             self.removed.discard(deployment.sha)
             if alias is None and deployment.name not in self.aliases:
                 alias = deployment.name if deployment.name not in self.bases else None
@@ -162,11 +169,11 @@ class Registry:
             self._save()
             return self.versions[deployment.ref]
 
-    def _read(self, path: Path) -> Deployment:
+    def _read_bundle(self, path: Path) -> Deployment:
         try:
             return self._open(path)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            # anything can stand in a manifest, which no hash covers
+            # no hash covers the manifest, so it may hold anything
             log.exception("bundle %s", path)
             raise BundleError(
                 f"{path} is damaged: {type(error).__name__} while it was read; copy the bundle again"
@@ -179,30 +186,32 @@ class Registry:
                 "remove one, or raise serve.max_bundles"
             )
         engine = await self.pool.engine(deployment.engine, deployment.ref)
-        await self._into(engine, deployment)
+        await self._load_adapter(engine, deployment)
         target = self._leaving.pop(deployment.ref, None)  # its requests still count
         self.versions[deployment.ref] = target or Target(
             deployment.ref, deployment.sha, engine, deployment.chat, deployment
         )
-        # of an engine that reads, the base alone would answer nothing
+        # the base alone answers nothing in an engine that only reads
         if deployment.role == "generate" and engine not in [base.engine for base in self.bases.values()]:
             name = deployment.base_name  # another dtype of a base has its name too
             while name in self.bases or name in self.aliases:
                 name += "+"
             self.bases[name] = Target(name, NULL, engine, deployment.chat)
 
-    async def _into(self, engine: Supervised, deployment: Deployment) -> None:
+    async def _load_adapter(self, engine: Supervised, deployment: Deployment) -> None:
         try:
             await engine.add(deployment.sha, deployment.files)
         except JobRefused as error:
             raise BundleError(f"{deployment.ref} is refused by the engine: {error}") from None
 
     async def remove(self, ref: str) -> Target:
-        """Stop serving a version once nobody uses it. Raises Unknown, or Conflict while an alias points to it."""
+        """Stops serving a version once nobody uses it. Raises Unknown, or Conflict while an alias points to it."""
         target = self.version(ref)
-        holds = [name for name, a in self.aliases.items() if target.ref in (a.current, a.canary)]
-        if holds:
-            raise Conflict(f"alias {holds[0]!r} points to {target.ref}; move or delete the alias first")
+        aliases = [
+            name for name, entry in self.aliases.items() if target.ref in (entry.current, entry.canary)
+        ]
+        if aliases:
+            raise Conflict(f"alias {aliases[0]!r} points to {target.ref}; move or delete the alias first")
         self._leaving[target.ref] = self.versions.pop(target.ref)  # no new request finds it
         self.removed.add(target.adapter)
         for alias in self.aliases.values():
@@ -210,14 +219,14 @@ class Registry:
                 alias.previous = None
         self._save()
         await target.idle.wait()
-        async with self._adding:  # who brings it back has to find it loaded, or loads it after this
+        async with self._adding:  # an `add` of this version finds it loaded, or loads it after this
             if target.ref in self._leaving and not target.running:
                 del self._leaving[target.ref]
                 await target.engine.remove(target.adapter)
         return target
 
     def point(self, alias: str, ref: str, share: float = 1.0) -> Alias:
-        """Let `alias` point to a version: wholly, or for a share of its requests, as a canary.
+        """Points `alias` to a version: wholly, or for a share of its requests, as a canary.
 
         Raises Unknown for a version that is not served, Conflict for a canary of an alias that does not exist.
         """
@@ -233,8 +242,8 @@ class Registry:
         return self.aliases[alias]
 
     def rollback(self, alias: str) -> Alias:
-        """Withdraw the canary; without one, go back to the version before. Again goes forward again."""
-        entry = self._alias(alias)
+        """Withdraws the canary; without one, goes back to the version before. A second call undoes that."""
+        entry = self._find_alias(alias)
         if entry.canary is not None:
             entry.canary, entry.share = None, 0.0
         elif entry.previous is not None:
@@ -245,22 +254,22 @@ class Registry:
         return entry
 
     def unpoint(self, alias: str) -> None:
-        """Delete an alias; the version stays, as name@sha."""
-        self._alias(alias)
+        """Deletes an alias; the version stays, as name@sha."""
+        self._find_alias(alias)
         del self.aliases[alias]
         self._save()
 
-    def _alias(self, alias: str) -> Alias:
+    def _find_alias(self, alias: str) -> Alias:
         if alias not in self.aliases:
             raise Unknown(f"no alias {alias!r}; GET /v1/bundles lists them")
         return self.aliases[alias]
 
     def _move(self, alias: str, ref: str) -> None:
-        before = self.aliases.get(alias)
-        if before is None:
+        entry = self.aliases.get(alias)
+        if entry is None:
             self.aliases[alias] = Alias(ref)
         else:
-            earlier = before.current if before.current != ref else before.previous
+            earlier = entry.current if entry.current != ref else entry.previous
             self.aliases[alias] = Alias(ref, previous=earlier if earlier in self.versions else None)
 
     def _check_name(self, alias: str) -> None:
@@ -270,23 +279,23 @@ class Registry:
             raise Conflict(f"{alias!r} is the name of a base; choose another alias")
 
     def settle(self) -> list[str]:
-        """Drop, after a start, what the state file names and nobody brought; returns the aliases that go with it.
+        """Drops versions of the state file that were not served at the start; returns the aliases that lose theirs.
 
         The file keeps them until the next change: a bundle that only lacks a certificate gets its alias back.
         """
-        gone = []
+        lost_aliases = []
         for name, alias in list(self.aliases.items()):
             if alias.canary not in self.versions:
                 alias.canary, alias.share = None, 0.0
             if alias.previous not in self.versions:
                 alias.previous = None
             if alias.current not in self.versions:
-                gone.append(name)
+                lost_aliases.append(name)
                 if alias.previous is None:
                     del self.aliases[name]
                 else:
                     alias.current, alias.previous = alias.previous, None
-        return gone
+        return lost_aliases
 
     def _save(self) -> None:
         if self.state is not None:

@@ -1,4 +1,4 @@
-"""What all routes share: who asks, what answers, what an error looks like, and when to stop working."""
+"""Shares among routes: keys of callers, batches and streams of work, time limits, and errors."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = [
     "Admin",
     "Caller",
     "EventStream",
-    "One",
+    "RunningGateway",
+    "answer_error",
     "check_batch",
     "gathered",
     "in_use",
     "log_texts",
     "merged",
     "room_for",
-    "told",
     "until_gone",
     "within_time",
 ]
@@ -39,26 +39,26 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def gateway(request: Request) -> Gateway:
-    """A route's dependency."""
-    found: Gateway = request.app.state.gateway
-    return found
+def get_gateway(request: Request) -> Gateway:
+    """Returns the gateway of a request, as a route's dependency."""
+    gateway: Gateway = request.app.state.gateway
+    return gateway
 
 
-def caller(request: Request) -> Key:
-    """Whose request it is. Raises Fault 401 without a key, 429 above its rate."""
-    return _known(request, admin=False)
+def require_key(request: Request) -> Key:
+    """Returns the key of a request. Raises Fault 401 without a known key, 429 above its rate."""
+    return _require_key(request, admin=False)
 
 
-def admin(request: Request) -> Key:
-    """The same, 403 without the right."""
-    return _known(request, admin=True)
+def require_admin(request: Request) -> Key:
+    """Returns the key of a request. Raises Fault as `require_key`, and 403 for a key without the admin right."""
+    return _require_key(request, admin=True)
 
 
-def _known(request: Request, *, admin: bool) -> Key:
-    one = gateway(request)
+def _require_key(request: Request, *, admin: bool) -> Key:
+    gateway = get_gateway(request)
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    key = one.keys.who(secret.strip() if scheme.lower() == "bearer" else None)
+    key = gateway.keys.who(secret.strip() if scheme.lower() == "bearer" else None)
     if key is None:
         raise Fault(401, "no or an unknown API key; send Authorization: Bearer KEY", code="invalid_api_key")
     request.state.key = key.name
@@ -68,7 +68,7 @@ def _known(request: Request, *, admin: bool) -> Key:
             "this needs an admin key; make one with appkit keys add FILE NAME --admin and start the gateway with "
             "--keys FILE",
         )
-    if wait := one.keys.seconds_to_wait(key):
+    if wait := gateway.keys.seconds_to_wait(key):
         raise Fault(
             429,
             f"key {key.name!r} may send {key.per_minute} requests a minute; wait {wait:.1f} s",
@@ -78,26 +78,26 @@ def _known(request: Request, *, admin: bool) -> Key:
     return key
 
 
-One = Annotated[Gateway, Depends(gateway)]
-Caller = Annotated[Key, Depends(caller)]
-Admin = Annotated[Key, Depends(admin)]
-"""The parameters of routes."""
+RunningGateway = Annotated[Gateway, Depends(get_gateway)]
+Caller = Annotated[Key, Depends(require_key)]
+Admin = Annotated[Key, Depends(require_admin)]
+"""parameters of routes"""
 
 
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"description": "the answer; with `stream` as events", "content": {"text/event-stream": {}}}
 }
-"""For a route's documentation: either form comes."""
+"""documents a route that answers in either form"""
 
 
-async def within_time(one: Gateway, work: Awaitable[T]) -> T:
-    """Raises TimeoutError when it takes longer than a request may."""
-    async with asyncio.timeout(one.settings.timeout_s):
+async def within_time(gateway: Gateway, work: Awaitable[T]) -> T:
+    """Awaits work. Raises TimeoutError when it takes longer than a request may."""
+    async with asyncio.timeout(gateway.settings.timeout_s):
         return await work
 
 
 async def until_gone(request: Request, work: Awaitable[T]) -> T:
-    """The result of `work`, which is cancelled when the client hangs up: nobody would read it."""
+    """Awaits work, and cancels it when the client hangs up: nobody would read the result."""
     task = asyncio.ensure_future(work)
 
     async def hung_up() -> None:
@@ -111,13 +111,13 @@ async def until_gone(request: Request, work: Awaitable[T]) -> T:
             raise Fault(499, "the client hung up")
         return task.result()
     finally:
-        for one in (task, watch):
-            one.cancel()
+        for pending in (task, watch):
+            pending.cancel()
         await asyncio.gather(task, watch, return_exceptions=True)
 
 
 async def merged(sources: list[AsyncGenerator[T]]) -> AsyncGenerator[tuple[int, T]]:
-    """The items of several iterators as they come, each with the number of its source. An error ends them all."""
+    """Yields items of several iterators as they come, each with the number of its source. An error ends them all."""
     queue: asyncio.Queue[tuple[int, T] | Exception | None] = asyncio.Queue()
 
     async def drain(number: int, source: AsyncGenerator[T]) -> None:
@@ -134,61 +134,64 @@ async def merged(sources: list[AsyncGenerator[T]]) -> AsyncGenerator[tuple[int, 
     try:
         left = len(tasks)
         while left:
-            found = await queue.get()
-            if found is None:
+            item = await queue.get()
+            if item is None:
                 left -= 1
-            elif isinstance(found, Exception):
-                raise found
+            elif isinstance(item, Exception):
+                raise item
             else:
-                yield found
+                yield item
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def room_for(one: Gateway, target: Target, tokens: Sequence[int], wanted: int | None, default: int) -> int:
-    """The most tokens of an answer: `wanted` by the caller (None: `default`), the limit, what is left of the context.
+def room_for(
+    gateway: Gateway, target: Target, tokens: Sequence[int], requested: int | None, default: int
+) -> int:
+    """Computes the most tokens of an answer, at most the gateway's limit and what is left of the context.
 
-    Raises Fault where the caller asked for more.
+    requested: by the caller; None: `default`. Raises Fault where the caller asked for more.
     """
     left = target.engine.engine.max_length - len(tokens)
-    if left < 1 or (wanted is not None and wanted > left):
+    if left < 1 or (requested is not None and requested > left):
         raise Fault(
             400,
             f"the context has {target.engine.engine.max_length} tokens; the prompt has {len(tokens)}"
-            + (f", {wanted} were asked for" if wanted else "")
+            + (f", {requested} were asked for" if requested else "")
             + "; shorten the prompt or ask for fewer",
             code="context_length_exceeded",
         )
-    limit = one.settings.max_tokens
-    if wanted is not None and wanted > limit:
-        raise Fault(400, f"max_tokens is limited to {limit} here (serve.max_tokens), got {wanted}")
-    return min(wanted or default, left, limit)
+    limit = gateway.settings.max_tokens
+    if requested is not None and requested > limit:
+        raise Fault(400, f"max_tokens is limited to {limit} here (serve.max_tokens), got {requested}")
+    return min(requested or default, left, limit)
 
 
-def check_batch(one: Gateway, number: int, what: str) -> None:
+def check_batch(gateway: Gateway, number: int, what: str) -> None:
     """Raises Fault for more rows or answers than one request may have."""
-    if number > one.settings.max_batch:
+    if number > gateway.settings.max_batch:
         raise Fault(
-            400, f"{number} {what} in one request, the limit is {one.settings.max_batch} (serve.max_batch)"
+            400,
+            f"{number} {what} in one request, the limit is {gateway.settings.max_batch} (serve.max_batch)",
         )
 
 
 async def gathered(work: Sequence[Any]) -> list[Any]:
-    """All results; the first failure cancels the rest."""
+    """Awaits all work and returns the results; the first failure cancels the rest."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
+            tasks = [group.create_task(job) for job in work]
     except ExceptionGroup as several:
         raise several.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events from JSON-able objects, `[DONE]` at the end, and an error as an event of its own.
+    """Streams JSON objects as server-sent events, `[DONE]` at the end, and an error as an event of its own.
 
-    Made by `begin`, which waits for the first event, so that what fails at once is told by a status.
+    `begin` makes it and waits for the first event, so that what fails at once is answered by a status.
     """
 
     lines: AsyncGenerator[str]
@@ -197,8 +200,8 @@ class EventStream(StreamingResponse):
     @classmethod
     async def begin(cls, events: AsyncGenerator[dict[str, Any]], timeout_s: float) -> EventStream:
         deadline = asyncio.get_running_loop().time() + timeout_s
-        first = await _next(events, deadline)
-        lines = _lines(first, events, deadline)
+        first = await _next_event(events, deadline)
+        lines = _write_lines(first, events, deadline)
         stream = cls(lines, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         stream.lines, stream.events = lines, events
         return stream
@@ -211,46 +214,46 @@ class EventStream(StreamingResponse):
             await self.events.aclose()  # lines that were never begun do not close them
 
 
-async def _next(events: AsyncGenerator[dict[str, Any]], deadline: float) -> dict[str, Any] | None:
-    """None: there are no more. Item by item, since the first is taken in another task than the rest."""
+async def _next_event(events: AsyncGenerator[dict[str, Any]], deadline: float) -> dict[str, Any] | None:
+    """Returns the next event; None at the end. Item by item, since the first is taken in another task."""
     async with asyncio.timeout_at(deadline):
         return await anext(events, None)
 
 
-async def _lines(
+async def _write_lines(
     event: dict[str, Any] | None, events: AsyncGenerator[dict[str, Any]], deadline: float
 ) -> AsyncGenerator[str]:
     try:
         while event is not None:
-            yield _line(event)
-            event = await _next(events, deadline)
+            yield _write_line(event)
+            event = await _next_event(events, deadline)
     except Exception as error:
-        yield _line(error_body(fault_of(error)))
+        yield _write_line(error_body(fault_of(error)))
     else:
         yield "data: [DONE]\n\n"
     finally:
         await events.aclose()
 
 
-def _line(event: dict[str, Any]) -> str:
+def _write_line(event: dict[str, Any]) -> str:
     # in ASCII: readers of lines, httpx's among them, take U+2028 for the end of one
     return f"data: {json.dumps(event, separators=(',', ':'))}\n\n"
 
 
 @contextmanager
-def in_use(one: Gateway, request: Request, target: Target, requests: int) -> Iterator[None]:
-    """While a request is worked on: a place in its engine's queue, and its version kept. Raises Busy, EngineGone."""
+def in_use(gateway: Gateway, request: Request, target: Target, requests: int) -> Iterator[None]:
+    """Holds a place in the engine's queue and keeps the version loaded during a request. Raises Busy, EngineGone."""
     request.state.bundle = target.ref
-    with target.used(), target.engine.admitted(requests), one.metrics.timed(target.ref):
+    with target.used(), target.engine.admitted(requests), gateway.metrics.timed(target.ref):
         yield
 
 
-def log_texts(one: Gateway, target: Target, prompt: Sequence[int], text: str) -> None:
-    """Only where the operator asked for it: prompts are users' property."""
-    if one.settings.log_prompts:
+def log_texts(gateway: Gateway, target: Target, prompt: Sequence[int], text: str) -> None:
+    """Logs prompt and answer, only where the operator asked for it: prompts are users' property."""
+    if gateway.settings.log_prompts:
         log.info("%s: %r -> %r", target.ref, target.chat.decode(prompt), text)
 
 
-def told(request: Request, error: Exception) -> JSONResponse:
-    """FastAPI's handler of every error of ours."""
+def answer_error(request: Request, error: Exception) -> JSONResponse:
+    """Answers every error of ours, as FastAPI's handler."""
     return response(fault_of(error))

@@ -1,4 +1,4 @@
-"""A run's report is read from its events, its state and its log."""
+"""Reads a run's report from its events, its state and its log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Histories", "log_tail", "state_of"]
 TAIL = 48_000
 """bytes of a log that are read, from its end"""
 POINTS = 500
-"""of a curve: of a longer one every second, third, ... is shown"""
+"""points of a curve; of a longer one every second, third, ... is shown"""
 
 
 class Histories:
@@ -28,16 +28,16 @@ class Histories:
         self._history, self._offset = History(), 0
 
     def report(self, folder: Path, after: int, *, running: bool, since: float) -> dict[str, Any]:
-        """Report how far a run is; points: of its curve, behind step `after`. since: when it was started last.
+        """Reports how far a run is, with its curve after step `after`. since: Unix time of its last start.
 
         Raises RunError when its events are damaged.
         """
         with self._lock:
             history = self._read(folder)
-            points = _points(history, after)
+            points = _list_points(history, after)
             last = history.last
             return {
-                "progress": _bar(history.bar) if running and history.bar else None,
+                "progress": _describe_bar(history.bar) if running and history.bar else None,
                 "step": max((point["step"] for point in points), default=after),
                 "steps": history.steps,
                 "forecast": history.forecast,
@@ -46,7 +46,7 @@ class Histories:
             }
 
     def _read(self, folder: Path) -> History:
-        """The run's history up to now."""
+        """Reads the run's history up to now."""
         if folder != self._folder:
             self._folder, self._history, self._offset = folder, History(), 0
         events, self._offset = read_events(folder, self._offset)
@@ -55,7 +55,7 @@ class Histories:
 
 
 def state_of(folder: Path) -> dict[str, Any]:
-    """Read the run's own state; empty before it has one."""
+    """Reads the run's own state; empty before it has one."""
     try:
         return read_state(folder)
     except RunError:
@@ -63,7 +63,7 @@ def state_of(folder: Path) -> dict[str, Any]:
 
 
 def log_tail(file: Path) -> str:
-    """Read the end of what a run printed; empty before it was started."""
+    """Reads the end of what a run printed; empty before it was started."""
     try:
         with file.open("rb") as handle:
             handle.seek(max(0, handle.seek(0, os.SEEK_END) - TAIL))
@@ -72,8 +72,8 @@ def log_tail(file: Path) -> str:
         return ""
 
 
-def _points(history: History, after: int) -> list[dict[str, Any]]:
-    """Dev metrics and losses by step."""
+def _list_points(history: History, after: int) -> list[dict[str, Any]]:
+    """Lists dev metrics and losses by step."""
     metrics = [
         {"step": entry.step, **{f"eval_{name}": value for name, value in entry.values.items()}}
         for entry in history.metrics
@@ -84,6 +84,6 @@ def _points(history: History, after: int) -> list[dict[str, Any]]:
     return metrics + curve[::-every][::-1]
 
 
-def _bar(bar: Bar) -> dict[str, Any]:
-    """What is being done, how much of it is done, and a note with speed and time."""
+def _describe_bar(bar: Bar) -> dict[str, Any]:
+    """Describes the current work, how much of it is done, and its speed and remaining time."""
     return bar.model_dump(include={"title", "done", "total", "unit", "note"})

@@ -1,4 +1,4 @@
-"""`appkit serve` starts a gateway for bundles, and ends it when it is told to."""
+"""`appkit serve` starts a gateway for bundles, and ends it at SIGTERM or ctrl-C."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def serve(
     say: Say = lambda line: None,
     **options: Any,
 ) -> None:
-    """Serve bundles until SIGTERM or ctrl-C; running requests are finished first.
+    """Serves bundles until SIGTERM or ctrl-C; finishes running requests first.
 
     words: bundle or run directories, `ALIAS=DIRECTORY`, `serve.KEY=VALUE`, `rag=INDEX`, `rag.KEY=VALUE`. root: a
     directory whose bundles are all served, and below which more may be added, or trained. more: the same without
@@ -60,7 +60,7 @@ def serve(
     """
     documents, words = rag_words(words)
     chosen = settings([word for word in words if word.startswith("serve.")], **options)
-    bundles = _bundles([word for word in words if not word.startswith("serve.")], root)
+    bundles = _read_bundles([word for word in words if not word.startswith("serve.")], root)
     if root is not None and more is not None:
         raise ConfigError(f"--bundles {root} takes more bundles already; leave --more {more} out")
     if keys is None and not is_loopback(host):
@@ -71,19 +71,19 @@ def serve(
     rag = None
     if documents.index:
         rag = AtHand.open(documents)
-        rag.index.search("loads the model of the embeddings, or says why not")
+        rag.index.search("any query")  # loads the model of the embeddings, or raises
         say(f"documents: {len(rag.index.passages)} passages of {documents.index}")
     engine = engine_name(chosen.engine)
-    with _listening(host, port) as listener, _store() as store:
-        gateway = _gateway(chosen, engine, store, keys, root, more, bundles)
+    with _listen(host, port) as listener, _make_store() as store:
+        gateway = _make_gateway(chosen, engine, store, keys, root, more, bundles)
         gateway.rag = rag
         asyncio.run(
             _run(gateway, bundles, listener, local=is_loopback(host), address_file=address_file, say=say)
         )
 
 
-def _bundles(words: Sequence[str], root: Path | None) -> list[tuple[Path, str | None]]:
-    """Read words as (directory, alias) of bundles. Raises BundleError for one that holds none, or without any."""
+def _read_bundles(words: Sequence[str], root: Path | None) -> list[tuple[Path, str | None]]:
+    """Reads words as (directory, alias) of bundles. Raises BundleError for one that holds none, or without any."""
     bundles: list[tuple[Path, str | None]] = []
     for word in words:
         alias, equals, path = word.partition("=")
@@ -101,7 +101,7 @@ def _bundles(words: Sequence[str], root: Path | None) -> list[tuple[Path, str | 
     return bundles
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
@@ -113,17 +113,17 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def _store() -> Iterator[Path]:
-    """Make a directory for the engines' copies of adapters, while this process serves; those of dead ones go.
+def _make_store() -> Iterator[Path]:
+    """Makes a directory for the engines' copies of adapters while this process serves; removes those of ended ones.
 
     Its name is hidden: `appkit cache prune` leaves it alone, since an engine dies whose adapter is gone.
     """
     folder = cache_dir() / "serving"
     prefix = f".{socket.gethostname()}."
-    for left in folder.glob(f"{prefix}*"):
-        pid = left.name.removeprefix(prefix)
+    for old_store in folder.glob(f"{prefix}*"):
+        pid = old_store.name.removeprefix(prefix)
         if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").exists():
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(old_store, ignore_errors=True)
     store = folder / f"{prefix}{os.getpid()}"
     store.mkdir(parents=True, exist_ok=True)
     try:
@@ -132,7 +132,7 @@ def _store() -> Iterator[Path]:
         shutil.rmtree(store, ignore_errors=True)
 
 
-def _gateway(
+def _make_gateway(
     chosen: Settings,
     engine: str,
     store: Path,
@@ -144,9 +144,9 @@ def _gateway(
     version = engine_version(engine)
     paths = [path for path, _ in bundles]
     rank = chosen.max_rank or _spare_rank(paths, chosen)
-    labels = chosen.max_labels or max([256, *map(_labels, paths)])
+    labels = chosen.max_labels or max([256, *map(_count_labels, paths)])
 
-    def opening(path: Path) -> Deployment:
+    def open_bundle(path: Path) -> Deployment:
         return admit(
             path,
             engine=engine,
@@ -154,45 +154,45 @@ def _gateway(
             max_rank=rank,
             max_labels=labels,
             store=store,
-            chosen=chosen,
+            settings=chosen,
         )
 
     pool = Pool(
-        lambda spec: _engine(spec, engine, chosen, rank, labels),
+        lambda spec: _make_engine(spec, engine, chosen, rank, labels),
         most=chosen.max_engines,
         queue=chosen.max_queue,
     )
     state = root / ".appkit-serve.json" if root else None
-    registry = Registry(pool, opening, max_bundles=chosen.max_bundles, state=state)
-    below = root or more
-    place = below.resolve() if below else None
-    trainer = Trainer(place) if place else None
-    return Gateway(chosen, Keys(keys), pool, registry, Metrics(pool), place, trainer)
+    registry = Registry(pool, open_bundle, max_bundles=chosen.max_bundles, state=state)
+    folder = root or more
+    bundle_root = folder.resolve() if folder else None
+    trainer = Trainer(bundle_root) if bundle_root else None
+    return Gateway(chosen, Keys(keys), pool, registry, Metrics(pool), bundle_root, trainer)
 
 
 def _spare_rank(paths: Sequence[Path], chosen: Settings) -> int:
-    """Choose the rank to have room for: twice the largest; where heads are folded, no less than their labels."""
-    folded = max(map(_labels, paths), default=0) if chosen.classify == "folded" else 0
-    return min(512, max(2 * max(map(_exported_rank, paths), default=32), folded))
+    """Chooses the rank to have room for: twice the largest; where heads are folded, no less than their labels."""
+    folded = max(map(_count_labels, paths), default=0) if chosen.classify == "folded" else 0
+    return min(512, max(2 * max(map(_read_rank, paths), default=32), folded))
 
 
-def _exported_rank(bundle: Path) -> int:
-    return _number(bundle, lambda manifest: int((manifest.get("exported") or {}).get("rank") or 32)) or 1
+def _read_rank(bundle: Path) -> int:
+    return _read_number(bundle, lambda manifest: int((manifest.get("exported") or {}).get("rank") or 32)) or 1
 
 
-def _labels(bundle: Path) -> int:
-    return _number(bundle, lambda manifest: len(manifest.get("labels") or ()))
+def _count_labels(bundle: Path) -> int:
+    return _read_number(bundle, lambda manifest: len(manifest.get("labels") or ()))
 
 
-def _number(bundle: Path, read: Callable[[manifests.Manifest], int]) -> int:
-    """Read a number from a manifest; 0 where it is damaged: the bundle says why when its turn comes to be added."""
+def _read_number(bundle: Path, read: Callable[[manifests.Manifest], int]) -> int:
+    """Reads a number from a manifest; 0 where it is damaged: adding the bundle reports why."""
     try:
         return read(manifests.read_manifest(bundle, verify=False))
     except (AppkitError, AttributeError, TypeError, ValueError):
         return 0
 
 
-def _engine(spec: EngineSpec, engine: str, chosen: Settings, rank: int, labels: int) -> Engine:
+def _make_engine(spec: EngineSpec, engine: str, chosen: Settings, rank: int, labels: int) -> Engine:
     if engine == "transformers":
         from appkit.serving.engines.transformers import TransformersEngine
 
@@ -265,13 +265,13 @@ async def _run(
         timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(gateway.settings.drain_s)),
     )
-    server = _Server(config)
+    server = _make_server(config)
     gateway.starting = [str(path) for path, _ in bundles]
     loop = asyncio.get_running_loop()
 
     def end() -> None:
         if server.should_exit:
-            server.force_exit = True  # asked twice
+            server.force_exit = True  # the second signal
         else:
             say("ending: running requests are finished first; again to end at once")
             server.should_exit = True
@@ -283,13 +283,14 @@ async def _run(
         raise failure[0]
 
 
-def _Server(config: Any) -> Any:
+def _make_server(config: Any) -> Any:
+    """Makes a uvicorn server that leaves signals to us."""
     import contextlib
 
     import uvicorn
 
     class Server(uvicorn.Server):
-        """Leaves signals to us: uvicorn's own handler ends the process before an engine is closed."""
+        """Handles no signals: uvicorn's own handler would end the process before an engine is closed."""
 
         @contextlib.contextmanager
         def capture_signals(self) -> Any:
@@ -305,7 +306,7 @@ async def _bring_up(
     say: Say,
     address_file: Path | None,
 ) -> None:
-    """Load the bundles one by one. Raises the last reason when none could be."""
+    """Loads the bundles one by one. Raises the last error when none could be loaded."""
     began = time.monotonic()
     say(
         f"{url}: loading {len(bundles)} {'bundle' if len(bundles) == 1 else 'bundles'}; an engine takes about a minute"

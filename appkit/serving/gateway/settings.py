@@ -1,4 +1,4 @@
-"""Settings (`serve.<key>=`) are what a gateway is started with and keeps until it ends."""
+"""Defines the settings (`serve.<key>=`) that a gateway is started with and keeps until it ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Settings", "settings"]
 
 
 class Settings(BaseModel):
-    """Ceilings and limits of a gateway. 0 turns no limit off: every limit is a number above it."""
+    """Holds the limits of a gateway. No limit can be turned off: 0 is out of range."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,12 +68,12 @@ class Settings(BaseModel):
     log_prompts: bool = Field(False, description="write prompts and answers to the log")
 
 
-def settings(words: Sequence[str] = (), **given: Any) -> Settings:
-    """From words `serve.key=value` and keywords (None: the default).
+def settings(words: Sequence[str] = (), **options: Any) -> Settings:
+    """Makes settings from words `serve.key=value` and keywords (None: the default).
 
     Raises ConfigError for an unknown key or a value out of its range.
     """
-    values = {key: value for key, value in given.items() if value is not None}
+    values = {key: value for key, value in options.items() if value is not None}
     for word in words:
         key, _, value = word.removeprefix("serve.").partition("=")
         values[key] = value

@@ -1,4 +1,4 @@
-"""What a running gateway holds."""
+"""Defines what a running gateway holds."""
 
 from __future__ import annotations
 
@@ -26,32 +26,34 @@ __all__ = ["Gateway"]
 
 @dataclass
 class Gateway:
-    """What a running gateway holds. root: where bundles may be added from, and trained by `trainer`; None: nowhere.
-
-    rag: documents at hand.
-    """
+    """Holds the parts of a running gateway."""
 
     settings: Settings
     keys: Keys
     pool: Pool
+    """the engines"""
     registry: Registry
+    """bundles and aliases that are served"""
     metrics: Metrics
     root: Path | None = None
+    """directory below which bundles may be added, and trained; None: nowhere"""
     trainer: Trainer | None = None
+    """trains below `root`"""
     rag: AtHand | None = None
+    """documents at hand"""
     starting: list[str] = field(default_factory=list)
-    """Bundles that are still being loaded."""
+    """directories of bundles that are still being loaded"""
     refused: dict[str, str] = field(default_factory=dict)
-    """Directory -> why the bundle in it is not served."""
+    """directory -> why the bundle in it is not served"""
     tools: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(os.cpu_count() or 1))
-    """Packs' tools that compute at once."""
+    """limits packs' tools that compute at once"""
 
     @property
     def ready(self) -> bool:
         return not self.starting and bool(self.pool.engines) and self.pool.ready
 
     def find(self, model: str, key: Key, draw: Callable[[], float] = random.random) -> Target:
-        """What answers `model` for this key, which a key without that alias does not learn to exist."""
+        """Finds what answers `model` for this key; a key without that alias does not learn that it exists."""
         if not key.may_use(model):
             raise Unknown(f"no model {model!r} for the key {key.name!r}; GET /v1/models lists its own")
         try:

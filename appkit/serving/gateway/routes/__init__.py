@@ -1,1 +1,1 @@
-"""The gateway's routes."""
+"""Defines the gateway's routes."""

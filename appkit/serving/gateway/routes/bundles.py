@@ -1,4 +1,4 @@
-"""Bundles and aliases while the gateway runs, for admin keys: no restart, no dropped request."""
+"""Changes bundles and aliases while the gateway runs, for admin keys: no restart, no dropped request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from appkit.bundles.manifest import below_root
 from appkit.errors import BundleError
 from appkit.serving.gateway.faults import Fault
 from appkit.serving.gateway.registry import Target
-from appkit.serving.gateway.request import Admin, One
+from appkit.serving.gateway.request import Admin, RunningGateway
 
 __all__ = ["router"]
 
@@ -37,56 +37,58 @@ class Pointed(BaseModel):
 
 
 @router.get("/bundles")
-async def bundles(one: One, key: Admin) -> dict[str, Any]:
-    """Versions, aliases, what is being loaded and what was refused, with the reason."""
+async def list_bundles(gateway: RunningGateway, key: Admin) -> dict[str, Any]:
+    """List versions, aliases, what is being loaded, and what was refused with the reason."""
     return {
-        "bundles": [_shown(target) for target in one.registry.versions.values()],
-        "aliases": {name: asdict(alias) for name, alias in one.registry.aliases.items()},
-        "starting": one.starting,
-        "refused": one.refused,
+        "bundles": [_describe(target) for target in gateway.registry.versions.values()],
+        "aliases": {name: asdict(alias) for name, alias in gateway.registry.aliases.items()},
+        "starting": gateway.starting,
+        "refused": gateway.refused,
     }
 
 
 @router.post("/bundles", status_code=201)
-async def add(asked: NewBundle, one: One, key: Admin) -> dict[str, Any]:
+async def add_bundle(bundle: NewBundle, gateway: RunningGateway, key: Admin) -> dict[str, Any]:
     """Check a bundle, load it and serve it. 409 when a ceiling stands against it, 422 when it is not sound."""
-    if one.root is None:
+    if gateway.root is None:
         raise Fault(409, "no bundle root; start the gateway with --bundles DIR")
-    path = below_root(one.root, asked.path)
+    path = below_root(gateway.root, bundle.path)
     try:
-        target = await one.registry.add(path, asked.alias)
-    except BundleError as error:  # where the root lies is nothing to tell
-        raise BundleError(str(error).replace(f"{one.root}/", "")) from None
-    one.refused = {given: why for given, why in one.refused.items() if Path(given).resolve() != path}
-    return _shown(target)
+        target = await gateway.registry.add(path, bundle.alias)
+    except BundleError as error:  # the answer must not name the root's directory
+        raise BundleError(str(error).replace(f"{gateway.root}/", "")) from None
+    gateway.refused = {
+        directory: why for directory, why in gateway.refused.items() if Path(directory).resolve() != path
+    }
+    return _describe(target)
 
 
 @router.delete("/bundles/{ref}")
-async def remove(ref: str, one: One, key: Admin) -> dict[str, Any]:
-    """Stop serving a version: answered once the last request that uses it has ended. Its directory stays."""
-    return _shown(await one.registry.remove(ref))
+async def remove_bundle(ref: str, gateway: RunningGateway, key: Admin) -> dict[str, Any]:
+    """Stop serving a version; answers once the last request that uses it has ended. Its directory stays."""
+    return _describe(await gateway.registry.remove(ref))
 
 
 @router.put("/aliases/{alias}")
-async def point(alias: str, asked: Pointed, one: One, key: Admin) -> dict[str, Any]:
+async def point_alias(alias: str, target: Pointed, gateway: RunningGateway, key: Admin) -> dict[str, Any]:
     """Move an alias, or give a share of its requests to a canary."""
-    return asdict(one.registry.point(alias, asked.bundle, asked.share))
+    return asdict(gateway.registry.point(alias, target.bundle, target.share))
 
 
 @router.post("/aliases/{alias}/rollback")
-async def rollback(alias: str, one: One, key: Admin) -> dict[str, Any]:
+async def roll_back_alias(alias: str, gateway: RunningGateway, key: Admin) -> dict[str, Any]:
     """Withdraw the canary; without one, go back to the version before."""
-    return asdict(one.registry.rollback(alias))
+    return asdict(gateway.registry.rollback(alias))
 
 
 @router.delete("/aliases/{alias}")
-async def unpoint(alias: str, one: One, key: Admin) -> dict[str, Any]:
+async def delete_alias(alias: str, gateway: RunningGateway, key: Admin) -> dict[str, Any]:
     """Delete an alias; its version stays."""
-    one.registry.unpoint(alias)
+    gateway.registry.unpoint(alias)
     return {"deleted": alias}
 
 
-def _shown(target: Target) -> dict[str, Any]:
+def _describe(target: Target) -> dict[str, Any]:
     deployment = target.deployment
     if deployment is None:
         raise BundleError(f"{target.ref} is a base")

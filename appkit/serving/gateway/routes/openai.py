@@ -1,4 +1,4 @@
-"""OpenAI's routes: `model` is an alias, `name@sha` or a base's name.
+"""Answers OpenAI's routes, where `model` is an alias, `name@sha` or a base's name.
 
 A parameter that would change the answer and is not supported is refused, never ignored.
 """
@@ -25,7 +25,7 @@ from appkit.serving.gateway.request import (
     STREAMED,
     Caller,
     EventStream,
-    One,
+    RunningGateway,
     check_batch,
     gathered,
     in_use,
@@ -41,7 +41,7 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 BASE_TOKENS = 256
-"""of an answer by a base alone, unless the caller asks for more"""
+"""tokens of an answer by a base alone, unless the caller asks for more"""
 WITHOUT_EFFECT = {
     "metadata",
     "parallel_tool_calls",
@@ -51,7 +51,7 @@ WITHOUT_EFFECT = {
     "store",
     "user",
 }
-"""Sent by clients for the provider's own use; the answer does not depend on them."""
+"""parameters for the provider's own use; the answer does not depend on them"""
 
 
 class StreamOptions(BaseModel):
@@ -59,8 +59,8 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool = False
 
 
-class _Asked(BaseModel):
-    """What both routes take."""
+class _Parameters(BaseModel):
+    """Holds the parameters that both routes take."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -115,7 +115,7 @@ class ChatMessage(BaseModel):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
-class ChatRequest(_Asked):
+class ChatRequest(_Parameters):
     messages: list[ChatMessage] = Field(min_length=1, max_length=1000)
     max_completion_tokens: int | None = Field(None, ge=1, le=1_000_000)
     logprobs: bool | None = False
@@ -123,7 +123,7 @@ class ChatRequest(_Asked):
     response_format: dict[Literal["type"], Literal["text"]] | None = None
 
 
-class CompletionRequest(_Asked):
+class CompletionRequest(_Parameters):
     prompt: str | list[int] | list[str] | list[list[int]]
     logprobs: int | None = Field(None, ge=0, le=1, description="of the chosen tokens")
     echo: Literal[False] | None = None
@@ -131,9 +131,9 @@ class CompletionRequest(_Asked):
 
 
 @router.get("/models")
-async def models(one: One, key: Caller) -> dict[str, Any]:
-    """Every name that this key may ask: aliases, versions and bases."""
-    names = [*one.registry.aliases, *one.registry.versions, *one.registry.bases]
+async def models(gateway: RunningGateway, key: Caller) -> dict[str, Any]:
+    """List every name that this key may use: aliases, versions and bases."""
+    names = [*gateway.registry.aliases, *gateway.registry.versions, *gateway.registry.bases]
     listed = [
         {"id": name, "object": "model", "created": 0, "owned_by": "appkit"}
         for name in names
@@ -143,40 +143,47 @@ async def models(one: One, key: Caller) -> dict[str, Any]:
 
 
 @router.get("/models/{model}")
-async def model(model: str, one: One, key: Caller) -> dict[str, Any]:
-    one.find(model, key)
+async def model(model: str, gateway: RunningGateway, key: Caller) -> dict[str, Any]:
+    """Show one name that this key may use."""
+    gateway.find(model, key)
     return {"id": model, "object": "model", "created": 0, "owned_by": "appkit"}
 
 
 @router.post("/chat/completions", response_model=None, responses=STREAMED)
 async def chat_completions(
-    asked: ChatRequest, request: Request, one: One, key: Caller
+    chat: ChatRequest, request: Request, gateway: RunningGateway, key: Caller
 ) -> Response | dict[str, Any]:
-    """A chat. One user message alone is taken for the task's input: the bundle's own instruction is put before it."""
-    asked.check()
-    target = _writer(one.find(asked.model, key))
+    """Answer a chat. A single user message is taken as the task's input, behind the bundle's own instruction."""
+    chat.check()
+    target = _require_words(gateway.find(chat.model, key))
     with target.used():
-        tokens = await prompt_tokens(target, [(message.role, message.text) for message in asked.messages])
-        job = _job(one, target, asked, tokens, bool(asked.logprobs), asked.max_completion_tokens)
-        form = _ChatForm(target, bool(asked.logprobs))
-        return await _respond(one, request, target, asked, _draws(job, asked.n), form)
+        tokens = await prompt_tokens(target, [(message.role, message.text) for message in chat.messages])
+        job = _make_job(gateway, target, chat, tokens, bool(chat.logprobs), chat.max_completion_tokens)
+        form = _ChatForm(target, bool(chat.logprobs))
+        return await _respond(gateway, request, target, chat, _copy_job(job, chat.n), form)
 
 
 @router.post("/completions", response_model=None, responses=STREAMED)
 async def completions(
-    asked: CompletionRequest, request: Request, one: One, key: Caller
+    completion: CompletionRequest, request: Request, gateway: RunningGateway, key: Caller
 ) -> Response | dict[str, Any]:
-    """The continuation of texts or token ids, as they are: no template, no instruction."""
-    asked.check()
-    target = _writer(one.find(asked.model, key))
+    """Continue texts or token ids as they are: no template, no instruction."""
+    completion.check()
+    target = _require_words(gateway.find(completion.model, key))
     with target.used():
-        prompts = await _prompts(target, asked.prompt)
-        wanted = asked.logprobs is not None
-        jobs = [job for ids in prompts for job in _draws(_job(one, target, asked, ids, wanted), asked.n)]
-        return await _respond(one, request, target, asked, jobs, _TextForm(target, wanted))
+        prompts = await _read_prompts(target, completion.prompt)
+        log_probabilities = completion.logprobs is not None
+        jobs = [
+            job
+            for ids in prompts
+            for job in _copy_job(_make_job(gateway, target, completion, ids, log_probabilities), completion.n)
+        ]
+        return await _respond(
+            gateway, request, target, completion, jobs, _TextForm(target, log_probabilities)
+        )
 
 
-def _writer(target: Target) -> Target:
+def _require_words(target: Target) -> Target:
     """Raises Fault for a bundle that does not answer in words."""
     if target.deployment is not None and not target.deployment.head.cap:
         raise Fault(
@@ -186,7 +193,7 @@ def _writer(target: Target) -> Target:
 
 
 async def prompt_tokens(target: Target, turns: Sequence[tuple[str, str]]) -> tuple[int, ...]:
-    """The conversation through the base's template, as in training. Raises Fault for one that it cannot render."""
+    """Puts messages through the base's template, as in training. Raises Fault for ones that it cannot render."""
     from jinja2.exceptions import TemplateError
 
     from appkit.bundles.specialist import input_row
@@ -200,93 +207,95 @@ async def prompt_tokens(target: Target, turns: Sequence[tuple[str, str]]) -> tup
         role = {"developer": "system"}
         messages = [Message.of(role.get(who, who), text) for who, text in turns]  # type: ignore[arg-type]
     try:
-        return tuple(await _apart(sum(len(text) for _, text in turns), target.chat.prompt, messages))
+        return tuple(await _call_apart(sum(len(text) for _, text in turns), target.chat.prompt, messages))
     except TemplateError as error:
         raise Fault(400, f"the base's chat template refuses the messages: {error}") from None
 
 
-async def _prompts(target: Target, given: str | list[Any]) -> list[tuple[int, ...]]:
-    if isinstance(given, str):
-        given = [given]
-    if not given:
+async def _read_prompts(target: Target, prompt_input: str | list[Any]) -> list[tuple[int, ...]]:
+    if isinstance(prompt_input, str):
+        prompt_input = [prompt_input]
+    if not prompt_input:
         raise Fault(400, "prompt is empty; a model needs at least one token to continue")
-    lists = [given] if isinstance(given[0], int) else given
-    vocabulary, found = len(target.chat.tokenizer), []
+    lists = [prompt_input] if isinstance(prompt_input[0], int) else prompt_input
+    vocabulary, token_lists = len(target.chat.tokenizer), []
     for prompt in lists:
-        ids = await _apart(len(prompt), target.chat.ids, prompt) if isinstance(prompt, str) else prompt
+        ids = await _call_apart(len(prompt), target.chat.ids, prompt) if isinstance(prompt, str) else prompt
         if not ids:
             raise Fault(400, "prompt is empty; a model needs at least one token to continue")
         if (odd := next((token for token in ids if not 0 <= token < vocabulary), None)) is not None:
             raise Fault(400, f"a token id must be in 0..{vocabulary - 1}, got {odd}")
-        found.append(tuple(ids))
-    return found
+        token_lists.append(tuple(ids))
+    return token_lists
 
 
-async def _apart(characters: int, function: Any, *arguments: Any) -> Any:
-    """Long texts are tokenized in a thread: others would wait."""
+async def _call_apart(characters: int, function: Any, *arguments: Any) -> Any:
+    """Calls a function, in a thread for long texts: other requests would wait."""
     if characters < 5000:
         return function(*arguments)
     return await asyncio.to_thread(function, *arguments)
 
 
-def _job(
-    one: Gateway,
+def _make_job(
+    gateway: Gateway,
     target: Target,
-    asked: _Asked,
+    parameters: _Parameters,
     tokens: tuple[int, ...],
     log_probabilities: bool,
-    most: int | None = None,
+    requested: int | None = None,
 ) -> Job:
     deployment = target.deployment
     decoding = deployment.manifest["decoding"] if deployment else {}
     default = deployment.head.cap if deployment else BASE_TOKENS
-    temperature = asked.temperature if asked.temperature is not None else decoding.get("temperature", 0.0)
+    temperature = (
+        parameters.temperature if parameters.temperature is not None else decoding.get("temperature", 0.0)
+    )
     return Job(
         target.adapter,
         tokens,
-        room_for(one, target, tokens, most or asked.max_tokens, default),
+        room_for(gateway, target, tokens, requested or parameters.max_tokens, default),
         target.chat.stops(decoding.get("stop", ())),
         temperature,
-        asked.top_p if asked.top_p is not None else decoding.get("top_p", 1.0),
+        parameters.top_p if parameters.top_p is not None else decoding.get("top_p", 1.0),
         decoding.get("top_k", 0),
-        asked.seed,
+        parameters.seed,
         None,
         log_probabilities,
     )
 
 
-def _draws(job: Job, n: int | None) -> list[Job]:
-    """n times the same; with one seed for all of them they would be the same answer."""
+def _copy_job(job: Job, n: int | None) -> list[Job]:
+    """Copies a job n times, each with its own seed: one seed would give the same answer n times."""
     return [job if job.seed is None else replace(job, seed=job.seed + number) for number in range(n or 1)]
 
 
 async def _respond(
-    one: Gateway, request: Request, target: Target, asked: _Asked, jobs: list[Job], form: _Form
+    gateway: Gateway, request: Request, target: Target, parameters: _Parameters, jobs: list[Job], form: _Form
 ) -> Response | dict[str, Any]:
-    check_batch(one, len(jobs), "answers")
+    check_batch(gateway, len(jobs), "answers")
     # prompt by prompt, n choices each: every prompt is counted once
-    read = sum(len(job.tokens) for job in jobs[:: asked.n or 1])
-    if asked.stream:
-        usage = bool(asked.stream_options and asked.stream_options.include_usage)
-        events = _events(one, request, target, asked.stops, jobs, form, read, usage)
-        return await until_gone(request, EventStream.begin(events, one.settings.timeout_s))
+    read = sum(len(job.tokens) for job in jobs[:: parameters.n or 1])
+    if parameters.stream:
+        usage = bool(parameters.stream_options and parameters.stream_options.include_usage)
+        events = _stream_events(gateway, request, target, parameters.stops, jobs, form, read, usage)
+        return await until_gone(request, EventStream.begin(events, gateway.settings.timeout_s))
 
     async def work() -> list[Answer]:
-        with in_use(one, request, target, len(jobs)):
-            tasks = [answer(target.engine, job, target.chat, asked.stops) for job in jobs]
-            return await within_time(one, gathered(tasks))
+        with in_use(gateway, request, target, len(jobs)):
+            tasks = [answer(target.engine, job, target.chat, parameters.stops) for job in jobs]
+            return await within_time(gateway, gathered(tasks))
 
     answers = await until_gone(request, work())
-    written = sum(found.count for found in answers)
-    one.metrics.count(target.ref, prompt=read, answer=written)
-    for job, found in zip(jobs, answers, strict=True):
-        log_texts(one, target, job.tokens, found.text)
-    choices = [form.choice(number, found) for number, found in enumerate(answers)]
-    return form.envelope(choices) | {"usage": _usage(read, written)}
+    written = sum(reply.count for reply in answers)
+    gateway.metrics.count(target.ref, prompt=read, answer=written)
+    for job, reply in zip(jobs, answers, strict=True):
+        log_texts(gateway, target, job.tokens, reply.text)
+    choices = [form.choice(number, reply) for number, reply in enumerate(answers)]
+    return form.envelope(choices) | {"usage": _count_usage(read, written)}
 
 
-async def _events(
-    one: Gateway,
+async def _stream_events(
+    gateway: Gateway,
     request: Request,
     target: Target,
     stops: list[str],
@@ -298,29 +307,29 @@ async def _events(
     written, began, silent = 0, time.monotonic(), True
     texts = [""] * len(jobs)
     with ExitStack() as stack:
-        stack.enter_context(in_use(one, request, target, len(jobs)))
+        stack.enter_context(in_use(gateway, request, target, len(jobs)))
         sources = [deltas(target.engine, job, target.chat, stops) for job in jobs]
         async with aclosing(merged(sources)) as parts:
             async for number, delta in parts:
                 written += delta.count
                 if silent:
                     silent = False
-                    one.metrics.first.labels(target.ref).observe(time.monotonic() - began)
+                    gateway.metrics.first.labels(target.ref).observe(time.monotonic() - began)
                 texts[number] += delta.text
                 yield form.chunk(number, delta)
         for job, text in zip(jobs, texts, strict=True):
-            log_texts(one, target, job.tokens, text)
-        one.metrics.count(target.ref, prompt=read, answer=written)
+            log_texts(gateway, target, job.tokens, text)
+        gateway.metrics.count(target.ref, prompt=read, answer=written)
     if usage:
-        yield form.empty() | {"usage": _usage(read, written)}
+        yield form.empty() | {"usage": _count_usage(read, written)}
 
 
-def _usage(prompt: int, written: int) -> dict[str, int]:
+def _count_usage(prompt: int, written: int) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
 
 
 class _Form:
-    """The shape of an answer; one for each request, which has one id."""
+    """Formats the answers of one request, which have one id."""
 
     prefix = object = chunk_object = ""
 
@@ -344,7 +353,7 @@ class _Form:
     def chunk(self, number: int, delta: Delta) -> dict[str, Any]:
         return self.envelope([self.part(number, delta)], self.chunk_object)
 
-    def choice(self, number: int, found: Answer) -> dict[str, Any]:
+    def choice(self, number: int, answer: Answer) -> dict[str, Any]:
         raise NotImplementedError
 
     def part(self, number: int, delta: Delta) -> dict[str, Any]:
@@ -357,22 +366,22 @@ class _Form:
 class _ChatForm(_Form):
     prefix, object, chunk_object = "chatcmpl", "chat.completion", "chat.completion.chunk"
 
-    def choice(self, number: int, found: Answer) -> dict[str, Any]:
+    def choice(self, number: int, answer: Answer) -> dict[str, Any]:
         return {
             "index": number,
-            "message": {"role": "assistant", "content": found.text, "refusal": None},
-            "finish_reason": found.finish,
-            "logprobs": self._likely(found.tokens, found.log_probabilities),
+            "message": {"role": "assistant", "content": answer.text, "refusal": None},
+            "finish_reason": answer.finish,
+            "logprobs": self._likely(answer.tokens, answer.log_probabilities),
         }
 
     def part(self, number: int, delta: Delta) -> dict[str, Any]:
-        said: dict[str, Any] = {"content": delta.text}
+        message: dict[str, Any] = {"content": delta.text}
         if number not in self.seen:
             self.seen.add(number)
-            said["role"] = "assistant"
+            message["role"] = "assistant"
         return {
             "index": number,
-            "delta": said,
+            "delta": message,
             "finish_reason": delta.finish,
             "logprobs": self._likely(delta.tokens, delta.log_probabilities),
         }
@@ -390,8 +399,8 @@ class _ChatForm(_Form):
 class _TextForm(_Form):
     prefix, object, chunk_object = "cmpl", "text_completion", "text_completion"
 
-    def choice(self, number: int, found: Answer) -> dict[str, Any]:
-        return self._choice(number, found.text, found.finish, found.tokens, found.log_probabilities)
+    def choice(self, number: int, answer: Answer) -> dict[str, Any]:
+        return self._choice(number, answer.text, answer.finish, answer.tokens, answer.log_probabilities)
 
     def part(self, number: int, delta: Delta) -> dict[str, Any]:
         return self._choice(number, delta.text, delta.finish, delta.tokens, delta.log_probabilities)

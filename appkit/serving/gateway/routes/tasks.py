@@ -1,4 +1,4 @@
-"""Typed routes: a row of the pack's own schema in, the answer parsed and checked out; and the pack's tools."""
+"""Answers typed routes: rows of the pack's own schema in, parsed and checked answers out; and the pack's tools."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from appkit.serving.gateway.request import (
     STREAMED,
     Caller,
     EventStream,
-    One,
+    RunningGateway,
     check_batch,
     gathered,
     in_use,
@@ -50,7 +50,7 @@ router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
 
 
 class TaskRequest(BaseModel):
-    """Rows to answer."""
+    """Asks for answers to rows."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -81,48 +81,55 @@ class TaskRequest(BaseModel):
 
 
 class Result(BaseModel):
-    """One answer. text: what the model wrote. parsed: the pack's reading of it, None with the reason in `error`.
-
-    citations: the passages that were found for the row, as numbered in the prompt; None where none were looked for.
-    """
+    """Holds one answer."""
 
     text: str
+    """what the model wrote"""
     parsed: Any
+    """the pack's reading of the text; None where it cannot be read, or the answer abstained"""
     error: str | None
+    """why the text cannot be read"""
     truncated: bool
+    """the answer was cut at its most tokens"""
     tokens: int
+    """tokens that the model wrote, or read for labels"""
     confidence: float | None = None
+    """0 to 1, how likely the answer is right; None unless asked for"""
     abstained: bool = False
+    """the confidence is below the threshold"""
     citations: list[Citation] | None = None
+    """passages found for the row, as numbered in the prompt; None where none were searched"""
 
 
 class TaskResponse(BaseModel):
-    """The answers, in the order of the rows. model: the version that gave them."""
+    """Holds the answers of a request."""
 
     model: str
+    """the version that answered, as `name@sha`"""
     results: list[Result]
+    """in the order of the rows"""
 
 
 @router.get("")
-async def tasks(one: One, key: Caller) -> dict[str, Any]:
-    """The aliases that this key may use, each with its task."""
-    found = []
-    for alias in one.registry.aliases:
+async def tasks(gateway: RunningGateway, key: Caller) -> dict[str, Any]:
+    """List the aliases that this key may use, each with its task."""
+    entries = []
+    for alias in gateway.registry.aliases:
         try:
-            target = one.find(alias, key, draw=lambda: 1.0)
+            target = gateway.find(alias, key, draw=lambda: 1.0)
         except (Unknown, EngineGone):  # not for this key, or its bundle is still being loaded
             continue
         if target.deployment is not None:
             task = target.deployment.task
-            found.append({"alias": alias, "task": task.name, "summary": task.summary})
-    return {"tasks": found}
+            entries.append({"alias": alias, "task": task.name, "summary": task.summary})
+    return {"tasks": entries}
 
 
 @router.get("/{alias}")
-async def describe(alias: str, one: One, key: Caller) -> dict[str, Any]:
-    """All that a page or a client has to know of a task: fields, examples, options, tools, and how good it is."""
-    target = one.find(alias, key)
-    deployment = _deployment(target, alias)
+async def describe(alias: str, gateway: RunningGateway, key: Caller) -> dict[str, Any]:
+    """Describe a task for pages and clients: fields, examples, options, tools, metrics and certificate."""
+    target = gateway.find(alias, key)
+    deployment = _require_deployment(target, alias)
     task, calibration = deployment.task, confidence.of_manifest(deployment.manifest)
     fields = task.row.model_json_schema()
     fields["properties"].pop(task.output, None)
@@ -143,74 +150,77 @@ async def describe(alias: str, one: One, key: Caller) -> dict[str, Any]:
         "primary": task.primary,
         "metrics": deployment.manifest.get("metrics"),
         "certificate": deployment.certificate,
-        "retrieval": _retrieval(one, task),
+        "retrieval": _describe_retrieval(gateway, task),
     }
 
 
-def _retrieval(one: Gateway, task: Task) -> dict[str, Any] | None:
-    """What is looked up for a row; None for a pack without a rule."""
+def _describe_retrieval(gateway: Gateway, task: Task) -> dict[str, Any] | None:
+    """Describes what is searched for a row; None for a pack without a rule."""
     if task.retrieval is None:
         return None
-    asked = one.rag and one.rag.config
+    rag_config = gateway.rag and gateway.rag.config
     return {
         "field": task.retrieval.field,
-        "documents": one.rag and {"version": one.rag.version, "passages": len(one.rag.index.passages)},
-        "k": asked and asked.k,
-        "by": asked and asked.by,
+        "documents": gateway.rag
+        and {"version": gateway.rag.version, "passages": len(gateway.rag.index.passages)},
+        "k": rag_config and rag_config.k,
+        "by": rag_config and rag_config.by,
     }
 
 
 @router.get("/{alias}/evidence")
-async def evidence(alias: str, one: One, key: Caller) -> dict[str, Any]:
-    """What shows how good a bundle is: its report, scores, certificate, and the run's pictures (PNG in base64).
+async def evidence(alias: str, gateway: RunningGateway, key: Caller) -> dict[str, Any]:
+    """Show a bundle's report, scores and certificate, and its run's pictures (PNG in base64).
 
-    The label audit shows training rows, so that only admin keys get it.
+    The label audit shows training rows, so only admin keys get it.
     """
-    target = one.find(alias, key)
-    return await asyncio.to_thread(evidence_of, _deployment(target, alias), rows=key.admin)
+    target = gateway.find(alias, key)
+    return await asyncio.to_thread(evidence_of, _require_deployment(target, alias), rows=key.admin)
 
 
 @router.post("/{alias}", response_model=TaskResponse, responses=STREAMED)
 async def answer_rows(
     alias: str,
-    asked: TaskRequest,
+    task_request: TaskRequest,
     request: Request,
-    one: One,
+    gateway: RunningGateway,
     key: Caller,
 ) -> Response | TaskResponse:
-    """Answer one row or a batch; streamed, text as it comes, and each row as it is done."""
-    version = one.find(alias, key)
-    deployment = _deployment(version, alias)
-    check_batch(one, len(asked.rows), "rows")
-    wishes = Wishes(asked.constrain, asked.confidence, asked.threshold, asked.base)
+    """Answer one row or a batch; a stream sends text as it comes, and each row once it is done."""
+    version = gateway.find(alias, key)
+    deployment = _require_deployment(version, alias)
+    check_batch(gateway, len(task_request.rows), "rows")
+    wishes = Wishes(
+        task_request.constrain, task_request.confidence, task_request.threshold, task_request.base
+    )
     if refusal := deployment.head.refusal(wishes, deployment.ref):
         raise Fault(400, refusal)
-    target = _base_of(one, version) if asked.base else version
+    target = _find_base(gateway, version) if task_request.base else version
     with target.used():
-        rows, hits = await _with_passages(one, deployment, asked)
-        questions = await asyncio.to_thread(_questions, one, target, deployment.head, rows, wishes)
-        work = _Work(one, request, target, deployment, questions, hits, asked.threshold)
-        if asked.stream:
-            stream = EventStream.begin(work.events(), one.settings.timeout_s)
+        rows, hits = await _find_passages(gateway, deployment, task_request)
+        questions = await asyncio.to_thread(_make_questions, gateway, target, deployment.head, rows, wishes)
+        work = _Work(gateway, request, target, deployment, questions, hits, task_request.threshold)
+        if task_request.stream:
+            stream = EventStream.begin(work.events(), gateway.settings.timeout_s)
             return await until_gone(request, stream)
         return TaskResponse(model=target.ref, results=await until_gone(request, work.results()))
 
 
-def _questions(
-    one: Gateway, target: Target, head: Head, rows: Sequence[Any], wishes: Wishes
+def _make_questions(
+    gateway: Gateway, target: Target, head: Head, rows: Sequence[Any], wishes: Wishes
 ) -> list[Question]:
-    """What the engine is asked for each row. Raises Fault for what it has no room for."""
+    """Makes the engine's question for each row. Raises Fault for what the engine has no room for."""
     questions = []
     for row in rows:
         question = head.question(row, wishes)
         if question.cap:
-            question = question.limited(room_for(one, target, question.tokens, None, question.cap))
+            question = question.limited(room_for(gateway, target, question.tokens, None, question.cap))
         questions.append(question)
     context = target.engine.engine.max_length
     if (longest := max(question.longest for question in questions)) > context:
         raise Fault(400, f"a text has {longest} tokens, the engine reads {context}")
     requests, queue = sum(question.requests for question in questions), target.engine.queue
-    if requests > queue:  # it would be told to try again for ever
+    if requests > queue:  # a later try would not fit either
         raise Fault(
             413,
             f"the rows take {requests} windows of {longest} tokens, the limit is {queue} (serve.max_queue); "
@@ -221,15 +231,15 @@ def _questions(
 
 @dataclass(frozen=True)
 class _Work:
-    """A request's questions on their way through the engine."""
+    """Answers a request's questions through the engine."""
 
-    one: Gateway
+    gateway: Gateway
     request: Request
     target: Target
     deployment: Deployment
     questions: Sequence[Question]
     hits: Sequence[Sequence[Hit] | None]
-    """of each row, the passages that were found for it"""
+    """of each row, the passages found for it; None where none were searched"""
     threshold: float | None
 
     @property
@@ -237,16 +247,16 @@ class _Work:
         return sum(question.requests for question in self.questions)
 
     async def results(self) -> list[Result]:
-        """All at once; the first failure cancels the rest."""
-        with in_use(self.one, self.request, self.target, self.requests):
+        """Answers all rows at once; the first failure cancels the rest."""
+        with in_use(self.gateway, self.request, self.target, self.requests):
             return await within_time(
-                self.one, gathered([self._ask(row) for row in range(len(self.questions))])
+                self.gateway, gathered([self._ask(row) for row in range(len(self.questions))])
             )
 
     async def events(self) -> AsyncGenerator[dict[str, Any]]:
-        """Text as it comes, and each row's result once it is complete."""
+        """Yields text as it comes, and each row's result once it is complete."""
         head, adapter = self.deployment.head, self.target.adapter
-        with in_use(self.one, self.request, self.target, self.requests):
+        with in_use(self.gateway, self.request, self.target, self.requests):
             sources = [head.stream(self.target.engine, adapter, question) for question in self.questions]
             async with aclosing(merged(sources)) as parts:
                 async for row, part in parts:
@@ -262,8 +272,8 @@ class _Work:
 
     def _result(self, row: int, reply: Reply) -> Result:
         prediction, question, hits = reply.prediction, self.questions[row], self.hits[row]
-        self.one.metrics.count(self.target.ref, prompt=len(question.tokens), answer=reply.written)
-        log_texts(self.one, self.target, question.tokens, prediction.text)
+        self.gateway.metrics.count(self.target.ref, prompt=len(question.tokens), answer=reply.written)
+        log_texts(self.gateway, self.target, question.tokens, prediction.text)
         sure, value = prediction.confidence, prediction.parsed.value
         abstained = self.threshold is not None and sure is not None and sure < self.threshold
         return Result(
@@ -278,63 +288,63 @@ class _Work:
         )
 
 
-def _deployment(target: Target, alias: str) -> Deployment:
+def _require_deployment(target: Target, alias: str) -> Deployment:
     if target.deployment is None:
         raise Fault(404, f"{alias!r} is a base, which has no task; ask an alias of GET /v1/tasks")
     return target.deployment
 
 
-def _base_of(one: Gateway, target: Target) -> Target:
-    """The base that the version's engine answers with when it uses no adapter."""
-    return next(base for base in one.registry.bases.values() if base.engine is target.engine)
+def _find_base(gateway: Gateway, target: Target) -> Target:
+    """Finds the base that the version's engine answers with when it uses no adapter."""
+    return next(base for base in gateway.registry.bases.values() if base.engine is target.engine)
 
 
-async def _with_passages(
-    one: Gateway, deployment: Deployment, asked: TaskRequest
+async def _find_passages(
+    gateway: Gateway, deployment: Deployment, task_request: TaskRequest
 ) -> tuple[list[Any], Sequence[Sequence[Hit] | None]]:
-    """The rows with the passages that were found for them, and these; None where none were looked for.
+    """Finds passages for the rows; returns rows with passages, and the passages, None where none were searched.
 
     Raises DataError for a row that does not fit the pack's schema, and Fault 503 when the documents cannot be searched:
     nothing is answered then.
     """
-    rows = await asyncio.to_thread(_rows, deployment.task, asked)
-    if one.rag is None or not asked.rag or deployment.task.retrieval is None:
+    rows = await asyncio.to_thread(_read_rows, deployment.task, task_request)
+    if gateway.rag is None or not task_request.rag or deployment.task.retrieval is None:
         return rows, [None] * len(rows)
     try:
-        found = await computed(one, one.rag.put, deployment.task, rows)
+        retrieved = await computed(gateway, gateway.rag.put, deployment.task, rows)
     except DataError:
         raise
-    except AppkitError as error:  # it may name a server that is nobody's business
+    except AppkitError as error:  # it may name a server that callers should not know
         log.warning("the documents cannot be searched: %s", error)
         raise Fault(
             503, "the documents cannot be searched now; ask who runs this gateway", retry_after=10
         ) from None
-    return [row for row, _ in found], [hits for _, hits in found]
+    return [row for row, _ in retrieved], [hits for _, hits in retrieved]
 
 
-def _rows(task: Task, asked: TaskRequest) -> list[Any]:
+def _read_rows(task: Task, task_request: TaskRequest) -> list[Any]:
     from appkit.bundles.specialist import input_row
 
     rows: list[Any] = []
-    for place, given in enumerate(asked.rows):
+    for place, row in enumerate(task_request.rows):
         try:
-            rows.append(input_row(task, given))
+            rows.append(input_row(task, row))
         except DataError as error:
             raise DataError(f"rows[{place}]: {error}") from None
     return rows
 
 
-async def computed(one: Gateway, function: Callable[..., T], *values: Any, **named: Any) -> T:
-    """What a function gives that computes in a thread: few at once, and within the time of a request."""
+async def computed(gateway: Gateway, function: Callable[..., T], *values: Any, **named: Any) -> T:
+    """Calls a function in a thread: few at once, and within the time of a request."""
 
-    async def working() -> T:
-        async with one.tools:
+    async def run() -> T:
+        async with gateway.tools:
             return await asyncio.to_thread(function, *values, **named)
 
-    work = asyncio.create_task(working())
+    work = asyncio.create_task(run())
     try:
         # a thread cannot be stopped: it keeps its place among those that compute, whoever still waits for it
-        return await within_time(one, asyncio.shield(work))
+        return await within_time(gateway, asyncio.shield(work))
     finally:
         work.add_done_callback(lambda done: done.cancelled() or done.exception())
 
@@ -345,29 +355,29 @@ async def use_tool(
     name: str,
     arguments: dict[str, Any],
     request: Request,
-    one: One,
+    gateway: RunningGateway,
     key: Caller,
 ) -> Any:
-    """A function of the pack, such as a prover: its arguments as an object. GET /v1/tasks/{alias} has its schema."""
-    target = one.find(alias, key)
-    tool = _deployment(target, alias).task.tools.get(name)
+    """Call a function of the pack, such as a prover, with an object of arguments; GET /v1/tasks/{alias} shows them."""
+    target = gateway.find(alias, key)
+    tool = _require_deployment(target, alias).task.tools.get(name)
     if tool is None:
-        known = ", ".join(_deployment(target, alias).task.tools) or "none"
+        known = ", ".join(_require_deployment(target, alias).task.tools) or "none"
         raise Fault(404, f"no tool {name[:80]!r}; the task has: {known}")
     request.state.bundle = target.ref
     try:
-        given = _tool_model(tool).model_validate(arguments)
+        parameters = _tool_model(tool).model_validate(arguments)
     except ValidationError as error:
-        raise Fault(422, _first(error)) from None
-    values = {field: getattr(given, field) for field in type(given).model_fields}
+        raise Fault(422, _describe_fault(error)) from None
+    values = {field: getattr(parameters, field) for field in type(parameters).model_fields}
 
     try:
-        return await computed(one, tool, **values)
+        return await computed(gateway, tool, **values)
     except ValueError as error:
         raise Fault(422, str(error)) from None
 
 
-def _first(error: ValidationError) -> str:
+def _describe_fault(error: ValidationError) -> str:
     fault = error.errors()[0]
     shown = repr(fault["input"])
     return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {shown[:80]}{'…' if len(shown) > 80 else ''}"
@@ -375,7 +385,7 @@ def _first(error: ValidationError) -> str:
 
 @lru_cache(maxsize=256)
 def _tool_model(tool: Callable[..., Any]) -> type[BaseModel]:
-    """A model of a function's parameters."""
+    """Makes a pydantic model of a function's parameters."""
     hints = get_type_hints(tool, include_extras=True)
     fields: dict[str, Any] = {
         name: (hints[name], ... if parameter.default is parameter.empty else parameter.default)
