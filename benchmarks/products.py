@@ -37,12 +37,12 @@ def main() -> None:
     seconds = parser.parse_args().seconds
     print(f"{torch.get_num_threads()} threads, float32; GFLOP/s as linear / transposed")
     print("rows  " + "".join(f"{f'{WIDTH} -> {outputs}':>20}" for outputs in OUTPUTS))
+    weights = [torch.randn(outputs, WIDTH) for outputs in OUTPUTS]
     for rows in ROWS:
         x = torch.randn(rows, WIDTH)
         cells = []
-        for outputs in OUTPUTS:
-            weight = torch.randn(outputs, WIDTH)
-            flop = 2.0 * rows * WIDTH * outputs
+        for weight in weights:
+            flop = 2.0 * rows * weight.numel()
             plain = rate(lambda x=x, w=weight: linear(x, w), flop, seconds)
             turned = rate(lambda x=x, w=weight: (w @ x.T).T.contiguous(), flop, seconds)
             cells.append(f"{f'{plain:.0f} / {turned:.0f}':>20}")

@@ -12,6 +12,7 @@ from forked import Commands
 import appkit  # noqa: F401  # before torch, which it tells how to wait
 
 SUBJECTS = ("Wombats", "Ocelots", "Marmosets", "Narwhals", "Quokkas")
+ENGINES = pytest.StashKey[Any]()
 VERBS = ("yodel", "juggle", "snorkel", "hibernate", "dawdle", "somersault")
 
 
@@ -83,13 +84,22 @@ def trained(project: Project, commands: Commands) -> Path:
 
 
 @pytest.fixture(scope="session")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def engines(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Any]:
     """vLLM, one engine a role."""
     from engines import Engines
 
     shared = Engines(tmp_path_factory.mktemp("engines"))
+    request.config.stash[ENGINES] = shared
     yield shared
     shared.close()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """The engines end with the last test that may ask for one: the tests behind it need their memory."""
+    last = item.get_closest_marker("vllm") and not (nextitem and nextitem.get_closest_marker("vllm"))
+    if last and (shared := item.config.stash.get(ENGINES, None)):
+        shared.close()
 
 
 @pytest.fixture(scope="module")

@@ -86,9 +86,9 @@ class Engines:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(600)
 
     def close(self) -> None:
-        for engine in self.running.values():
-            self.wait(engine.close())
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        """End every engine; one that is asked for afterwards starts anew."""
+        while self.running:
+            self.wait(self.running.popitem()[1].close())
 
 
 class Shared:

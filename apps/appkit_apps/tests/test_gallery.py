@@ -238,7 +238,7 @@ def test_names_are_highlighted_and_can_be_corrected(page: Any, shown: Shown, nam
     picture(page, "ner")
     before = len(shown.feedback.entries(task="ner"))
     first, *rest = sorted(answer.parsed, key=lambda one: one["start"])
-    page.locator("#spans").get_by_text(first["type"], exact=True).first.dblclick()
+    page.locator("#spans").get_by_text(first["type"], exact=True).filter(visible=True).first.dblclick()
     page.keyboard.press("Control+A")
     page.keyboard.type("thing")
     page.keyboard.press("Enter")

@@ -47,6 +47,7 @@ class FormulaError(ValueError):
         return FormulaError, (self.message, self.position)
 
 
+@lru_cache(maxsize=8192)  # loading, writing as words and scoring each parse a row's formula; trees are frozen
 def parse(text: str) -> Formula:
     """Parses one formula.
 
