@@ -24,9 +24,12 @@ __all__ = ["NAME", "check_adapter_config", "check_manifest", "known_options"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """of bundles and aliases"""
-LARGEST_SECTION = 1_000_000
-"""characters of JSON of a part that gateways show: encoding it may not hold up other requests"""
-_SHOWN = ("metrics", "labels", "head", "quantization", "confidence", "calibration", "versions", "method")
+LARGEST_PARTS = {
+    "metrics": 200_000,  # of all bundles at once, in a list
+    **dict.fromkeys(("labels", "head"), 2_000_000),
+    **dict.fromkeys(("quant", "method", "quantization", "confidence", "calibration", "versions"), 100_000),
+}
+"""characters of JSON of the parts that gateways show: encoding them may not hold up other requests"""
 
 
 def _check_line(text: str) -> str:
@@ -293,10 +296,10 @@ def known_options(config: Mapping[str, Any]) -> dict[str, Any]:
 def check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     """Raise BundleError, which names the key, where a manifest is not as `ManifestModel` says; path: its file."""
     _check(ManifestModel, path, manifest)
-    for name in _SHOWN:
-        if (size := len(json.dumps(manifest.get(name)))) > LARGEST_SECTION:
+    for name, largest in LARGEST_PARTS.items():
+        if (size := len(json.dumps(manifest.get(name)))) > largest:
             raise BundleError(
-                f"{path} is damaged: {name} has {size} characters, at most {LARGEST_SECTION} are read; "
+                f"{path} is damaged: {name} has {size} characters, at most {largest} are read; "
                 "copy the bundle again"
             )
 

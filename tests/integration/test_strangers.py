@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ FEW = settings(
     suppress_health_check=list(HealthCheck),
 )
 LISTS = ("/v1/bundles", "/v1/models", "/v1/tasks")
-SENTENCES = ["Wombats yodel here.", "Quokkas sing."]
 ADAPTER, WEIGHTS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "appkit.json"
 
 
@@ -112,20 +111,22 @@ class Live:
     base: Path
     http: httpx.Client
     pin: str
+    """of the good bundle"""
+    before: list[bytes] = field(default_factory=list)
+    """its answers, and the base's, as they were at the start"""
 
     def answers(self) -> list[bytes]:
         """What the good bundle and the base say, to the byte, but for what is the time's or the request's."""
         replies = []
-        for model in ("nl2fol", self.pin, "base-nf4"):
+        for model in (self.pin, "base-nf4"):
             body = {"model": model, "prompt": "Wombats yodel here.", "max_tokens": 8, "temperature": 0}
             reply = self.http.post("/v1/completions", json=body)
             assert reply.status_code == 200, reply.text
             replies.append(json.dumps(reply.json()["choices"]).encode())
-        reply = self.http.post("/v1/tasks/nl2fol", json={"rows": SENTENCES})
-        assert reply.status_code == 200, reply.text
-        return [*replies, reply.content]
+        return replies
 
-    def check_lists(self) -> None:
+    def check_unchanged(self) -> None:
+        assert self.answers() == self.before
         for route in LISTS:
             assert self.http.get(route).status_code == 200, route
 
@@ -161,27 +162,27 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         with in_thread(root=root, keys=keys, engine="transformers", certified=False) as url:
             headers = {"Authorization": f"Bearer {secret}"}
             with httpx.Client(base_url=url, headers=headers, timeout=60, verify=False) as http:
-                yield Live(root, base, http, f"nl2fol@{sha}")
+                live = Live(root, base, http, f"nl2fol@{sha}")
+                live.before = live.answers()
+                yield live
 
 
 def test_each_damaged_bundle_is_refused_alone_and_listed_with_its_reason(live: Live) -> None:
-    live.check_lists()
+    live.check_unchanged()
     listed = live.http.get("/v1/bundles").json()
     refused = {Path(directory).name: reason for directory, reason in listed["refused"].items()}
     assert {name for name, (_, reason) in DAMAGED.items() if reason in refused.get(name, "")} == set(DAMAGED)
     assert all("\n" not in reason for reason in refused.values())
     assert listed["bundles"][0]["bundle"] == live.pin[: len("nl2fol@") + 12]
-    assert live.answers()[0] == live.answers()[1]  # alias and pin are the good bundle
+    assert live.before[0] != live.before[1]  # the pin is the good bundle, not the base
 
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_it_is_refused_when_it_is_added_too_and_nothing_changes(name: str, live: Live) -> None:
-    before = live.answers()
     reply = live.add(name)
     assert reply.status_code == 422, reply.text
     assert DAMAGED[name][1] in reply.json()["error"]["message"]
-    assert live.answers() == before
-    live.check_lists()
+    live.check_unchanged()
 
 
 def test_evidence_shows_no_file_but_the_bundles_own(live: Live, tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ def test_a_certificate_is_a_strangers_too(content: str, live: Live) -> None:
     file.parent.mkdir()
     file.write_bytes(content.encode("utf-8", "surrogatepass"))
     assert live.add("certificate").status_code == 422
-    live.check_lists()
+    live.check_unchanged()
 
 
 VALUES = st.one_of(
@@ -238,7 +239,6 @@ VALUES = st.one_of(
 def test_a_mutated_bundle_is_refused_or_changes_nothing_outside_itself(
     data: st.DataObject, file: str, live: Live
 ) -> None:
-    before = live.answers()
     target = live.root / "mutated"
     shutil.rmtree(target, ignore_errors=True)
     place("nl2fol", target, live.base)
@@ -254,9 +254,7 @@ def test_a_mutated_bundle_is_refused_or_changes_nothing_outside_itself(
     if file == ADAPTER:
         remake(target)
     reply = live.add("mutated")
-    live.check_lists()
-    assert live.answers() == before
+    live.check_unchanged()
     if reply.status_code == 201:
         live.remove(reply.json()["bundle"])
-        assert live.answers() == before
-        live.check_lists()
+        live.check_unchanged()

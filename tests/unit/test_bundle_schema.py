@@ -173,7 +173,7 @@ def test_no_bundle_is_trained_under_a_name_that_is_refused_later(name: str) -> N
         (("config", "task", "name"), None),
         (("labels",), [5]),
         (("labels",), "abc"),
-        (("labels",), ["x" * 1000] * 1001),
+        (("labels",), ["x" * 1000] * 2001),
         (("grammar",), "x" * 70_000),
         (("metrics",), {str(number): {} for number in range(65)}),
         (("metrics", "adapter", "metrics", "strict", "value"), True),

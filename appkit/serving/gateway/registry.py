@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from appkit.bundles.files import escape
 from appkit.bundles.schema import NAME
-from appkit.errors import AppkitError, BundleError
+from appkit.errors import AppkitError, BundleError, ConfigError
 from appkit.serving.engines.protocol import NULL, Conflict, JobRefused
 from appkit.serving.engines.supervised import Pool, Supervised
 from appkit.storage.atomic import write_text
@@ -178,6 +178,8 @@ class Registry:
     def _read_bundle(self, path: Path) -> Deployment:
         try:
             return self._open(path)
+        except ConfigError as error:  # the bundle's own configuration, nothing that the operator set
+            raise BundleError(f"{path} is damaged: {error}; install what it was trained with") from None
         except AppkitError:
             raise
         except Exception as error:  # whatever a stranger's files do to a reader: this bundle alone is refused
