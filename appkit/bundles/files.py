@@ -14,8 +14,9 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from appkit.errors import BundleError, shortened
 
@@ -37,7 +38,7 @@ def escape(text: str) -> str:
 
 
 @contextmanager
-def open_file(folder: Path, name: str) -> Iterator[IO[bytes]]:
+def open_file(folder: Path, name: str) -> Iterator[BufferedReader]:
     """Open a file of the directory `folder`; name: parts below it, separated by "/".
 
     Raises FileNotFoundError (or NotADirectoryError) when it is not there, BundleError when it, or a directory on the
