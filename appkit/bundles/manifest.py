@@ -18,7 +18,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from appkit.errors import BundleError
+from appkit.bundles.files import escape, hash_file, read_object
+from appkit.bundles.schema import check_adapter_config, check_manifest, known_options
+from appkit.errors import BundleError, shortened
 from appkit.method import Form, RoutedForm
 from appkit.storage.atomic import file_sha256, staged
 
@@ -48,6 +50,9 @@ PAYLOAD = (
 ROUTERS = "routers.safetensors"
 """a further file in the bundle of a method that routes"""
 
+LARGEST_MANIFEST, LARGEST_CONFIG = 16_000_000, 4_000_000
+"""bytes of the manifest, of adapter_config.json"""
+
 NEEDED = ("files", "sha", "config", "base", "decoding", "template")
 """keys of the manifest without which a bundle cannot be loaded"""
 
@@ -70,7 +75,7 @@ def write(
     from safetensors.torch import save_file
 
     with staged(target) as stage:
-        config = dict(form.config)
+        config = known_options(form.config)
         config["base_model_name_or_path"] = manifest["base"]["id"]
         (stage / "adapter_config.json").write_text(
             json.dumps(config, indent=1, sort_keys=True, default=_to_plain) + "\n", encoding="utf-8"
@@ -110,40 +115,67 @@ def payload_sha(files: dict[str, str]) -> str:
 
 
 def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
-    """Read the bundle's manifest; with `verify`, check its files against their hashes.
+    """Read the bundle's manifest, and check it against its schema; with `verify`, check its files too.
 
-    Raises BundleError for a directory that is no bundle, another schema version, a missing or changed file.
+    What it returns need not be checked again: a bundle is input from a stranger, and this is the door.
+    Raises BundleError for a directory that is no bundle, another schema version, a key, type or range that no bundle
+    has, a missing or changed file, a link, or an option of PEFT that is not allowed.
     """
     try:
-        manifest: Manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest: Manifest = read_object(path, MANIFEST, LARGEST_MANIFEST)
     except (FileNotFoundError, NotADirectoryError):
         raise BundleError(f"{path} is no bundle (no {MANIFEST}); a run's is in <run>/bundle") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise BundleError(f"{path / MANIFEST} cannot be read: {error}") from None
-    if not isinstance(manifest, dict):
-        raise BundleError(f"{path / MANIFEST} is damaged: it holds no object; copy the bundle again")
     if manifest.get("schema") != SCHEMA:
         raise BundleError(
-            f"{path} has schema version {manifest.get('schema')}, this appkit reads {SCHEMA}; "
+            f"{path} has schema version {escape(shortened(manifest.get('schema')))}, this appkit reads {SCHEMA}; "
             "install the appkit that wrote it, or train it anew"
         )
     if missing := [key for key in NEEDED if key not in manifest]:
         raise BundleError(f"{path / MANIFEST} is damaged: it has no {missing[0]!r}; copy the bundle again")
+    check_manifest(path / MANIFEST, manifest)
+    _check_payload(path, manifest)
     if verify:
         for name, recorded in manifest["files"].items():
-            file = path / name
-            if not file.is_file():
-                raise BundleError(f"{path} is incomplete: {name} is missing; copy the bundle again")
-            if (actual := file_sha256(file)) != recorded:
-                raise BundleError(
-                    f"{file} was changed after it was written (sha256 {actual[:12]}…, recorded {recorded[:12]}…); "
-                    "copy the bundle again"
-                )
+            _check_file(path, name, recorded)
         if payload_sha(manifest["files"]) != manifest["sha"]:
             raise BundleError(
                 f"{path / MANIFEST} was changed: its sha does not fit its files; copy the bundle again"
             )
+        config = read_object(path, "adapter_config.json", LARGEST_CONFIG)
+        check_adapter_config(path / "adapter_config.json", config, manifest["exported"]["kind"])
     return manifest
+
+
+def _check_payload(path: Path, manifest: Manifest) -> None:
+    """Check that the manifest lists the files of every bundle of its form, and no other."""
+    payload = (*PAYLOAD, ROUTERS) if manifest["exported"]["kind"] == "routed" else PAYLOAD
+    for name in manifest["files"]:
+        if name not in payload:
+            raise BundleError(
+                f"{path / MANIFEST} is damaged: it lists {escape(shortened(name))}, which is no file of a bundle "
+                f"({', '.join(payload)}); copy the bundle again"
+            )
+    for name in payload:
+        if name not in manifest["files"]:
+            raise BundleError(
+                f"{path} is incomplete: its manifest does not list {name}; copy the bundle again"
+            )
+
+
+def _check_file(path: Path, name: str, recorded: str) -> None:
+    try:
+        actual = hash_file(path, name)
+    except FileNotFoundError:
+        raise BundleError(f"{path} is incomplete: {name} is missing; copy the bundle again") from None
+    except OSError as error:
+        raise BundleError(f"{path / name} cannot be read: {error.strerror}; copy the bundle again") from None
+    if actual != recorded:
+        raise BundleError(
+            f"{path / name} was changed after it was written (sha256 {actual[:12]}…, recorded {recorded[:12]}…); "
+            "copy the bundle again"
+        )
 
 
 def find(path: Path) -> Path:

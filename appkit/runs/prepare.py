@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from appkit.bundles.schema import NAME
 from appkit.config import RunConfig
 from appkit.data.rows import Record, fingerprint
 from appkit.data.splits import Splits, subset
-from appkit.errors import ConfigError, DataError
+from appkit.errors import ConfigError, DataError, shortened
 from appkit.heads.choose import check_options, head_of_rows
 from appkit.heads.head import Head
 from appkit.models.chat import Chat
@@ -83,6 +84,11 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
     from appkit.training.optimizer import check_choices
 
     task, method = load_task(config.task.name), load_method(config.method.name)
+    if not NAME.fullmatch(config.name or task.name):
+        raise ConfigError(
+            "a bundle's name has 64 letters, digits, '.', '_' and '-' at most, "
+            f"got {shortened(config.name or task.name)}; choose another name="
+        )
     check_choices(config.train)
     check_options(task, config)
     splits, documents = load_rows(task, config)

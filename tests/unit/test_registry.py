@@ -71,13 +71,66 @@ async def test_any_other_name_is_unknown(tmp_path: Path, model: str) -> None:
 
 
 @in_loop
-async def test_a_prefix_of_two_versions_names_none(tmp_path: Path) -> None:
+async def test_a_version_whose_pin_could_mean_another_is_refused(tmp_path: Path) -> None:
+    """Eight equal digits take minutes to find, and a pin of eight digits is valid."""
     async with shelf(tmp_path, "one") as one:
-        twin = deployment(version="one")
-        twin.manifest["sha"] = sha("one")[:20] + "f" * 44
-        one.bundles["twin"] = twin
-        target = await one.registry.add(one.root / "twin")
-        assert target.ref == ONE  # the twelve digits of a ref are equal: as if it were the same version
+        for digits in (8, 12, 20):
+            twin = deployment(version="one")
+            twin.manifest["sha"] = sha("one")[:digits] + "f" * (64 - digits)
+            one.bundles["twin"] = twin
+            with pytest.raises(Conflict, match="begins as another version does"):
+                await one.add("twin")
+            assert one.registry.resolve(f"nl2fol@{sha('one')[:8]}").adapter == sha("one")
+        one.registry.unpoint("nl2fol")
+        await one.registry.remove(ONE)
+        with pytest.raises(Conflict, match="begins as another version does"):  # the pin outlives the version
+            await one.add("twin")
+
+
+@in_loop
+async def test_no_base_has_the_name_of_a_pin(tmp_path: Path) -> None:
+    """A base's name stands in the bundle; here it is the pin of a version that is served."""
+    pin = f"nl2fol@{sha('one')}"
+    async with shelf(tmp_path, "one") as one:
+        named = deployment(version="two", dtype="bfloat16")
+        one.registry._load_adapter = lambda *_: asyncio.sleep(0)  # type: ignore[method-assign]
+        named.base_name = pin
+        one.bundles["two"] = named
+        one.registry.pool.engine = lambda *_: asyncio.sleep(0, object())  # type: ignore[method-assign, assignment]
+        await one.add("two")
+        assert one.asked(pin) == ONE
+        assert not [name for name in one.registry.bases if "@" in name]
+
+
+@in_loop
+async def test_one_payload_under_two_names_is_removed_with_the_last(tmp_path: Path) -> None:
+    """The name stands in the manifest, which no hash covers: who removes a copy must not take the other down."""
+    copy = f"copy@{sha('one')[:12]}"
+    async with shelf(tmp_path, "one") as one:
+        one.bundles["copy"] = deployment(name="copy", version="one")
+        one.bundles["copy"].path = Path("one")
+        await one.add("copy")
+        one.registry.unpoint("copy")
+        await one.registry.remove(copy)
+        assert one.asked(ONE) == ONE
+        assert set(one.engine.adapters) == {sha("one")}
+        one.registry.unpoint("nl2fol")
+        await one.registry.remove(ONE)
+        assert not one.engine.adapters
+
+
+@pytest.mark.parametrize(
+    "fault", [RecursionError(), UnicodeError(), MemoryError(), OverflowError(), OSError("x")]
+)
+@in_loop
+async def test_whatever_a_bundle_does_to_its_reader_it_alone_is_refused(
+    tmp_path: Path, fault: Exception
+) -> None:
+    async with shelf(tmp_path, "one") as one:
+        one.bundles["two"] = fault  # type: ignore[assignment]
+        with pytest.raises(BundleError, match=f"two is damaged: {type(fault).__name__} while it was read"):
+            await one.add("two")
+        assert one.asked("nl2fol") == ONE
 
 
 @in_loop

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from tiny import CONFIGS
 
 from appkit.errors import BundleError
@@ -27,7 +29,7 @@ def found(config: dict | None = None, shapes: dict | None = None, engine: str = 
 
 def test_a_plain_adapter_fits() -> None:
     assert found() == []
-    assert found({"target_modules": "model\\.layers\\.\\d\\.q_proj"}) == []
+    assert found({"target_modules": ["layers.0.q_proj", "layers.1.q_proj"]}) == []
     assert found({"rank_pattern": {"layers.1.q_proj": 3}}, BOTH | pair("model.layers.1.q_proj", 3)) == []
     assert found({"layers_to_transform": [0]}, pair("model.layers.0.q_proj")) == []
 
@@ -68,6 +70,39 @@ def test_what_does_not_fit_the_base(shapes: dict, reason: str) -> None:
     assert any(reason in fault for fault in found(shapes=shapes))
 
 
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"target_modules": "(.*)*q_proj"}, "target_modules is a regular expression"),
+        ({"target_modules": ["q_proj", "embed_tokens"]}, "names 'embed_tokens', which is no linear layer"),
+        ({"target_modules": ["q_proj", "(x+x+)+y"]}, "names '(x+x+)+y', which is no linear layer"),
+        ({"target_modules": ["q_proj"], "rank_pattern": {"(.*)*q_proj": 3}}, None),
+    ],
+)
+def test_targets_are_names(config: dict, reason: str | None, engine: str) -> None:
+    """An expression of the bundle is never matched: `(x+x+)+y` would take longer than the sun lasts."""
+    told = found(config, engine=engine)
+    assert any(reason in fault for fault in told) if reason else told == []
+
+
+MAGNITUDE = "base_model.model.model.layers.0.q_proj.lora_magnitude_vector"
+
+
+@pytest.mark.parametrize(
+    ("more", "fits"),
+    [
+        ({MAGNITUDE: (8,)}, True),
+        ({MAGNITUDE: (9,)}, False),
+        ({MAGNITUDE.replace(".0.", ".7."): (8,)}, False),
+        ({MAGNITUDE.replace("magnitude_vector", "embedding_A"): (8,)}, False),
+    ],
+)
+def test_what_dora_has_besides_fits_too(more: dict, fits: bool) -> None:
+    """PEFT changes the base that all bundles share before it finds that a tensor has another shape."""
+    assert (found({"use_dora": True}, BOTH | more, "transformers") == []) is fits
+
+
 def test_the_layers_of_a_real_architecture() -> None:
     linear = base_shapes(CONFIGS["llama"]()).linear
     assert linear["model.layers.2.mlp.down_proj"] == (32, 48)
@@ -81,4 +116,11 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, content: bytes) -> None:
         read_adapter(tmp_path)
     (tmp_path / "adapter_model.safetensors").write_bytes(content)
     with pytest.raises(BundleError, match="cannot be read"):
+        read_adapter(tmp_path)
+
+
+def test_tensors_of_integers_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps(CONFIG))
+    save_file({"x": np.zeros(2, np.int64)}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(BundleError, match="x holds I64, not one of F64, F32, F16, BF16"):
         read_adapter(tmp_path)

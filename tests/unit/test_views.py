@@ -131,7 +131,7 @@ def test_an_adapter_without_a_head_is_told(tmp_path: Path) -> None:
     [
         ("llama", {}),
         ("llama_untied", {"use_rslora": True}),
-        ("qwen2", {"target_modules": r".*\.layers\.\d\.self_attn\.(q|v)_proj"}),
+        ("qwen2", {"target_modules": ["self_attn.q_proj", "self_attn.v_proj"]}),
         ("mistral", {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 3}}),
     ],
 )

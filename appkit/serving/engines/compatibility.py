@@ -25,6 +25,9 @@ HEAD_TENSORS = ("base_model.model.score.weight", "base_model.model.score.bias")
 """names of a label head's tensors in PEFT's file"""
 HEAD_MODULES = {"score", "classifier"}
 """modules that PEFT may save whole beside the factors of a label task"""
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""what factors and heads are made of: a file with anything else breaks an engine while it loads"""
+_MAGNITUDE = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_magnitude_vector(\.weight)?")
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 
 
@@ -60,20 +63,27 @@ def read_adapter(path: Path) -> Adapter:
 
     Raises BundleError when a file is missing, cut short, or not what its name says.
     """
+    from safetensors import SafetensorError, safe_open
+
     from appkit.errors import BundleError
 
     try:
         config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
-        with (path / "adapter_model.safetensors").open("rb") as handle:
-            length = int.from_bytes(handle.read(8), "little")
-            header = json.loads(handle.read(length)) if length < 100_000_000 else None
-        if not isinstance(config, dict) or not isinstance(header, dict):
+        with (path / "adapter_model.safetensors").open("rb"):
+            pass  # whose error names the file
+        shapes = {}
+        with safe_open(path / "adapter_model.safetensors", framework="np") as handle:
+            for name in handle.keys():  # noqa: SIM118
+                tensor = handle.get_slice(name)
+                shapes[name] = tuple(tensor.get_shape())
+                if tensor.get_dtype() not in FLOATS:
+                    raise ValueError(f"{name} holds {tensor.get_dtype()}, not one of {', '.join(FLOATS)}")
+        if not isinstance(config, dict):
             raise ValueError("not an object")
-        header.pop("__metadata__", None)
-        return Adapter(config, {name: tuple(tensor["shape"]) for name, tensor in header.items()})
+        return Adapter(config, shapes)
     except FileNotFoundError as error:
         raise BundleError(f"{error.filename} is missing; copy the bundle again") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise BundleError(f"the adapter in {path} cannot be read: {error}; copy the bundle again") from None
 
 
@@ -139,12 +149,22 @@ def faults(
             pairs.setdefault(match["module"], {})[match["side"]] = shape
         elif name in HEAD_TENSORS and head is not None:
             continue  # _head_faults checked it
-        elif engine == "vllm" or "lora_" not in name:
+        elif engine != "vllm" and (match := _MAGNITUDE.fullmatch(name)) and adapter.config.get("use_dora"):
+            if match["module"] not in linear or shape != linear[match["module"]][:1]:
+                yield f"{name} has shape {shape}, which fits no linear layer of the base"
+        else:
             yield f"tensor {name} is none of a plain LoRA's (…lora_A.weight, …lora_B.weight)" + (
                 ": a label head, which this bundle's task does not have" if name in HEAD_TENSORS else ""
             )
     for module, pair in sorted(pairs.items()):
         yield from _pair_faults(module, pair, linear.get(module), adapter)
+    named = adapter.config.get("target_modules") or ()
+    if isinstance(named, str):
+        yield f"target_modules is a regular expression, which may take forever to match: list names, got {named[:80]!r}"
+        return
+    for name in named:
+        if not any(_ends_with(module, name) for module in linear):
+            yield f"target_modules names {name!r}, which is no linear layer of the base"
     targets = {name for name in linear if _is_target(name, adapter.config)}
     for module in sorted(targets - pairs.keys()):
         yield f"{module} is a target of adapter_config.json, but no tensor is there for it"
@@ -204,18 +224,20 @@ def _option_faults(adapter: Adapter, whole: set[str]) -> Iterator[str]:
 
 
 def _read_rank(module: str, config: Mapping[str, Any]) -> int:
-    for pattern, rank in (config.get("rank_pattern") or {}).items():
-        if re.fullmatch(rf"(.*\.)?{pattern}", module):
+    for name, rank in (config.get("rank_pattern") or {}).items():
+        if _ends_with(module, name):
             return int(rank)
     return int(config["r"])
 
 
+def _ends_with(module: str, name: str) -> bool:
+    return module == name or module.endswith(f".{name}")
+
+
 def _is_target(module: str, config: Mapping[str, Any]) -> bool:
-    """Tells whether PEFT puts factors on the module, by target names, a regular expression and layer numbers."""
+    """Tells whether PEFT puts factors on the module, by target names and layer numbers."""
     targets, layers = config.get("target_modules") or (), config.get("layers_to_transform")
-    if isinstance(targets, str):
-        return re.fullmatch(targets, module) is not None
-    if not any(module == target or module.endswith(f".{target}") for target in targets):
+    if not any(_ends_with(module, target) for target in targets):
         return False
     if layers is None:
         return True

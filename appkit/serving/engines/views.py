@@ -140,8 +140,7 @@ def folded(bundle: Path, base: Path, target: Path, head: HeadSpec) -> Path:
     config, tensors = _read_factors(bundle)
     name = "base_model.model.lm_head"
     tensors |= {f"{name}.lora_A.weight": Stored.of(weight - rows), f"{name}.lora_B.weight": Stored.of(B)}
-    targets = config["target_modules"]
-    config["target_modules"] = f"(?:{targets})|lm_head" if isinstance(targets, str) else [*targets, "lm_head"]
+    config["target_modules"] = [*config["target_modules"], "lm_head"]
     # PEFT scales by alpha / rank, or alpha / sqrt(rank)
     alpha = math.sqrt(C) if config.get("use_rslora") else C
     config["rank_pattern"] = {"lm_head": C} | (config.get("rank_pattern") or {})

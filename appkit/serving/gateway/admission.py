@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field, ValidationError
+
+from appkit.bundles.files import escape, read_object
+from appkit.bundles.schema import Line, Part, Text
 from appkit.errors import BundleError
 from appkit.serving.certify.certificate import certificate_file
-from appkit.serving.deployment import ADAPTER, Deployment
+from appkit.serving.deployment import Deployment
 from appkit.serving.engines.protocol import Conflict
 
 if TYPE_CHECKING:
     from appkit.serving.gateway.settings import Settings
 
 __all__ = ["admit"]
+
+
+LARGEST_CERTIFICATE = 200_000
+"""bytes"""
+
+
+class CheckModel(Part):
+    name: Line
+    passed: bool | None
+    figure: Text
+
+
+class CertificateModel(Part):
+    """A certificate's file, which may come from a stranger too."""
+
+    bundle: Line
+    base: Line
+    engine: Line
+    version: Line
+    dtype: Line
+    checks: list[CheckModel] = Field(max_length=64)
+    made_at: Line
+    form: Line = ""
 
 
 def admit(
@@ -27,9 +53,6 @@ def admit(
     Raises BundleError with the reason when it is unsound or has no certificate that fits; Conflict above the ceiling;
     ModelError when its base cannot be found or fetched.
     """
-    for name in ("appkit.json", *ADAPTER):
-        if (path / name).is_symlink():
-            raise BundleError(f"{path / name} is a link, which is not followed; copy the bundle instead")
     deployment = Deployment(path, store, dtype=settings.dtype, classify=settings.classify)
     for check in deployment.check_files(engine):
         if check.passed is False:
@@ -73,20 +96,20 @@ def _read_certificate(
         f"appkit certify {path} --engine {engine} --dtype {dtype}{' --folded' if deployment.folded else ''}"
     )
     try:
-        certificate: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        fits = (
-            certificate["bundle"] == deployment.sha
-            and certificate["base"] == deployment.manifest["base"]["fingerprint"]
-            and (certificate["engine"], certificate["version"], certificate["dtype"])
-            == (engine, version, dtype)
-            and all(check["passed"] is not False for check in certificate["checks"])
-        )
+        certificate = read_object(path, str(file.relative_to(path)), LARGEST_CERTIFICATE)
+        CertificateModel.model_validate(certificate)
     except FileNotFoundError:
         if not needed:
             return None
         raise BundleError(f"{path} has no certificate for {engine} {version} in {dtype}; {remedy}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{file} cannot be read: {error}; {remedy}") from None
+    except (OSError, ValidationError) as error:
+        raise BundleError(f"{file} cannot be read: {escape(str(error).splitlines()[0])}; {remedy}") from None
+    fits = (
+        certificate["bundle"] == deployment.sha
+        and certificate["base"] == deployment.manifest["base"]["fingerprint"]
+        and (certificate["engine"], certificate["version"], certificate["dtype"]) == (engine, version, dtype)
+        and all(check["passed"] is not False for check in certificate["checks"])
+    )
     if not fits:
         raise BundleError(f"{file} belongs to another bundle, base or engine; {remedy}")
     return certificate

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import base64
+import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from appkit.bundles.files import open_file, read_bytes
+from appkit.errors import BundleError
 from appkit.serving.deployment import Deployment
 
 __all__ = ["evidence_of"]
 
 PICTURES = 12
 """pictures of a run, at most"""
+PICTURE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ ()-]{0,127}\.png")
 LARGEST = 2_000_000
 """bytes of one file that is shown"""
 SHOWN = (
@@ -32,27 +38,49 @@ SHOWN = (
 
 
 def evidence_of(deployment: Deployment, *, rows: bool) -> dict[str, Any]:
-    """Collects report (Markdown), pictures (name -> PNG in base64) and audit (Markdown; None without `rows` or run)."""
-    run = deployment.path.parent if (deployment.path.parent / "run.json").is_file() else None
-    pictures = sorted(run.glob("*.png"))[:PICTURES] if run else []
+    """Collects report (Markdown), pictures (name -> PNG in base64) and audit (Markdown; None without `rows` or run).
+
+    Links are not followed: a bundle, and the run beside it, may come from a stranger.
+    """
+    run = deployment.path.parent if _is_file(deployment.path.parent, "run.json") else None
     return {
         "model": deployment.ref,
         "sha": deployment.sha,
         "task": deployment.task.name,
         "primary": deployment.task.primary,
-        "report": _read_text(deployment.path / "report.md"),
+        "report": _read_text(deployment.path, "report.md"),
         "manifest": {name: deployment.manifest.get(name) for name in SHOWN},
         "certificate": deployment.certificate,
-        "pictures": {
-            picture.stem: base64.b64encode(picture.read_bytes()).decode()
-            for picture in pictures
-            if picture.stat().st_size <= LARGEST
-        },
-        "audit": _read_text(run / "audit.md") if run and rows else None,
+        "pictures": dict(_read_pictures(run)) if run else {},
+        "audit": _read_text(run, "audit.md") if run and rows else None,
     }
 
 
-def _read_text(path: Path) -> str | None:
-    if not path.is_file() or path.stat().st_size > LARGEST:
+def _read_pictures(run: Path) -> Iterator[tuple[str, str]]:
+    names = sorted(name for name in os.listdir(run) if PICTURE.fullmatch(name))
+    for name in names[:PICTURES]:
+        content = _read(run, name)
+        if content is not None:
+            yield name.removesuffix(".png"), base64.b64encode(content).decode()
+
+
+def _is_file(folder: Path, name: str) -> bool:
+    try:
+        with open_file(folder, name):
+            return True
+    except (OSError, BundleError):
+        return False
+
+
+def _read_text(folder: Path, name: str) -> str | None:
+    """Reads a text, with U+FFFD where its bytes are no UTF-8."""
+    content = _read(folder, name)
+    return None if content is None else content.decode("utf-8", errors="replace")
+
+
+def _read(folder: Path, name: str) -> bytes | None:
+    """Reads a file to show; None where it is missing, too large, a link, or no file."""
+    try:
+        return read_bytes(folder, name, LARGEST)
+    except (OSError, BundleError):
         return None
-    return path.read_text(encoding="utf-8")

@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 import random
-import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +18,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from appkit.errors import AppkitError, BundleError
+from appkit.bundles.files import escape
+from appkit.bundles.schema import NAME
+from appkit.errors import AppkitError, BundleError, ConfigError
 from appkit.serving.engines.protocol import NULL, Conflict, JobRefused
 from appkit.serving.engines.supervised import Pool, Supervised
 from appkit.storage.atomic import write_text
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
     from appkit.models.chat import Chat
     from appkit.serving.deployment import Deployment
 
-__all__ = ["Alias", "Registry", "Target", "Unknown"]
+__all__ = ["NAME", "Alias", "Registry", "Target", "Unknown"]
 
 log = logging.getLogger(__name__)
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SHORTEST_PIN = 8
+"""digits of the sha in `name@sha`, at least"""
 
 
 class Unknown(AppkitError):
@@ -114,7 +116,12 @@ class Registry:
                 raise BundleError(f"{state} cannot be read: {error}; correct or remove it") from None
 
     def resolve(self, model: str, draw: Callable[[], float] = random.random) -> Target:
-        """Finds the version that answers a request for `model`: an alias, `name@sha`, or a base's name."""
+        """Finds the version that answers a request for `model`: an alias, `name@sha`, or a base's name.
+
+        A name with "@" is a pin, and means that version and nothing else: no alias and no base has an "@".
+        """
+        if "@" in model:
+            return self.version(model)
         if alias := self.aliases.get(model):
             canary = alias.canary is not None and draw() < alias.share
             ref = alias.canary if canary and alias.canary in self.versions else alias.current
@@ -122,8 +129,6 @@ class Registry:
                 return self.versions[ref]
         if target := self.bases.get(model):
             return target
-        if "@" in model:
-            return self.version(model)
         raise Unknown(f"no model {model!r}; GET /v1/models lists them")
 
     def version(self, ref: str) -> Target:
@@ -134,7 +139,7 @@ class Registry:
             for target in self.versions.values()
             if target.deployment is not None
             and target.deployment.name == name
-            and len(sha) >= 8
+            and len(sha) >= SHORTEST_PIN
             and target.adapter.startswith(sha)
         ]
         if len(matches) != 1:
@@ -156,6 +161,7 @@ class Registry:
             )
             if again and deployment.sha in self.removed:
                 raise Conflict(f"{deployment.ref} was removed; POST /v1/bundles brings it back")
+            self._check_pins(deployment)
             served = self.versions.get(deployment.ref)
             if served is None:
                 await self._load(deployment)
@@ -172,12 +178,26 @@ class Registry:
     def _read_bundle(self, path: Path) -> Deployment:
         try:
             return self._open(path)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            # no hash covers the manifest, so it may hold anything
-            log.exception("bundle %s", path)
+        except ConfigError as error:  # the bundle's own configuration, nothing that the operator set
+            raise BundleError(f"{path} is damaged: {error}; install what it was trained with") from None
+        except AppkitError:
+            raise
+        except Exception as error:  # whatever a stranger's files do to a reader: this bundle alone is refused
+            log.exception("bundle %s", escape(str(path)))
             raise BundleError(
                 f"{path} is damaged: {type(error).__name__} while it was read; copy the bundle again"
             ) from None
+
+    def _check_pins(self, deployment: Deployment) -> None:
+        """Raises Conflict where a pin of a version that is, or was, served could come to mean this bundle."""
+        targets = [*self.versions.values(), *self._leaving.values()]
+        pinned = {target.adapter for target in targets if target.ref.startswith(f"{deployment.name}@")}
+        for sha in pinned | self.removed:
+            if sha != deployment.sha and sha[:SHORTEST_PIN] == deployment.sha[:SHORTEST_PIN]:
+                raise Conflict(
+                    f"{deployment.name}@{deployment.sha} begins as another version does, {sha}, which pins may "
+                    "name; train it with another seed"
+                )
 
     async def _load(self, deployment: Deployment) -> None:
         if len(self.versions) >= self.max_bundles:
@@ -193,7 +213,8 @@ class Registry:
         )
         # the base alone answers nothing in an engine that only reads
         if deployment.role == "generate" and engine not in [base.engine for base in self.bases.values()]:
-            name = deployment.base_name  # another dtype of a base has its name too
+            name = escape(deployment.base_name).replace("@", "-")  # "@" is a pin's
+            # another dtype of a base has its name too
             while name in self.bases or name in self.aliases:
                 name += "+"
             self.bases[name] = Target(name, NULL, engine, deployment.chat)
@@ -202,7 +223,8 @@ class Registry:
         try:
             await engine.add(deployment.sha, deployment.files)
         except JobRefused as error:
-            raise BundleError(f"{deployment.ref} is refused by the engine: {error}") from None
+            reason = escape(" ".join(str(error).split())[:500])
+            raise BundleError(f"{deployment.ref} is refused by the engine: {reason}") from None
 
     async def remove(self, ref: str) -> Target:
         """Stops serving a version once nobody uses it. Raises Unknown, or Conflict while an alias points to it."""
@@ -213,7 +235,8 @@ class Registry:
         if aliases:
             raise Conflict(f"alias {aliases[0]!r} points to {target.ref}; move or delete the alias first")
         self._leaving[target.ref] = self.versions.pop(target.ref)  # no new request finds it
-        self.removed.add(target.adapter)
+        if not self._is_needed(target, leaving=False):
+            self.removed.add(target.adapter)
         for alias in self.aliases.values():
             if alias.previous == target.ref:
                 alias.previous = None
@@ -222,8 +245,14 @@ class Registry:
         async with self._adding:  # an `add` of this version finds it loaded, or loads it after this
             if target.ref in self._leaving and not target.running:
                 del self._leaving[target.ref]
-                await target.engine.remove(target.adapter)
+                if not self._is_needed(target):
+                    await target.engine.remove(target.adapter)
         return target
+
+    def _is_needed(self, target: Target, *, leaving: bool = True) -> bool:
+        """Tells whether another version has the same payload: the manifest, and a name in it, is no part of it."""
+        others = [*self.versions.values(), *(self._leaving.values() if leaving else ())]
+        return any(other.adapter == target.adapter and other.engine is target.engine for other in others)
 
     def point(self, alias: str, ref: str, share: float = 1.0) -> Alias:
         """Points `alias` to a version: wholly, or for a share of its requests, as a canary.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from appkit.bundles import manifest as manifests
+from appkit.bundles.files import escape
 from appkit.bundles.manifest import find_bundles
 from appkit.config import rag_words
 from appkit.errors import AppkitError, BundleError, ConfigError, RunError
@@ -188,7 +189,7 @@ def _read_number(bundle: Path, read: Callable[[manifests.Manifest], int]) -> int
     """Reads a number from a manifest; 0 where it is damaged: adding the bundle reports why."""
     try:
         return read(manifests.read_manifest(bundle, verify=False))
-    except (AppkitError, AttributeError, TypeError, ValueError):
+    except Exception:
         return 0
 
 
@@ -266,7 +267,7 @@ async def _run(
         timeout_graceful_shutdown=max(1, round(gateway.settings.drain_s)),
     )
     server = _make_server(config)
-    gateway.starting = [str(path) for path, _ in bundles]
+    gateway.starting = [escape(str(path)) for path, _ in bundles]
     loop = asyncio.get_running_loop()
 
     def end() -> None:
@@ -299,6 +300,14 @@ def _make_server(config: Any) -> Any:
     return Server(config)
 
 
+def _explain_refusal(error: Exception, shown: str) -> AppkitError:
+    """Makes an error in one line, of the same type where it is one of ours."""
+    if not isinstance(error, AppkitError):
+        return BundleError(f"{shown} is refused: {type(error).__name__}; the gateway's log says more")
+    line = escape(str(error))
+    return error if line == str(error) else BundleError(line)
+
+
 async def _bring_up(
     gateway: Gateway,
     bundles: Sequence[tuple[Path, str | None]],
@@ -313,15 +322,18 @@ async def _bring_up(
     )
     last: AppkitError | None = None
     for path, alias in bundles:
+        shown = escape(str(path))
         try:
             target = await gateway.registry.add(path, alias, again=True)
-            say(f"  {target.ref}  {path}")
-        except AppkitError as error:
-            last = error
-            gateway.refused[str(path)] = str(error)
-            say(f"  refused: {error}")
+            say(f"  {target.ref}  {shown}")
+        except Exception as error:  # one bundle keeps no other from being served
+            if not isinstance(error, AppkitError):
+                log.exception("bundle %s", shown)
+            last = _explain_refusal(error, shown)
+            gateway.refused[shown] = str(last)
+            say(f"  refused: {last}")
         with suppress(ValueError):
-            gateway.starting.remove(str(path))
+            gateway.starting.remove(shown)
     for alias in gateway.registry.settle():
         say(f"  alias {alias!r} pointed to a bundle that is not served")
     if not gateway.registry.versions:

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from appkit.bundles.files import escape
 from appkit.bundles.manifest import below_root
 from appkit.errors import BundleError
 from appkit.serving.gateway.faults import Fault
@@ -56,7 +57,7 @@ async def add_bundle(bundle: NewBundle, gateway: RunningGateway, key: Admin) -> 
     try:
         target = await gateway.registry.add(path, bundle.alias)
     except BundleError as error:  # the answer must not name the root's directory
-        raise BundleError(str(error).replace(f"{gateway.root}/", "")) from None
+        raise BundleError(escape(str(error).replace(f"{gateway.root}/", ""))) from None
     gateway.refused = {
         directory: why for directory, why in gateway.refused.items() if Path(directory).resolve() != path
     }
@@ -98,7 +99,7 @@ def _describe(target: Target) -> dict[str, Any]:
         "task": deployment.task.name,
         "base": deployment.base_name,
         "dtype": deployment.dtype,
-        "rank": deployment.manifest["exported"].get("rank"),
+        "rank": deployment.manifest["exported"]["rank"],
         "running": target.running,
         "certificate": deployment.certificate and deployment.certificate["made_at"],
         "metrics": deployment.manifest.get("metrics"),
