@@ -8,6 +8,7 @@ renamed; every step is logged.
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -172,7 +173,8 @@ class Loop(Trainer):  # type: ignore[misc]
         metrics = {f"eval_{name}": value for name, value in values.items()}
         self.log(dict(metrics))
         if self.journal:
-            self.journal.metrics(self.state.global_step, values)
+            known = {name: value for name, value in values.items() if math.isfinite(value)}
+            self.journal.metrics(self.state.global_step, known)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.control.should_save = True
         return metrics

@@ -62,7 +62,12 @@ TASK = Task(
     metrics=(
         Metric("strict", "equivalent to the reference by Z3, names aligned before any truth test", _strict),
         Metric("parse", "share of answers that are formulas", _parses),
-        Metric("LE", "truth-table agreement of LogicLLaMA (arXiv 2305.15541); ignores quantifiers", _le),
+        Metric(
+            "LE",
+            "truth-table agreement of LogicLLaMA (arXiv 2305.15541); ignores quantifiers; with more than "
+            f"{metrics.MAX_LITERALS} distinct atoms a reference is not scored and an answer scores 0",
+            _le,
+        ),
         Metric("exact", "same normal text as the reference", _exact),
         Metric(
             "BLEU", "corpus BLEU-4 over formula tokens (sacrebleu)", _bleu, metrics.bleu_matrix, scale=100
