@@ -7,7 +7,7 @@ else of the pack; the pack never knows the trainer.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -395,6 +395,11 @@ class Task:
     """(rows, predictions, directory for pictures or None, options) -> Markdown for the report, which shows no row"""
     retrieval: Retrieval | None = None
     """how passages come into its rows (`rag=INDEX`); None: they cannot"""
+    row_for: Callable[[Any], type[Row]] | None = None
+    """options -> the schema that rows of data are read by, a subclass of `row` with the same fields, where the options
+    change what a row says; None: `row`"""
+    row_notes: Callable[[Sequence[Any]], Sequence[str]] | None = None
+    """rows of a split -> notes for the user on how they were read; None: there are none"""
     strata: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
     """named functions that put a row into a group, for scores by group (depth, domain, ...)"""
     tools: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
@@ -421,6 +426,10 @@ class Task:
     def decoding(self) -> Decoding:
         """How answers are decoded, unless the user says otherwise."""
         return self.head.decoding
+
+    def reading(self, options: Any) -> Task:
+        """Return the task whose `row` reads data as the options say."""
+        return self if self.row_for is None else replace(self, row=self.row_for(options))
 
     def metric(self, name: str) -> Metric:
         """The metric of that name; KeyError if the pack has none."""

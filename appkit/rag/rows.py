@@ -151,7 +151,11 @@ def load_rows(task: Task, config: RunConfig) -> tuple[Splits, str | None]:
     """
     if config.rag.index is not None:
         rule(task)  # before any work
-    splits = load_splits(task, config.task, config.data)
+    splits = load_splits(task.reading(config.task), config.task, config.data)
+    if task.row_notes is not None:
+        for name, records in (("train", splits.train), ("dev", splits.dev), ("test", splits.test)):
+            notes = task.row_notes([record.value for record in records])
+            splits.notes.extend(f"{name}: {note}" for note in notes)
     if task.retrieval is None:
         return splits, None
     if config.rag.index is None:

@@ -7,7 +7,7 @@ from appkit_tasks.nl2fol import metrics
 from appkit_tasks.nl2fol.config import Nl2FolConfig
 from appkit_tasks.nl2fol.equivalence import Verdict
 from appkit_tasks.nl2fol.grammar import ebnf
-from appkit_tasks.nl2fol.load import FolRow, load
+from appkit_tasks.nl2fol.load import FolRow, load, row_for, row_notes
 from appkit_tasks.nl2fol.parser import parse
 from appkit_tasks.nl2fol.prompt import answer, few_shot, prompt, target
 from appkit_tasks.nl2fol.syntax import connectives, depth, quantifiers
@@ -56,6 +56,8 @@ TASK = Task(
     summary="English sentence -> formula of first-order logic",
     config=Nl2FolConfig,
     row=FolRow,
+    row_for=row_for,
+    row_notes=row_notes,
     load=load,
     prompt=prompt,
     target=target,
