@@ -7,7 +7,7 @@ else of the pack; the pack never knows the trainer.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -396,10 +396,9 @@ class Task:
     retrieval: Retrieval | None = None
     """how passages come into its rows (`rag=INDEX`); None: they cannot"""
     row_for: Callable[[Any], type[Row]] | None = None
-    """options -> the schema that rows of data are read by, a subclass of `row` with the same fields, where the options
-    change what a row says; None: `row`"""
+    """options -> the subclass of `row`, with its fields, that rows of data are read by; None: `row`"""
     row_notes: Callable[[Sequence[Any]], Sequence[str]] | None = None
-    """rows of a split -> notes for the user on how they were read; None: there are none"""
+    """rows of a split -> notes for the user on how they were read"""
     strata: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
     """named functions that put a row into a group, for scores by group (depth, domain, ...)"""
     tools: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
@@ -416,9 +415,7 @@ class Task:
         retrieved = (self.retrieval.field,) if self.retrieval else ()
         for name in (self.input, self.output, *self.beside, *retrieved):
             if name not in fields:
-                raise ValueError(
-                    f"task {self.name!r}: {name!r} is no field of its row; fields: {list(fields)}"
-                )
+                raise ValueError(f"task {self.name!r}: {name!r} is no field of its row: {list(fields)}")
         if not self.examples:
             raise ValueError(f"task {self.name!r} has no examples, whose answers bundles record")
 
@@ -426,10 +423,6 @@ class Task:
     def decoding(self) -> Decoding:
         """How answers are decoded, unless the user says otherwise."""
         return self.head.decoding
-
-    def reading(self, options: Any) -> Task:
-        """Return the task whose `row` reads data as the options say."""
-        return self if self.row_for is None else replace(self, row=self.row_for(options))
 
     def metric(self, name: str) -> Metric:
         """The metric of that name; KeyError if the pack has none."""
@@ -454,6 +447,4 @@ class Task:
         if isinstance(value, self.row):
             return value
         fields = {self.input: value} if isinstance(value, str) else value
-        return self._input_schema.model_validate(
-            {name: fields[name] for name in fields if name != self.output}
-        )
+        return self._input_schema.model_validate({k: fields[k] for k in fields if k != self.output})
