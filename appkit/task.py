@@ -395,6 +395,10 @@ class Task:
     """(rows, predictions, directory for pictures or None, options) -> Markdown for the report, which shows no row"""
     retrieval: Retrieval | None = None
     """how passages come into its rows (`rag=INDEX`); None: they cannot"""
+    row_for: Callable[[Any], type[Row]] | None = None
+    """options -> the subclass of `row`, with its fields, that rows of data are read by; None: `row`"""
+    row_notes: Callable[[Sequence[Any]], Sequence[str]] | None = None
+    """rows of a split -> notes for the user on how they were read"""
     strata: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
     """named functions that put a row into a group, for scores by group (depth, domain, ...)"""
     tools: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
@@ -411,9 +415,7 @@ class Task:
         retrieved = (self.retrieval.field,) if self.retrieval else ()
         for name in (self.input, self.output, *self.beside, *retrieved):
             if name not in fields:
-                raise ValueError(
-                    f"task {self.name!r}: {name!r} is no field of its row; fields: {list(fields)}"
-                )
+                raise ValueError(f"task {self.name!r}: {name!r} is no field of its row: {list(fields)}")
         if not self.examples:
             raise ValueError(f"task {self.name!r} has no examples, whose answers bundles record")
 
@@ -445,6 +447,4 @@ class Task:
         if isinstance(value, self.row):
             return value
         fields = {self.input: value} if isinstance(value, str) else value
-        return self._input_schema.model_validate(
-            {name: fields[name] for name in fields if name != self.output}
-        )
+        return self._input_schema.model_validate({k: fields[k] for k in fields if k != self.output})

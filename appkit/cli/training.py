@@ -124,7 +124,11 @@ def evaluate(
     from appkit.evaluation.report import table
     from appkit.plugins import load_task
     from appkit.runs.evaluate import evaluate as run
+    from appkit.storage.atomic import explained
 
+    if to:
+        with explained(to):  # before the work, whose answers would be lost
+            to.mkdir(parents=True, exist_ok=True)
     result = run(*targets, config=resolved, say=say)
     print_table(*table(result.evaluations))
     if result.verdict:

@@ -33,7 +33,11 @@ def plot_scores(columns: Sequence[Evaluation], task: Task, path: Path) -> None:
     """Draw grouped bars with 95 % intervals, as shares of the score of perfect answers."""
     from matplotlib import pyplot
 
-    names = [metric.name for metric in task.metrics if metric.higher_is_better]
+    names = [
+        metric.name
+        for metric in task.metrics
+        if metric.higher_is_better and all(column.scores[metric.name].has_value for column in columns)
+    ]
     figure, axes = _make_axes(1.6 + 1.25 * len(names), 3.4)
     width = 0.8 / len(columns)
     for place, evaluation in enumerate(columns):

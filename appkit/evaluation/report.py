@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from appkit.evaluation.scores import Evaluation
+import numpy as np
+
+from appkit.evaluation.scores import Evaluation, compare_scores
 from appkit.stats import intervals
 from appkit.stats.confidence import Calibration, LabelCalibration, Uncalibrated
 from appkit.task import Task
 
-__all__ = ["comparisons", "markdown_table", "model_card", "report", "strongest", "table", "verdict"]
+__all__ = [
+    "comparisons",
+    "format_value",
+    "markdown_table",
+    "model_card",
+    "report",
+    "strongest",
+    "table",
+    "verdict",
+]
 
 WORST = 8
 """rows in the section of worst examples"""
@@ -21,31 +33,49 @@ def _format_number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def _format_interval(interval: intervals.Interval) -> str:
-    return (
+def format_value(interval: intervals.Interval) -> str:
+    """Write a metric's value, or that there is none."""
+    return f"{interval.value:.3f}" if interval.n else "no value"
+
+
+def _format_interval(interval: intervals.Interval, rows: int | None = None) -> str:
+    """Write value and interval; rows: of the column's header, from which the interval's may differ."""
+    if not interval.n:
+        return "no value"
+    text = (
         f"{_format_number(interval.value)}  [{_format_number(interval.low)}, {_format_number(interval.high)}]"
     )
+    return text if rows in (None, interval.n) else f"{text}  n = {interval.n}"
 
 
 def comparisons(a: Evaluation, b: Evaluation, resamples: int) -> dict[str, intervals.Comparison]:
-    """Compare b with a on the same rows, metric by metric."""
-    return {
-        name: intervals.compare(
-            a.scores[name].matrix, b.scores[name].matrix, b.scores[name].metric.aggregate, resamples
-        )
+    """Compare b with a, metric by metric, on the rows that both have scored; leave out metrics that have none."""
+    compared = {
+        name: compare_scores(a.scores[name], b.scores[name], resamples)
         for name in b.scores
         if name in a.scores
     }
+    return {name: comparison for name, comparison in compared.items() if comparison is not None}
 
 
 def strongest(columns: Sequence[Evaluation], task: Task) -> Evaluation:
     """Find the best evaluation by the primary metric."""
     sign = 1 if task.metric(task.primary).higher_is_better else -1
-    return max(columns, key=lambda evaluation: sign * evaluation.scores[task.primary].interval.value)
+
+    def key(evaluation: Evaluation) -> float:
+        primary = evaluation.scores[task.primary]
+        return sign * primary.interval.value if primary.has_value else -math.inf
+
+    return max(columns, key=key)
 
 
-def verdict(task: Task, compared: intervals.Comparison, a: str, b: str) -> str:
-    """Write one sentence on the primary metric: better, worse, or no difference shown and which one would have been."""
+def verdict(task: Task, compared: intervals.Comparison | None, a: str, b: str) -> str:
+    """Write one sentence on the primary metric: better, worse, or no difference shown and which one would have been.
+
+    compared: None where no row has the metric for both.
+    """
+    if compared is None:
+        return f"{b} and {a} could not be compared: {task.primary} has no value on the same rows."
     gain = compared.difference if task.metric(task.primary).higher_is_better else -compared.difference
     spread = f"{task.primary} {compared.difference:+.3f}, 95 % interval {compared.low:+.3f} to {compared.high:+.3f}"
     if compared.p < 0.05 and gain > 0:
@@ -69,7 +99,9 @@ def table(columns: Sequence[Evaluation]) -> tuple[list[str], list[list[str]]]:
     for name, score in columns[-1].scores.items():
         arrow = "" if score.metric.higher_is_better else " (lower is better)"
         cells = [
-            _format_interval(evaluation.scores[name].interval) if name in evaluation.scores else ""
+            _format_interval(evaluation.scores[name].interval, len(evaluation.records))
+            if name in evaluation.scores
+            else ""
             for evaluation in columns
         ]
         rows.append([name + arrow, *cells])
@@ -107,9 +139,17 @@ def _list_strata(columns: Sequence[Evaluation], task: Task) -> str:
 def _list_worst(evaluation: Evaluation, task: Task) -> str:
     """List the rows with the worst primary metric, of equals those with the lowest sum of metrics first."""
     sign = 1 if task.metric(task.primary).higher_is_better else -1
-    primary = sign * evaluation.scores[task.primary].matrix[:, 0]
-    means = [score.matrix[:, 0] for score in evaluation.scores.values() if score.matrix.shape[1] == 1]
-    order = sorted(range(len(primary)), key=lambda row: (primary[row], sum(column[row] for column in means)))
+    score = evaluation.scores[task.primary]
+    primary = sign * score.matrix[:, 0]
+    means = [
+        np.nan_to_num(score.matrix[:, 0])
+        for score in evaluation.scores.values()
+        if score.matrix.shape[1] == 1
+    ]
+    order = sorted(
+        (row for row in range(len(primary)) if row not in score.unscored),
+        key=lambda row: (primary[row], sum(column[row] for column in means)),
+    )
     lines = []
     for row in order[:WORST]:
         record, prediction = evaluation.records[row], evaluation.predictions[row]
@@ -139,6 +179,13 @@ def report(
     parts = [f"# {task.name}: {task.summary}\n\n**{summary}**\n\n{markdown_table(header, rows)}\n"]
     parts.append("\nIntervals: 95 %, percentile bootstrap over rows.\n")
     parts += [f"- {metric.name}: {metric.description}\n" for metric in task.metrics]
+    remarks = [
+        f"- {evaluation.who}: {remark if rows_shown else remark.text}\n"
+        for evaluation in columns
+        for remark in evaluation.remarks
+    ]
+    if remarks:
+        parts.append("\n## Rows without a score\n\n" + "".join(remarks))
     if compared:
         parts.append("\n## Paired differences\n\n")
         parts.append(

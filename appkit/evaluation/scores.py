@@ -1,11 +1,17 @@
-"""Scores measures predictions for rows with the pack's metrics."""
+"""Scores measures predictions for rows with the pack's metrics.
+
+A metric, a group or an aggregate of a pack that raises ends nothing: the rows that it could not score are counted, and
+said with the reason, and its value is over the others.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +27,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Evaluation",
+    "Remark",
     "Score",
+    "compare_scores",
     "evaluate_rows",
+    "explain",
     "read_evaluation",
     "score",
     "scored",
 ]
+
+NO_VALUE = intervals.Interval(math.nan, math.nan, math.nan, 0)
+UNGROUPED = "not grouped"
 
 
 @dataclass(frozen=True)
@@ -35,9 +47,38 @@ class Score:
 
     metric: Metric
     interval: intervals.Interval
-    """value and 95 % bootstrap interval"""
+    """value and 95 % bootstrap interval over the rows that were scored; nan, of 0 rows, where there is no value"""
     matrix: np.ndarray
-    """(N, K) statistics of the rows"""
+    """(N, K) statistics of the rows; nan in those that could not be scored"""
+    unscored: Mapping[int, str] = field(default_factory=dict)
+    """place of a row that the metric could not score -> why"""
+    fault: str | None = None
+    """why there is no value although rows were scored: the aggregate failed"""
+
+    @property
+    def scored(self) -> np.ndarray:
+        """Whether each row was scored, (N,)."""
+        rows = np.ones(len(self.matrix), dtype=bool)
+        rows[list(self.unscored)] = False
+        return rows
+
+    @property
+    def has_value(self) -> bool:
+        """Whether some row was scored and the aggregate gave a number."""
+        return self.interval.n > 0
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Says what could not be scored."""
+
+    text: str
+    """the metric and how many rows; it shows no row"""
+    why: str
+    """the first row's place and reason, which may quote the row"""
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.why})"
 
 
 @dataclass(frozen=True)
@@ -56,6 +97,8 @@ class Evaluation:
     """name of the stratification -> group -> the primary metric's interval"""
     seconds: float
     """of decoding; 0 when read from a file"""
+    remarks: Sequence[Remark] = ()
+    """what could not be scored"""
 
     @property
     def tokens(self) -> int:
@@ -69,7 +112,9 @@ class Evaluation:
             "n": len(self.records),
             "seconds": round(self.seconds, 2),
             "tokens": self.tokens,
-            "metrics": {name: asdict(score.interval) for name, score in self.scores.items()},
+            "metrics": {
+                name: asdict(score.interval) for name, score in self.scores.items() if score.has_value
+            },
             "strata": {
                 name: {group: asdict(interval) for group, interval in groups.items()}
                 for name, groups in self.strata.items()
@@ -93,9 +138,13 @@ class Evaluation:
                 "log_probabilities": prediction.log_probabilities,
                 "logits": prediction.logits,
                 "confidence": prediction.confidence,
-                "statistics": {name: score.matrix[place].tolist() for name, score in self.scores.items()},
+                "statistics": {
+                    name: None if place in score.unscored else score.matrix[place].tolist()
+                    for name, score in self.scores.items()
+                },
             }
-            lines.append(json.dumps(entry, ensure_ascii=False) + "\n")
+            # a pack may read an answer into anything; what JSON has no form for is written as text
+            lines.append(json.dumps(entry, ensure_ascii=False, default=str) + "\n")
         write_text(path, "".join(lines))
 
 
@@ -112,15 +161,64 @@ def read_evaluation(
 def score(
     task: Task, records: Sequence[Record], predictions: Sequence[Prediction], resamples: int
 ) -> dict[str, Score]:
-    """Compute the pack's metrics with bootstrap intervals."""
-    scores = {}
-    for metric in task.metrics:
-        matrix = np.array(
-            [metric.statistics(r.value, p) for r, p in zip(records, predictions, strict=True)],
-            dtype=np.float64,
-        )
-        scores[metric.name] = Score(metric, intervals.bootstrap(matrix, metric.aggregate, resamples), matrix)
-    return scores
+    """Compute the pack's metrics with bootstrap intervals, each over the rows that it can score."""
+    return {metric.name: _score(metric, records, predictions, resamples) for metric in task.metrics}
+
+
+def _score(
+    metric: Metric, records: Sequence[Record], predictions: Sequence[Prediction], resamples: int
+) -> Score:
+    statistics: dict[int, tuple[float, ...]] = {}
+    unscored: dict[int, str] = {}
+    for place, (record, prediction) in enumerate(zip(records, predictions, strict=True)):
+        try:
+            statistics[place] = _compute_statistics(metric, record, prediction)
+        except Exception as error:  # a pack's own code: whatever it raises is counted
+            unscored[place] = explain(error)
+    width = Counter(map(len, statistics.values())).most_common(1)[0][0] if statistics else 1
+    matrix = np.full((len(records), width), np.nan)
+    for place, values in statistics.items():
+        if len(values) == width:
+            matrix[place] = values
+        else:
+            unscored[place] = f"it gave {len(values)} figures, {width} for other rows"
+    result = Score(metric, NO_VALUE, matrix, unscored)
+    rows = matrix[result.scored]
+    if not len(rows):
+        return result
+    try:
+        interval = intervals.bootstrap(rows, metric.aggregate, resamples)
+    except Exception as error:
+        return replace(result, fault=explain(error))
+    if not all(map(math.isfinite, (interval.value, interval.low, interval.high))):
+        return replace(result, fault=f"it gave {interval.value} [{interval.low}, {interval.high}]")
+    return replace(result, interval=interval)
+
+
+def _compute_statistics(metric: Metric, record: Record, prediction: Prediction) -> tuple[float, ...]:
+    """Compute a row's statistics. Raises ValueError for none and for values that are no finite number."""
+    values = tuple(map(float, metric.statistics(record.value, prediction)))
+    if not values or not all(map(math.isfinite, values)):
+        raise ValueError(f"it gave {list(values)}, finite numbers are needed")
+    return values
+
+
+def explain(error: Exception) -> str:
+    """Write an exception of a pack's code in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def compare_scores(a: Score, b: Score, resamples: int) -> intervals.Comparison | None:
+    """Compare b with a over the rows that both have scored; None where there are none, or it gives no number."""
+    both = a.scored & b.scored
+    if not both.any() or a.matrix.shape != b.matrix.shape:
+        return None
+    try:
+        compared = intervals.compare(a.matrix[both], b.matrix[both], b.metric.aggregate, resamples)
+    except Exception:  # the report says which metrics were not compared
+        return None
+    return compared if math.isfinite(compared.difference + compared.low + compared.high) else None
 
 
 def evaluate_rows(
@@ -142,16 +240,63 @@ def scored(
 ) -> Evaluation:
     """Score predictions that took `seconds`, also by group."""
     scores = score(task, records, predictions, resamples)
+    remarks = [
+        remark for name, entry in scores.items() if (remark := _describe_unscored(name, entry, records))
+    ]
     primary = scores[task.primary]
     strata: dict[str, dict[str, intervals.Interval]] = {}
     for name, group_of in task.strata.items():
-        groups = [group_of(record.value) for record in records]
+        groups, faults = _group(group_of, records)
         strata[name] = {
-            group: intervals.bootstrap(
-                primary.matrix[[place for place, row_group in enumerate(groups) if row_group == group]],
-                primary.metric.aggregate,
-                resamples,
-            )
+            group: interval
             for group in sorted(set(groups))
+            if (
+                interval := _measure_group(primary, [row_group == group for row_group in groups], resamples)
+            ).n
         }
-    return Evaluation(who, records, predictions, scores, strata, seconds)
+        if faults:
+            place, why = next(iter(faults.items()))
+            remarks.append(
+                Remark(
+                    f"{len(faults)} of {len(records)} rows could not be grouped by {name}",
+                    f"{records[place].place}: {why}",
+                )
+            )
+    return Evaluation(who, records, predictions, scores, strata, seconds, remarks)
+
+
+def _group(group_of: Callable[[Any], str], records: Sequence[Record]) -> tuple[list[str], dict[int, str]]:
+    """Find each row's group; and the rows, with the reason, for which the pack's function failed."""
+    groups, faults = [], {}
+    for place, record in enumerate(records):
+        try:
+            groups.append(str(group_of(record.value)))
+        except Exception as error:
+            groups.append(UNGROUPED)
+            faults[place] = explain(error)
+    return groups, faults
+
+
+def _measure_group(primary: Score, members: Sequence[bool], resamples: int) -> intervals.Interval:
+    rows = primary.matrix[np.array(members, dtype=bool) & primary.scored]
+    if not len(rows) or not primary.has_value:
+        return NO_VALUE
+    try:
+        interval = intervals.bootstrap(rows, primary.metric.aggregate, resamples)
+    except Exception:  # the aggregate needs more rows than the group has: the group has no value
+        return NO_VALUE
+    return interval if math.isfinite(interval.value + interval.low + interval.high) else NO_VALUE
+
+
+def _describe_unscored(name: str, score: Score, records: Sequence[Record]) -> Remark | None:
+    if score.fault:
+        return Remark(f"{name} has no value: its aggregate failed", score.fault)
+    if not score.unscored:
+        return None
+    place = min(score.unscored)
+    rest = len(records) - len(score.unscored)
+    value = f"its value is over the other {rest}" if rest else "it has no value"
+    return Remark(
+        f"{name} could not score {len(score.unscored)} of {len(records)} rows, {value}",
+        f"{records[place].place}: {score.unscored[place]}",
+    )

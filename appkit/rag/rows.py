@@ -19,7 +19,7 @@ from appkit.task import Retrieval, Task
 if TYPE_CHECKING:
     from appkit.data.rows import Record
 
-__all__ = ["AtHand", "Citation", "check_passages", "load_rows", "rule", "without_passages"]
+__all__ = ["AtHand", "Citation", "check_passages", "load_rows", "reading", "rule", "without_passages"]
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,11 @@ def without_passages(task: Task, records: Sequence[Record]) -> list[Record]:
     return [replace(record, value=retrieval.put(record.value, [])) for record in records]
 
 
+def reading(task: Task, options: Any) -> Task:
+    """Return the task whose `row` reads data as the options say."""
+    return task if task.row_for is None else replace(task, row=task.row_for(options))
+
+
 def load_rows(task: Task, config: RunConfig) -> tuple[Splits, str | None]:
     """Load the rows of a run (see `load_splits`), with passages from `config.rag.index`; and the index's version.
 
@@ -151,7 +156,11 @@ def load_rows(task: Task, config: RunConfig) -> tuple[Splits, str | None]:
     """
     if config.rag.index is not None:
         rule(task)  # before any work
-    splits = load_splits(task, config.task, config.data)
+    splits = load_splits(reading(task, config.task), config.task, config.data)
+    if task.row_notes is not None:
+        for name, records in (("train", splits.train), ("dev", splits.dev), ("test", splits.test)):
+            notes = task.row_notes([record.value for record in records])
+            splits.notes.extend(f"{name}: {note}" for note in notes)
     if task.retrieval is None:
         return splits, None
     if config.rag.index is None:

@@ -9,7 +9,7 @@ from appkit.data.report import DataReport, check
 from appkit.data.splits import read_splits
 from appkit.heads.choose import count_tokens
 from appkit.plugins import load_task
-from appkit.rag.rows import check_passages
+from appkit.rag.rows import check_passages, reading
 
 __all__ = ["check_data"]
 
@@ -28,7 +28,7 @@ def check_data(config: RunConfig) -> DataReport:
         def lengths(row: Any) -> int:
             return count_tokens(task, config.task, chat, row)
 
-    reads = read_splits(task, config.task, config.data)
+    reads = read_splits(reading(task, config.task), config.task, config.data)
     if task.retrieval and config.rag.index is None:
         check_passages(task, [record.value for record in reads["train"].records])
     return check(reads, task, lengths, config.data.max_length)

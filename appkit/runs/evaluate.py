@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from appkit.bundles import specialist
+from appkit.bundles.manifest import find, read_manifest
 from appkit.config import RunConfig, build_run_config
 from appkit.data.rows import Record
 from appkit.data.splits import Splits, subset
@@ -55,6 +56,7 @@ def evaluate(
     Raises BundleError for a bundle that does not load, RunError for bundles of different tasks, ConfigError
     for a keyword that would have no effect.
     """
+    _check_tasks(targets)
     first = [specialist.load(target) for target in targets[:1]]
     if config is None:
         config = specialist.eval_config(first[0].manifest, values) if first else build_run_config(values)
@@ -63,15 +65,13 @@ def evaluate(
     splits, _ = load_rows(task, config)
     rows = subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test)
     if not first:
-        return Comparison([_evaluate_base(config, task, splits, rows, say)], {}, None)
+        evaluation = _evaluate_base(config, task, splits, rows, say)
+        _say_remarks([evaluation], say)
+        return Comparison([evaluation], {}, None)
     evaluations: list[Evaluation] = []
     uncompared: list[Evaluation] = []  # shown, but not compared with
     for number, target in enumerate(targets):
         loaded = first[0] if number == 0 else specialist.load(target)
-        if loaded.task.name != task.name:
-            raise RunError(
-                f"{target} is a bundle of task {loaded.task.name!r}, the rows are of {task.name!r}"
-            )
         head = loaded.head.measured_as(config, splits.train)
         if len(targets) == 1 and config.eval.baseline:
             evaluations += _evaluate_rivals(loaded, head, splits, rows, config, say)
@@ -86,8 +86,25 @@ def evaluate(
     if len(evaluations) > 1:
         strongest = reports.strongest(evaluations[:-1], task) if len(targets) == 1 else evaluations[0]
         compared = reports.comparisons(strongest, evaluations[-1], config.eval.resamples)
-        summary = reports.verdict(task, compared[task.primary], strongest.who, evaluations[-1].who)
-    return Comparison([*evaluations[:-1], *uncompared, *evaluations[-1:]], compared, summary)
+        summary = reports.verdict(task, compared.get(task.primary), strongest.who, evaluations[-1].who)
+    evaluations = [*evaluations[:-1], *uncompared, *evaluations[-1:]]
+    _say_remarks(evaluations, say)
+    return Comparison(evaluations, compared, summary)
+
+
+def _check_tasks(targets: Sequence[str | Path]) -> None:
+    """Check the bundles before the first is measured, whose answers would be lost: all must be there, of one task."""
+    names = [read_manifest(find(Path(target)), verify=False)["task"]["name"] for target in targets]
+    for target, name in zip(targets, names, strict=True):
+        if name != names[0]:
+            raise RunError(f"{target} is a bundle of task {name!r}, the rows are of {names[0]!r}")
+
+
+def _say_remarks(evaluations: Sequence[Evaluation], say: Say) -> None:
+    """Say what could not be scored, a line each."""
+    for evaluation in evaluations:
+        for remark in evaluation.remarks:
+            say(f"{evaluation.who}: {remark}")
 
 
 def _evaluate_rivals(

@@ -52,7 +52,7 @@ class Phase(_Recorded):
 
 
 class Forecast(_Recorded):
-    """The run forecasts memory, disk and time, before anything is loaded."""
+    """The run forecasts memory, disk and time, before anything is loaded; training's first steps correct its time."""
 
     event: Literal["forecast"] = "forecast"
     text: str = Field(description="memory, disk and time, one line for people")
@@ -148,6 +148,10 @@ class Events:
     def training(self, step: int, steps: int) -> None:
         """Record that training begins after `step`."""
         self.write(Training(step=step, steps=steps))
+
+    def forecast(self, text: str) -> None:
+        """Record a corrected forecast."""
+        self.write(Forecast(text=text))
 
     def step(self, step: int, loss: float, tokens_per_s: float) -> None:
         """Record an optimizer step."""

@@ -12,7 +12,7 @@ from appkit.config import to_values
 from appkit.data.splits import subset
 from appkit.evaluation import plots
 from appkit.evaluation import report as reports
-from appkit.evaluation.scores import Evaluation, score
+from appkit.evaluation.scores import Evaluation, compare_scores, explain, score
 from appkit.runs import directory
 from appkit.runs.base import base_facts
 from appkit.runs.prepare import Prepared
@@ -58,17 +58,17 @@ def compared(
     """Compare the adapter with the strongest rival; return that rival, the comparison by metric, and the verdict."""
     task = prepared.head.task
     if not rivals:
-        figure = adapter.scores[task.primary].interval.value
+        interval = adapter.scores[task.primary].interval
         return (
             None,
             {},
-            f"{task.primary} {figure:.3f} on {len(prepared.test)} rows; nothing was measured beside it "
+            f"{task.primary} {reports.format_value(interval)} on {interval.n} rows; nothing was measured beside it "
             "(eval.baseline=false).",
         )
     rival = reports.strongest(rivals, task)
     comparison = reports.comparisons(rival, adapter, prepared.config.eval.resamples)
     name = "the base" if rival.who.startswith("base,") else f"the baseline {rival.who}"
-    return rival, comparison, reports.verdict(task, comparison[task.primary], name, "the adapter")
+    return rival, comparison, reports.verdict(task, comparison.get(task.primary), name, "the adapter")
 
 
 def measure_quantization(
@@ -92,12 +92,13 @@ def measure_quantization(
         values = [record.value for record in chosen]
         predictions = prepared.head.answer(model, values, title="measuring the cost of quantization")
     plain = score(task, chosen, predictions, config.eval.resamples)[task.primary]
-    difference = intervals.compare(
-        plain.matrix, adapter.scores[task.primary].matrix[rows], plain.metric.aggregate, config.eval.resamples
-    )
+    own = score(task, chosen, [adapter.predictions[row] for row in rows], config.eval.resamples)[task.primary]
+    difference = compare_scores(plain, own, config.eval.resamples)
+    if difference is None:
+        return None
     return {
         "metric": task.primary,
-        "rows": len(chosen),
+        "rows": difference.n,
         "unquantized": plain.interval.value,
         "difference": difference.difference,
         "low": difference.low,
@@ -108,7 +109,7 @@ def measure_quantization(
 def write_report(run_dir: Path, results: Results, base: Base, seconds: float) -> str:
     """Write report.md and its pictures; return the report for the bundle, which shows no row."""
     prepared = results.prepared
-    task, config = prepared.head.task, prepared.config
+    task = prepared.head.task
     _, comparison, verdict = compared(results.rivals, results.adapter, prepared)
     plots.plot_curve(run_dir / "metrics.jsonl", run_dir / "loss.png", task.primary)
     plots.plot_scores(results.columns, task, run_dir / "scores.png")
@@ -125,13 +126,25 @@ def write_report(run_dir: Path, results: Results, base: Base, seconds: float) ->
             results.confidence,
             facts,
             notes,
-            task.appendix(rows, results.adapter.predictions, pictures, config.task) if task.appendix else "",
+            _write_appendix(rows, results, pictures),
             rows_shown=pictures is not None,
         )
         for notes, pictures in (([*prepared.notes, *results.outcome.notes], run_dir), ([], None))
     )
     write_text(run_dir / "report.md", report)
     return public
+
+
+def _write_appendix(rows: Sequence[Any], results: Results, pictures: Path | None) -> str:
+    """Write the pack's own part of the report; where the pack fails, one line that says so."""
+    task = results.prepared.head.task
+    if task.appendix is None:
+        return ""
+    try:
+        return task.appendix(rows, results.adapter.predictions, pictures, results.prepared.config.task)
+    except Exception as error:  # a pack's own code: the answers and the other figures are kept
+        why = f": {explain(error)}" if pictures else ""  # the reason may quote a row
+        return f"The pack could not write this part{why}."
 
 
 def _collect_facts(results: Results, base: Base, seconds: float) -> dict[str, str]:

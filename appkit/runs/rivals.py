@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appkit.errors import DataError
+from appkit.evaluation.report import format_value
 from appkit.evaluation.scores import Evaluation, evaluate_rows, read_evaluation, scored
 from appkit.runs.prepare import Prepared, Say, plan_steps
 
@@ -112,9 +113,11 @@ def _measure_once(
     task = prepared.head.task
     evaluation = measure()
     evaluation.write(_predictions_file(run_dir, who), task)
-    primary = evaluation.scores[task.primary].interval
+    primary = format_value(evaluation.scores[task.primary].interval)
     tokens = f", {evaluation.tokens} tokens" if evaluation.tokens else ""
-    say(f"{evaluation.who}: {task.primary} {primary.value:.3f} in {evaluation.seconds:.0f} s{tokens}")
+    say(f"{evaluation.who}: {task.primary} {primary} in {evaluation.seconds:.0f} s{tokens}")
+    for remark in evaluation.remarks:
+        say(f"{evaluation.who}: {remark}")
     return evaluation
 
 

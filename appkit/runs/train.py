@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from appkit.config import RunConfig, build_run_config, to_values, to_yaml
 from appkit.errors import AppkitError, Interrupted, RunError
+from appkit.evaluation.report import format_value
 from appkit.evaluation.scores import Evaluation, score
 from appkit.progress import watched
 from appkit.runs import directory
@@ -279,9 +280,16 @@ def _raise_if_stopped(outcome: Outcome, run_dir: Path, steps: int) -> Outcome:
 def calibrate_confidence(prepared: Prepared, adapter: Evaluation, say: Say) -> Any:
     """Calibrate the adapter's confidence on the test rows, or say why it has none."""
     primary = adapter.scores[prepared.head.task.primary]
-    confidence = prepared.head.confidence(
-        primary.metric, primary.matrix, prepared.test, adapter.predictions, len(prepared.splits.dev)
-    )
+    scored = [place for place in range(len(prepared.test)) if place not in primary.unscored]
+    confidence: Any = Uncalibrated(f"{primary.metric.name} could score none of the test rows")
+    if scored:
+        confidence = prepared.head.confidence(
+            primary.metric,
+            primary.matrix[scored],
+            [prepared.test[place] for place in scored],
+            [adapter.predictions[place] for place in scored],
+            len(prepared.splits.dev),
+        )
     missing = "not calibrated, " if isinstance(confidence, Uncalibrated) else ""
     say(f"confidence: {missing}{confidence}")
     return confidence
@@ -292,7 +300,7 @@ def finish(run_dir: Path, bundle: Path, results: Results) -> TrainResult:
     prepared = results.prepared
     primary = prepared.head.task.primary
     rival, comparison, verdict = compared(results.rivals, results.adapter, prepared)
-    figures = [f"{evaluation.scores[primary].interval.value:.3f}" for evaluation in results.columns]
+    figures = [format_value(evaluation.scores[primary].interval) for evaluation in results.columns]
     directory.state(
         run_dir,
         phase="done",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -12,8 +13,9 @@ from transformers import TrainerCallback
 
 from appkit.method import Method, Training
 from appkit.progress import Progress
+from appkit.training.forecast import Pace, correct
 
-__all__ = ["MethodHooks", "ProgressBar", "Stopper"]
+__all__ = ["ForecastCorrection", "MethodHooks", "ProgressBar", "Stopper"]
 
 
 class MethodHooks(TrainerCallback):  # type: ignore[misc]
@@ -60,6 +62,26 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
             if self.loop.journal:
                 self.loop.journal.step(state.global_step, logs["loss"], speed)
             self.bar.advance(1, f"loss {logs['loss']:.3f} · {speed:.0f} tokens/s")
+
+
+class ForecastCorrection(TrainerCallback):  # type: ignore[misc]
+    """Corrects the forecast of training's time, once, by the speed of the first steps."""
+
+    def __init__(self, tokens: Sequence[int], record: Callable[[Pace], None]) -> None:
+        """tokens: of each step of this call. record: receives the corrected time."""
+        self.tokens, self.record = tokens, record
+        self.seconds: list[float] = []
+        self.recorded = False
+        self.began = 0.0
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.began = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.seconds.append(time.monotonic() - self.began)
+        if not self.recorded and (pace := correct(self.seconds, self.tokens)):
+            self.recorded = True
+            self.record(pace)
 
 
 class Stopper(TrainerCallback):  # type: ignore[misc]

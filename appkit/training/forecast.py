@@ -1,7 +1,8 @@
 """Forecast estimates a run's memory (evaluation included), time and disk, before anything is loaded.
 
 The estimates come from the architecture and the rows' lengths; they are within a factor of about 1.5. A run whose
-memory or disk cannot suffice is refused; one that takes long is not.
+memory or disk cannot suffice is refused; one that takes long is not. `correct` replaces the estimate of training's time
+once its first steps have shown their speed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from appkit.method import Method
 from appkit.models.batch import Example
 from appkit.training.plan import Step
 
-__all__ = ["Forecast", "check", "forecast"]
+__all__ = ["Forecast", "Pace", "check", "correct", "forecast"]
 
 GIB = 2**30
 EFFICIENCY = 0.6
@@ -132,6 +133,45 @@ def forecast(
         4 * (body * tokens + embedding * supervised) / rate,
         decoded / rate,
     )
+
+
+FIRST_STEPS = 3
+"""steps whose speed is taken as that of all, at least; the first one warms up and is not counted"""
+FIRST_SECONDS = 10.0
+"""time that they take, unless a tenth of the steps is done before"""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The time of training, from the speed of its first steps."""
+
+    steps: int
+    """steps that were measured, without the first"""
+    tokens_per_s: float
+    total_s: float
+    """of all steps of this call, those done included"""
+    left_s: float
+
+    def __str__(self) -> str:
+        return (
+            f"training about {_format_time(self.total_s)} at the {self.tokens_per_s:.0f} tokens/s of its first steps, "
+            f"{_format_time(self.left_s)} of it left"
+        )
+
+
+def correct(seconds: Sequence[float], tokens: Sequence[int]) -> Pace | None:
+    """Forecast the time of training from its first steps; None while they are too few, or none is left.
+
+    seconds: of each step done in this call. tokens: of each step of this call, done or not.
+    """
+    done = len(seconds)
+    measured_s, measured = sum(seconds[1:]), sum(tokens[1:done])
+    enough = sum(seconds) >= FIRST_SECONDS or done * 10 >= len(tokens)
+    if done < FIRST_STEPS or done >= len(tokens) or not enough or not measured or measured_s <= 0:
+        return None
+    rate = measured / measured_s
+    left = sum(tokens[done:]) / rate
+    return Pace(done - 1, rate, sum(seconds) + left, left)
 
 
 def _measure_free_memory(device: str) -> float:

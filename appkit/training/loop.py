@@ -8,6 +8,7 @@ renamed; every step is logged.
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +29,8 @@ from appkit.progress import Progress
 from appkit.storage.atomic import explained, sync, write_text
 from appkit.task import Metric
 from appkit.training import checkpoint
-from appkit.training.callbacks import MethodHooks, ProgressBar, Stopper
+from appkit.training.callbacks import ForecastCorrection, MethodHooks, ProgressBar, Stopper
+from appkit.training.forecast import Pace
 from appkit.training.optimizer import make_optimizer, schedule, trackers
 from appkit.training.plan import Step
 from appkit.training.state import load_method_state, load_state, save_state
@@ -61,6 +63,9 @@ class Journal(Protocol):
 
     def training(self, step: int, steps: int) -> None:
         """Record that training begins after `step` of `steps`; steps recorded after it are repeated."""
+
+    def forecast(self, text: str) -> None:
+        """Record the time that training will take, corrected by its first steps."""
 
     def step(self, step: int, loss: float, tokens_per_s: float) -> None:
         """Record an optimizer step."""
@@ -172,7 +177,8 @@ class Loop(Trainer):  # type: ignore[misc]
         metrics = {f"eval_{name}": value for name, value in values.items()}
         self.log(dict(metrics))
         if self.journal:
-            self.journal.metrics(self.state.global_step, values)
+            known = {name: value for name, value in values.items() if math.isfinite(value)}
+            self.journal.metrics(self.state.global_step, known)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.control.should_save = True
         return metrics
@@ -225,8 +231,8 @@ def fit(
     """Train `model` over `plan`, from the newest complete checkpoint of `run_dir` if there is one.
 
     examples: what `head` collates, each with `tokens` and `targets`. measure: model in eval mode -> the task's dev
-    metrics by name. `say` receives the first step and every damaged checkpoint; `journal` every step. On return the
-    model has the weights that `train.select` names. Raises RunError when the loss is not finite.
+    metrics by name. `say` receives the first step, the corrected forecast and every damaged checkpoint; `journal` every
+    step. On return the model has the weights that `train.select` names. Raises RunError when the loss is not finite.
     """
     train, folder = config.train, run_dir / "checkpoints"
     newest, notes = _find_newest_checkpoint(run_dir, len(plan), say)
@@ -239,7 +245,11 @@ def fit(
     bar = Progress("training", len(plan), "steps", first_step)
     training = _begin_training(model, config, method, head, examples, plan, newest)
     progress = ProgressBar(bar)
-    callbacks: list[TrainerCallback] = [MethodHooks(method, training), progress, stopper]
+    correction = ForecastCorrection(
+        [_count_tokens(step, examples) for step in plan[first_step:]],
+        lambda pace: _record_pace(pace, say, journal),
+    )
+    callbacks: list[TrainerCallback] = [MethodHooks(method, training), progress, correction, stopper]
     if train.patience and train.eval_steps:
         callbacks.append(EarlyStoppingCallback(train.patience))
     loop = Loop(
@@ -283,6 +293,16 @@ def fit(
         loop.fresh_supervised,
         tuple(notes),
     )
+
+
+def _count_tokens(step: Step, examples: Sequence[Any]) -> int:
+    return sum(len(examples[row].tokens) for batch in step.batches for row in batch)
+
+
+def _record_pace(pace: Pace, say: Callable[[str], None], journal: Journal | None) -> None:
+    say(f"forecast: {pace}")
+    if journal:
+        journal.forecast(str(pace))
 
 
 def _find_newest_checkpoint(

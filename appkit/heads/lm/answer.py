@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from appkit.heads.roles import Job
 from appkit.models.generate import cut_loop
 from appkit.stats.confidence import confidence
-from appkit.task import Prediction
+from appkit.task import Parsed, Prediction
 
 if TYPE_CHECKING:
     from appkit.models.chat import Chat
     from appkit.stats.confidence import Calibration
     from appkit.task import TextHead
 
-__all__ = ["TextQuestion", "read_tokens"]
+__all__ = ["TextQuestion", "parse_text", "read_tokens"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,16 @@ class TextQuestion:
         return replace(self, job=replace(self.job, max_tokens=cap))
 
 
+def parse_text(head: TextHead, text: str) -> Parsed:
+    """Reads an answer's text as the pack does; an answer on which the pack's code fails is one that cannot be read."""
+    try:
+        return head.parse(text)
+    except Exception as error:  # the answers of a whole evaluation would be lost with it
+        return Parsed(
+            None, f"the pack failed to read it: {type(error).__name__}: {' '.join(str(error).split())}"
+        )
+
+
 def read_tokens(
     head: TextHead,
     chat: Chat,
@@ -67,7 +77,7 @@ def read_tokens(
     truncated = not ended or len(whole) < len(tokens)
     text = chat.decode(whole).strip()
     prediction = Prediction(
-        text, head.parse(text), len(whole) + (not truncated), truncated, tuple(log_probabilities)
+        text, parse_text(head, text), len(whole) + (not truncated), truncated, tuple(log_probabilities)
     )
     if calibration is None:
         return prediction

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from appkit.errors import ConfigError
 from appkit.heads.head import Reply, Wishes
 from appkit.heads.lm import check, encode
-from appkit.heads.lm.answer import TextQuestion, read_tokens
+from appkit.heads.lm.answer import TextQuestion, parse_text, read_tokens
 from appkit.heads.lm.detokenize import deltas
 from appkit.heads.roles import Asked, Checked, Job, Role
 from appkit.models.batch import collate
@@ -221,7 +221,7 @@ class LmHead:
     def reread(self, entry: Mapping[str, Any]) -> Prediction:
         return Prediction(
             entry["text"],
-            self.words.parse(entry["text"]),
+            parse_text(self.words, entry["text"]),
             entry["tokens"],
             entry["truncated"],
             tuple(entry.get("log_probabilities", ())),  # runs of older versions kept none

@@ -7,7 +7,7 @@ from appkit_tasks.nl2fol import metrics
 from appkit_tasks.nl2fol.config import Nl2FolConfig
 from appkit_tasks.nl2fol.equivalence import Verdict
 from appkit_tasks.nl2fol.grammar import ebnf
-from appkit_tasks.nl2fol.load import FolRow, load
+from appkit_tasks.nl2fol.load import FolRow, load, row_for, row_notes
 from appkit_tasks.nl2fol.parser import parse
 from appkit_tasks.nl2fol.prompt import answer, few_shot, prompt, target
 from appkit_tasks.nl2fol.syntax import connectives, depth, quantifiers
@@ -56,13 +56,20 @@ TASK = Task(
     summary="English sentence -> formula of first-order logic",
     config=Nl2FolConfig,
     row=FolRow,
+    row_for=row_for,
+    row_notes=row_notes,
     load=load,
     prompt=prompt,
     target=target,
     metrics=(
         Metric("strict", "equivalent to the reference by Z3, names aligned before any truth test", _strict),
         Metric("parse", "share of answers that are formulas", _parses),
-        Metric("LE", "truth-table agreement of LogicLLaMA (arXiv 2305.15541); ignores quantifiers", _le),
+        Metric(
+            "LE",
+            "truth-table agreement of LogicLLaMA (arXiv 2305.15541); ignores quantifiers; with more than "
+            f"{metrics.MAX_LITERALS} distinct atoms a reference is not scored and an answer scores 0",
+            _le,
+        ),
         Metric("exact", "same normal text as the reference", _exact),
         Metric(
             "BLEU", "corpus BLEU-4 over formula tokens (sacrebleu)", _bleu, metrics.bleu_matrix, scale=100

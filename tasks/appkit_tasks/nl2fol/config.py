@@ -25,6 +25,11 @@ class Nl2FolConfig(BaseModel):
         description="how the model writes: `all x: dog(x) implies lives in(x, New York)`, "
         "or `∀x (Dog(x) → LivesIn(x, newYork))`",
     )
+    scope: Literal["narrow", "wide"] = Field(
+        "narrow",
+        description="of a quantifier in the rows: narrow: the next atom or parenthesis; wide: to the end of the text "
+        "or of the parenthesis around it, where its variable would be left free",
+    )
     normalize: bool = Field(
         True, description="learn the printer's normal form of each formula, not its spelling"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,7 +27,7 @@ from appkit_tasks.nl2fol.syntax import (
     is_free_name,
 )
 
-__all__ = ["MAX_CHARS", "MAX_DEPTH", "FormulaError", "parse"]
+__all__ = ["MAX_CHARS", "MAX_DEPTH", "FormulaError", "find_free", "list_tokens", "parse"]
 
 MAX_CHARS = 4000
 """Longest text that is parsed, in characters; the longest formula of FOLIO and MALLS has 289."""
@@ -51,49 +52,114 @@ class FormulaError(ValueError):
 def parse(text: str) -> Formula:
     """Parses one formula.
 
-    A name in argument position is a variable where an enclosing quantifier binds it. Elsewhere `u` to `z`
-    (perhaps with one digit) is a free variable and any other name a constant, as FOLIO's `Grade(a)` and
-    `DiedIn(mao, y1976)` need.
-    `∃x, y` is short for `∃x ∃y`. Functions, `∃!` and predicates without arguments are errors.
+    A name in argument position is a variable if a quantifier of the formula names it, bound inside the quantifier's
+    scope and free outside, whatever its letters. Other names are free variables if they are `u` to `z` (perhaps with
+    one digit), else constants, as FOLIO's `Grade(a)` and `DiedIn(mao, y1976)` need.
+    `∃x, y` is short for `∃x ∃y`. Functions, `∃!`, predicates without arguments and numbers with a comma (`1,000`) are
+    errors.
 
     Raises:
         FormulaError: `text` is malformed, longer than MAX_CHARS or nested deeper than MAX_DEPTH.
     """
     if len(text) > MAX_CHARS:
         raise FormulaError(f"the text has {len(text)} characters, the limit is {MAX_CHARS}", MAX_CHARS + 1)
+    raw = _parse_raw(text)
+    return _resolve(raw, frozenset(), _list_quantified(raw), 0)
+
+
+def find_free(text: str) -> list[tuple[str, int]]:
+    """Finds the variables that no quantifier binds: name and place (from 0) of each occurrence. Raises as `parse`."""
+    parse(text)  # what is nested too deep for the walk below is refused
+    raw = _parse_raw(text)
+    quantified = _list_quantified(raw)
+    free: list[tuple[str, int]] = []
+
+    def visit(part: Any, bound: frozenset[str]) -> None:
+        match part:
+            case Atom(_, names):
+                tokens = names
+            case Equals(left, right):
+                tokens = (left, right)
+            case ForAll(variable, _) | Exists(variable, _):
+                tokens, bound = (), bound | {variable.name}
+            case _:
+                tokens = ()
+        for token in tokens:
+            term = _term(token, bound, quantified)
+            if isinstance(term, Variable) and term.name not in bound:
+                free.append((term.name, token.start_pos))
+        for child in children(part):
+            visit(child, bound)
+
+    visit(raw, frozenset())
+    return free
+
+
+def list_tokens(text: str) -> list[Any]:
+    """Lists the tokens of a formula, as lark makes them: type, text, start_pos, end_pos."""
+    return list(_lark().parse_interactive(text).iter_parse())
+
+
+_COMMA_NUMBER = re.compile(r"(?<![\w.'’-])\d[\d.]*(?:,\d[\d.]*)+")
+
+
+def _parse_raw(text: str) -> Any:
+    """Parses into a tree that holds lark's tokens in place of terms."""
     from lark.exceptions import UnexpectedInput
 
+    if number := _COMMA_NUMBER.search(text):
+        raise FormulaError(
+            f"{number.group()!r} is one number or several arguments: write a number without commas, arguments with a "
+            "space after each comma",
+            number.start() + 1,
+        )
     try:
-        raw = _lark().parse(text)
+        return _lark().parse(text)
     except UnexpectedInput as error:
         _explain(text, error)
-    return _resolve(raw, frozenset(), 0)
 
 
-def _resolve(raw: Any, bound: frozenset[str], level: int) -> Formula:
-    """Makes each name of the raw tree, which holds lark tokens, a variable or a constant."""
+def _list_quantified(raw: Any) -> frozenset[str]:
+    """Lists the names that quantifiers of the raw tree bind; the tree may be deeper than Python's stack."""
+    names, parts = set(), [raw]
+    while parts:
+        part = parts.pop()
+        parts.extend(children(part))
+        if isinstance(part, ForAll | Exists):
+            names.add(part.variable.name)
+    return frozenset(names)
+
+
+def _resolve(raw: Any, bound: frozenset[str], quantified: frozenset[str], level: int) -> Formula:
+    """Makes each name of the raw tree, which holds lark tokens, a variable or a constant.
+
+    bound: names that quantifiers around the part bind; quantified: those that some quantifier of the formula binds.
+    """
     if level > MAX_DEPTH:
         raise FormulaError(f"nested deeper than {MAX_DEPTH} levels", _first_position(raw))
     match raw:
         case Atom(predicate, names):
-            return Atom(str(predicate), tuple(_term(name, bound) for name in names))
+            return Atom(str(predicate), tuple(_term(name, bound, quantified) for name in names))
         case Equals(left, right):
-            return Equals(_term(left, bound), _term(right, bound))
+            return Equals(_term(left, bound, quantified), _term(right, bound, quantified))
         case Not(body):
-            return Not(_resolve(body, bound, level + 1))
+            return Not(_resolve(body, bound, quantified, level + 1))
         case And(parts) | Or(parts) | Xor(parts):
-            return type(raw)(tuple(_resolve(part, bound, level + 1) for part in parts))
+            return type(raw)(tuple(_resolve(part, bound, quantified, level + 1) for part in parts))
         case Implies(left, right) | Iff(left, right):
-            return type(raw)(_resolve(left, bound, level + 1), _resolve(right, bound, level + 1))
+            return type(raw)(
+                _resolve(left, bound, quantified, level + 1), _resolve(right, bound, quantified, level + 1)
+            )
         case ForAll(variable, body) | Exists(variable, body):
-            return type(raw)(variable, _resolve(body, bound | {variable.name}, level + 1))
+            return type(raw)(variable, _resolve(body, bound | {variable.name}, quantified, level + 1))
     raise AssertionError(f"the grammar made {raw!r}")
 
 
-def _term(name: Any, bound: frozenset[str]) -> Term:
+def _term(name: Any, bound: frozenset[str], quantified: frozenset[str]) -> Term:
     # A quoted name keeps its words: "New York" is New_York, which can be read back.
     text = "_".join(name.strip('"').split())
-    return Variable(text) if text in bound or is_free_name(text) else Constant(text)
+    known = text in bound or text in quantified  # the same for `x` and for `a`, which could be a constant
+    return Variable(text) if known or is_free_name(text) else Constant(text)
 
 
 def _first_position(raw: Any) -> int:

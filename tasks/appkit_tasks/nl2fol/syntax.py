@@ -1,9 +1,8 @@
 """Defines the syntax tree of first-order formulas, its normal text form, and counts taken from the tree.
 
-A tree is *well formed* when every variable is either bound by an enclosing quantifier or looks like a free
-one (`u` to `z`, perhaps with one digit) and no constant looks like a variable where it stands, nor a
-predicate like a keyword (`not`). The parser only makes well-formed trees; for those `parse(to_text(formula))
-== formula`.
+A tree is *well formed* when every variable is either named by some quantifier of the tree or looks like a free one (`u`
+to `z`, perhaps with one digit), no constant is, and no predicate looks like a keyword (`not`). The parser only makes
+well-formed trees; for those `parse(to_text(formula)) == formula`.
 """
 
 from __future__ import annotations
