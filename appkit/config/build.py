@@ -9,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from appkit.config.faults import validate
 from appkit.config.sections import ModelConfig, RagConfig, RunConfig, index_of_word
 from appkit.config.words import read_file_text, read_word
@@ -187,7 +189,17 @@ def build_run_config(values: Mapping[str, Any]) -> RunConfig:
     merged["task"] = validate(task.config, merged["task"], "task")
     merged["method"] = validate(method.config, merged["method"], "method")
     config: RunConfig = validate(RunConfig, merged, "")
-    return config
+    return _settle(config)
+
+
+def _settle(config: RunConfig) -> RunConfig:
+    """Make a configuration what its saved form is read back as: pydantic leaves a default 32 where 32.0 is meant."""
+    parts = {
+        name: type(part).model_validate_json(part.model_dump_json())
+        for name in RunConfig.model_fields
+        if isinstance(part := getattr(config, name), BaseModel)
+    }
+    return config.model_copy(update=parts)
 
 
 def to_yaml(config: RunConfig) -> str:

@@ -158,6 +158,11 @@ class EvalConfig(Section):
     """The final measurement."""
 
     rows: int | None = Field(None, ge=1, description="test rows, at most (hash order); none: all")
+    seen: Literal["report", "exclude", "refuse"] = Field(
+        "report",
+        description="test rows that a bundle was trained on or selected by, in appkit eval: say so, leave them out, or "
+        "measure nothing",
+    )
     batch_rows: int = Field(128, ge=1, description="rows decoded side by side, at most")
     few_shot: int = Field(4, ge=0, description="examples in the base's prompt")
     quant_rows: int = Field(

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from appkit.bundles import specialist
+from appkit.bundles.manifest import find, read_manifest
 from appkit.config import RunConfig, build_run_config
 from appkit.data.rows import Record
-from appkit.data.splits import Splits, subset
+from appkit.data.splits import Splits
 from appkit.errors import RunError
 from appkit.evaluation import report as reports
 from appkit.evaluation.scores import Evaluation, evaluate_rows
@@ -21,6 +22,7 @@ from appkit.plugins import load_task
 from appkit.rag.rows import load_rows, without_passages
 from appkit.runs.base import set_threads
 from appkit.runs.prepare import Say, quiet
+from appkit.runs.seen import check_seen
 from appkit.stats import intervals
 from appkit.task import Task
 
@@ -37,6 +39,8 @@ class Comparison:
     """the last bundle against the first, or a single one against its strongest rival, by metric; else empty"""
     verdict: str | None
     """in words; None for a single evaluation"""
+    notes: Sequence[str] = ()
+    """how many rows a bundle was trained on, or that it is unknown; and whether they are its own test rows"""
 
 
 def evaluate(
@@ -50,10 +54,12 @@ def evaluate(
     Without targets, the configured base is measured alone. The rows are those of `config` (or of the keyword
     values), else those of the first bundle.
 
+    Says how many of the rows a bundle was trained on or selected by (`eval.seen`: report, exclude or refuse).
+
     The length cap of a bundle's answers is the one it was trained with, unless decoding.max_new_tokens is set.
 
     Raises BundleError for a bundle that does not load, RunError for bundles of different tasks, ConfigError
-    for a keyword that would have no effect.
+    for a keyword that would have no effect, DataError for rows that eval.seen refuses.
     """
     first = [specialist.load(target) for target in targets[:1]]
     if config is None:
@@ -61,7 +67,10 @@ def evaluate(
     set_threads(config.threads)
     task = first[0].task if first else load_task(config.task.name)
     splits, _ = load_rows(task, config)
-    rows = subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test)
+    manifests = {str(target): read_manifest(find(Path(target)), verify=False) for target in targets}
+    rows, notes = check_seen(task, manifests, splits.test, config.eval.seen, config.eval.rows)
+    for note in notes:
+        say(f"note: {note}")
     if not first:
         return Comparison([_evaluate_base(config, task, splits, rows, say)], {}, None)
     evaluations: list[Evaluation] = []
@@ -87,7 +96,7 @@ def evaluate(
         strongest = reports.strongest(evaluations[:-1], task) if len(targets) == 1 else evaluations[0]
         compared = reports.comparisons(strongest, evaluations[-1], config.eval.resamples)
         summary = reports.verdict(task, compared[task.primary], strongest.who, evaluations[-1].who)
-    return Comparison([*evaluations[:-1], *uncompared, *evaluations[-1:]], compared, summary)
+    return Comparison([*evaluations[:-1], *uncompared, *evaluations[-1:]], compared, summary, notes)
 
 
 def _evaluate_rivals(

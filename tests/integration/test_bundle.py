@@ -379,6 +379,38 @@ def test_eval_of_two_bundles_compares_them(trained: Path, project: Project, comm
     assert "n = 3" in last
 
 
+def test_eval_says_which_rows_the_bundle_was_trained_on(
+    trained: Path, project: Project, commands: Commands
+) -> None:
+    lines = [(project.folder / f"{name}.jsonl").read_text().splitlines() for name in ("train", "dev", "test")]
+    mixed = project.folder / "mixed.jsonl"
+    mixed.write_text("\n".join([*lines[0][:3], lines[1][0], *lines[2][:2]]))
+
+    def run(*words: str) -> Done:
+        quick = (
+            "eval.baseline=false",
+            "data.test=mixed.jsonl",
+            "data.train=test.jsonl",
+            "data.dev=dev.jsonl",
+        )
+        return commands.run("eval", "unbroken", *words, *quick, cwd=project.folder)
+
+    counts = "unbroken: 3 of 6 test rows were trained on, 1 more were used for selection"
+    for words in (("unbroken",), ()):
+        done = run(*words)
+        assert "(n = 6)" in ok(done)
+        assert f"note: {counts}\n" in done.stderr
+        assert "of its 4 inputs 2 are here, beside 4 others" in done.stderr
+    done = run("eval.seen=exclude")
+    assert "(n = 2)" in ok(done)
+    assert "4 of 6 test rows are left out" in done.stderr
+    done = run("eval.seen=refuse")
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith(f"error: {counts}; name other rows")
+    rows = read_manifest(trained / "bundle")["rows"]
+    assert sorted(rows) == ["dev", "salt", "test", "train"]
+
+
 @pytest.mark.parametrize(("word", "tokens"), [("2", range(2, 3)), ("auto", range(5, 17))], ids=["2", "auto"])
 def test_eval_decodes_as_it_is_told(
     word: str, tokens: range, trained: Path, project: Project, commands: Commands

@@ -1,6 +1,7 @@
 """Words, files and presets become one configuration, or one line that says what does not fit."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -18,11 +19,12 @@ from appkit.config import (
     merge_over,
     parse_overrides,
     presets,
+    to_values,
     to_yaml,
 )
 from appkit.config.words import Word, read_words
 from appkit.errors import ConfigError
-from appkit.plugins import load_task, modules
+from appkit.plugins import load_method, load_task, modules
 
 PRESETS = sorted((Path(appkit.__file__).parent / "presets").glob("*/*.yaml"))
 
@@ -442,6 +444,22 @@ def test_yaml_is_read_back_to_the_same_value(words: tuple[str, ...], tmp_path: P
     second = load_run_config([], file)
     assert second == first
     assert to_yaml(second) == to_yaml(first)
+
+
+@pytest.mark.parametrize("task", sorted(modules("appkit.tasks")))
+@pytest.mark.parametrize("method", sorted(modules("appkit.methods")))
+def test_a_saved_configuration_is_read_back_with_the_same_types(task: str, method: str) -> None:
+    """32 and 32.0 are equal, but they are written differently into a bundle, whose name then differs."""
+    first = load_run_config([f"task={task}", f"method={method}"])
+    second = build_run_config(json.loads(json.dumps(to_values(first))))
+    assert repr(second) == repr(first)
+    assert build_run_config({"task": task, "method": {"name": method, **numbers_of(method)}}) == first
+
+
+def numbers_of(method: str) -> dict[str, Any]:
+    """The default numbers of a method's options, as a user might write them: 32 for 32.0."""
+    values = load_method(method).config().model_dump()
+    return {key: value for key, value in values.items() if type(value) in (int, float)}
 
 
 def test_interpolations_in_a_file_are_text_too(tmp_path: Path) -> None:
