@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ValidationError
+
 from appkit.bundles.manifest import ROUTERS, Manifest, find, read_manifest
-from appkit.errors import BundleError, ConfigError
+from appkit.errors import BundleError, ConfigError, DataError, shortened
 from appkit.plugins import load_method
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from appkit.stats.confidence import Calibration
     from appkit.task import Prediction, Task
 
-__all__ = ["Specialist", "eval_config", "input_row", "load"]
+__all__ = ["Specialist", "eval_config", "input_row", "input_rows", "load"]
 
 
 MEASURED_WITH = ("data", "rag", "eval", "decoding", "threads", "task.name")
@@ -94,22 +96,55 @@ class Specialist:
         return confidence(calibration, prediction.log_probabilities, prediction.whole)
 
     def predict(
-        self, inputs: Sequence[str | dict[str, Any] | Any], *, batch_rows: int = 64
+        self,
+        inputs: str | Mapping[str, Any] | Iterable[str | Mapping[str, Any] | Any],
+        *,
+        batch_rows: int = 64,
     ) -> list[Prediction]:
         """Answer the inputs, in order: bare texts, dicts with the schema's input fields, or rows.
 
-        Raises DataError for an input that does not fit the pack's schema.
+        One text, dict or row is a list of one. Any iterable of them will do: a generator, an array of texts, a data
+        set of `datasets`.
+
+        Raises DataError for what is neither, and for an input that does not fit the pack's schema.
         """
         head = self.head.answering(batch_rows=batch_rows, confidence=self.calibration is not None)
-        return head.answer(self.model, [input_row(self.task, value) for value in inputs])
+        return head.answer(self.model, input_rows(self.task, inputs))
+
+
+def input_rows(task: Task, inputs: Any) -> list[Any]:
+    """Make the rows to be answered of one input or an iterable of inputs; raises DataError as `input_row` does."""
+    if isinstance(inputs, (str, Mapping, task.row)):
+        return [input_row(task, inputs)]
+    shown = f"got {type(inputs).__name__}"
+    if callable(getattr(inputs, "to_dict", None)) and hasattr(inputs, "columns"):
+        # iterating it would give the names of its columns
+        raise DataError(f"a table is no list of inputs, {shown}; give its rows: frame.to_dict('records')")
+    if isinstance(inputs, (bytes, bytearray, memoryview)):
+        raise DataError(f"an input is a text, {shown}; decode it: text.decode()")
+    if isinstance(inputs, (Set, BaseModel)):
+        why = "a set has no order for the answers" if isinstance(inputs, Set) else "it is no row of this task"
+        raise DataError(f"inputs are a text, a dict, or a list of them; {why}, {shown}")
+    try:
+        values = list(inputs)
+    except TypeError:  # None, a number, an array without dimensions
+        raise DataError(f"inputs are a text, a dict, or a list of them, {shown}") from None
+    rows = []
+    for number, value in enumerate(values, 1):
+        try:
+            rows.append(input_row(task, value))
+        except DataError as error:
+            raise (DataError(f"input {number}: {error}") if len(values) > 1 else error) from None
+    return rows
 
 
 def input_row(task: Task, value: Any) -> Any:
     """Call `task.input_row`. Raises DataError, in one line, for an input that does not fit the schema."""
-    from pydantic import ValidationError
-
-    from appkit.errors import DataError
-
+    if not isinstance(value, (str, Mapping, task.row)):
+        remedy = "; decode it: text.decode()" if isinstance(value, (bytes, bytearray)) else ""
+        raise DataError(
+            f"an input is a text, or a dict with {task.input!r}, got {type(value).__name__} {shortened(value)}{remedy}"
+        )
     try:
         return task.input_row(value)
     except ValidationError as error:

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from appkit.cli.terminal import print_table, quiet_libraries, read_inputs, say, show_citations
+from appkit.cli.inputs import column_words, is_data_file, read_inputs, read_rows
+from appkit.cli.terminal import print_table, quiet_libraries, say, show_citations
 from appkit.errors import AppkitError
 
 __all__ = ["app"]
@@ -198,9 +199,15 @@ LOCAL = "http://127.0.0.1:8000"
 @client.command("ask")
 def client_ask(
     alias: Annotated[str, typer.Argument(help="An alias, or name@sha.")],
-    inputs: Annotated[list[str] | None, typer.Argument(help="Inputs; none: from --file or stdin.")] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[INPUT...] [data.columns.FIELD=COLUMN]", help="Inputs; none: from --file or stdin."
+        ),
+    ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="One input a line, or JSONL rows.")
+        Path | None,
+        typer.Option("--file", "-f", help="Rows (JSONL, JSON, CSV, TSV, Parquet, CoNLL), or a text a line."),
     ] = None,
     constrain: Annotated[bool, typer.Option("--constrain", help="Keep to the pack's grammar.")] = False,
     confidence: Annotated[
@@ -217,10 +224,18 @@ def client_ask(
 
     from appkit.client import Client
 
-    rows = read_inputs(inputs, file)
-    if not rows:
-        raise AppkitError("nothing to answer; give inputs, --file, or lines on stdin")
+    columns, sentences = column_words(inputs or ())
+    if columns and (sentences or not is_data_file(file)):
+        raise AppkitError("data.columns names columns of a data file; give one with --file")
     with Client(url, key=key) as gateway:
+        if file is not None and is_data_file(file) and not sentences:
+            schema = gateway.describe(alias)["row"]
+            fields = {name: name in schema["required"] for name in schema["properties"]}
+            rows = read_rows(file, fields, columns).values
+        else:
+            rows = read_inputs(sentences, file).values
+        if not rows:
+            raise AppkitError("nothing to answer; give inputs, --file, or lines on stdin")
         answers = gateway.task(
             alias, rows, constrain=constrain, confidence=confidence, threshold=threshold, rag=not no_rag
         )

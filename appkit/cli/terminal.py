@@ -1,16 +1,12 @@
-"""Reads inputs of commands, and writes tables and lines to the terminal."""
+"""Writes tables and lines to the terminal."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from appkit.errors import AppkitError
-
-__all__ = ["print_table", "quiet_libraries", "read_inputs", "say", "show_citations"]
+__all__ = ["print_table", "quiet_libraries", "say", "show_citations"]
 
 
 def say(line: str) -> None:
@@ -50,34 +46,3 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore")
-
-
-def read_inputs(sentences: list[str] | None, file: Path | None) -> list[str | dict[str, Any]]:
-    """Reads inputs from arguments, a file or stdin: a text a line, or JSONL rows if every line is an object.
-
-    Raises AppkitError for both sentences and a file, and for a file that is missing, not UTF-8 or broken JSON.
-    """
-    if sentences and file:
-        raise AppkitError("give sentences or --file, not both")
-    if sentences:
-        return list(sentences)
-    if file is None and sys.stdin.isatty():
-        return []
-    try:
-        raw = file.read_bytes() if file else sys.stdin.buffer.read()
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise AppkitError(f"cannot read {file}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise AppkitError(f"{file or 'stdin'}:{line}: not UTF-8 ({error.reason}); convert it first") from None
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not all(line.lstrip().startswith("{") for _, line in lines):
-        return [line.strip() for _, line in lines]
-    rows = []
-    for number, line in lines:
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise AppkitError(f"{file or 'stdin'}:{number}: broken JSON: {error}; correct the line") from None
-    return rows

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from appkit.cli.inputs import column_words, is_data_file, read_inputs, read_rows
 from appkit.cli.options import ConfigFile, DryRun, Overrides, PrintConfig, run_config
-from appkit.cli.terminal import print_table, quiet_libraries, read_inputs, say, show_citations
-from appkit.errors import AppkitError
+from appkit.cli.terminal import print_table, quiet_libraries, say, show_citations
+from appkit.errors import AppkitError, DataError
 
 __all__ = ["app"]
 
@@ -157,12 +159,13 @@ def predict(
     sentences: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SENTENCE...] [rag=INDEX]",
+            metavar="[SENTENCE...] [rag=INDEX] [data.columns.FIELD=COLUMN]",
             help="Inputs; none: from --file or stdin. rag=INDEX: with documents at hand.",
         ),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="One input a line, or JSONL rows.")
+        Path | None,
+        typer.Option("--file", "-f", help="Rows (JSONL, JSON, CSV, TSV, Parquet, CoNLL), or a text a line."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--jsonl", help="JSON objects instead of bare answers.")] = False,
 ) -> None:
@@ -170,15 +173,13 @@ def predict(
     from appkit.config import rag_words
 
     documents, sentences = rag_words(sentences or ())
-    inputs = read_inputs(sentences, file)
-    if not inputs:
-        raise AppkitError("nothing to answer; give sentences, --file, or lines on stdin")
+    inputs, rows = _read_inputs(bundle, sentences, file)
     quiet_libraries()
     import appkit
 
-    retrieved: list[Any] = [(sentence, None) for sentence in inputs]
+    retrieved: list[Any] = [(row, None) for row in rows]
     if documents.index:
-        retrieved = _find_passages(bundle, inputs, documents)
+        retrieved = _find_passages(bundle, rows, documents)
     specialist = appkit.load(bundle)
     predictions = specialist.predict([row for row, _ in retrieved])
     for sentence, (_, hits), prediction in zip(inputs, retrieved, predictions, strict=True):
@@ -196,7 +197,7 @@ def predict(
                 entry["confidence"] = round(confidence, 4)
             if hits is not None:
                 entry["citations"] = citations
-            print(json.dumps(entry, ensure_ascii=False))
+            print(json.dumps(entry, ensure_ascii=False, default=str))
         elif prediction.confidence is not None:  # of a label, as `appkit client ask` shows it
             print(f"{prediction.confidence:.2f}\t{prediction.answer}")
         else:
@@ -205,16 +206,47 @@ def predict(
             show_citations(citations)
 
 
-def _find_passages(bundle: Path, inputs: list[Any], documents: Any) -> list[Any]:
-    """Finds passages for each input and returns (row, hits); before weights are loaded: the index may be missing."""
+def _read_inputs(bundle: Path, words: list[str], file: Path | None) -> tuple[Sequence[Any], list[Any]]:
+    """Reads what is to be answered, and the rows made of it; before weights are loaded."""
     from appkit.bundles.manifest import find, read_manifest
     from appkit.bundles.specialist import input_row
+    from appkit.plugins import load_task
+
+    columns, sentences = column_words(words)
+    if columns and (sentences or not is_data_file(file)):
+        raise AppkitError("data.columns names columns of a data file; give one with --file")
+    if file is not None and is_data_file(file) and not sentences:
+        manifest = read_manifest(find(bundle), verify=False)
+        task = load_task(manifest["task"]["name"])
+        fields = {
+            name: info.is_required() for name, info in task.row.model_fields.items() if name != task.output
+        }
+        learned = manifest["config"].get("data", {}).get("columns", {})
+        inputs = read_rows(file, fields, columns, {n: learned[n] for n in learned if n in fields})
+    else:
+        inputs = read_inputs(sentences, file)
+    if not inputs.values:
+        raise AppkitError("nothing to answer; give sentences, --file, or lines on stdin")
+    task = load_task(read_manifest(find(bundle), verify=False)["task"]["name"])
+    places = inputs.places or [f"input {n}" for n in range(1, len(inputs.values) + 1)]
+    rows = []
+    for place, value in zip(places, inputs.values, strict=True):
+        try:
+            rows.append(input_row(task, value))
+        except DataError as error:
+            raise DataError(f"{place}: {error}") from None
+    return inputs.values, rows
+
+
+def _find_passages(bundle: Path, rows: list[Any], documents: Any) -> list[Any]:
+    """Finds passages for each row and returns (row, hits); before weights are loaded: the index may be missing."""
+    from appkit.bundles.manifest import find, read_manifest
     from appkit.plugins import load_task
     from appkit.rag.rows import AtHand, rule
 
     task = load_task(read_manifest(find(bundle), verify=False)["task"]["name"])
     rule(task)
-    return AtHand.open(documents).put(task, [input_row(task, sentence) for sentence in inputs])
+    return AtHand.open(documents).put(task, rows)
 
 
 def _list_citations(task: Any, prediction: Any, hits: Any) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """Config builds the configuration of a run, a frozen model, from presets, words and keys.
 
 Bare words (`task model method quant train`) choose presets, dotted keys refine them. Precedence, lowest to highest:
-defaults, presets, the pack's own defaults, `--config` file, command line. OmegaConf parses values; the pydantic models
-validate them and give the JSON schema.
+defaults, presets, the pack's own defaults, `--config` file, command line. A value stays as it was
+typed until its field is known (`words`); the pydantic models validate it and give the JSON schema.
 """
 
 from appkit.config.build import (

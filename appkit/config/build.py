@@ -9,8 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from appkit.config.faults import validate
 from appkit.config.sections import ModelConfig, RagConfig, RunConfig, index_of_word
+from appkit.config.words import read_file_text, read_word
 from appkit.errors import ConfigError
 from appkit.plugins import did_you_mean, load_method, load_task
 
@@ -46,22 +49,23 @@ def _read_preset(group: str, name: str) -> dict[str, Any]:
 
 
 def _read_yaml(path: Any) -> dict[str, Any]:
-    from omegaconf import OmegaConf
+    import yaml
 
     try:
-        loaded = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")), resolve=False)
+        loaded = read_file_text(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except Exception as error:  # the YAML library raises many kinds
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(loaded, dict):
+    if not isinstance(loaded, dict | None):
         raise ConfigError(f"{path} must hold keys and values, got {type(loaded).__name__}")
-    return {str(key): value for key, value in loaded.items()}
+    return {str(key): value for key, value in (loaded or {}).items()}
 
 
 def model_config(word: str) -> ModelConfig:
     """Resolve a preset's name, a directory, or a hub id (`org/name` or `org/name@revision`)."""
-    return ModelConfig.model_validate(_model_values(word))
+    model: ModelConfig = validate(ModelConfig, _model_values(word), "model")
+    return model
 
 
 def _model_values(word: str) -> dict[str, Any]:
@@ -80,23 +84,13 @@ def _model_values(word: str) -> dict[str, Any]:
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
-    """Parse `key=value` words into nested values; YAML rules for the value (`true`, `1e-3`, `[a, b]`)."""
-    from omegaconf import OmegaConf
-
+    """Parse `key=value` words into nested values. What is neither a list, keys nor quoted stays a `Word`, as typed."""
     merged: dict[str, Any] = {}
     for word in words:
-        key, equals, value = word.partition("=")
+        key, equals, text = word.partition("=")
         if not equals or not re.fullmatch(r"[a-z_]\w*(\.[\w-]+)*", key):
             raise ConfigError(f"expected key=value, got {word!r}; for instance task=nl2fol method.rank=16")
-        try:
-            # interpolation in a path or a sentence would surprise: take "${" literally
-            plain: Any = OmegaConf.to_container(OmegaConf.create(f"v: {value}"), resolve=False)["v"]  # type: ignore[call-overload, index]
-        except Exception:  # not YAML: a bare string such as "a: b"
-            plain = value
-        if isinstance(plain, str) and " #" in value:
-            plain = value  # YAML would cut a comment off; on a command line it is text
-        if type(plain) in (int, float) and str(plain) != value:
-            plain = _keep_spelling(plain, value)
+        value = read_word(text)
         node = merged
         *parents, leaf = key.split(".")
         for parent in parents:
@@ -104,10 +98,10 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
             if not isinstance(inner, dict):  # "method=lora method.rank=8": the word is the group's name
                 inner = node[parent] = {"name": inner}
             node = inner
-        if isinstance(node.get(leaf), dict) and not isinstance(plain, dict):
-            node[leaf]["name"] = plain
+        if isinstance(node.get(leaf), dict) and not isinstance(value, dict):
+            node[leaf]["name"] = value
         else:
-            node[leaf] = plain
+            node[leaf] = value
     return merged
 
 
@@ -123,12 +117,6 @@ def rag_words(words: Sequence[str]) -> tuple[RagConfig, list[str]]:
             f"{own[0]} has no effect without an index; add rag=INDEX (appkit rag index makes one)"
         )
     return config, [word for word in words if word not in own]
-
-
-def _keep_spelling(number: float, text: str) -> Any:
-    """Make a number that a text field reads as it was written: revision 0.10 is not 0.1."""
-    kind = type(number)
-    return type(kind.__name__, (kind,), {"__str__": lambda self: text})(number)
 
 
 def _name_groups(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,7 +189,17 @@ def build_run_config(values: Mapping[str, Any]) -> RunConfig:
     merged["task"] = validate(task.config, merged["task"], "task")
     merged["method"] = validate(method.config, merged["method"], "method")
     config: RunConfig = validate(RunConfig, merged, "")
-    return config
+    return _settle(config)
+
+
+def _settle(config: RunConfig) -> RunConfig:
+    """Make a configuration what its saved form is read back as: pydantic leaves a default 32 where 32.0 is meant."""
+    parts = {
+        name: type(part).model_validate_json(part.model_dump_json())
+        for name in RunConfig.model_fields
+        if isinstance(part := getattr(config, name), BaseModel)
+    }
+    return config.model_copy(update=parts)
 
 
 def to_yaml(config: RunConfig) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from appkit.config.words import read_words
 from appkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = ["validate"]
 
 def validate(schema: type[BaseModel], values: Mapping[str, Any], where: str) -> Any:
     """Validate values; where: the key that holds them, "" for all. Raises ConfigError with the first fault."""
+    values = read_words(schema, values)
     try:
         return schema.model_validate(values)
     except ValidationError as error:
@@ -75,5 +77,5 @@ def _find_user_path(fault: ErrorDetails, values: Mapping[str, Any]) -> list[str]
 def _say_expected(fault: ErrorDetails) -> str:
     if fault["type"] == "tuple_type":
         return "input should be a list"
-    message = fault["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
+    message = fault["msg"].removeprefix("Value error, ").partition(", unable to ")[0]
     return message[0].lower() + message[1:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from appkit.task import Decoding
 
@@ -22,6 +22,16 @@ __all__ = [
 ]
 
 
+def _refuse_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty (a shell variable that is not set?); fill it in, or leave the key out")
+    return text
+
+
+Filled = Annotated[str, AfterValidator(_refuse_blank)]
+"""a text that is not blank: an empty path or name would silently mean the default"""
+
+
 class Section(BaseModel):
     """Base of every section: frozen; an unknown key is an error; a text field takes numbers, such as 2024."""
 
@@ -31,15 +41,15 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """A base model: one source, one fingerprint, no fallback to another source."""
 
-    name: str = Field(description="preset name, hub id or directory, as the user gave it")
+    name: Filled = Field(description="preset name, hub id or directory, as the user gave it")
     source: Literal["registry", "hub", "directory"] = Field(description="where the weights come from")
-    id: str = Field(description="package name, hub id (org/name) or directory")
-    revision: str | None = Field(None, description="package version or hub commit/tag")
-    file: str | None = Field(None, description="the GGUF file inside the registry package")
-    sha256: str | None = Field(None, description="of the registry package's wheel")
-    fingerprint: str | None = Field(None, description="recorded fingerprint; a different one is refused")
+    id: Filled = Field(description="package name, hub id (org/name) or directory")
+    revision: Filled | None = Field(None, description="package version or hub commit/tag")
+    file: Filled | None = Field(None, description="the GGUF file inside the registry package")
+    sha256: Filled | None = Field(None, description="of the registry package's wheel")
+    fingerprint: Filled | None = Field(None, description="recorded fingerprint; a different one is refused")
     gated: bool = Field(False, description="the hub asks for a login and an accepted licence")
-    licence: str | None = Field(None, description="SPDX id or the licence's own name")
+    licence: Filled | None = Field(None, description="SPDX id or the licence's own name")
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="compute dtype; auto is bfloat16 where the hardware multiplies it, else float32"
     )
@@ -82,7 +92,7 @@ def _read_switch(value: object) -> object:
 class TrainConfig(Section):
     """The optimization. Lengths are tokens, sizes are rows, steps are optimizer steps."""
 
-    name: str = Field("quick", description="the preset these values started from")
+    name: Filled = Field("quick", description="the preset these values started from")
     epochs: float = Field(1.0, gt=0, le=1000, description="passes over the training rows")
     max_rows: int | None = Field(None, ge=1, description="use at most this many training rows (hash order)")
     max_tokens: int | None = Field(
@@ -123,13 +133,15 @@ class TrainConfig(Section):
 class DataConfig(Section):
     """Where rows come from and what happens to bad ones."""
 
-    train: str | None = Field(None, description="JSONL, CSV or Parquet file, or hub:org/name; none: shipped")
-    dev: str | None = Field(None, description="rows for early stopping; none: carved from train by hash")
-    test: str | None = Field(None, description="rows for the final figures; none: shipped, or carved")
-    columns: dict[str, str] = Field(
+    train: Filled | None = Field(
+        None, description="JSONL, CSV or Parquet file, or hub:org/name; none: shipped"
+    )
+    dev: Filled | None = Field(None, description="rows for early stopping; none: carved from train by hash")
+    test: Filled | None = Field(None, description="rows for the final figures; none: shipped, or carved")
+    columns: dict[str, Filled] = Field(
         default_factory=dict, description="field of the task -> column of the file"
     )
-    feedback: str | None = Field(
+    feedback: Filled | None = Field(
         None, description="store of `appkit demo`: accepted corrections join the training rows"
     )
     dev_share: float = Field(0.05, gt=0, lt=0.5, description="share of train carved out when dev is none")
@@ -146,6 +158,11 @@ class EvalConfig(Section):
     """The final measurement."""
 
     rows: int | None = Field(None, ge=1, description="test rows, at most (hash order); none: all")
+    seen: Literal["report", "exclude", "refuse"] = Field(
+        "report",
+        description="test rows that a bundle was trained on or selected by, in appkit eval: say so, leave them out, or "
+        "measure nothing",
+    )
     batch_rows: int = Field(128, ge=1, description="rows decoded side by side, at most")
     few_shot: int = Field(4, ge=0, description="examples in the base's prompt")
     quant_rows: int = Field(
@@ -164,7 +181,7 @@ class EvalConfig(Section):
 class RagConfig(Section):
     """Retrieval: which index, and which passages come from it."""
 
-    index: str | None = Field(
+    index: Filled | None = Field(
         None,
         description="directory that `appkit rag index` made; none: rows bring their own passages",
     )
@@ -176,9 +193,9 @@ class RagConfig(Section):
 def index_of_word(value: Any) -> Any:
     """Read the word of `rag=INDEX` as the index's directory."""
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        return {"index": str(value)}
+        return {"index": value if isinstance(value, str) else str(value)}
     if isinstance(value, Mapping) and "name" in value:  # beside `rag.k=3`
-        return {**{key: item for key, item in value.items() if key != "name"}, "index": str(value["name"])}
+        return {**{key: item for key, item in value.items() if key != "name"}, "index": value["name"]}
     return value
 
 
@@ -197,5 +214,5 @@ class RunConfig(Section):
     decoding: Decoding = Decoding()
     seed: int = Field(0, ge=0, lt=2**31, description="of initialization, batches and dropout")
     threads: int | None = Field(None, ge=1, description="CPU threads; none: one per core")
-    run_dir: str | None = Field(None, description="none: runs/<task>/<time>")
-    name: str | None = Field(None, description="of the bundle; none: the task's name")
+    run_dir: Filled | None = Field(None, description="none: runs/<task>/<time>")
+    name: Filled | None = Field(None, description="of the bundle; none: the task's name")

@@ -11,7 +11,7 @@ from appkit.bundles import specialist
 from appkit.bundles.manifest import find, read_manifest
 from appkit.config import RunConfig, build_run_config
 from appkit.data.rows import Record
-from appkit.data.splits import Splits, subset
+from appkit.data.splits import Splits
 from appkit.errors import RunError
 from appkit.evaluation import report as reports
 from appkit.evaluation.scores import Evaluation, evaluate_rows
@@ -22,6 +22,7 @@ from appkit.plugins import load_task
 from appkit.rag.rows import load_rows, without_passages
 from appkit.runs.base import set_threads
 from appkit.runs.prepare import Say, quiet
+from appkit.runs.seen import check_seen
 from appkit.stats import intervals
 from appkit.task import Task
 
@@ -38,6 +39,8 @@ class Comparison:
     """the last bundle against the first, or a single one against its strongest rival, by metric; else empty"""
     verdict: str | None
     """in words; None for a single evaluation"""
+    notes: Sequence[str] = ()
+    """how many rows a bundle was trained on, or that it is unknown; and whether they are its own test rows"""
 
 
 def evaluate(
@@ -51,10 +54,12 @@ def evaluate(
     Without targets, the configured base is measured alone. The rows are those of `config` (or of the keyword
     values), else those of the first bundle.
 
+    Says how many of the rows a bundle was trained on or selected by (`eval.seen`: report, exclude or refuse).
+
     The length cap of a bundle's answers is the one it was trained with, unless decoding.max_new_tokens is set.
 
     Raises BundleError for a bundle that does not load, RunError for bundles of different tasks, ConfigError
-    for a keyword that would have no effect.
+    for a keyword that would have no effect, DataError for rows that eval.seen refuses.
     """
     _check_tasks(targets)
     first = [specialist.load(target) for target in targets[:1]]
@@ -63,7 +68,10 @@ def evaluate(
     set_threads(config.threads)
     task = first[0].task if first else load_task(config.task.name)
     splits, _ = load_rows(task, config)
-    rows = subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test)
+    manifests = {str(target): read_manifest(find(Path(target)), verify=False) for target in targets}
+    rows, notes = check_seen(task, manifests, splits.test, config.eval.seen, config.eval.rows)
+    for note in notes:
+        say(f"note: {note}")
     if not first:
         evaluation = _evaluate_base(config, task, splits, rows, say)
         _say_remarks([evaluation], say)
@@ -89,7 +97,7 @@ def evaluate(
         summary = reports.verdict(task, compared.get(task.primary), strongest.who, evaluations[-1].who)
     evaluations = [*evaluations[:-1], *uncompared, *evaluations[-1:]]
     _say_remarks(evaluations, say)
-    return Comparison(evaluations, compared, summary)
+    return Comparison(evaluations, compared, summary, notes)
 
 
 def _check_tasks(targets: Sequence[str | Path]) -> None:

@@ -17,6 +17,7 @@ from appkit.heads.head import Head
 from appkit.models.chat import Chat
 from appkit.plugins import load_method, load_task
 from appkit.rag.rows import load_rows
+from appkit.runs.seen import hash_rows
 from appkit.training.plan import Step, plan
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ class Prepared:
             "rows": {name: len(records) for name, records in splits.items()},
             "documents": self.documents,
         }
+
+    def hash_rows(self) -> dict[str, str]:
+        """Hash the inputs that were trained on, selected by, and kept for the test; see `seen`."""
+        splits = {"train": self.rows, "dev": self.splits.dev, "test": self.splits.test}
+        return hash_rows(self.head.task, fingerprint(self.records), splits)
 
 
 def prepare(config: RunConfig, say: Say = quiet) -> Prepared:

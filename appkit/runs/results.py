@@ -115,7 +115,9 @@ def write_report(run_dir: Path, results: Results, base: Base, seconds: float) ->
     plots.plot_scores(results.columns, task, run_dir / "scores.png")
     if isinstance(results.confidence, Calibration):
         plots.plot_confidence(results.confidence, run_dir / "confidence.png")
-    facts = _collect_facts(results, base, seconds)
+    facts = _collect_facts(results, base)
+    # not in the bundle's, whose sha is to depend on what was trained and on nothing else
+    times = _collect_times(results, seconds)
     rows = [record.value for record in prepared.test]
     report, public = (
         reports.report(
@@ -124,12 +126,15 @@ def write_report(run_dir: Path, results: Results, base: Base, seconds: float) ->
             comparison,
             verdict,
             results.confidence,
-            facts,
+            facts | measured,
             notes,
             _write_appendix(rows, results, pictures),
             rows_shown=pictures is not None,
         )
-        for notes, pictures in (([*prepared.notes, *results.outcome.notes], run_dir), ([], None))
+        for notes, pictures, measured in (
+            ([*prepared.notes, *results.outcome.notes], run_dir, times),
+            ([], None, {}),
+        )
     )
     write_text(run_dir / "report.md", report)
     return public
@@ -147,10 +152,18 @@ def _write_appendix(rows: Sequence[Any], results: Results, pictures: Path | None
         return f"The pack could not write this part{why}."
 
 
-def _collect_facts(results: Results, base: Base, seconds: float) -> dict[str, str]:
+def _collect_times(results: Results, seconds: float) -> dict[str, str]:
+    outcome = results.outcome
+    speed = outcome.tokens / outcome.seconds if outcome.seconds else 0.0
+    return {
+        "speed": f"{speed:.0f} tokens/s, {outcome.supervised / max(outcome.seconds, 1e-9):.0f} supervised tokens/s",
+        "time": f"{outcome.seconds:.0f} s of training, {seconds:.0f} s in all",
+    }
+
+
+def _collect_facts(results: Results, base: Base) -> dict[str, str]:
     prepared, outcome, cost = results.prepared, results.outcome, results.quantization
     config = prepared.config
-    speed = outcome.tokens / outcome.seconds if outcome.seconds else 0.0
     return {
         "base": f"{config.model.id} ({config.model.source}), {base.fingerprint.base[:19]}…",
         "quantized": base.quantizer,
@@ -165,8 +178,6 @@ def _collect_facts(results: Results, base: Base, seconds: float) -> dict[str, st
         "data": f"{len(prepared.records)} train, {len(prepared.dev)} dev, {len(prepared.test)} test",
         "optimization": f"{outcome.steps} steps, preset {config.train.name}, learning rate "
         f"{config.train.learning_rate:g}, {config.train.schedule}, seed {config.seed}",
-        "speed": f"{speed:.0f} tokens/s, {outcome.supervised / max(outcome.seconds, 1e-9):.0f} supervised tokens/s",
-        "time": f"{outcome.seconds:.0f} s of training, {seconds:.0f} s in all",
     }
 
 
@@ -197,6 +208,7 @@ def write_bundle(run_dir: Path, model: Any, results: Results, base: Base, report
         ),
         "no_confidence": str(confidence) if isinstance(confidence, Uncalibrated) else None,
         "data": {"sources": prepared.splits.sources, **prepared.data_fingerprints()},
+        "rows": prepared.hash_rows(),
         "seed": config.seed,
         "versions": directory.versions(),
         "servable_by": list(servable.engines),

@@ -86,7 +86,7 @@ def train(
             with _record_events(run_dir) as events:
                 events.write(Phase(phase="preparing"))
                 return _run(prepare(config, say), run_dir, events, say)
-    config = config or build_run_config(values)
+    config = build_run_config(to_values(config) if config else values)
     try:
         prepared = prepare(config, say)  # before the directory is created, so that bad data leaves none
     except KeyboardInterrupt:

@@ -302,6 +302,16 @@ def test_predict_takes_arguments_stdin_and_files(trained: Path, project: Project
         assert got["text"] == by_input[asked["sentence"]]["text"]
         assert (got["parsed"], got["error"], got["truncated"]) == ("P(a)", None, True)
         assert "confidence" not in got
+    # the same rows in other formats, and under another column's name
+    rows = [json.loads(line) for line in (project.folder / "test.jsonl").read_text().splitlines()]
+    (project.folder / "array.json").write_text(json.dumps(rows))
+    for name, column, sign in (("a.csv", "sentence", ","), ("b.csv", "said", ","), ("c.tsv", "said", "\t")):
+        lines = [f"formula{sign}{column}", *(f'"-"{sign}"{row["sentence"]}"' for row in rows)]
+        (project.folder / name).write_text("\n".join(lines))
+    expected = "".join(f"{by_input[row['sentence']]['text']}\n" for row in rows)
+    assert predict("-f", "array.json") == predict("-f", "a.csv") == expected
+    for name in ("b.csv", "c.tsv"):
+        assert predict("-f", name, "data.columns.sentence=said") == expected
 
 
 @pytest.mark.parametrize(
@@ -311,11 +321,31 @@ def test_predict_takes_arguments_stdin_and_files(trained: Path, project: Project
         (("--file", "none.txt"), "", "error: cannot read none.txt: No such file or directory"),
         (("a", "--file", "test.jsonl"), "", "error: give sentences or --file, not both"),
         ((), '{"sentence": "a"}\n{"sentence": \n', "error: stdin:2: broken JSON"),
+        (("--file", "none.csv"), "", "error: no file 'none.csv' (seen from"),
+        (
+            ("--file", "bare.csv"),
+            "",
+            "error: 'bare.csv' has no column 'sentence'; it has 'said', 'formula'; name it:",
+        ),
+        (
+            ("--file", "bare.csv", "data.columns.sentence=formula"),
+            "",
+            "error: bare.csv:2: sentence: Field required",
+        ),
+        (
+            ("a", "data.columns.sentence=said"),
+            "",
+            "error: data.columns names columns of a data file; give one",
+        ),
+        (("--file", ""), "", "error: cannot read .: Is a directory"),
+        (("a", "rag="), "", "error: rag.index: is empty"),
+        (("a", ""), "", "error: input 2: sentence: String should have at least"),
     ],
 )
 def test_predict_refuses_in_one_line(
     words: tuple[str, ...], stdin: str, line: str, trained: Path, project: Project, commands: Commands
 ) -> None:
+    (project.folder / "bare.csv").write_text("said,formula\nAda sleeps.,\n")
     done = commands.run("predict", str(trained), *words, cwd=project.folder, stdin=stdin)
     assert (done.code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith(line)
@@ -347,6 +377,38 @@ def test_eval_of_two_bundles_compares_them(trained: Path, project: Project, comm
     assert "barely" in last
     assert "strict +" in last
     assert "n = 3" in last
+
+
+def test_eval_says_which_rows_the_bundle_was_trained_on(
+    trained: Path, project: Project, commands: Commands
+) -> None:
+    lines = [(project.folder / f"{name}.jsonl").read_text().splitlines() for name in ("train", "dev", "test")]
+    mixed = project.folder / "mixed.jsonl"
+    mixed.write_text("\n".join([*lines[0][:3], lines[1][0], *lines[2][:2]]))
+
+    def run(*words: str) -> Done:
+        quick = (
+            "eval.baseline=false",
+            "data.test=mixed.jsonl",
+            "data.train=test.jsonl",
+            "data.dev=dev.jsonl",
+        )
+        return commands.run("eval", "unbroken", *words, *quick, cwd=project.folder)
+
+    counts = "unbroken: 3 of 6 test rows were trained on, 1 more were used for selection"
+    for words in (("unbroken",), ()):
+        done = run(*words)
+        assert "(n = 6)" in ok(done)
+        assert f"note: {counts}\n" in done.stderr
+        assert "of its 4 inputs 2 are here, beside 4 others" in done.stderr
+    done = run("eval.seen=exclude")
+    assert "(n = 2)" in ok(done)
+    assert "4 of 6 test rows are left out" in done.stderr
+    done = run("eval.seen=refuse")
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith(f"error: {counts}; name other rows")
+    rows = read_manifest(trained / "bundle")["rows"]
+    assert sorted(rows) == ["dev", "salt", "test", "train"]
 
 
 @pytest.mark.parametrize(("word", "tokens"), [("2", range(2, 3)), ("auto", range(5, 17))], ids=["2", "auto"])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from forked import NO_MOUNT, Commands, Done
 
+from appkit.bundles.manifest import PAYLOAD, read_manifest
 from conftest import Project
 
 STARTED = r"os.rename .*predictions\.base"
@@ -61,12 +62,14 @@ def new(project: Project, commands: Commands, trained: Path) -> Callable[[str], 
 
 
 def assert_same(run: Run | Path, unbroken: Path) -> None:
-    """Weights and curve byte for byte, and all that was answered with the weights."""
+    """Weights and curve byte for byte, all that was answered with the weights, and so the bundle's name."""
     path = run if isinstance(run, Path) else run.path
-    payload = ("bundle/adapter_model.safetensors", "bundle/reference.safetensors")
+    payload = [f"bundle/{name}" for name in PAYLOAD]
     for name in ("metrics.jsonl", *payload, "predictions.adapter.jsonl"):
         assert (path / name).read_bytes() == (unbroken / name).read_bytes(), name
     assert json.loads((path / "run.json").read_text())["phase"] == "done"
+    shas = [read_manifest(folder / "bundle")["sha"] for folder in (path, unbroken)]
+    assert shas[0] == shas[1]
 
 
 def killed_at(path: str, nth: int = 1, do: str = "kill", **more: Any) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """Words, files and presets become one configuration, or one line that says what does not fit."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,11 +19,18 @@ from appkit.config import (
     merge_over,
     parse_overrides,
     presets,
+    to_values,
     to_yaml,
 )
+from appkit.config.words import Word, read_words
 from appkit.errors import ConfigError
+from appkit.plugins import load_method, load_task, modules
 
 PRESETS = sorted((Path(appkit.__file__).parent / "presets").glob("*/*.yaml"))
+
+
+def fields_of(task: str) -> list[tuple[str, Any]]:
+    return list(load_task(task).config.model_fields.items())
 
 
 def load(*words: str, file: Path | None = None) -> RunConfig:
@@ -136,8 +145,130 @@ def test_merge_over_leaves_its_arguments_alone() -> None:
         ("a='1'", {"a": "1"}),
     ],
 )
-def test_words_follow_yaml(word: str, value: object) -> None:
-    assert parse_overrides([word]) == value
+def test_fields_that_take_no_text_follow_yaml(word: str, value: object) -> None:
+    assert read_words(dict[str, Any], parse_overrides([word])) == value
+
+
+TEXTS = [
+    "no",
+    "true",
+    "~",
+    "None",
+    "#",
+    "#x.csv",
+    " ",
+    "a #b",
+    "[a]",
+    "{a: 1}",
+    "[a",
+    "|",
+    "0.10",
+    "2024-01-01",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_field_gets_what_was_typed(text: str) -> None:
+    assert load(f"task.instruction={text}").task.instruction == text
+    columns = load(f"data.columns.sentence={text}x", "data={columns: {fol: no}}").data.columns
+    assert columns == {"fol": "no"}  # the later word replaces the group
+    if text.strip():
+        keys = ("data.train", "run_dir", "name", "rag.index", "model.revision")
+        loaded = load(*(f"{key}={text}" for key in keys))
+        values = [loaded.data.train, loaded.run_dir, loaded.name, loaded.rag.index, loaded.model.revision]
+        assert values == [text] * 5
+    if text.strip()[:1] not in ("", "[", "{"):
+        assert load(f"rag={text}").rag.index == text
+
+
+OPTIONS = [
+    *((f"task.{name}", field) for task in modules("appkit.tasks") for name, field in fields_of(task)),
+    *((name, field) for name, field in RunConfig.model_fields.items()),
+    *(
+        (f"{section}.{name}", field)
+        for section, model in RunConfig.model_fields.items()
+        if hasattr(model.annotation, "model_fields")
+        for name, field in model.annotation.model_fields.items()
+    ),
+]
+
+
+def test_in_every_field_of_every_section_and_pack_only_null_is_none() -> None:
+    """Either the text arrives, or the number or truth value that it is; never None and never less than was typed."""
+    seen = set()
+    for key, field in OPTIONS:
+        assert read_words(field.annotation, Word("null")) is None
+        for text in ("", " ", "#", "~", "Null", "a #b", "#x.csv"):
+            assert read_words(field.annotation, Word(text)) == text, key
+        if text_field := read_words(field.annotation, Word("no")) == "no":
+            assert read_words(field.annotation, Word("0.10")) == "0.10", key
+        seen.add((key, text_field))
+    assert {("task.oos", True), ("task.normalize", False), ("data.train", True), ("seed", False)} <= seen
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "data.train",
+        "data.dev",
+        "data.test",
+        "data.feedback",
+        "data.columns.sentence",
+        "run_dir",
+        "name",
+        "rag",
+        "rag.index",
+        "model.revision",
+        "model.fingerprint",
+    ],
+)
+@pytest.mark.parametrize("blank", ["", " ", '""'])
+def test_an_empty_path_or_name_is_refused_with_the_remedy(key: str, blank: str, tmp_path: Path) -> None:
+    shown = {"rag": "rag.index"}.get(key, key)
+    line = f"{shown}: is empty (a shell variable that is not set?); fill it in, or leave the key out, got "
+    assert refusal(f"{key}={blank}").startswith(line)
+    file = tmp_path / "run.yaml"
+    if key.startswith("data."):
+        *groups, leaf = key.split(".")
+        file.write_text("".join(f"{'  ' * depth}{name}:\n" for depth, name in enumerate([*groups, leaf])))
+        with pytest.raises(ConfigError, match=f"^{key}: is empty"):
+            load_run_config(["task=nl2fol"], file)
+        nested: Any = ""
+        for name in reversed(key.split(".")):
+            nested = {name: nested}
+        with pytest.raises(ConfigError, match=f"^{key}: is empty"):
+            build_run_config({"task": "nl2fol", **nested})
+
+
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("seed=", "seed: input should be a valid integer, got ''"),
+        ("train.max_rows=", "train.max_rows: input should be a valid integer, got ''"),
+        ("train.max_rows=~", "train.max_rows: input should be a valid integer, got '~'"),
+        ("task.normalize=", "task.normalize: input should be a valid boolean, got ''"),
+        ("task.instruction=", "task.instruction: string should have at least 1 character, got ''"),
+        ("method.targets=", "method.targets: input should be a list or 'all-linear', got ''"),
+        ("decoding.loop=#", "decoding.loop: input should be a valid integer, got '#'"),
+        ("model=", "model.name: is empty"),  # not this directory
+        ("method=", "no method named ''"),
+        ("quant=", "no quant preset ''"),
+        ("rag.k=", "rag.k: input should be a valid integer, got ''"),
+    ],
+)
+def test_an_empty_value_is_no_default(word: str, line: str) -> None:
+    assert refusal(word).startswith(line)
+
+
+def test_words_in_a_list_are_words() -> None:
+    assert load("decoding.stop=[no, 0.10, ~, '', 'a, b']").decoding.stop == ("no", "0.10", "~", "", "a, b")
+    assert load("train.max_rows=010", "decoding.top_k=1_0").train.max_rows == 10
+    assert load("train.max_rows=null", "rag=null").train.max_rows is None
+
+
+@pytest.mark.parametrize("text", ["&a [*a]", "[&a [x, x], *a, *a]", "!!python/name:os.system x", "{[a]: 1}"])
+def test_what_yaml_would_build_more_from_is_text(text: str) -> None:
+    assert load(f"task.instruction={text}").task.instruction == text
 
 
 def test_a_hash_in_a_text_is_part_of_it() -> None:
@@ -226,7 +357,7 @@ def test_a_wrong_value_is_one_line_with_key_and_value(word: str, line: str) -> N
         ("decoding.stop=x", "decoding.stop: input should be a list, got 'x'"),
         ("method.targets=3", "method.targets: input should be a list or 'all-linear', got 3"),
         ("method.targets={a: 1}", "method.targets: input should be a list or 'all-linear', got {'a': 1}"),
-        ("method.targets=[true]", "method.targets.0: input should be a valid string, got True"),
+        ("method.targets=[null]", "method.targets.0: input should be a valid string, got None"),
         (
             "decoding.max_new_tokens=many",
             "decoding.max_new_tokens: input should be a valid integer or 'auto', got 'many'",
@@ -235,8 +366,7 @@ def test_a_wrong_value_is_one_line_with_key_and_value(word: str, line: str) -> N
             "decoding.max_new_tokens=0",
             "decoding.max_new_tokens: input should be greater than or equal to 1 or 'auto', got 0",
         ),
-        ("name=true", "name: input should be a valid string, got True"),
-        ("data.columns.sentence=[a]", "data.columns.sentence: input should be a valid string, got ['a']"),
+        ("data.columns=x", "data.columns: input should be a valid dictionary, got 'x'"),
     ],
 )
 def test_what_a_value_may_be_is_told_by_the_users_key(word: str, line: str) -> None:
@@ -256,7 +386,7 @@ def test_without_a_task_the_tasks_are_listed() -> None:
         ("task: nl2fol\ntask: nl2fol", "duplicate key task"),
         ("task: nl2fol\nfoo: 1", "unknown key 'foo'"),
         ("task: nl2fol\ntrain:\n  epochs: x", "train.epochs: input should be a valid number"),
-        ("task: nl2fol\ntrain:", "train must be a name or hold keys, got None"),
+        ("task: nl2fol\ntrain:", "no train preset ''"),
     ],
 )
 def test_a_faulty_file_is_one_line(text: str, line: str, tmp_path: Path) -> None:
@@ -314,6 +444,22 @@ def test_yaml_is_read_back_to_the_same_value(words: tuple[str, ...], tmp_path: P
     second = load_run_config([], file)
     assert second == first
     assert to_yaml(second) == to_yaml(first)
+
+
+@pytest.mark.parametrize("task", sorted(modules("appkit.tasks")))
+@pytest.mark.parametrize("method", sorted(modules("appkit.methods")))
+def test_a_saved_configuration_is_read_back_with_the_same_types(task: str, method: str) -> None:
+    """32 and 32.0 are equal, but they are written differently into a bundle, whose name then differs."""
+    first = load_run_config([f"task={task}", f"method={method}"])
+    second = build_run_config(json.loads(json.dumps(to_values(first))))
+    assert repr(second) == repr(first)
+    assert build_run_config({"task": task, "method": {"name": method, **numbers_of(method)}}) == first
+
+
+def numbers_of(method: str) -> dict[str, Any]:
+    """The default numbers of a method's options, as a user might write them: 32 for 32.0."""
+    values = load_method(method).config().model_dump()
+    return {key: value for key, value in values.items() if type(value) in (int, float)}
 
 
 def test_interpolations_in_a_file_are_text_too(tmp_path: Path) -> None:

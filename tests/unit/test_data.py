@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from appkit.cli.terminal import read_inputs
+from appkit.cli.inputs import read_inputs
 from appkit.data.rows import Read, fingerprint, read
 from appkit.errors import ConfigError, DataError
 from appkit.task import Row
@@ -395,4 +395,4 @@ def test_reading_jsonl_imports_nothing_heavy(tmp_path: Path) -> None:
 
 def test_inputs_of_a_command_end_at_newlines_alone(tmp_path: Path) -> None:
     rows = [{"sentence": "One\u2028two\u2029three\u0085four."}, {"sentence": "Five."}]
-    assert read_inputs(None, Path(jsonl(tmp_path / "rows.jsonl", rows))) == rows
+    assert read_inputs(None, Path(jsonl(tmp_path / "rows.jsonl", rows))).values == rows

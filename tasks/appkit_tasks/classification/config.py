@@ -33,8 +33,8 @@ class ClassificationConfig(BaseModel):
     @field_validator("separator")
     @classmethod
     def _check_separator(cls, separator: str | None, before: ValidationInfo) -> str | None:
-        if separator == "":  # what YAML makes of a bare |
-            raise ValueError("""is empty; put a sign in quotes of its own: 'task.separator="|"'""")
+        if separator == "":
+            raise ValueError("is empty; name a sign, in quotes for the shell: 'task.separator=|'")
         if separator is not None and before.data.get("problem") in ("single", "regression"):
             raise ValueError(
                 f"makes several labels of a cell, which task.problem={before.data['problem']} does not have; leave one "

@@ -168,8 +168,8 @@ def test_a_cell_of_many_labels_may_be_long() -> None:
     ("words", "error"),
     [
         (
-            ["separator=|"],
-            r"""task.separator: is empty; put a sign in quotes of its own: 'task.separator="|"', got ''""",
+            ["separator="],
+            "task.separator: is empty; name a sign, in quotes for the shell: 'task.separator=|', got ''",
         ),
         (
             ['separator="|"', "problem=single"],
@@ -198,7 +198,11 @@ def test_options_that_do_not_fit_are_one_line(words: list[str], error: str) -> N
 def test_options_from_the_command_line() -> None:
     config = load_run_config(["task=classification", 'task.separator="|"', "task.problem=multi"])
     assert (config.task.separator, config.task.problem, config.task.oos) == ("|", "multi", None)
-    assert load_run_config(["task=classification", "task.oos=99"]).task.oos == "99"
+    for label in ("99", "no", "~", "#", "None", "[other]", "1.0"):
+        assert load_run_config(["task=classification", f"task.oos={label}"]).task.oos == label
+    for sign in ("|", "#", " ", ";", "-", "~", ", ", "#x", ":", ">"):
+        assert load_run_config(["task=classification", f"task.separator={sign}"]).task.separator == sign
+    assert load_run_config(["task=classification", "task.oos=null"]).task.oos is None
 
 
 # --- answers ---------------------------------------------------------------------------------------------
