@@ -73,6 +73,10 @@ def evaluate(
                 f"{target} is a bundle of task {loaded.task.name!r}, the rows are of {task.name!r}"
             )
         head = loaded.head.measured_as(config, splits.train)
+        if head.spec is not None:
+            label_head: Any = head  # only a label head has labels that it knows
+            for note in label_head.unknown(rows, f"{target}, test"):
+                say(f"note: {note}")
         if len(targets) == 1 and config.eval.baseline:
             evaluations += _evaluate_rivals(loaded, head, splits, rows, config, say)
         if task.retrieval:
