@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from appkit.task import Decoding
 
@@ -36,6 +46,17 @@ class Section(BaseModel):
     """Base of every section: frozen; an unknown key is an error; a text field takes numbers, such as 2024."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _write_paths(cls, values: Any) -> Any:
+        """Turn paths, as Python code gives them, into text."""
+        if not isinstance(values, Mapping):
+            return values
+        return {
+            key: os.fspath(value) if isinstance(value, os.PathLike) else value
+            for key, value in values.items()
+        }
 
 
 class ModelConfig(Section):
@@ -139,19 +160,46 @@ class DataConfig(Section):
     dev: Filled | None = Field(None, description="rows for early stopping; none: carved from train by hash")
     test: Filled | None = Field(None, description="rows for the final figures; none: shipped, or carved")
     columns: dict[str, Filled] = Field(
-        default_factory=dict, description="field of the task -> column of the file"
+        default_factory=dict,
+        description="field of the task -> column of the file; of CoNLL files its number, from 1",
     )
     feedback: Filled | None = Field(
         None, description="store of `appkit demo`: accepted corrections join the training rows"
     )
     dev_share: float = Field(0.05, gt=0, lt=0.5, description="share of train carved out when dev is none")
     test_share: float = Field(0.1, gt=0, lt=0.5, description="share of train carved out when test is none")
+    encoding: str | None = Field(
+        None, description="of your text files, such as cp1252 (Windows) or utf-16; none: UTF-8"
+    )
+    delimiter: str | None = Field(
+        None, description="between the cells of your .csv and .tsv files, such as ; or tab; none: , and tab"
+    )
     on_error: Literal["refuse", "drop"] = Field("refuse", description="rows that do not fit the schema")
     on_long: Literal["refuse", "drop", "cut"] = Field(
         "refuse",
         description="rows longer than max_length; cut keeps the first tokens, of sequence tasks only",
     )
     max_length: int = Field(512, ge=8, description="tokens of prompt and answer together")
+
+    @field_validator("encoding")
+    @classmethod
+    def _check_encoding(cls, encoding: str | None) -> str | None:
+        try:
+            # base64 and rot13 are codecs too, but decode no bytes to text
+            known = encoding is None or codecs.lookup(encoding)._is_text_encoding
+        except (LookupError, ValueError):
+            known = False
+        if not known:
+            raise ValueError("must be a text encoding that Python knows, such as utf-8, cp1252 or utf-16")
+        return encoding
+
+    @field_validator("delimiter")
+    @classmethod
+    def _check_delimiter(cls, delimiter: str | None) -> str | None:
+        delimiter = "\t" if delimiter in ("tab", "\\t") else delimiter
+        if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
+            raise ValueError("must be one sign, such as ; or | (in quotes for the shell), or tab")
+        return delimiter
 
 
 class EvalConfig(Section):

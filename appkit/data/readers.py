@@ -5,136 +5,34 @@ A row that cannot be read is a `Fault` with its place; only a whole file that ca
 
 from __future__ import annotations
 
-import csv
-import difflib
 import json
-import os
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from appkit.data.conll import read_conll
+from appkit.data.delimited import read_delimited
+from appkit.data.lines import CONLL, SUFFIXES, find_bad_byte, open_file, read_lines, resolve_path, suffix_of
+from appkit.data.tables import Fault, Format, Table, place_of
 from appkit.errors import DataError, shortened
 
-__all__ = ["HUB", "Fault", "Table", "open_file", "place_of", "read_table"]
+__all__ = ["HUB", "SUFFIXES", "Fault", "Format", "Table", "open_file", "place_of", "read_table"]
 
-CONLL = (".conll", ".bio", ".iob", ".iob2")
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", *CONLL)
 HUB = re.compile(r"hub:(?P<id>[^@:\s]+)(?:@(?P<revision>[^:\s]+))?(?::(?P<split>\S+))?")
+LINE_END = re.compile(r"\r\n|\n|\r")
+UTF8 = Format()
 
 
-@dataclass(frozen=True)
-class Fault:
-    """A row that could not be used, and why."""
-
-    file: str
-    """path or hub name, as the user wrote it"""
-    line: int
-    """physical line of a text file, row of Parquet or the hub; from 1"""
-    field: str | None
-    """None when the row as a whole is broken"""
-    reason: str
-    """what is wrong: "is empty", "must be text", ..."""
-    value: str
-    """the value received, shortened"""
-
-    def __str__(self) -> str:
-        return f"{place_of(self.file, self.line)}: {self.field or 'row'} {self.reason}; got {self.value}"
-
-
-@dataclass
-class Table:
-    """The cells of a file, before the schema is applied."""
-
-    columns: list[str] = field(default_factory=list)
-    """names, in file order"""
-    rows: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    """(line, column -> value)"""
-    faults: list[Fault] = field(default_factory=list)
-    """rows that cannot be read"""
-
-
-def place_of(file: str, line: int) -> str:
-    """Write a place as `file:line`, or `file row 3` where rows have no lines (Parquet, the hub)."""
-    by_row = file.startswith("hub:") or file.lower().endswith(".parquet")
-    return f"{file} row {line}" if by_row else f"{file}:{line}"
-
-
-def _resolve_path(source: str) -> Path:
-    """Resolve the file; DataError if it is missing, not a file, empty, or of a kind that cannot be read."""
-    path = Path(source).expanduser()
-    if not os.path.exists(path):  # unlike Path.exists, False too for a name that is too long or not permitted
-        names = [p.name for p in path.parent.glob("*") if p.suffix.lower() in SUFFIXES]
-        close = difflib.get_close_matches(path.name, names, n=1)
-        hint = (
-            f"did you mean {str(path.parent / close[0])!r}?"
-            if close
-            else "check the path and its permissions"
-        )
-        raise DataError(f"no file {source!r} (seen from {Path.cwd()}); {hint}")
-    if path.is_dir():
-        names = sorted(p.name for p in path.glob("*") if p.suffix.lower() in SUFFIXES)
-        raise DataError(
-            f"{source!r} is a directory; name one file in it, such as {path / (names or ['train.jsonl'])[0]}"
-        )
-    if path.suffix.lower() not in SUFFIXES:
-        raise DataError(
-            f"{source!r} has the suffix {path.suffix!r}; known: {', '.join(SUFFIXES)}; convert or rename it"
-        )
-    if path.stat().st_size == 0:
-        raise DataError(f"{source!r} is empty (0 bytes); write rows to it or name another file")
-    return path
-
-
-def open_file(path: Path) -> IO[bytes]:
-    """Open a file to read its bytes. Raises DataError if it cannot be opened."""
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise DataError(f"cannot read {str(path)!r}: {error.strerror}; check its permissions") from error
-
-
-def _read_lines(path: Path) -> Iterator[str]:
-    """Yield physical lines. A byte that is not UTF-8 becomes a lone surrogate, so that only its row is lost."""
-    with open_file(path) as file:
-        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            raise DataError(f"{str(path)!r} is UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
-        file.seek(0)
-        for number, line in enumerate(file):
-            yield line.decode("utf-8-sig" if number == 0 else "utf-8", "surrogateescape")
-
-
-def _find_bad_byte(source: str, line: int, text: str) -> Fault | None:
-    """Find the first NUL or non-UTF-8 byte of `text`, which begins on `line`; None if there is none."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        at = error.start
-        reason = f"0x{ord(text[at]) - 0xDC00:02x} is not UTF-8 (Latin-1? iconv -f LATIN1 -t UTF-8 converts)"
-    else:
-        at = text.find("\0")
-        reason = "is NUL"
-    if at < 0:
-        return None
-    start = text.rfind("\n", 0, at) + 1
-    byte = len(text[start:at].encode()) + 1
-    return Fault(
-        source,
-        line + text.count("\n", 0, at),
-        None,
-        f"byte {byte} of the line {reason}",
-        shortened(text[start:]),
-    )
-
-
-def _read_jsonl(path: Path, source: str) -> Table:
+def _read_jsonl(path: Path, source: str, columns: Collection[str], form: Format) -> Table:
     table = Table()
-    for line, text in enumerate(_read_lines(path), 1):
+    for line, text in enumerate(read_lines(path, form), 1):
+        table.lines = line
         if not text.strip():
+            table.other += 1
             continue
-        if bad := _find_bad_byte(source, line, text):
-            table.faults.append(bad)
+        if bad := find_bad_byte(source, line, text, form):
+            table.lose(bad)
             continue
         try:
             value = json.loads(text.rstrip())  # else an error at the end counts as column 1 of the next line
@@ -147,8 +45,11 @@ def _read_jsonl(path: Path, source: str) -> Table:
                 table.rows.append((line, value))
                 continue
             reason = "is not a JSON object {...}"
-        table.faults.append(Fault(source, line, None, reason, shortened(text.strip())))
+        table.lose(Fault(source, line, None, reason, shortened(text.strip())))
     table.columns = _collect_columns(table.rows)
+    alone = len(table.rows) == 1 and not set(table.columns) & set(columns)
+    if alone and (nested := _describe_nested(table.rows[0][1])):
+        raise DataError(f"{source!r} {nested}")
     return table
 
 
@@ -156,17 +57,33 @@ def _collect_columns(rows: list[tuple[int, dict[str, Any]]]) -> list[str]:
     return list(dict.fromkeys(key for _, cells in rows for key in cells))
 
 
-def _read_json(path: Path, source: str) -> Table:
+def _describe_nested(value: Mapping[str, Any]) -> str | None:
+    """Say what to do with one object that holds all rows, None for any other."""
+    rows = next(
+        (key for key, item in value.items() if isinstance(item, list) and item and isinstance(item[0], dict)),
+        None,
+    )
+    if rows is None:
+        return None
+    if "paragraphs" in value[rows][0]:
+        return (
+            f"is SQuAD's nested JSON ({rows}, paragraphs, qas), not rows; write one object for each question, with "
+            f"its paragraph: jq -c '.{rows}[].paragraphs[] | .context as $c | .qas[] | . + {{context: $c}}'"
+        )
+    return (
+        f"is one JSON object that holds a list under {rows!r}, not rows; take the list out: jq -c '.{rows}[]'"
+    )
+
+
+def _read_json(path: Path, source: str, form: Format) -> Table:
     """Read a JSON array. Elements are decoded one by one to know the line of each.
 
     Raises DataError where the JSON is broken: unlike in JSONL, the next element cannot be found.
     """
-    table, text = Table(), "".join(_read_lines(path))
+    table, text = Table(), "".join(read_lines(path, form))
     decoder = json.JSONDecoder(strict=False)  # not strict: a NUL then costs its row, not the file
     if not text.lstrip().startswith("["):
-        raise DataError(
-            f"{source!r} is not a JSON array [...]; if each line is an object, rename it to .jsonl"
-        )
+        raise DataError(f"{source!r} {_describe_object(text)}")
     line, last, at = 1, 0, _skip_gap(text, text.index("[") + 1)
     while text[at : at + 1] != "]":
         try:
@@ -175,13 +92,14 @@ def _read_json(path: Path, source: str) -> Table:
             raise DataError(
                 f"{source!r} is broken JSON: {error}; repair it, or write one object a line (.jsonl)"
             ) from error
-        line, last = line + text.count("\n", last, at), at
-        if bad := _find_bad_byte(source, line, text[at:end]):
-            table.faults.append(bad)
+        line, last = line + len(LINE_END.findall(text, last, at)), at
+        table.lines += 1
+        if bad := find_bad_byte(source, line, text[at:end], form):
+            table.lose(bad)
         elif isinstance(value, dict):
             table.rows.append((line, value))
         else:
-            table.faults.append(Fault(source, line, None, "is not a JSON object {...}", shortened(value)))
+            table.lose(Fault(source, line, None, "is not a JSON object {...}", shortened(value)))
         at = _skip_gap(text, end)
     if text[at + 1 :].strip():
         raise DataError(
@@ -191,146 +109,47 @@ def _read_json(path: Path, source: str) -> Table:
     return table
 
 
+def _describe_object(text: str) -> str:
+    """Say what a .json file is that does not begin with an array."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    nested = _describe_nested(value) if isinstance(value, dict) else None
+    return nested or "is not a JSON array [...]; if each line is an object, rename it to .jsonl"
+
+
 def _skip_gap(text: str, at: int) -> int:
     while text[at : at + 1] in (" ", "\t", "\r", "\n", ","):
         at += 1
     return at
 
 
-def _read_csv_rows(path: Path, source: str, delimiter: str) -> Iterator[tuple[int, str, list[str] | Fault]]:
-    """Yield (first physical line, raw text, cells) of every row that is not blank; a Fault for broken cells."""
-    raw: list[str] = []  # the physical lines of the row being read
-
-    def physical() -> Iterator[str]:
-        for text in _read_lines(path):
-            raw.append(text)
-            yield text
-
-    reader = csv.reader(physical(), delimiter=delimiter, strict=True)
-    limit = csv.field_size_limit(2**31 - 1)  # the module's own limit is 128 KiB a cell
-    try:
-        while True:
-            raw.clear()
-            line = reader.line_num + 1
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                reason = f"is broken CSV: {error}"
-                if "end of data" in str(error):
-                    reason = f"opens a quote that never closes (read to line {reader.line_num})"
-                yield line, "".join(raw), Fault(source, line, None, reason, shortened("".join(raw)))
-                continue
-            if cells is None:
-                return
-            if cells:
-                text = "".join(raw)
-                yield line, text, _find_bad_byte(source, line, text) or cells
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _read_csv(path: Path, source: str, delimiter: str) -> Table:
-    """Read cells by the header's names; an empty cell is null, since CSV has no other way to say it."""
-    table = Table()
-    for line, text, cells in _read_csv_rows(path, source, delimiter):
-        if isinstance(cells, Fault):
-            if not table.columns:
-                raise DataError(f"{source!r} has no readable header: {cells}; repair its first line")
-            table.faults.append(cells)
-        elif not table.columns:
-            table.columns = [cell.strip() for cell in cells]
-            twice = [name for name in table.columns if name and table.columns.count(name) > 1]
-            if twice:
-                raise DataError(f"{source!r} has two columns called {twice[0]!r}; rename one of them")
-        elif len(cells) != len(table.columns):
-            reason = f"has {len(cells)} cells, the header has {len(table.columns)}"
-            table.faults.append(Fault(source, line, None, reason, shortened(text.rstrip())))
-        else:
-            values = (cell if cell.strip() else None for cell in cells)
-            table.rows.append((line, dict(zip(table.columns, values, strict=True))))
-    return table
-
-
-TAG = re.compile(r"O|[BIESLU]-.+")
-GAP = re.compile(r"[ \t]+")
-
-
-def _read_conll(path: Path, source: str) -> Table:
-    """Read a sentence a row: one token a line, its tag in the last column, a blank line after each sentence.
-
-    A sentence with a broken line is lost as a whole; each of its broken lines is a fault.
-    """
-    table, width = Table(columns=["tokens", "tags"]), 0
-    for sentence in _read_sentences(path):
-        tokens, tags = [], []
-        for line, text in sentence:
-            cells = _split_columns(text)
-            if bad := _find_bad_byte(source, line, text):
-                table.faults.append(bad)
-            elif reason := _check_conll_line(cells, width):
-                table.faults.append(Fault(source, line, None, reason, shortened(text.rstrip())))
-            else:
-                width = len(cells)
-                tokens.append(cells[0])
-                tags.append(cells[-1])
-        if len(tokens) == len(sentence):
-            table.rows.append((sentence[0][0], {"tokens": tokens, "tags": tags}))
-    return table
-
-
-def _read_sentences(path: Path) -> Iterator[list[tuple[int, str]]]:
-    """Yield (physical line, text) of each sentence's tokens, without comments and lines that begin a document."""
-    sentence: list[tuple[int, str]] = []
-    for line, text in enumerate(_read_lines(path), 1):
-        cells = _split_columns(text)
-        if not text.strip() or cells[0] == "-DOCSTART-":
-            if sentence:
-                yield sentence
-            sentence = []
-        # a comment, unless its end reads like a tag: "#" may be a token too
-        elif not (text.startswith("# ") and not TAG.fullmatch(cells[-1])):
-            sentence.append((line, text))
-    if sentence:
-        yield sentence
-
-
-def _split_columns(text: str) -> list[str]:
-    """Split a line into columns: between tabs if it has any, so that tokens may hold spaces, else between spaces."""
-    text = text.rstrip("\r\n")
-    return [cell.strip(" ") for cell in text.split("\t")] if "\t" in text else GAP.split(text.strip(" "))
-
-
-def _check_conll_line(cells: list[str], width: int) -> str | None:
-    """Say what is wrong with a token's line, None if nothing. width: columns of the line before, 0 for the first."""
-    if len(cells) == 1 or not cells[-1]:
-        return "has no tag in its last column"
-    if not cells[0]:
-        return "has no token in its first column"
-    if width and len(cells) != width:  # the last one may then be another column than the tag's
-        return f"has {len(cells)} columns, the lines before it have {width}"
-    return None
-
-
 def _read_parquet(path: Path, source: str, columns: Collection[str]) -> Table:
-    """Read only these columns: the others may be images or vectors."""
+    """Read only these columns: the others may be images or vectors. Numbers that stand for names become the names."""
     import pyarrow
     import pyarrow.parquet
 
+    if path.suffix.lower() == ".gz":
+        raise DataError(f"{source!r} is packed, and Parquet is read in place; unpack it: gunzip")
     with open_file(path) as file:
         try:
             parquet = pyarrow.parquet.ParquetFile(file)
             table = Table(columns=list(parquet.schema_arrow.names))
-            present = [name for name in table.columns if name in columns]
+            present = [name for name in table.columns if name.strip() in columns]
             for batch in parquet.iter_batches(columns=present):
                 _append_arrow_rows(batch, source, table)
+            features = _read_features(parquet.schema_arrow.metadata or {})
         except (pyarrow.ArrowException, OSError) as error:
             raise DataError(f"{source!r} is not a sound Parquet file: {error}; write it again") from error
+    _name_classes(table, source, {name: features[name] for name in present if name in features})
     return table
 
 
 def _append_arrow_rows(batch: Any, source: str, table: Table) -> None:
     """Append the rows of a batch to the table. Arrow does not check that text is UTF-8, so a row may fail to decode."""
-    first = len(table.rows) + len(table.faults) + 1
+    first = table.lines + 1
+    table.lines += batch.num_rows
     try:
         table.rows.extend(enumerate(batch.to_pylist(), first))
         return
@@ -341,7 +160,59 @@ def _append_arrow_rows(batch: Any, source: str, table: Table) -> None:
             table.rows.append((line, batch.slice(line - first, 1).to_pylist()[0]))
         except UnicodeDecodeError as error:
             reason = f"byte {error.start + 1} of a cell is not UTF-8"
-            table.faults.append(Fault(source, line, None, reason, shortened(error.object)))
+            table.lose(Fault(source, line, None, reason, shortened(error.object)))
+
+
+def _read_features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
+    """Read what the package datasets wrote into a Parquet file about its columns; empty where it did not."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def _name_classes(table: Table, source: str, features: Mapping[str, Any]) -> None:
+    """Put names in the place of the numbers that stand for them (`ClassLabel`), also inside lists."""
+    names = {name: found for name, feature in features.items() if (found := _find_class_names(feature))}
+    for _, cells in table.rows:
+        for column, classes in names.items():
+            try:
+                cells[column] = _name_class(cells[column], classes)
+            except IndexError:
+                raise DataError(
+                    f"{source!r} holds {shortened(cells[column])} in {column!r}, and names for 0 to "
+                    f"{len(classes) - 1} only; write the names into the column"
+                ) from None
+    table.notes += [
+        f"{source}: the numbers of column {column!r} are read as the names that are stored beside them "
+        f"({', '.join(map(str, classes[:3]))}{', …' if len(classes) > 3 else ''})"
+        for column, classes in names.items()
+    ]
+
+
+def _find_class_names(feature: Any) -> list[str] | None:
+    """Find the class names of a feature or of the items of its lists."""
+    if isinstance(feature, list) and len(feature) == 1:
+        return _find_class_names(feature[0])
+    if not isinstance(feature, dict):
+        return None
+    names = feature.get("names")
+    if feature.get("_type") == "ClassLabel" and isinstance(names, list) and names:
+        return names
+    return _find_class_names(feature.get("feature"))
+
+
+def _name_class(value: Any, names: list[str]) -> Any:
+    if isinstance(value, list):
+        return [_name_class(item, names) for item in value]
+    if type(value) is not int:
+        return value
+    if value == -1:  # of rows without a label, by the package's custom
+        return None
+    if value < 0:
+        raise IndexError(value)
+    return names[value]
 
 
 def _read_hub(source: str, columns: Collection[str]) -> Table:
@@ -370,29 +241,31 @@ def _read_hub(source: str, columns: Collection[str]) -> Table:
             f"the hub does not give {source!r}: {error}; check name, revision and split"
         ) from error
     table = Table(columns=list(rows.column_names))
-    rows = rows.select_columns([name for name in table.columns if name in columns])
+    rows = rows.select_columns([name for name in table.columns if name.strip() in columns])
     table.rows = list(enumerate(rows.to_list(), 1))
+    table.lines = len(table.rows)
+    _name_classes(table, source, rows.features.to_dict())
     return table
 
 
-def read_table(source: str, columns: Collection[str]) -> Table:
+def read_table(source: str, columns: Collection[str], form: Format = UTF8) -> Table:
     """Read the cells of a source. columns: those to read where the others can be skipped (Parquet, hub).
 
     Raises DataError when the source as a whole cannot be read.
     """
     if source.startswith("hub:"):
         return _read_hub(source, columns)
-    path = _resolve_path(source)
-    match path.suffix.lower():
+    path = resolve_path(source)
+    match suffix_of(path):
         case ".csv":
-            return _read_csv(path, source, ",")
+            return read_delimited(path, source, form.delimiter or ",", columns, form)
         case ".tsv":
-            return _read_csv(path, source, "\t")
+            return read_delimited(path, source, form.delimiter or "\t", columns, form)
         case ".json":
-            return _read_json(path, source)
+            return _read_json(path, source, form)
         case ".parquet":
             return _read_parquet(path, source, columns)
         case suffix if suffix in CONLL:
-            return _read_conll(path, source)
+            return read_conll(path, source, columns, form)
         case _:
-            return _read_jsonl(path, source)
+            return _read_jsonl(path, source, columns, form)

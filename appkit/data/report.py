@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,10 @@ class DataReport:
     """tokens of a row, at most; None: no limit"""
     long: dict[str, list[tuple[str, int]]] | None
     """(place, tokens) of rows above `max_length`; None when tokens were not counted"""
+    accounts: dict[str, dict[str, int]] = field(default_factory=dict)
+    """what the lines of a split's file are: `lines` is the sum of `rows`, `left_out` and `other`"""
+    notes: tuple[str, ...] = ()
+    """what was decided while reading"""
 
     @property
     def ok(self) -> bool:
@@ -99,6 +103,13 @@ class DataReport:
     def lines(self) -> list[str]:
         """Write the report as lines for a terminal: every fault, the first few of each other kind."""
         lines = [f"{name}: {count} rows" for name, count in self.rows.items()]
+        lines += [
+            f"{name}: {part['lines']} lines are {part['rows']} rows, {part['left_out']} left out and {part['other']} "
+            "without a row of their own (header, blank, comment, or further line of a row)"
+            for name, part in self.accounts.items()
+            if part["left_out"] or part["other"]
+        ]
+        lines += self.notes
         lines += [f"{len(self.faults)} faults", *(f"  {fault}" for fault in self.faults)]
         for name, pairs in self.duplicates.items():
             lines += _list_some(
@@ -197,4 +208,14 @@ def check(
         lengths={name: _lengths(records, task, tokens.get(name)) for name, records in parts.items()},
         max_length=max_length,
         long=long if lengths else None,
+        accounts={
+            name: {
+                "lines": part.lines,
+                "rows": len(part.records),
+                "left_out": part.left_out,
+                "other": part.other,
+            }
+            for name, part in reads.items()
+        },
+        notes=tuple(f"{name}: {note}" for name, part in reads.items() for note in part.notes),
     )

@@ -11,12 +11,13 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from appkit.data.readers import Fault, place_of, read_table
+from appkit.data.readers import Fault, Format, Table, place_of, read_table
 from appkit.errors import ConfigError, DataError, shortened
 from appkit.plugins import did_you_mean
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from appkit.task import Row
 
 __all__ = ["Read", "Record", "digest", "fingerprint", "read"]
+
+UTF8 = Format()
+"""of text files, unless the user says otherwise"""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,14 @@ class Read:
     """rows that do not"""
     source: str = ""
     """path or hub name, as the user wrote it"""
+    left_out: int = 0
+    """rows that were not used, each once, however many faults it has"""
+    lines: int = 0
+    """lines of the file, rows of Parquet and the hub; `len(records) + left_out + other`"""
+    other: int = 0
+    """lines without a row of their own: header, blank lines, comments, and the further lines of a row"""
+    notes: tuple[str, ...] = ()
+    """what was decided while reading, a line each"""
 
 
 def _normalize(value: Any) -> Any:
@@ -119,14 +131,13 @@ def _explain(error: ErrorDetails) -> str:
 
 
 def _check_columns(
-    source: str, present: Sequence[str], row: type[Row], columns: Mapping[str, str], needed: Collection[str]
+    source: str, present: Sequence[str], row: type[Row], column_of: Mapping[str, str], needed: Collection[str]
 ) -> None:
     """Raises DataError, with the likely remedy, if a column that some field needs is in no row of the file."""
-    column_of = {name: columns.get(name, name) for name in row.model_fields}
     absent = [
         name
         for name, info in row.model_fields.items()
-        if (info.is_required() or name in columns or name in needed) and column_of[name] not in present
+        if (info.is_required() or name in needed) and column_of[name] not in present
     ]
     if not absent:
         return
@@ -134,7 +145,9 @@ def _check_columns(
     remedies = []
     for name in absent:
         close = difflib.get_close_matches(column_of[name].lower(), free, n=1) or list(free)[:1]
-        remedies.append(f"data.columns.{name}={free.pop(close[0]) if close else '<column>'}")
+        remedies.append(
+            quote(f"data.columns.{name}={free.pop(close[0])}") if close else f"data.columns.{name}=<column>"
+        )
     raise DataError(
         f"{source!r} has no column {' nor '.join(repr(column_of[name]) for name in absent)}; it has "
         f"{', '.join(map(repr, present[:30]))}{', …' if len(present) > 30 else ''}; name the column of "
@@ -162,13 +175,36 @@ def fit_row(
     return value, []
 
 
-def read(source: str, row: type[Row], columns: Mapping[str, str], needed: Collection[str] = ()) -> Read:
+def _spell_columns(source: str, table: Table, column_of: Mapping[str, str]) -> dict[str, str]:
+    """Find the file's own spelling of each column; blanks around a name do not count.
+
+    Raises DataError where two columns differ by blanks alone.
+    """
+    spellings: dict[str, list[str]] = {}
+    for column in table.columns:
+        spellings.setdefault(column.strip(), []).append(column)
+    for name in column_of.values():
+        if len(alike := spellings.get(name.strip(), [])) > 1:
+            raise DataError(
+                f"{source!r} has the columns {' and '.join(map(repr, alike))}, which differ by blanks alone; rename one"
+            )
+    return {name: spellings.get(column.strip(), [column])[0] for name, column in column_of.items()}
+
+
+def read(
+    source: str,
+    row: type[Row],
+    columns: Mapping[str, str],
+    needed: Collection[str] = (),
+    form: Format = UTF8,
+) -> Read:
     """Read every row of a file or of a data set on the hub.
 
-    source: a .jsonl, .ndjson, .json (an array), .csv, .tsv, .parquet or CoNLL (.conll, .bio, .iob, .iob2) file, or
-        hub:org/name[@revision][:split].
-    columns: field of `row` -> column of the file, where the names differ.
+    source: a .jsonl, .ndjson, .json (an array), .csv, .tsv, .parquet or CoNLL (.conll, .bio, .iob, .iob2) file, each
+        but Parquet also as .gz, or hub:org/name[@revision][:split].
+    columns: field of `row` -> column of the file, where the names differ; of CoNLL a number from 1.
     needed: fields that must be filled though the schema has a default, such as the target when training.
+    form: encoding and delimiter of text files.
 
     A null (JSON null, an empty CSV cell) in a field with a default means the default.
 
@@ -181,14 +217,15 @@ def read(source: str, row: type[Row], columns: Mapping[str, str], needed: Collec
             raise ConfigError(
                 f"no field {name!r} for data.columns.{name}; {did_you_mean(name, list(row.model_fields))}"
             )
-    column_of = {name: columns.get(name, name) for name in row.model_fields}
-    table = read_table(source, set(column_of.values()))
+    asked = {name: columns.get(name, name) for name in row.model_fields}
+    table = read_table(source, {column.strip() for column in asked.values()}, form)
+    column_of = _spell_columns(source, table, asked)
     if not table.rows and not table.faults:
         raise DataError(f"{source!r} holds no rows; write some to it or name another file")
     if table.columns:  # none were found if every row is broken; the faults say so
-        _check_columns(source, table.columns, row, columns, needed)
+        _check_columns(source, table.columns, row, column_of, [*columns, *needed])
     optional = {name for name, info in row.model_fields.items() if not info.is_required()}
-    result = Read([], table.faults, source)
+    result = Read([], table.faults, source, 0, table.lines, table.other, tuple(table.notes))
     for line, cells in table.rows:
         values = {name: cells[column] for name, column in column_of.items() if column in cells}
         values = {name: value for name, value in values.items() if value is not None or name not in optional}
@@ -199,7 +236,7 @@ def read(source: str, row: type[Row], columns: Mapping[str, str], needed: Collec
             Fault(source, line, name, why, shortened(received)) for name, why, received in problems
         )
     result.faults.sort(key=lambda fault: fault.line)
-    return result
+    return replace(result, left_out=table.lost + len(table.rows) - len(result.records))
 
 
 def fingerprint(records: Iterable[Record]) -> str:

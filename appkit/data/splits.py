@@ -10,13 +10,13 @@ import hashlib
 import heapq
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from appkit.data.overlap import conflicts, duplicates, input_key, overlap
-from appkit.data.readers import HUB, Fault, open_file
+from appkit.data.readers import HUB, Fault, Format, open_file
 from appkit.data.rows import Read, Record, digest, fit_row, read
 from appkit.errors import DataError, shortened
 
@@ -130,7 +130,9 @@ def read_splits(task: Task, options: Any, data: DataConfig) -> dict[str, Read]:
         if match and not match["split"]:  # or data.test=hub:org/name would measure on the train split
             source = f"{source}:{HUB_SPLIT[name]}"
         needed = (task.input, task.output) if task.needed is None else task.needed
-        reads[name] = read(source, task.row, data.columns if name in yours else {}, needed)
+        mine = name in yours
+        form = Format(data.encoding, data.delimiter) if mine else Format()
+        reads[name] = read(source, task.row, data.columns if mine else {}, needed, form)
     return reads
 
 
@@ -143,11 +145,12 @@ def read_feedback(task: Task, store: str) -> Read:
 
     if not Path(store).is_file():
         raise DataError(f"no feedback store {store!r}; appkit demo keeps one (--feedback)")
-    result = Read([], [], store)
+    result, left_out = Read([], [], store), 0
     for number, values in Feedback(Path(store)).rows(task.name, task.output).items():
         value, problems = fit_row(task.row, values, (task.input, task.output))
         if value is not None:
             result.records.append(Record(value, store, number, digest(value)))
+        left_out += value is None
         result.faults.extend(
             Fault(store, number, name, why, shortened(received)) for name, why, received in problems
         )
@@ -156,7 +159,7 @@ def read_feedback(task: Task, store: str) -> Read:
             f"{store} holds no accepted correction of task {task.name!r}; accept some: "
             f"appkit feedback review --store {store}"
         )
-    return result
+    return replace(result, left_out=left_out, lines=len(result.records) + left_out)
 
 
 def _join_corrections(
@@ -240,7 +243,9 @@ def load_splits(task: Task, options: Any, data: DataConfig) -> Splits:
     faults = [fault for part in reads.values() for fault in part.faults]
     if faults and data.on_error == "refuse":
         raise DataError(_list_faults(faults, task))
-    notes = [f"{len({(f.file, f.line) for f in faults})} rows at fault were left out"] if faults else []
+    left_out = sum(part.left_out for part in reads.values())
+    notes = [f"{left_out} rows at fault were left out"] if left_out else []
+    notes += [f"{name}: {note}" for name, part in reads.items() for note in part.notes]
     key, train = input_key(task), reads["train"].records
     held: dict[str, list[Record]] = {name: reads[name].records for name in ("dev", "test") if name in reads}
 

@@ -81,6 +81,10 @@ def evaluate(
     for number, target in enumerate(targets):
         loaded = first[0] if number == 0 else specialist.load(target)
         head = loaded.head.measured_as(config, splits.train)
+        if head.spec is not None:
+            label_head: Any = head  # only a label head has labels that it knows
+            for note in label_head.unknown(rows, f"{target}, test"):
+                say(f"note: {note}")
         if len(targets) == 1 and config.eval.baseline:
             evaluations += _evaluate_rivals(loaded, head, splits, rows, config, say)
         if task.retrieval:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import appkit
 from appkit.config import (
+    DataConfig,
     RunConfig,
     TrainConfig,
     build,
@@ -489,3 +491,56 @@ def test_configuring_imports_nothing_heavy() -> None:
 def test_on_and_off_are_words_though_yaml_has_them_for_truth(written: str, value: str) -> None:
     config = load_run_config(["task=nl2fol", f"train.gradient_checkpointing={written}"])
     assert config.train.gradient_checkpointing == value
+
+
+# --- options of files -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"), [(";", ";"), ("|", "|"), ("tab", "\t"), ("\\t", "\t"), ("\t", "\t")]
+)
+def test_a_delimiter_is_one_sign(written: str, kept: str) -> None:
+    assert DataConfig(delimiter=written).delimiter == kept
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"delimiter": ";;"},
+        {"delimiter": ""},
+        {"delimiter": '"'},
+        {"encoding": "cp9"},
+        {"encoding": "rot13"},
+        {"encoding": ""},
+    ],
+)
+def test_options_of_files_that_do_not_fit_are_one_line(values: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"^data\.(delimiter|encoding): must be .*, got '"):
+        build_run_config({"task": "classification", "data": values})
+
+
+def test_paths_are_taken_where_names_of_files_are() -> None:
+    config = build_run_config(
+        {
+            "task": "classification",
+            "data": {"train": Path("a") / "train.jsonl", "feedback": Path("store")},
+            "run_dir": Path("runs") / "x",
+        }
+    )
+    assert (config.data.train, config.data.feedback, config.run_dir) == ("a/train.jsonl", "store", "runs/x")
+    assert to_values(config)["data"]["train"] == "a/train.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("data.train", 'data={"train": ...}'),
+        ("method.rank", 'method={"rank": ...}'),
+        ("data.columns.text", 'data={"columns": {"text": ...}}'),
+    ],
+)
+def test_a_key_of_the_command_line_as_a_keyword_is_told(key: str, hint: str) -> None:
+    with pytest.raises(
+        ConfigError, match=re.escape(f"unknown key {key!r}; did you mean {hint}? On a command line")
+    ):
+        build_run_config({"task": "classification", key: "x"})

@@ -52,6 +52,107 @@ def test_documents_and_comments_are_no_tokens(tmp_path: Path) -> None:
     assert rows(table(tmp_path, content)) == [(5, ["Ada"], ["B-PER"]), (7, ["Paris"], ["B-LOC"])]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\r\n"])
+def test_sentences_stay_apart_whatever_ends_a_line(tmp_path: Path, end: str) -> None:
+    found = table(tmp_path, "# one\nAda B-PER\nsleeps O\n\nParis B-LOC\n\nOslo B-LOC".replace("\n", end))
+    assert rows(found) == [
+        (2, ["Ada", "sleeps"], ["B-PER", "O"]),
+        (5, ["Paris"], ["B-LOC"]),
+        (7, ["Oslo"], ["B-LOC"]),
+    ]
+    assert (found.lines, found.lost, found.other) == (7, 0, 4)
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# text = Ada flew to Gate O",
+        "# text = O",
+        "# Gate B-PER is O",
+        "#sent_id = O",
+        "#begin document (bc/cctv); part O",
+    ],
+)
+@pytest.mark.parametrize("gap", [" ", "\t"])
+def test_a_comment_that_ends_like_a_tag_is_no_token(tmp_path: Path, comment: str, gap: str) -> None:
+    assert rows(table(tmp_path, f"{comment}\nAda{gap}B-PER\nsleeps{gap}O\n")) == [
+        (2, ["Ada", "sleeps"], ["B-PER", "O"])
+    ]
+
+
+def test_a_comment_in_a_file_of_as_many_columns_is_no_token(tmp_path: Path) -> None:
+    content = "# is O\nAda\tNNP\tB-PER\nsleeps\tVB\tO\n"
+    assert rows(table(tmp_path, content)) == [(2, ["Ada", "sleeps"], ["B-PER", "O"])]
+
+
+# --- columns --------------------------------------------------------------------------------------------
+
+SENTENCE = [("Ada", "NNP", "B-PER"), ("sleeps", "VBZ", "O"), ("in", "IN", "O"), ("Oslo", "NNP", "B-LOC")]
+GOLD = [(1, [token for token, *_ in SENTENCE], [tag for *_, tag in SENTENCE])]
+
+
+def columns(form: str, sentence: list[tuple[str, str, str]] = SENTENCE) -> str:
+    """Write the sentence in columns: i number from 1, z from 0, t token, p part of speech, g tag, c chunk."""
+    lines = []
+    for number, (token, pos, tag) in enumerate(sentence):
+        cells = {
+            "i": number + 1,
+            "z": number,
+            "t": token,
+            "p": pos,
+            "g": tag,
+            "c": "B-NP",
+            "_": "_",
+            "s": "7",
+        }
+        lines.append("\t".join(str(cells[name]) for name in form))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    "form", ["tg", "tpg", "tpcg", "itg", "it_g", "itpg", "ztg", "gt", "tgp", "tg_", "itg_", "tgc", "it_pg__"]
+)
+def test_columns_are_found_by_what_they_hold(tmp_path: Path, form: str) -> None:
+    found = table(tmp_path, columns(form))
+    assert rows(found) == GOLD
+    usual = form.index("t") == 0 and form.index("g") == len(form) - 1
+    place = f"tokens are read from column {form.index('t') + 1}, tags from column {form.index('g') + 1} of {len(form)}"
+    assert [note.partition(": ")[2] for note in found.notes] == ([] if usual else [place])
+
+
+@pytest.mark.parametrize(
+    ("form", "reason"),
+    [
+        ("tgg", "columns 2 and 3 may be the tags"),
+        ("tpp", "no column seems to be the tags"),
+        ("ptg", "which column holds the tokens is not certain"),
+        ("stg", "which column holds the tokens is not certain"),
+        ("_tg", "which column holds the tokens is not certain"),
+        ("sitpg", "which column holds the tokens is not certain"),
+    ],
+)
+def test_columns_that_are_not_certain_are_asked_for(tmp_path: Path, form: str, reason: str) -> None:
+    with pytest.raises(
+        DataError, match=f"{reason}.*; name the columns, counted from 1: data.columns.tokens=1"
+    ):
+        table(tmp_path, columns(form))
+    path = tmp_path / "rows.conll"
+    names = (str(form.index("t") + 1), str(form.rindex("g" if "g" in form else "p") + 1))
+    found = read_table(str(path), set(names))
+    assert [(cells[names[0]]) for _, cells in found.rows] == [GOLD[0][1]]
+    with pytest.raises(DataError, match=f"has {len(form)} columns, and column 9 is to be read"):
+        read_table(str(path), {"9", "tags"})
+
+
+def test_numbers_in_a_file_of_two_columns_are_tokens(tmp_path: Path) -> None:
+    assert rows(table(tmp_path, "1\tB-DATE\n2\tO\n")) == [(1, ["1", "2"], ["B-DATE", "O"])]
+
+
+def test_words_of_several_tokens_do_not_hide_the_index(tmp_path: Path) -> None:
+    content = "1\tAda\tB-PER\n2-3\tzum\tO\n2\tzu\tO\n3\tdem\tO\n"
+    assert rows(table(tmp_path, content))[0][1] == ["Ada", "zum", "zu", "dem"]
+
+
 @pytest.mark.parametrize("line", ["# O", "#\tO", "# B-product", "#Paris O", "#1 O"])
 def test_a_hash_with_a_tag_is_a_token(tmp_path: Path, line: str) -> None:
     (found,) = rows(table(tmp_path, f"a O\n{line}\nb O\n"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from appkit.config import build_run_config
 from appkit.data.rows import Record
 from appkit.errors import ConfigError, DataError
 from appkit.heads.label.encode import _split_windows
-from appkit.heads.label.head import _balance_weights
+from appkit.heads.label.head import LinearHead, _balance_weights
 from appkit.heads.label.spec import head_spec
 from appkit.heads.label.targets import discover
 from appkit.plugins import load_task
@@ -248,3 +248,57 @@ def test_probabilities_of_any_logits(logits: list[float]) -> None:
     assert ((multi >= 0) & (multi <= 1)).all()
     number = HeadSpec(kind="sequence", problem="regression", shift=10, scale=2)
     assert number.probabilities(np.array([logits[0]])) == pytest.approx([10 + 2 * logits[0]])
+
+
+# --- labels in several spellings ------------------------------------------------------------------------
+
+
+def label_head(*labels: str, **more: Any) -> LinearHead:
+    spec = HeadSpec(kind="sequence", labels=labels, **more)
+    config = build_run_config({"task": {"name": "classification", "problem": spec.problem}})
+    return LinearHead.of_spec(CLASSIFICATION, config, cast(Any, None), spec)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("1", "1.0"),
+        ("1.0", "1"),
+        ("true", "True"),
+        ("Spam", "spam"),
+        ("late_delivery", "late delivery"),
+        ("2.50", "2.5"),
+    ],
+)
+@pytest.mark.parametrize("problem", ["single", "multi"])
+def test_a_label_in_another_spelling_than_the_training_rows_is_refused(
+    train: str, test: str, problem: Any
+) -> None:
+    head = label_head("other", train, problem=problem)
+    labels = ["other", test, test] if problem == "single" else [["other"], [test], ["other", test]]
+    with pytest.raises(
+        DataError, match=rf"^test: label is '{test}' in 2 rows, and training rows write '{train}'"
+    ):
+        head.unknown(records(*labels), "test")
+
+
+def test_an_unknown_label_that_is_no_spelling_is_noted() -> None:
+    head = label_head("a", "b", oos="None of them")
+    assert head.unknown(records("a", "c", "None of them"), "test") == [
+        "test: 1 labels that no training row has, always answered wrong: 'c' (1 rows)"
+    ]
+
+
+def test_rows_without_any_known_label_are_refused() -> None:
+    head = label_head("neg", "pos")
+    with pytest.raises(
+        DataError, match="none of the 10 rows has a label that training rows have: 0, 1 against neg, pos"
+    ):
+        head.unknown(records(*[0, 1] * 5), "test")
+    assert head.unknown(records(*[0, 1] * 5, "pos"), "test")
+
+
+def test_spellings_among_training_rows_are_noted() -> None:
+    targets = found("True", "true", "1", "1.0", "b", "b")
+    assert "'1' and '1.0' are learned as 2 labels, and may be one in several spellings" in targets.notes
+    assert "'True' and 'true' are learned as 2 labels, and may be one in several spellings" in targets.notes

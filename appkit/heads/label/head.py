@@ -13,7 +13,7 @@ from appkit.heads.label import check, encode
 from appkit.heads.label.answer import engine_logits, model_logits, read_logits
 from appkit.heads.label.encode import Windows
 from appkit.heads.label.spec import head_spec, read_head_spec
-from appkit.heads.label.targets import Targets, discover
+from appkit.heads.label.targets import Targets, discover, require_spelling
 from appkit.heads.roles import MOST_LABELS, Asked, Checked, Matrix, Role, role_of
 from appkit.models.batch import Labelled, collate_labelled
 from appkit.stats.calibration import calibration_error, settle
@@ -126,18 +126,25 @@ class LinearHead:
         return self.task.target(record.value, self.options).values  # type: ignore[union-attr]
 
     def unknown(self, records: Sequence[Record], split: str) -> list[str]:
-        """Notes the labels in `records` that the head cannot answer; those rows count as wrong."""
+        """Notes the labels in `records` that the head cannot answer; those rows count as wrong.
+
+        Raises DataError where such a label is one of the head's in another spelling, or no row has one of the head's.
+        """
         if self.spec.problem == "regression":
             return []
         known = {*self.spec.labels, self.spec.oos}
         rows: dict[str, int] = {}
+        answerable = False
         for record in records:
             values = self.target(record)
-            for label in {values} if isinstance(values, str) else set(values):
-                if label not in known:
-                    rows[label] = rows.get(label, 0) + 1
+            labels = {values} if isinstance(values, str) else set(values)
+            answerable = answerable or not labels or bool(labels & known)
+            for label in labels - known:
+                rows[label] = rows.get(label, 0) + 1
         if not rows:
             return []
+        names = [name for name in known if name is not None]
+        require_spelling(self.task.output, split, names, rows, 0 if answerable else len(records))
         shown = ", ".join(f"{label!r} ({count} rows)" for label, count in sorted(rows.items())[:5])
         return [f"{split}: {len(rows)} labels that no training row has, always answered wrong: {shown}"]
 

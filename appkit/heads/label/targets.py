@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from appkit.data.rows import Record
 from appkit.errors import DataError
 from appkit.task import LabelHead, Labels, Tagging, Task, TokenLabels
 
-__all__ = ["Targets", "discover"]
+__all__ = ["Targets", "discover", "require_spelling"]
 
 Problem = Literal["single", "multi", "regression"]
 UNEVEN = 10
@@ -80,9 +81,48 @@ def _find_labels(task: Task, records: Sequence[Record], targets: Sequence[Any]) 
             "bring rows of at least two labels, or name the right column: data.columns.label=<column>"
         )
     counts = tuple(label_counts[label] for label in labels)
-    return Targets(
-        "multi" if several else "single", labels, counts, tuple(_describe_counts(labels, counts, "rows"))
-    )
+    notes = (*_describe_counts(labels, counts, "rows"), *_find_twins(labels))
+    return Targets("multi" if several else "single", labels, counts, notes)
+
+
+def _fold(label: str) -> str:
+    """Fold a label to what its spellings share: True and true, 1.0 and 1, late_delivery and late delivery."""
+    number = _parse_number(label)
+    return str(number) if number is not None else re.sub(r"[\s_-]+", " ", label).strip().casefold()
+
+
+def require_spelling(
+    output: str, split: str, labels: Iterable[str], unknown: Mapping[str, int], rows: int
+) -> None:
+    """Raises DataError where labels that training rows lack are theirs in another spelling, or are all that there are.
+
+    unknown: label -> rows. rows: of the split, none of which has a label of `labels`; 0 if some has.
+    """
+    known = sorted(labels)
+    spelled = {_fold(label): label for label in known}
+    for label, count in unknown.items():
+        if twin := spelled.get(_fold(label)):
+            raise DataError(
+                f"{split}: {output} is {label!r} in {count} rows, and training rows write {twin!r}; write both alike"
+            )
+    if rows >= UNEVEN:
+        strange = ", ".join(sorted(unknown)[:5])
+        raise DataError(
+            f"{split}: none of the {rows} rows has a {output} that training rows have: {strange} "
+            f"against {', '.join(known[:5])}; write both alike, or name the right column: data.columns.{output}="
+        )
+
+
+def _find_twins(labels: Sequence[str]) -> list[str]:
+    """Note labels that differ in spelling alone."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        groups.setdefault(_fold(label), []).append(label)
+    return [
+        f"{' and '.join(map(repr, group))} are learned as {len(group)} labels, and may be one in several spellings"
+        for group in groups.values()
+        if len(group) > 1
+    ]
 
 
 def _name_kind(value: str | tuple[str, ...] | float) -> str:
@@ -118,7 +158,7 @@ def _find_tags(task: Task, tagging: Tagging, targets: Sequence[Any]) -> Targets:
         )
     labels = tagging.labels(types)
     entity_counts = tuple(tag_counts[f"{tagging.begin}{name}"] for name in types)
-    notes = tuple(_describe_counts(tuple(types), entity_counts, "entities"))
+    notes = (*_describe_counts(tuple(types), entity_counts, "entities"), *_find_twins(types))
     return Targets("single", labels, tuple(tag_counts[label] for label in labels), notes)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import math
+import re
 import unicodedata
 from typing import Any
 
@@ -17,6 +20,10 @@ Label = str | float | tuple[str, ...]
 
 LONGEST = 200
 """most characters of a label"""
+
+ITEM = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?![\w.])""")
+ITEMS = re.compile(rf"(?:{ITEM.pattern})(?:\s*,\s*(?:{ITEM.pattern}))*\s*,?")
+"""what stands between the brackets of a list that is written out"""
 
 LONGEST_CELL = 2000
 """most characters of the field `label`: with `task.separator` it holds several labels"""
@@ -41,11 +48,36 @@ class ClassificationRow(Row):
     @field_validator("label", mode="before")
     @classmethod
     def _canonical(cls, label: Any) -> Label:
+        if isinstance(label, str):
+            label = _read_list(label)
         if isinstance(label, list | tuple):
             return tuple(sorted({_name(item) for item in label}))
         return (
             _number(label) if isinstance(label, float | int) and not isinstance(label, bool) else _name(label)
         )
+
+
+def _read_list(cell: str) -> str | list[Any]:
+    """Reads the list that a cell writes out, as pandas and JSON do: `['a', 'b']`, `[1, 2]`, `[]`; else the cell.
+
+    Raises ValueError for a cell that looks like a list and is none; `[spam]`, without quote and comma, is a label.
+    """
+    text = cell.strip()
+    ends, inner = text[:1] + text[-1:], text[1:-1].strip()
+    if ends not in ("[]", "()", "{}") or len(text) < 2:
+        return cell
+    if ITEMS.fullmatch(inner) and (ends == "[]" or inner[:1] in ("'", '"')):
+        try:
+            return list(json.loads(text))
+        except ValueError:  # in Python's own way, with single quotes
+            return [ast.literal_eval(item) for item in ITEM.findall(inner)]
+    if ends == "[]" and not inner:
+        return []
+    if ends == "[]" and any(sign in inner for sign in "'\","):
+        raise ValueError(
+            "looks like a list and cannot be read as one; write ['a', 'b'], or set task.separator="
+        )
+    return cell
 
 
 def _number(value: float) -> float:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from appkit.config import load_run_config
 from appkit.data.rows import read as read_rows
-from appkit.errors import ConfigError
+from appkit.errors import ConfigError, DataError
 from appkit.task import HeadSpec
 
 PLAIN = ClassificationConfig()
@@ -256,3 +256,95 @@ def test_a_number() -> None:
         {"value": 12345.678},
         None,
     )
+
+
+# --- lists that are written out in a cell ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cell", "label"),
+    [
+        ("['damaged', 'late']", ("damaged", "late")),
+        ('["damaged", "late"]', ("damaged", "late")),
+        ("['late']", ("late",)),
+        ("[]", ()),
+        ("[ ]", ()),
+        ("[2, 1]", ("1", "2")),
+        ("('a', 'b')", ("a", "b")),
+        ("{'a', 'b'}", ("a", "b")),
+        ('["it\'s", "caf\\u00e9, or tea"]', ("café, or tea", "it's")),
+        ("['a', \"b's\",]", ("a", "b's")),
+        ("[spam]", "[spam]"),
+        ("(none)", "(none)"),
+        ("a, b", "a, b"),
+        ("(a), (b)", "(a), (b)"),
+        ("[", "["),
+    ],
+)
+def test_a_list_that_is_written_out_is_a_list(tmp_path: Path, cell: str, label: object) -> None:
+    assert row(cell).label == label
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\na," + '"' + cell.replace('"', '""') + '"\n', encoding="utf-8")
+    assert [record.value.label for record in read_rows(str(path), TASK.row, {}).records] == [label]
+
+
+@pytest.mark.parametrize("cell", ["['a' 'b']", "[a, b]", "['a', None]", "['a', ['b']]", "['a]"])
+def test_what_looks_like_a_list_and_is_none_is_a_fault(cell: str) -> None:
+    with pytest.raises(ValidationError, match="looks like a list and cannot be read as one"):
+        row(cell)
+
+
+def test_names_that_are_stored_beside_class_numbers_are_the_labels(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    names = {"names": ["neg", "pos"], "_type": "ClassLabel"}
+    features = {
+        "text": {"dtype": "string", "_type": "Value"},
+        "label": names,
+        "labels": {"feature": names, "_type": "Sequence"},
+        "listed": [names],
+    }
+    rows = {
+        "text": ["a", "b", "c"],
+        "label": [1, 0, -1],
+        "labels": [[1], [0, 1], []],
+        "listed": [[0], [1], []],
+    }
+    table = pyarrow.table(rows).replace_schema_metadata(
+        {"huggingface": json.dumps({"info": {"features": features}})}
+    )
+    path = str(tmp_path / "a.parquet")
+    pyarrow.parquet.write_table(table, path)
+    result = read_rows(path, TASK.row, {})
+    assert [record.value.label for record in result.records] == ["pos", "neg"]
+    assert [(fault.line, fault.reason) for fault in result.faults] == [(3, "is empty")]
+    assert (
+        "the numbers of column 'label' are read as the names that are stored beside them" in result.notes[0]
+    )
+    for column, labels in (("labels", [("pos",), ("neg", "pos"), ()]), ("listed", [("neg",), ("pos",), ()])):
+        found = read_rows(path, TASK.row, {"label": column}).records
+        assert [record.value.label for record in found] == labels
+    broken = table.set_column(1, "label", pyarrow.array([0, 1, 2]))
+    pyarrow.parquet.write_table(broken, path)
+    with pytest.raises(DataError, match="holds 2 in 'label', and names for 0 to 1 only"):
+        read_rows(path, TASK.row, {})
+
+
+def test_names_that_the_hub_stores_are_the_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {
+            "text": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["neg", "pos"]),
+            "more": datasets.Sequence(datasets.ClassLabel(names=["x", "y"])),
+        }
+    )
+    rows = datasets.Dataset.from_dict(
+        {"text": ["a", "b"], "label": [1, 0], "more": [[1], []]}, features=features
+    )
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: rows)
+    assert [r.value.label for r in read_rows("hub:org/name", TASK.row, {}).records] == ["pos", "neg"]
+    found = read_rows("hub:org/name", TASK.row, {"label": "more"}).records
+    assert [r.value.label for r in found] == [("y",), ()]
