@@ -14,6 +14,7 @@ from forked import Commands
 import appkit
 from appkit.bundles.manifest import read_manifest
 from appkit.config import build_run_config, parse_overrides
+from appkit.runs.events import Forecast, read_events
 from appkit.task import Metric
 from conftest import Project, write_rows
 
@@ -76,3 +77,10 @@ def test_a_run_whose_pack_fails_in_every_metric_but_one_ends_with_a_bundle(
         assert "The pack could not write this part" in text
         assert ("a third party's fault" in text) == (report.parent == result.run_dir)
     assert len((result.run_dir / "predictions.adapter.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_run_says_and_records_the_time_of_training_again_after_its_first_steps(trained: Path) -> None:
+    first, corrected = (event.text for event in read_events(trained)[0] if isinstance(event, Forecast))
+    assert "memory" in first
+    assert corrected.startswith("training about")
+    assert "tokens/s of its first steps" in corrected
