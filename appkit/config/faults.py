@@ -39,10 +39,10 @@ def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[st
         fields = list(owner.model_fields)
         close = difflib.get_close_matches(path[-1], fields, n=1, cutoff=0.5)
         if "." in path[-1]:  # a key of the command line, given as a keyword of Python
-            *sections, leaf = path[-1].split(".")
-            inner = "".join(f'{{"{name}": ' for name in sections[1:])
-            written = f'{inner}{{"{leaf}": ...}}{"}" * len(sections[1:])}'
-            return f"unknown key {key!r}; did you mean {sections[0]}={written}? On a command line it is {path[-1]}=..."
+            *groups, leaf = path[-1].split(".")
+            opening = "".join(f'{{"{name}": ' for name in groups[1:])
+            written = f'{opening}{{"{leaf}": ...}}{"}" * len(groups[1:])}'
+            return f"unknown key {key!r}; did you mean {groups[0]}={written}? On a command line it is {path[-1]}=..."
         prefix = key.rpartition(".")[0]
         hint = (
             f"did you mean {prefix + '.' if prefix else ''}{close[0]}?"

@@ -9,7 +9,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from appkit.data.tables import Fault, Format, codec_of
 from appkit.errors import DataError, shortened
@@ -78,9 +78,9 @@ def read_lines(path: Path, form: Format) -> Iterator[str]:
     file that is something else than text.
     """
     with open_file(path) as file:
-        unpacked = gzip.GzipFile(fileobj=file) if path.suffix.lower() == ".gz" else file
+        unpacked: Any = gzip.GzipFile(fileobj=file) if path.suffix.lower() == ".gz" else file
         try:
-            buffered = io.BufferedReader(unpacked)  # type: ignore[arg-type]
+            buffered = io.BufferedReader(unpacked)
             _require_text(path, buffered.peek(8)[:8], form)
             encoding = codec_of(form.encoding or "utf-8")
             text = io.TextIOWrapper(

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_used_left_out_and_other_lines_are_all_lines(
     assert table.lines == len(table.rows) + table.lost + table.other
     assert (table.lost > 0) == bool(table.faults)
     if suffix != ".json":
-        physical = content.replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        physical = re.sub(rb"\r\r\n|\r\n|\r", b"\n", content)
         assert table.lines == physical.count(b"\n") + (not physical.endswith(b"\n") and physical != b"")
 
 
