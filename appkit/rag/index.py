@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,7 @@ JUDGED = 20
 By = Literal["dense", "bm25", "hybrid"]
 WAYS: tuple[str, ...] = get_args(By)
 Say = Callable[[str], None]
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class Encoder(Protocol):
@@ -404,6 +406,12 @@ class Index:
             raise ConfigError(f"k is 1 or more, got {k}")
         if any(not query.strip() for query in queries):
             raise DataError("the query is empty; ask something")
+        for query in queries:
+            if not query.isascii() and (half := SURROGATE.search(query)):
+                raise DataError(
+                    f"the query has half a surrogate pair at character {half.start()}, got {ascii(query)[:80]}; "
+                    "take it out"
+                )
         if not queries:
             return []
         depth = min(len(self.passages), max(POOL, k))

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import appkit
 from appkit.errors import AppkitError
 from appkit.loopback import names_loopback
+from appkit.serving.gateway.body import BadBody, BodyReader
 from appkit.serving.gateway.faults import Fault, response
 from appkit.serving.gateway.request import Caller, RunningGateway, answer_error
 from appkit.serving.gateway.routes import bundles, openai, runs, tasks
@@ -45,6 +46,7 @@ def create_app(gateway: Gateway, *, local: bool = True, lifespan: Lifespan | Non
         app.add_exception_handler(error, answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(BadBody, _answer_bad_body)
     _add_health_routes(app)
     app.add_middleware(RequestGuard, gateway=gateway, local=local)
     return app
@@ -138,6 +140,11 @@ def _answer_http_error(request: Request, error: Exception) -> JSONResponse:
     return reply
 
 
+def _answer_bad_body(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, BadBody)
+    return response(Fault(error.status_code, error.detail))
+
+
 class RequestGuard:
     """Checks size and Host of every request, gives it an id, logs and counts it, and hides bugs' details."""
 
@@ -150,19 +157,24 @@ class RequestGuard:
             return
         state = scope.setdefault("state", {})
         began, status, number = time.monotonic(), 0, secrets.token_hex(6)
+        body = self._read_body(scope, receive)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", number.encode())]
+                headers = [*message.get("headers", []), (b"x-request-id", number.encode())]
+                await body.drain()
+                if body.left:  # else a client that sends half of it keeps the connection open
+                    headers.append((b"connection", b"close"))
+                message["headers"] = headers
             await send(message)
 
         try:
             if fault := self._find_fault(scope):
                 await response(fault)(scope, receive, send_with_id)
             else:
-                await self.app(scope, self._limit_body(scope, receive), send_with_id)
+                await self.app(scope, body.receive, send_with_id)
         except Exception:
             log.exception("request %s failed", number)
             if not status:
@@ -200,16 +212,15 @@ class RequestGuard:
         key = "max_upload" if runs.UPLOAD.fullmatch(scope["path"]) else "max_body"
         return Fault(413, f"a request may have {self._max_bytes(scope):,} bytes (serve.{key})")
 
-    def _limit_body(self, scope: Scope, receive: Receive) -> Receive:
-        """Counts bodies without a length as they come."""
-        read, most = 0, self._max_bytes(scope)
-
-        async def limited() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > most:
-                raise HTTPException(413, self._too_large(scope).message)
-            return message
-
-        return limited
+    def _read_body(self, scope: Scope, receive: Receive) -> BodyReader:
+        headers = dict(scope["headers"])
+        size = headers.get(b"content-length", b"0")
+        upload = bool(runs.UPLOAD.fullmatch(scope["path"]))
+        return BodyReader(
+            receive,
+            most=self._max_bytes(scope),
+            too_large=self._too_large(scope).message,
+            # a file of rows may come over a slow line, as long as it comes
+            seconds=self.gateway.settings.timeout_s * (10 if upload else 1),
+            begun=b"transfer-encoding" in headers or (size.isdigit() and int(size) > 0),
+        )
