@@ -280,7 +280,9 @@ class Client:
         try:
             request = self._http.build_request(method, path, **content)
         except UnicodeEncodeError:
-            raise GatewayError("a text has half a surrogate pair, which cannot be sent; take it out") from None
+            raise GatewayError(
+                "a text has half a surrogate pair, which cannot be sent; take it out"
+            ) from None
         except ValueError as error:  # NaN
             raise GatewayError(f"the request cannot be written as JSON: {error}") from None
         for tries_left in range(self.retries, -1, -1):

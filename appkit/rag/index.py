@@ -41,6 +41,8 @@ JUDGED = 20
 By = Literal["dense", "bm25", "hybrid"]
 WAYS: tuple[str, ...] = get_args(By)
 Say = Callable[[str], None]
+PREFIX = re.compile(r"appkit-[0-9a-f]{8}-")
+VERSION_NAME = re.compile(r"\w[\w-]{0,63}")
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -127,7 +129,8 @@ def build(
     if not 100 <= size <= 20_000 or not 0 <= overlap < size:
         raise ConfigError(f"size is 100 to 20000 and overlap less than it, got {size} and {overlap}")
     _, address = stores.parsed(store)
-    files = find(paths, to)
+    links: dict[str, str] = {}
+    files = find(paths, to, links)
     _check_free(to)  # before the lock, which leaves a file beside it
     with locked(to):
         _remove_stages(to)
@@ -136,6 +139,7 @@ def build(
         # passages and vectors of other settings do not fit; another store is built from the same vectors
         reusable = old if old and old.about["options"] | options == old.about["options"] else None
         pieces, hashes, skipped = _read_files(files, reusable, size, overlap)
+        skipped = links | skipped
         if not pieces:
             why = f" ({next(iter(skipped.values()))})" if skipped else ""
             raise DataError(f"no text in {len(files)} files{why}; nothing was indexed")
@@ -150,7 +154,7 @@ def build(
             about["collections"] = _prefix(to)
         version = _write_version(to, about, pieces, vectors)
         _prune_collections(
-            [old.about, about] if old else [about], keep=_name_collection(about, version), say=say
+            [old.about, about] if old else [about], store, keep=_name_collection(about, version), say=say
         )
     for name, why in skipped.items():
         say(f"  skipped: {name}: {why}")
@@ -228,7 +232,7 @@ def _embed(pieces: Sequence[Passage], previous: Version | None, embeddings: str)
 def _write_version(to: Path, about: dict[str, Any], pieces: Sequence[Passage], vectors: np.ndarray) -> Path:
     """Write a version and put it in use; return its directory."""
     bm25s = _import_bm25s()
-    store, address = _find_store(about)
+    store, address = _find_store(about, about["options"]["store"])  # which the user named
     body = "".join(json.dumps(asdict(piece), ensure_ascii=False) + "\n" for piece in pieces)
     name = hashlib.sha256((json.dumps(about, sort_keys=True) + body).encode()).hexdigest()[:16]
     to.mkdir(parents=True, exist_ok=True)
@@ -253,9 +257,14 @@ def _write_version(to: Path, about: dict[str, Any], pieces: Sequence[Passage], v
     return to / name
 
 
-def _find_store(about: dict[str, Any]) -> tuple[stores.Kind, str | None]:
-    """Find an index's store, and the address of its server; indexes of older versions name none and use FAISS."""
-    name, address = stores.parsed(about["options"].get("store", "faiss"))
+def _find_store(about: dict[str, Any], given: str | None = None) -> tuple[stores.Kind, stores.Address | None]:
+    """Find an index's store, and the address of its server; indexes of older versions name none and use FAISS.
+
+    given: the store that the user named. Keys go to no other address.
+    """
+    name, url = stores.parsed(about["options"].get("store", "faiss"))
+    given_name, given_url = stores.parsed(given) if given else (name, None)
+    address = stores.Address.of_index(name, url, given_url if given_name == name else None) if url else None
     return stores.find(name), address
 
 
@@ -264,21 +273,32 @@ def _prefix(to: Path) -> str:
     file = to / ".collections"
     if not file.exists():
         write_text(file, f"appkit-{secrets.token_hex(4)}-")
-    return file.read_text(encoding="utf-8")
+    prefix = file.read_text(encoding="utf-8")
+    if not PREFIX.fullmatch(prefix):
+        raise DataError(f"{file} holds no prefix of ours, got {prefix[:40]!r}; delete it and index again")
+    return prefix
 
 
 def _name_collection(about: dict[str, Any], version: Path) -> str:
     return f"{about.get('collections', '')}{version.name}"
 
 
-def _prune_collections(abouts: Sequence[dict[str, Any]], keep: str, say: Say) -> None:
-    """Remove the collections of other versions, also from the server that the previous version used."""
+def _prune_collections(abouts: Sequence[dict[str, Any]], given: str, keep: str, say: Say) -> None:
+    """Remove the collections of other versions, also from the server that the previous version used.
+
+    given: the store that the user named.
+    """
     pruned = set()
     for about in abouts:
-        store, address = _find_store(about)
+        store, address = _find_store(about, given)
         if not address or not store.server or (address, about["collections"]) in pruned:
             continue
         pruned.add((address, about["collections"]))
+        if not PREFIX.fullmatch(about["collections"]):  # an empty one would remove every collection
+            say(
+                f"  no collection of {address} was removed: {str(about['collections'])[:40]!r} is no prefix of ours"
+            )
+            continue
         try:
             store.server.prune(address, about["collections"], keep)
         except AppkitError as error:  # the index is complete; old collections only take space
@@ -325,7 +345,10 @@ def _load_version(to: Path) -> Version:
     if not (to / "current").is_file():
         raise DataError(f"no index at {to}; make one: appkit rag index DOCUMENTS --to {to}")
     with _report_damage(to):
-        path = to / (to / "current").read_text(encoding="utf-8").strip()
+        name = (to / "current").read_text(encoding="utf-8").strip()
+        if not VERSION_NAME.fullmatch(name):  # it could lead out of the index
+            raise ValueError(f"current names no version, got {name[:40]!r}")
+        path = to / name
         about = json.loads((path / "index.json").read_text(encoding="utf-8"))
         if about["schema"] != SCHEMA:
             raise _OtherSchema(f"{to} has schema {about['schema']}, this appkit reads {SCHEMA}; index again")

@@ -31,6 +31,7 @@ class IndexRetriever(BaseRetriever):
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None, **options: Any
     ) -> list[Document]:
         """k: for this query. Raises ConfigError for a k below 1, and for another option: it would change nothing."""
+        options.pop("verbose", None)  # LangChain's own
         if options:
             raise ConfigError(
                 f"a query takes the option k, got {', '.join(sorted(options))}; set the others in retriever(...)"

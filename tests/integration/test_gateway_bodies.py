@@ -2,15 +2,20 @@
 
 import asyncio
 import json
+import logging
+import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from fakes import Served, gateway, in_loop
 
-from appkit.serving.gateway import body
+from appkit.serving.gateway import body, connections
 from appkit.serving.gateway.keys import add_key
+from appkit.serving.gateway.logs import protect_log
 
 HALF = "\ud800"
 JSON = {"Content-Type": "application/json"}
@@ -163,3 +168,74 @@ async def test_a_body_must_come_whole_within_the_time_of_a_request() -> None:
         await read_all()
     assert caught.value.status_code == 408
     assert 0 < reader.read < 20
+
+
+@in_loop
+async def test_a_head_that_stops_coming_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.5)  # longer than a head may take
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    monkeypatch.setattr(connections, "HEAD_S", 0.2)
+    config = uvicorn.Config(answer, port=0, log_config=None, lifespan="off", http=connections.PatientProtocol)
+    server = uvicorn.Server(config)
+    server.capture_signals = nullcontext  # type: ignore[method-assign]
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+
+    async def send(*parts: bytes, pause: float = 0.01) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(pause)
+        try:
+            return await asyncio.wait_for(reader.read(), 3)
+        finally:
+            writer.close()
+
+    whole = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    try:
+        halves = await asyncio.gather(*(send(b"GET / HTTP/1.1\r\nHost") for _ in range(20)), send())
+        assert set(halves) == {b""}
+        for parts in ((whole,), (whole[:9], whole[9:])):
+            assert (await send(*parts)).startswith(b"HTTP/1.1 204")
+        kept = whole.replace(b"Connection: close\r\n", b"")
+        assert (await send(kept, b"GET / HT", pause=0.7)).count(b"HTTP/1.1 204") == 1
+    finally:
+        server.should_exit = True
+        await task
+
+
+# --- what else a stranger meets ---------------------------------------------------------------------------
+
+
+@in_loop
+async def test_the_page_of_routes_needs_no_other_machine(root: Path) -> None:
+    async with gateway(root) as one:
+        answer = await one.http.get("/docs")
+        assert answer.status_code == 200
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert not re.search(r"<script|https?://|//", answer.text)
+        for path in (await one.http.get("/openapi.json")).json()["paths"]:
+            assert path in answer.text
+        assert (await one.http.get("/redoc")).status_code == 404
+
+
+def test_no_text_begins_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    protect_log()
+    forged = "x\n2026-01-01 INFO POST /v1/bundles 201\r\x1b[2J\u2028\u202e"
+    caplog.set_level(logging.INFO)
+    logging.getLogger("appkit.gateway").info("key=%s", forged)
+    try:
+        raise ValueError(forged)
+    except ValueError:
+        logging.getLogger("uvicorn.error").exception("failed: %s", forged)
+    first, second, *trace = caplog.text.rstrip("\n").split("\n")
+    assert "key=x\\n2026-01-01 INFO POST /v1/bundles 201\\r\\x1b[2J\\u2028\\u202e" in first
+    assert "failed: x\\n2026" in second
+    assert trace
+    assert all(line.startswith("  ") for line in trace)
+    assert not set("\r\x1b\u2028\u202e") & set(caplog.text)

@@ -11,15 +11,17 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import appkit
 from appkit.errors import AppkitError
 from appkit.loopback import names_loopback
-from appkit.serving.gateway.body import BadBody, BodyReader
+from appkit.serving.gateway.body import BadBody, BodyReader, CheckedRoute
 from appkit.serving.gateway.faults import Fault, response
+from appkit.serving.gateway.logs import protect_log
+from appkit.serving.gateway.manual import HEADERS, write_manual
 from appkit.serving.gateway.request import Caller, RunningGateway, answer_error
 from appkit.serving.gateway.routes import bundles, openai, runs, tasks
 from appkit.serving.gateway.state import Gateway
@@ -38,7 +40,10 @@ def create_app(gateway: Gateway, *, local: bool = True, lifespan: Lifespan | Non
         version=appkit.__version__,
         description="Many specialists over one base: OpenAI's routes, typed task routes, and bundles by hand.",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages load scripts from another machine
+        redoc_url=None,
     )
+    protect_log()
     app.state.gateway = gateway
     for module in (openai, tasks, bundles, runs):
         app.include_router(module.router, responses=_RESPONSES)
@@ -93,6 +98,12 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def _add_health_routes(app: FastAPI) -> None:
+    app.router.route_class = CheckedRoute
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(write_manual(app.openapi()), headers=HEADERS)
+
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:
         """Tell that the gateway itself runs."""
