@@ -19,13 +19,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from appkit.errors import AppkitError, ConfigError, DataError
 from appkit.progress import Progress
 from appkit.rag import stores
+from appkit.rag.encoders import Encoder, encoder
 from appkit.rag.files import find, of_extra, passages, unreadable_told
 from appkit.rag.rank import fused, signed_qim
 from appkit.storage.atomic import file_sha256, locked, staged, write_text
@@ -44,14 +45,6 @@ Say = Callable[[str], None]
 PREFIX = re.compile(r"appkit-[0-9a-f]{8}-")
 VERSION_NAME = re.compile(r"\w[\w-]{0,63}")
 SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-
-class Encoder(Protocol):
-    """A model that turns texts into vectors."""
-
-    def embed(self, texts: Sequence[str], *, show: bool = True) -> np.ndarray:
-        """N texts -> vectors (N, d), float32, of length 1. show: with a progress bar."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -77,36 +70,6 @@ class Built:
     """texts that were new and had to be embedded"""
     skipped: dict[str, str]
     """file that could not be read -> reason"""
-
-
-def encoder(name: str) -> Encoder:
-    """Load an encoder: `minilm`, from the package registry, or any model of sentence-transformers by its name.
-
-    Raises AppkitError when it cannot be loaded.
-    """
-    if name == "minilm":
-        from appkit.models.embedder import Encoder as MiniLM
-
-        return MiniLM()
-    try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError:
-        raise AppkitError(
-            f"embeddings by {name!r} need sentence-transformers; pip install sentence-transformers, "
-            "or leave out --embeddings"
-        ) from None
-    try:
-        model = SentenceTransformer(name)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise AppkitError(f"no embeddings by {name!r}: {reason}; check the name and the network") from None
-
-    class Sentences:
-        def embed(self, texts: Sequence[str], *, show: bool = True) -> np.ndarray:
-            vectors: np.ndarray = model.encode(list(texts), normalize_embeddings=True, show_progress_bar=show)
-            return vectors.astype(np.float32)
-
-    return Sentences()
 
 
 def build(
