@@ -277,7 +277,14 @@ class Client:
     def _send(self, method: str, path: str, body: Any = None, *, stream: bool = False) -> httpx.Response:
         """Send a request, with retries; return the response once its status is a success."""
         content: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
-        request = self._http.build_request(method, path, **content)
+        try:
+            request = self._http.build_request(method, path, **content)
+        except UnicodeEncodeError:
+            raise GatewayError(
+                "a text has half a surrogate pair, which cannot be sent; take it out"
+            ) from None
+        except ValueError as error:  # NaN
+            raise GatewayError(f"the request cannot be written as JSON: {error}") from None
         for tries_left in range(self.retries, -1, -1):
             try:
                 answer = self._http.send(request, stream=stream)
@@ -334,4 +341,7 @@ def _read_refusal(url: str, answer: httpx.Response) -> GatewayError:
 
 
 def _quote(name: str) -> str:
-    return quote(name, safe="")
+    try:
+        return quote(name, safe="")
+    except UnicodeEncodeError:
+        raise GatewayError(f"no name has half a surrogate pair, got {name[:80]!r}; take it out") from None

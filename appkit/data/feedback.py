@@ -7,10 +7,11 @@ and `data.feedback=` read rows out of the file, and only rows that a review acce
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from appkit.errors import DataError
 
 __all__ = ["Entry", "Feedback", "Verdict"]
 
+log = logging.getLogger(__name__)
 Verdict = Literal["up", "down"]
 Status = Literal["new", "accepted", "rejected"]
 DAY = 86_400
@@ -93,6 +95,7 @@ class Feedback:
     ) -> int:
         """Store an opinion, with its texts only if `keep` says that the person agreed; return its number."""
         texts = [_text(value) if keep else None for value in (input, answer, correction)]
+        _check_texts(task, model, *texts)
         with self._open() as connection:
             self._prune(connection)
             cursor = connection.execute(
@@ -110,20 +113,24 @@ class Feedback:
                 "WHERE (?1 IS NULL OR task = ?1) AND (?2 IS NULL OR status = ?2) ORDER BY id",
                 (task, status),
             ).fetchall()
-        return [
-            Entry(
-                number,
-                at,
-                task_name,
-                model,
-                verdict,
-                _value(fields),
-                _value(answer),
-                _value(correction),
-                state,
+        return [self._read_entry(row) for row in rows]
+
+    def _read_entry(self, row: Sequence[Any]) -> Entry:
+        """Reads an entry; one with a cell that is damaged keeps its verdict, without its texts, and a warning says so.
+
+        Another program may have written the file: its one bad cell must not hide all other entries.
+        """
+        number, at, task, model, verdict, *texts, status = row
+        try:
+            fields, answer, correction = map(_value, texts)
+            if not (fields is None or isinstance(fields, dict)) or not isinstance(answer, str | None):
+                raise ValueError("the input is no object, or the answer no text")
+        except (ValueError, TypeError, RecursionError) as error:
+            log.warning(
+                "feedback number %d in %s is damaged (%s); its texts are left out", number, self.path, error
             )
-            for number, at, task_name, model, verdict, fields, answer, correction, state in rows
-        ]
+            fields = answer = correction = None
+        return Entry(number, at, task, model, verdict, fields, answer, correction, status)
 
     def review(self, number: int, status: Status) -> None:
         """Accept or reject an entry. Raises DataError if there is none of that number."""
@@ -176,6 +183,18 @@ class Feedback:
 
 def _text(value: Any) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _check_texts(*texts: str | None) -> None:
+    """Raises DataError for half a surrogate pair, which cannot be stored."""
+    for text in texts:
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError as error:
+            shown = ascii((text or "")[max(0, error.start - 20) : error.start + 20])
+            raise DataError(
+                f"feedback with half a surrogate pair cannot be stored, got {shown}; take it out"
+            ) from None
 
 
 def _value(text: str | None) -> Any:

@@ -229,7 +229,7 @@ def _make_sampler(
         drawn = []
         for place, row in enumerate(rows):
             if row not in generators:
-                generators[row] = torch.Generator(device).manual_seed(seed * 1_000_003 + row)
+                generators[row] = torch.Generator(device).manual_seed((seed * 1_000_003 + row) % 2**64)
             drawn.append(torch.multinomial(chances[place], 1, generator=generators[row]))
         return torch.cat(drawn)
 

@@ -32,17 +32,18 @@ def of_extra(name: str = "rag") -> Iterator[None]:
         raise AppkitError(f"{error.name} is not installed; pip install 'appkit[{name}]'") from None
 
 
-def find(paths: Sequence[Path], to: Path | None = None) -> list[Path]:
+def find(paths: Sequence[Path], to: Path | None = None, skipped: dict[str, str] | None = None) -> list[Path]:
     """List the files among `paths`, and the files of a known kind below the directories among them, in order.
 
-    to: the index's directory. Files in it, and in any other index below a directory, are no documents.
+    to: the index's directory. Files in it, and in any other index below a directory, are no documents. skipped: gets
+    the links that lead out of a directory, with the reason: whoever made the folder does not choose what is read.
     Raises DataError for a missing path, a file of an unknown kind, or when there is no file at all.
     """
     documents: list[Path] = []
     for path in paths:
         if path.is_dir():
             excluded = _find_indexes(path) | ({to.resolve()} if to else set())
-            documents += sorted(
+            files = sorted(
                 file
                 for file in path.rglob("*")
                 if file.suffix.lower() in KINDS
@@ -50,6 +51,13 @@ def find(paths: Sequence[Path], to: Path | None = None) -> list[Path]:
                 and not _is_hidden(file, path)
                 and excluded.isdisjoint(file.resolve().parents)
             )
+            outside = [file for file in files if path.resolve() not in file.resolve().parents]
+            documents += [file for file in files if file not in set(outside)]
+            if skipped is not None:
+                skipped |= {
+                    str(file): f"{file} is a link out of {path}; name the file itself, or copy it"
+                    for file in outside
+                }
         elif not path.exists():
             raise DataError(f"no file or directory {str(path)!r}; name what is to be indexed")
         elif path.suffix.lower() not in KINDS:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -18,13 +19,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from appkit.errors import AppkitError, ConfigError, DataError
 from appkit.progress import Progress
 from appkit.rag import stores
+from appkit.rag.encoders import Encoder, encoder
 from appkit.rag.files import find, of_extra, passages, unreadable_told
 from appkit.rag.rank import fused, signed_qim
 from appkit.storage.atomic import file_sha256, locked, staged, write_text
@@ -40,14 +42,9 @@ JUDGED = 20
 By = Literal["dense", "bm25", "hybrid"]
 WAYS: tuple[str, ...] = get_args(By)
 Say = Callable[[str], None]
-
-
-class Encoder(Protocol):
-    """A model that turns texts into vectors."""
-
-    def embed(self, texts: Sequence[str], *, show: bool = True) -> np.ndarray:
-        """N texts -> vectors (N, d), float32, of length 1. show: with a progress bar."""
-        ...
+PREFIX = re.compile(r"appkit-[0-9a-f]{8}-")
+VERSION_NAME = re.compile(r"\w[\w-]{0,63}")
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -75,36 +72,6 @@ class Built:
     """file that could not be read -> reason"""
 
 
-def encoder(name: str) -> Encoder:
-    """Load an encoder: `minilm`, from the package registry, or any model of sentence-transformers by its name.
-
-    Raises AppkitError when it cannot be loaded.
-    """
-    if name == "minilm":
-        from appkit.models.embedder import Encoder as MiniLM
-
-        return MiniLM()
-    try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError:
-        raise AppkitError(
-            f"embeddings by {name!r} need sentence-transformers; pip install sentence-transformers, "
-            "or leave out --embeddings"
-        ) from None
-    try:
-        model = SentenceTransformer(name)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise AppkitError(f"no embeddings by {name!r}: {reason}; check the name and the network") from None
-
-    class Sentences:
-        def embed(self, texts: Sequence[str], *, show: bool = True) -> np.ndarray:
-            vectors: np.ndarray = model.encode(list(texts), normalize_embeddings=True, show_progress_bar=show)
-            return vectors.astype(np.float32)
-
-    return Sentences()
-
-
 def build(
     paths: Sequence[Path],
     to: Path,
@@ -125,7 +92,8 @@ def build(
     if not 100 <= size <= 20_000 or not 0 <= overlap < size:
         raise ConfigError(f"size is 100 to 20000 and overlap less than it, got {size} and {overlap}")
     _, address = stores.parsed(store)
-    files = find(paths, to)
+    links: dict[str, str] = {}
+    files = find(paths, to, links)
     _check_free(to)  # before the lock, which leaves a file beside it
     with locked(to):
         _remove_stages(to)
@@ -134,6 +102,7 @@ def build(
         # passages and vectors of other settings do not fit; another store is built from the same vectors
         reusable = old if old and old.about["options"] | options == old.about["options"] else None
         pieces, hashes, skipped = _read_files(files, reusable, size, overlap)
+        skipped = links | skipped
         if not pieces:
             why = f" ({next(iter(skipped.values()))})" if skipped else ""
             raise DataError(f"no text in {len(files)} files{why}; nothing was indexed")
@@ -148,7 +117,7 @@ def build(
             about["collections"] = _prefix(to)
         version = _write_version(to, about, pieces, vectors)
         _prune_collections(
-            [old.about, about] if old else [about], keep=_name_collection(about, version), say=say
+            [old.about, about] if old else [about], store, keep=_name_collection(about, version), say=say
         )
     for name, why in skipped.items():
         say(f"  skipped: {name}: {why}")
@@ -226,7 +195,7 @@ def _embed(pieces: Sequence[Passage], previous: Version | None, embeddings: str)
 def _write_version(to: Path, about: dict[str, Any], pieces: Sequence[Passage], vectors: np.ndarray) -> Path:
     """Write a version and put it in use; return its directory."""
     bm25s = _import_bm25s()
-    store, address = _find_store(about)
+    store, address = _find_store(about, about["options"]["store"])  # which the user named
     body = "".join(json.dumps(asdict(piece), ensure_ascii=False) + "\n" for piece in pieces)
     name = hashlib.sha256((json.dumps(about, sort_keys=True) + body).encode()).hexdigest()[:16]
     to.mkdir(parents=True, exist_ok=True)
@@ -251,9 +220,14 @@ def _write_version(to: Path, about: dict[str, Any], pieces: Sequence[Passage], v
     return to / name
 
 
-def _find_store(about: dict[str, Any]) -> tuple[stores.Kind, str | None]:
-    """Find an index's store, and the address of its server; indexes of older versions name none and use FAISS."""
-    name, address = stores.parsed(about["options"].get("store", "faiss"))
+def _find_store(about: dict[str, Any], given: str | None = None) -> tuple[stores.Kind, stores.Address | None]:
+    """Find an index's store, and the address of its server; indexes of older versions name none and use FAISS.
+
+    given: the store that the user named. Keys go to no other address.
+    """
+    name, url = stores.parsed(about["options"].get("store", "faiss"))
+    given_name, given_url = stores.parsed(given) if given else (name, None)
+    address = stores.Address.of_index(name, url, given_url if given_name == name else None) if url else None
     return stores.find(name), address
 
 
@@ -262,21 +236,32 @@ def _prefix(to: Path) -> str:
     file = to / ".collections"
     if not file.exists():
         write_text(file, f"appkit-{secrets.token_hex(4)}-")
-    return file.read_text(encoding="utf-8")
+    prefix = file.read_text(encoding="utf-8")
+    if not PREFIX.fullmatch(prefix):
+        raise DataError(f"{file} holds no prefix of ours, got {prefix[:40]!r}; delete it and index again")
+    return prefix
 
 
 def _name_collection(about: dict[str, Any], version: Path) -> str:
     return f"{about.get('collections', '')}{version.name}"
 
 
-def _prune_collections(abouts: Sequence[dict[str, Any]], keep: str, say: Say) -> None:
-    """Remove the collections of other versions, also from the server that the previous version used."""
+def _prune_collections(abouts: Sequence[dict[str, Any]], given: str, keep: str, say: Say) -> None:
+    """Remove the collections of other versions, also from the server that the previous version used.
+
+    given: the store that the user named.
+    """
     pruned = set()
     for about in abouts:
-        store, address = _find_store(about)
+        store, address = _find_store(about, given)
         if not address or not store.server or (address, about["collections"]) in pruned:
             continue
         pruned.add((address, about["collections"]))
+        if not PREFIX.fullmatch(about["collections"]):  # an empty one would remove every collection
+            say(
+                f"  no collection of {address} was removed: {str(about['collections'])[:40]!r} is no prefix of ours"
+            )
+            continue
         try:
             store.server.prune(address, about["collections"], keep)
         except AppkitError as error:  # the index is complete; old collections only take space
@@ -323,7 +308,10 @@ def _load_version(to: Path) -> Version:
     if not (to / "current").is_file():
         raise DataError(f"no index at {to}; make one: appkit rag index DOCUMENTS --to {to}")
     with _report_damage(to):
-        path = to / (to / "current").read_text(encoding="utf-8").strip()
+        name = (to / "current").read_text(encoding="utf-8").strip()
+        if not VERSION_NAME.fullmatch(name):  # it could lead out of the index
+            raise ValueError(f"current names no version, got {name[:40]!r}")
+        path = to / name
         about = json.loads((path / "index.json").read_text(encoding="utf-8"))
         if about["schema"] != SCHEMA:
             raise _OtherSchema(f"{to} has schema {about['schema']}, this appkit reads {SCHEMA}; index again")
@@ -404,6 +392,12 @@ class Index:
             raise ConfigError(f"k is 1 or more, got {k}")
         if any(not query.strip() for query in queries):
             raise DataError("the query is empty; ask something")
+        for query in queries:
+            if not query.isascii() and (half := SURROGATE.search(query)):
+                raise DataError(
+                    f"the query has half a surrogate pair at character {half.start()}, got {ascii(query)[:80]}; "
+                    "take it out"
+                )
         if not queries:
             return []
         depth = min(len(self.passages), max(POOL, k))

@@ -9,6 +9,7 @@ from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 
+from appkit.errors import ConfigError
 from appkit.rag.index import By, Index
 
 __all__ = ["IndexRetriever", "retriever"]
@@ -27,8 +28,14 @@ class IndexRetriever(BaseRetriever):
     """QIM re-ranks the best 20"""
 
     def _get_relevant_documents(
-        self, query: str, *, run_manager: CallbackManagerForRetrieverRun
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None, **options: Any
     ) -> list[Document]:
+        """k: for this query. Raises ConfigError for a k below 1, and for another option: it would change nothing."""
+        options.pop("verbose", None)  # LangChain's own
+        if options:
+            raise ConfigError(
+                f"a query takes the option k, got {', '.join(sorted(options))}; set the others in retriever(...)"
+            )
         return [
             Document(
                 hit.passage.text,
@@ -40,7 +47,7 @@ class IndexRetriever(BaseRetriever):
                     "score": hit.score,
                 },
             )
-            for hit in self.index.search(query, self.k, by=self.by, judge=self.judge)
+            for hit in self.index.search(query, self.k if k is None else k, by=self.by, judge=self.judge)
         ]
 
 

@@ -316,3 +316,20 @@ def test_a_check_sends_words_then_files_as_they_are_then_asks(
         ("PUT", "/v1/runs/t-1/rows/dev?kind=.csv", b"a,b\n\xff"),
         ("POST", "/v1/runs/t-1/check", b""),
     ]
+
+
+def test_half_a_surrogate_pair_is_one_line_and_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire(monkeypatch, rows("a"))
+    client, half = wire.client(), "a\ud800"
+    calls: list[Callable[[], Any]] = [
+        lambda: client.task("nl2fol", [half]),
+        lambda: client.task(half, ["a"]),
+        lambda: list(client.stream("nl2fol", [{"sentence": half}])),
+        lambda: client.tool("nl2fol", "check", formula=half),
+        lambda: client.point("nl2fol", half),
+        lambda: client.describe(half),
+    ]
+    for call in calls:
+        with pytest.raises(GatewayError, match="half a surrogate pair"):
+            call()
+    assert wire.asked == []

@@ -155,3 +155,51 @@ def test_two_programs_may_add_at_once(tmp_path: Path) -> None:
     assert json.dumps(sorted(one.model for one in kept.entries())) == json.dumps(
         sorted(f"m@{n}" for n in range(40))
     )
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("input", "{"),
+        ("input", '["no", "object"]'),
+        ("answer", "not JSON"),
+        ("answer", "{}"),
+        ("correction", "[" * 100_000),
+        ("correction", b"\xff\xfe"),
+    ],
+)
+def test_one_damaged_cell_hides_no_other_entry(
+    tmp_path: Path, column: str, cell: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = store(tmp_path)
+    for sentence in ("One.", "Two."):
+        kept.add("nl2fol", "v", input={"sentence": sentence}, answer="P(a)", correction="Q(a)", keep=True)
+    for number in (1, 2):
+        kept.review(number, "accepted")
+    with sqlite3.connect(kept.path) as connection:
+        connection.execute(f"UPDATE feedback SET {column} = ? WHERE id = 1", (cell,))
+    damaged, sound = kept.entries()
+    assert (damaged.id, damaged.input, damaged.answer, damaged.correction) == (1, None, None, None)
+    assert sound.input == {"sentence": "Two."}
+    assert kept.rows("nl2fol", "formula") == {2: {"sentence": "Two.", "formula": "Q(a)"}}
+    assert len(kept.pairs("nl2fol")) == 1
+    assert "feedback number 1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"input": {"sentence": "a\ud800"}},
+        {"input": {"\ud800": "a"}},
+        {"answer": "\udfff"},
+        {"correction": ["\ud800"]},
+    ],
+)
+def test_half_a_surrogate_pair_is_not_kept(tmp_path: Path, values: dict[str, object]) -> None:
+    kept = store(tmp_path)
+    with pytest.raises(DataError, match="half a surrogate pair"):
+        kept.add("nl2fol", "v", keep=True, **values)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="half a surrogate pair"):
+        kept.add("nl2fol", "v\ud800")
+    kept.add("nl2fol", "v", keep=False, **values)  # type: ignore[arg-type]
+    assert len(kept.entries()) == 1

@@ -435,3 +435,50 @@ def test_it_is_a_retriever_of_langchain(notes: Path, tmp_path: Path, letters: Le
     assert document.metadata["score"] == pytest.approx(
         Index.open(tmp_path / "index").search("When does the hut open?", 1)[0].score
     )
+
+
+def test_a_query_of_langchain_may_say_how_many(notes: Path, tmp_path: Path, letters: Letters) -> None:
+    from appkit.rag.retriever import retriever
+
+    build([notes], tmp_path / "index")
+    documents = retriever(tmp_path / "index", k=3)
+    assert [len(documents.invoke("the hut", k=k)) for k in (1, 2)] == [1, 2]
+    assert len(documents.invoke("the hut")) == 3
+    with pytest.raises(ConfigError, match="k is 1 or more, got 0"):
+        documents.invoke("the hut", k=0)
+    with pytest.raises(ConfigError, match="takes the option k, got by"):
+        documents.invoke("the hut", by="bm25")
+
+
+def test_half_a_surrogate_pair_in_a_query_is_told(notes: Path, tmp_path: Path, letters: Letters) -> None:
+    from appkit.rag.retriever import retriever
+
+    build([notes], tmp_path / "index")
+    index = Index.open(tmp_path / "index")
+    for ask in (
+        retriever(tmp_path / "index").invoke,
+        index.search,
+        lambda query: index.search(query, by="bm25"),
+    ):
+        with pytest.raises(DataError, match="half a surrogate pair at character 3"):
+            ask("hut\ud800")
+
+
+def test_links_out_of_a_folder_are_not_followed(notes: Path, tmp_path: Path, letters: Letters) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "private.txt").write_text("Zanzibar whispers.")
+    (notes / "leak.txt").symlink_to(tmp_path / "secret" / "private.txt")
+    (notes / "up.txt").symlink_to("../secret/private.txt")
+    (notes / "folder").symlink_to(tmp_path / "secret")
+    inside = next(file for file in sorted(notes.rglob("*")) if file.suffix == ".html")
+    (notes / "again.html").symlink_to(inside)
+    said: list[str] = []
+    built = build([notes], tmp_path / "index", say=said.append)
+    assert str(notes / "leak.txt") in built.skipped
+    assert str(notes / "up.txt") in built.skipped
+    assert any(f"leak.txt is a link out of {notes}; name the file itself" in line for line in said)
+    texts = [passage.text for passage in Index.open(tmp_path / "index").passages]
+    assert not any("Zanzibar" in text for text in texts)
+    assert str(notes / "again.html") in Index.open(tmp_path / "index").about["files"]
+    build([notes / "leak.txt"], tmp_path / "named")  # named by the user
+    assert "Zanzibar" in Index.open(tmp_path / "named").passages[0].text

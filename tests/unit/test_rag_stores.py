@@ -9,9 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -128,10 +130,11 @@ def test_a_store_ranks_by_the_products_of_vectors(here: str, tmp_path: Path) -> 
 def test_a_server_ranks_by_the_products_of_vectors(there: str) -> None:
     draw = np.random.default_rng(1)
     vectors = unit(draw, 600)  # more than goes up at once
-    name, address = stores.parsed(there)
+    name, url = stores.parsed(there)
     server = stores.find(name).server
     assert server
-    assert address
+    assert url
+    address = stores.Address(name, url, named=True)
     server.upload(address, "appkit-one", vectors)
     check_exact(server.connect(address, "appkit-one", 600), vectors, unit(draw, 10))
 
@@ -351,10 +354,116 @@ def test_the_key_comes_from_the_environment_and_is_written_nowhere(
             build([notes], tmp_path / "index", store=store)
         monkeypatch.setenv("QDRANT_API_KEY", "s3cret")
         build([notes], tmp_path / "index", store=store)
+        monkeypatch.setenv("QDRANT_URL", f"{server.url}/")
         assert len(Index.open(tmp_path / "index").search("winter", 3)) == 3
     files = [file for file in (tmp_path / "index").rglob("*") if file.is_file()]
     assert files
     assert not [file for file in files if b"s3cret" in file.read_bytes()]
+
+
+class Listener(BaseHTTPRequestHandler):
+    """Keeps the headers of every request, and refuses it."""
+
+    def do_GET(self) -> None:
+        self.server.heard.append(str(self.headers))  # type: ignore[attr-defined]
+        self.send_error(401)
+
+    do_POST = do_PUT = do_DELETE = do_GET
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@contextmanager
+def listener() -> Iterator[tuple[str, list[str]]]:
+    """The address of a server, and what it hears."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+    server.heard = heard = []  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", heard
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def point_index(index: Path, store: str, **more: str) -> None:
+    """Let an index name another store, as a stranger's would."""
+    file = index / (index / "current").read_text() / "index.json"
+    about = json.loads(file.read_text())
+    about["options"]["store"] = store
+    file.write_text(json.dumps(about | {"collections": "appkit-00000000-"} | more))
+
+
+@pytest.mark.parametrize("name", ["qdrant", "chroma"])
+def test_a_foreign_index_gets_no_key(
+    name: str, notes: Path, tmp_path: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs(name)
+    monkeypatch.setenv(f"{name.upper()}_API_KEY", "s3cret")
+    monkeypatch.setenv("CHROMA_CLIENT_AUTH_PROVIDER", "chromadb.auth.token_authn.TokenAuthClientProvider")
+    monkeypatch.setenv("CHROMA_CLIENT_AUTH_CREDENTIALS", "s3cret")
+    index = tmp_path / "index"
+    build([notes], index)
+    with listener() as (url, heard):
+        point_index(index, f"{name}={url}")
+        told = f"{name.upper()}_API_KEY was not sent.*set {name.upper()}_URL={url} if it is yours"
+        with pytest.raises(AppkitError, match=told):
+            Index.open(index)
+        build([notes], index, store="faiss")  # which also asks the server of the version before
+        assert heard
+        assert "s3cret" not in "".join(heard)
+        point_index(index, f"{name}={url}")
+        monkeypatch.setenv(f"{name.upper()}_URL", url.replace("http", "HTTP") + "/")
+        with pytest.raises(AppkitError) as refused:
+            Index.open(index)
+        assert "s3cret" in "".join(heard)
+        assert "was not sent" not in str(refused.value)
+
+
+def test_a_key_goes_to_the_named_address_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QDRANT_API_KEY", "s3cret")
+    monkeypatch.setenv("QDRANT_URL", "https://mine:6333")
+    for url in ("https://mine:6333", "https://MINE:6333/"):
+        assert stores.Address.of_index("qdrant", url).key == "s3cret"
+    for url in (
+        "http://mine:6333",
+        "https://mine",
+        "https://mine:6334",
+        "https://mine.evil:6333",
+        "https://mine:6333/a",
+    ):
+        assert stores.Address.of_index("qdrant", url).key is None
+    assert stores.Address.of_index("chroma", "https://mine:6333").key is None
+    assert stores.Address.of_index("qdrant", "http://other", "http://other:80").key == "s3cret"
+
+
+def test_a_foreign_index_removes_no_collections_of_others(
+    notes: Path, tmp_path: Path, letters: Letters
+) -> None:
+    needs("qdrant")
+    with qdrant() as server:
+        store = f"qdrant={server.url}"
+        build([notes], tmp_path / "mine", store=store)
+        mine = server.collections()
+        build([notes], tmp_path / "foreign")
+        point_index(tmp_path / "foreign", store, collections="")
+        said: list[str] = []
+        build([notes], tmp_path / "foreign", store=store, say=said.append)
+        assert set(mine) < set(server.collections())
+        assert "no collection of" in said[0]
+
+
+@pytest.mark.parametrize("name", ["../other", "/etc", "", ".", "a/b"])
+def test_an_index_names_a_version_of_its_own(
+    name: str, notes: Path, tmp_path: Path, letters: Letters
+) -> None:
+    build([notes], tmp_path / "index")
+    (tmp_path / "index" / "current").write_text(name)
+    with pytest.raises(DataError, match="current names no version"):
+        Index.open(tmp_path / "index")
 
 
 # --- what is told -----------------------------------------------------------------------------------------

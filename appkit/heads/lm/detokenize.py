@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,7 +13,14 @@ from appkit.heads.roles import Asked, Job, Piece
 if TYPE_CHECKING:
     from appkit.models.chat import Chat
 
-__all__ = ["Answer", "Delta", "Detokenizer", "StopStrings", "answer", "deltas"]
+__all__ = ["Answer", "Delta", "Detokenizer", "StopStrings", "answer", "deltas", "token_bytes"]
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+BYTES = {chr(byte): byte for byte in PRINTABLE} | {
+    chr(256 + place): byte for place, byte in enumerate(sorted(set(range(256)) - set(PRINTABLE)))
+}
+"""what byte-level vocabularies write for each byte (Radford et al. 2019)"""
 
 
 @dataclass(frozen=True)
@@ -61,10 +69,24 @@ class Detokenizer:
         self.tokens += tokens
         out = self.chat.decode(self.tokens[self.start : self.end])
         now = self.chat.decode(self.tokens[self.start :])
-        if len(now) <= len(out) or (now.endswith("\N{REPLACEMENT CHARACTER}") and not last):
+        if len(now) <= len(out) or (now.endswith(REPLACEMENT) and not last):
             return ""
         self.start, self.end = self.end, len(self.tokens)
         return now[len(out) :]
+
+
+def token_bytes(chat: Chat, token: int) -> bytes:
+    """Finds the bytes of a token, which may be part of a character; those of its text where it is whole."""
+    text = chat.decode([token])
+    if REPLACEMENT not in text:
+        return text.encode()
+    name = str(chat.tokenizer.convert_ids_to_tokens(token))
+    if byte := re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", name):  # SentencePiece's bytes
+        return bytes.fromhex(byte[1])
+    try:
+        return bytes(BYTES[character] for character in name)
+    except KeyError:
+        return text.encode()
 
 
 class StopStrings:

@@ -14,7 +14,7 @@ import numpy as np
 
 from appkit.errors import AppkitError, ConfigError
 
-__all__ = ["NAMES", "Kind", "Server", "Store", "find", "gone", "key", "parsed", "unanswered"]
+__all__ = ["NAMES", "Address", "Kind", "Server", "Store", "find", "gone", "parsed", "unanswered"]
 
 NAMES = ("faiss", "qdrant", "chroma")
 
@@ -28,14 +28,52 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True)
+class Address:
+    """Where a server is, and whether it gets this machine's key: an index may come from a stranger."""
+
+    store: str
+    """name of the store"""
+    url: str
+    named: bool
+    """the user named the address, with --store or in the environment, and not only the index"""
+
+    @classmethod
+    def of_index(cls, store: str, url: str, given: str | None = None) -> Address:
+        """Make the address that an index names. given: the one that the user has just named, if any."""
+        environment = os.environ.get(f"{store.upper()}_URL")
+        return cls(store, url, any(_is_same(url, other) for other in (given, environment) if other))
+
+    @property
+    def key(self) -> str | None:
+        """The server's API key, from the environment alone; None for an address that only the index names."""
+        return (os.environ.get(_variable(self.store)) or None) if self.named else None
+
+    def __str__(self) -> str:
+        return self.url
+
+
+def _is_same(url: str, other: str) -> bool:
+    try:
+        return _split(url) == _split(other)
+    except ValueError:
+        return False
+
+
+def _split(url: str) -> tuple[str, str | None, int | None, str]:
+    parts = urlsplit(url.strip())
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname, port, parts.path.rstrip("/")
+
+
+@dataclass(frozen=True)
 class Server:
     """The functions of a store that runs as a server; each takes its address first."""
 
-    upload: Callable[[str, str, np.ndarray], None]
+    upload: Callable[[Address, str, np.ndarray], None]
     """(address, collection, vectors (N, d)): creates the collection, unless it exists and is complete"""
-    connect: Callable[[str, str, int], Store]
+    connect: Callable[[Address, str, int], Store]
     """(address, collection, rows) -> the store; raises AppkitError when it does not hold so many rows"""
-    prune: Callable[[str, str, str], None]
+    prune: Callable[[Address, str, str], None]
     """(address, prefix, keep): removes the collections with the prefix, except `keep`"""
 
 
@@ -88,12 +126,7 @@ def _variable(name: str) -> str:
     return f"{name.upper()}_API_KEY"
 
 
-def key(name: str) -> str | None:
-    """Read the API key of a server, from the environment alone."""
-    return os.environ.get(_variable(name)) or None
-
-
-def gone(collection: str, address: str) -> AppkitError:
+def gone(collection: str, address: Address | None) -> AppkitError:
     """Make the error for a collection that is missing or incomplete."""
     return AppkitError(
         f"{address} does not hold the whole of {collection}; open the index anew if it was made again meanwhile, "
@@ -101,10 +134,15 @@ def gone(collection: str, address: str) -> AppkitError:
     )
 
 
-def unanswered(name: str, address: str, error: Exception) -> AppkitError:
+def unanswered(address: Address, error: Exception) -> AppkitError:
     """Make the error for a server that does not answer, or refuses."""
     reason = " ".join(str(error).split())[:200] or type(error).__name__
+    name, variable = address.store, _variable(address.store)
+    withheld = (
+        f"; {variable} was not sent, since only the index names this address: "
+        f"set {name.upper()}_URL={address} if it is yours"
+    )
     return AppkitError(
         f"{name} at {address} does not do what it is asked ({reason}); "
-        f"check that it runs, the address, and {_variable(name)}"
+        f"check that it runs, the address, and {variable}{'' if address.named else withheld}"
     )

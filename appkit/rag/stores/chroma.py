@@ -14,7 +14,7 @@ import numpy as np
 
 from appkit.errors import AppkitError
 from appkit.rag.files import of_extra
-from appkit.rag.stores import Kind, Server, gone, key, unanswered
+from appkit.rag.stores import Address, Kind, Server, gone, unanswered
 
 __all__ = ["KIND"]
 
@@ -27,7 +27,7 @@ WIDTH = 10_000
 class Collection:
     """A collection of a client; its ids are the numbers of the rows."""
 
-    def __init__(self, collection: Any, address: str | None = None) -> None:
+    def __init__(self, collection: Any, address: Address | None = None) -> None:
         self._collection, self._address = collection, address
 
     def search(self, vector: np.ndarray, k: int) -> list[tuple[int, float]]:
@@ -72,7 +72,7 @@ def _close(client: Any, copy: str) -> None:
     shutil.rmtree(copy, ignore_errors=True)
 
 
-def upload(address: str, collection: str, vectors: np.ndarray) -> None:
+def upload(address: Address, collection: str, vectors: np.ndarray) -> None:
     with _translate_errors(address, collection):
         client = _connect_client(address)
         if collection in [existing.name for existing in client.list_collections()]:
@@ -82,7 +82,7 @@ def upload(address: str, collection: str, vectors: np.ndarray) -> None:
         _fill(client, collection, vectors)
 
 
-def connect(address: str, collection: str, rows: int) -> Collection:
+def connect(address: Address, collection: str, rows: int) -> Collection:
     with _translate_errors(address, collection):
         remote = _connect_client(address).get_collection(collection, embedding_function=None)
         if remote.count() != rows:
@@ -90,7 +90,7 @@ def connect(address: str, collection: str, rows: int) -> Collection:
     return Collection(remote, address)
 
 
-def prune(address: str, prefix: str, keep: str) -> None:
+def prune(address: Address, prefix: str, keep: str) -> None:
     with _translate_errors(address, keep):
         client = _connect_client(address)
         for existing in client.list_collections():
@@ -107,16 +107,21 @@ def _fill(client: Any, collection: str, vectors: np.ndarray) -> None:
         created.add(ids=[str(first + row) for row in range(len(part))], embeddings=part)
 
 
-def _connect_client(address: str) -> Any:
-    token = key("chroma")
+def _connect_client(address: Address) -> Any:
+    token = address.key
     headers = {"x-chroma-token": token, "authorization": f"Bearer {token}"} if token else {}
-    return _import_chroma().HttpClient(address, headers=headers, settings=_make_settings())
+    return _import_chroma().HttpClient(address.url, headers=headers, settings=_make_settings(address.named))
 
 
-def _make_settings() -> Any:
+def _make_settings(named: bool = False) -> Any:
+    """Make Chroma's settings; it reads credentials from the environment and .env, for a server that the user named."""
     from chromadb.config import Settings
 
-    return Settings(anonymized_telemetry=False)
+    if named:
+        return Settings(anonymized_telemetry=False)
+    return Settings(
+        anonymized_telemetry=False, chroma_client_auth_provider=None, chroma_client_auth_credentials=None
+    )
 
 
 def _import_chroma() -> Any:
@@ -126,7 +131,7 @@ def _import_chroma() -> Any:
 
 
 @contextmanager
-def _translate_errors(address: str | None, collection: str) -> Iterator[None]:
+def _translate_errors(address: Address | None, collection: str) -> Iterator[None]:
     """Raises AppkitError with one line for a server's failures, ValueError for damaged files on this machine."""
     with of_extra("chroma"):
         from chromadb.errors import NotFoundError
@@ -139,7 +144,7 @@ def _translate_errors(address: str | None, collection: str) -> Iterator[None]:
             raise ValueError(f"chroma: {error}") from None
         if isinstance(error, NotFoundError):
             raise gone(collection, address) from None
-        raise unanswered("chroma", address, error) from None
+        raise unanswered(address, error) from None
 
 
 KIND = Kind(write, open_copy, Server(upload, connect, prune))

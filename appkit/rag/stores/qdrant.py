@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from appkit.rag.files import of_extra
-from appkit.rag.stores import Kind, Server, gone, key, unanswered
+from appkit.rag.stores import Address, Kind, Server, gone, unanswered
 
 __all__ = ["KIND"]
 
@@ -27,7 +27,7 @@ PATIENCE = 30
 class Collection:
     """A collection of a client; its points are numbered as the rows."""
 
-    def __init__(self, client: Any, name: str, address: str | None = None) -> None:
+    def __init__(self, client: Any, name: str, address: Address | None = None) -> None:
         self._client, self._name, self._address = client, name, address
         weakref.finalize(
             self, client.close
@@ -58,7 +58,7 @@ def open_in_memory(directory: Path, vectors: np.ndarray) -> Collection:
     return Collection(client, HERE)
 
 
-def upload(address: str, collection: str, vectors: np.ndarray) -> None:
+def upload(address: Address, collection: str, vectors: np.ndarray) -> None:
     with closing(_connect_client(address)) as client, _translate_errors(address, collection):
         if client.collection_exists(collection):
             if client.count(collection, exact=True).count == len(vectors):
@@ -67,14 +67,14 @@ def upload(address: str, collection: str, vectors: np.ndarray) -> None:
         _fill(client, collection, vectors)
 
 
-def connect(address: str, collection: str, rows: int) -> Collection:
+def connect(address: Address, collection: str, rows: int) -> Collection:
     store = Collection(_connect_client(address), collection, address)
     if store.count() != rows:
         raise gone(collection, address)
     return store
 
 
-def prune(address: str, prefix: str, keep: str) -> None:
+def prune(address: Address, prefix: str, keep: str) -> None:
     with closing(_connect_client(address)) as client, _translate_errors(address, keep):
         for existing in client.get_collections().collections:
             if existing.name.startswith(prefix) and existing.name != keep:
@@ -90,11 +90,11 @@ def _fill(client: Any, collection: str, vectors: np.ndarray) -> None:
     client.upload_collection(collection, vectors, ids=range(len(vectors)), batch_size=256, wait=True)
 
 
-def _connect_client(address: str) -> Any:
+def _connect_client(address: Address) -> Any:
     # a port that is not named is the scheme's own, as everywhere, not 6333
-    port = 443 if address.startswith("https:") else 80
+    port = 443 if address.url.startswith("https:") else 80
     return _import_qdrant().QdrantClient(
-        url=address, port=port, api_key=key("qdrant"), timeout=PATIENCE, check_compatibility=False
+        url=address.url, port=port, api_key=address.key, timeout=PATIENCE, check_compatibility=False
     )
 
 
@@ -105,16 +105,18 @@ def _import_qdrant() -> Any:
 
 
 @contextmanager
-def _translate_errors(address: str | None, collection: str) -> Iterator[None]:
+def _translate_errors(address: Address | None, collection: str) -> Iterator[None]:
     """Raises AppkitError with one line for a server's failures."""
     from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
     try:
         yield
     except ApiException as error:
+        if address is None:  # in this process no server answers
+            raise
         if isinstance(error, UnexpectedResponse) and error.status_code == 404:
-            raise gone(collection, address or "") from None
-        raise unanswered("qdrant", address or "", error) from None
+            raise gone(collection, address) from None
+        raise unanswered(address, error) from None
 
 
 KIND = Kind(write, open_in_memory, Server(upload, connect, prune))

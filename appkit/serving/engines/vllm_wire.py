@@ -26,7 +26,7 @@ def body(job: Job) -> dict[str, Any]:
         "temperature": job.temperature,
         "top_p": job.top_p,
         "top_k": job.top_k,
-        "seed": job.seed,
+        "seed": 2**63 - 1 if job.seed == -1 else job.seed,  # vLLM takes -1 for no seed
         "stop_token_ids": sorted(job.stop),
         "return_token_ids": True,
         "skip_special_tokens": False,

@@ -11,14 +11,17 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import appkit
 from appkit.errors import AppkitError
 from appkit.loopback import names_loopback
+from appkit.serving.gateway.body import BadBody, BodyReader, CheckedRoute
 from appkit.serving.gateway.faults import Fault, response
+from appkit.serving.gateway.logs import protect_log
+from appkit.serving.gateway.manual import HEADERS, write_manual
 from appkit.serving.gateway.request import Caller, RunningGateway, answer_error
 from appkit.serving.gateway.routes import bundles, openai, runs, tasks
 from appkit.serving.gateway.state import Gateway
@@ -37,7 +40,10 @@ def create_app(gateway: Gateway, *, local: bool = True, lifespan: Lifespan | Non
         version=appkit.__version__,
         description="Many specialists over one base: OpenAI's routes, typed task routes, and bundles by hand.",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages load scripts from another machine
+        redoc_url=None,
     )
+    protect_log()
     app.state.gateway = gateway
     for module in (openai, tasks, bundles, runs):
         app.include_router(module.router, responses=_RESPONSES)
@@ -45,6 +51,7 @@ def create_app(gateway: Gateway, *, local: bool = True, lifespan: Lifespan | Non
         app.add_exception_handler(error, answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(BadBody, _answer_bad_body)
     _add_health_routes(app)
     app.add_middleware(RequestGuard, gateway=gateway, local=local)
     return app
@@ -91,6 +98,12 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def _add_health_routes(app: FastAPI) -> None:
+    app.router.route_class = CheckedRoute
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(write_manual(app.openapi()), headers=HEADERS)
+
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:
         """Tell that the gateway itself runs."""
@@ -138,6 +151,11 @@ def _answer_http_error(request: Request, error: Exception) -> JSONResponse:
     return reply
 
 
+def _answer_bad_body(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, BadBody)
+    return response(Fault(error.status_code, error.detail))
+
+
 class RequestGuard:
     """Checks size and Host of every request, gives it an id, logs and counts it, and hides bugs' details."""
 
@@ -150,19 +168,24 @@ class RequestGuard:
             return
         state = scope.setdefault("state", {})
         began, status, number = time.monotonic(), 0, secrets.token_hex(6)
+        body = self._read_body(scope, receive)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", number.encode())]
+                headers = [*message.get("headers", []), (b"x-request-id", number.encode())]
+                await body.drain()
+                if body.left:  # else a client that sends half of it keeps the connection open
+                    headers.append((b"connection", b"close"))
+                message["headers"] = headers
             await send(message)
 
         try:
             if fault := self._find_fault(scope):
                 await response(fault)(scope, receive, send_with_id)
             else:
-                await self.app(scope, self._limit_body(scope, receive), send_with_id)
+                await self.app(scope, body.receive, send_with_id)
         except Exception:
             log.exception("request %s failed", number)
             if not status:
@@ -200,16 +223,15 @@ class RequestGuard:
         key = "max_upload" if runs.UPLOAD.fullmatch(scope["path"]) else "max_body"
         return Fault(413, f"a request may have {self._max_bytes(scope):,} bytes (serve.{key})")
 
-    def _limit_body(self, scope: Scope, receive: Receive) -> Receive:
-        """Counts bodies without a length as they come."""
-        read, most = 0, self._max_bytes(scope)
-
-        async def limited() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > most:
-                raise HTTPException(413, self._too_large(scope).message)
-            return message
-
-        return limited
+    def _read_body(self, scope: Scope, receive: Receive) -> BodyReader:
+        headers = dict(scope["headers"])
+        size = headers.get(b"content-length", b"0")
+        upload = bool(runs.UPLOAD.fullmatch(scope["path"]))
+        return BodyReader(
+            receive,
+            most=self._max_bytes(scope),
+            too_large=self._too_large(scope).message,
+            # a file of rows may come over a slow line, as long as it comes
+            seconds=self.gateway.settings.timeout_s * (10 if upload else 1),
+            begun=b"transfer-encoding" in headers or (size.isdigit() and int(size) > 0),
+        )

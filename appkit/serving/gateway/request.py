@@ -30,6 +30,8 @@ __all__ = [
     "in_use",
     "log_texts",
     "merged",
+    "require_admin",
+    "require_key",
     "room_for",
     "until_gone",
     "within_time",
@@ -56,6 +58,10 @@ def require_admin(request: Request) -> Key:
 
 
 def _require_key(request: Request, *, admin: bool) -> Key:
+    """Checks the key of a request once: the route does it before the body is read, and then its dependency."""
+    caller: Key | None = getattr(request.state, "caller", None)
+    if caller and (caller.admin or not admin):
+        return caller
     gateway = get_gateway(request)
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     key = gateway.keys.who(secret.strip() if scheme.lower() == "bearer" else None)
@@ -75,6 +81,7 @@ def _require_key(request: Request, *, admin: bool) -> Key:
             code="rate_limit_exceeded",
             retry_after=wait,
         )
+    request.state.caller = key
     return key
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,12 +81,19 @@ def _take(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Writes the table; a cell that a spreadsheet would take for a formula gets an apostrophe, as is usual."""
+    """Writes the table; a cell that a spreadsheet would take for a formula gets an apostrophe, as is usual.
+
+    Texts are quoted: a spreadsheet that splits at semicolons would else begin a cell in the middle of one.
+    """
     with path.open("w", encoding="utf-8-sig", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(header)
-        writer.writerows([[_cell(value) for value in row] for row in rows])
+        writer = csv.writer(handle, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerows([[_cell(value) for value in row] for row in (header, *rows)])
 
 
 def _cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
+    """Defuses a text whose first visible sign begins a formula, in full width too, or that begins with a line end."""
+    if not isinstance(value, str):
+        return value
+    visible = next((sign for sign in value if sign.isprintable() and not sign.isspace()), "")
+    formula = unicodedata.normalize("NFKC", visible)[:1] in tuple("=+-@\N{MINUS SIGN}|%")
+    return f"'{value}" if formula or value[:1] in tuple("\t\r\n") else value

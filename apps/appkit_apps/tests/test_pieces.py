@@ -92,6 +92,33 @@ def test_a_download_starts_no_formula(tmp_path: Path) -> None:
         assert list(csv.reader(handle)) == [["text", "answer"], ["'=HYPERLINK(1)", "x"], ["'-1+1", "0.5"]]
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        " =1+1",
+        "\n=1",
+        "\u00a0+1",
+        "\ufeff@SUM(1)",
+        "\u200b-1",
+        "＝1+1",
+        "＋1",
+        "－1",
+        "＠x",
+        "﹦1",
+        "−1",
+        "\r1",
+        "|x",
+        "%0",
+    ],
+)
+def test_no_cell_and_no_name_of_a_column_begins_a_formula(tmp_path: Path, cell: str) -> None:
+    write_csv(tmp_path / "a.csv", [cell, "plain"], [[cell, "a;=1+1"], ["fine = so", 1]])
+    with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as handle:
+        expected = [[f"'{cell}", "plain"], [f"'{cell}", "a;=1+1"], ["fine = so", "1"]]
+        assert list(csv.reader(handle)) == expected
+    assert '"a;=1+1"' in (tmp_path / "a.csv").read_text(encoding="utf-8-sig")
+
+
 # --- words ------------------------------------------------------------------------------------------------
 
 

@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from appkit.bundles.files import escape
 from appkit.bundles.manifest import below_root
 from appkit.errors import BundleError
+from appkit.serving.gateway.body import CheckedRoute
 from appkit.serving.gateway.faults import Fault
 from appkit.serving.gateway.registry import Target
 from appkit.serving.gateway.request import Admin, RunningGateway
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1", tags=["admin"])
+router = APIRouter(prefix="/v1", tags=["admin"], route_class=CheckedRoute)
 
 
 class NewBundle(BaseModel):

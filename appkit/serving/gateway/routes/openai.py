@@ -6,20 +6,21 @@ A parameter that would change the answer and is not supported is refused, never 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
 
-from appkit.heads.lm.detokenize import Answer, Delta, answer, deltas
+from appkit.heads.lm.detokenize import Answer, answer, deltas
 from appkit.serving.engines.protocol import Job
+from appkit.serving.gateway.body import CheckedRoute
 from appkit.serving.gateway.faults import Fault
+from appkit.serving.gateway.openai_body import ChatRequest, CompletionRequest, Parameters
+from appkit.serving.gateway.openai_forms import ChatForm, Form, TextForm, make_reader
 from appkit.serving.gateway.registry import Target
 from appkit.serving.gateway.request import (
     STREAMED,
@@ -39,95 +40,11 @@ from appkit.serving.gateway.state import Gateway
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1", tags=["OpenAI"])
+router = APIRouter(prefix="/v1", tags=["OpenAI"], route_class=CheckedRoute)
 BASE_TOKENS = 256
 """tokens of an answer by a base alone, unless the caller asks for more"""
-WITHOUT_EFFECT = {
-    "metadata",
-    "parallel_tool_calls",
-    "prompt_cache_key",
-    "safety_identifier",
-    "service_tier",
-    "store",
-    "user",
-}
-"""parameters for the provider's own use; the answer does not depend on them"""
-
-
-class StreamOptions(BaseModel):
-    include_usage: bool = False
-    include_obfuscation: bool = False
-
-
-class _Parameters(BaseModel):
-    """Holds the parameters that both routes take."""
-
-    model_config = ConfigDict(extra="allow")
-
-    model: str = Field(min_length=1, max_length=256)
-    max_tokens: int | None = Field(None, ge=1, le=1_000_000, description="none: the bundle's own cap")
-    temperature: float | None = Field(
-        None, ge=0, le=2, description="none: as the bundle was evaluated, mostly 0"
-    )
-    top_p: float | None = Field(None, gt=0, le=1)
-    seed: int | None = Field(
-        None, ge=-(2**63), lt=2**63 - 64, description="of the first of n answers; each has its own"
-    )
-    n: int | None = Field(None, ge=1, le=64)
-    stop: Annotated[str, Field(max_length=256)] | list[Annotated[str, Field(max_length=256)]] | None = Field(
-        None
-    )
-    stream: bool | None = False
-    stream_options: StreamOptions | None = None
-    frequency_penalty: Literal[0] | None = None
-    presence_penalty: Literal[0] | None = None
-
-    @property
-    def stops(self) -> list[str]:
-        return [self.stop] if isinstance(self.stop, str) else (self.stop or [])
-
-    def check(self) -> None:
-        """Raises Fault for what is not supported."""
-        for name, value in (self.model_extra or {}).items():
-            if value is not None and name not in WITHOUT_EFFECT:
-                raise Fault(
-                    400,
-                    f"parameter {name[:80]!r} is not supported; leave it out",
-                    code="unsupported_parameter",
-                )
-        if len(self.stops) > 16:
-            raise Fault(400, f"at most 16 stop strings, got {len(self.stops)}")
-
-
-class TextPart(BaseModel):
-    type: Literal["text"]
-    text: str
-
-
-class ChatMessage(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
-
-    @property
-    def text(self) -> str:
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-
-
-class ChatRequest(_Parameters):
-    messages: list[ChatMessage] = Field(min_length=1, max_length=1000)
-    max_completion_tokens: int | None = Field(None, ge=1, le=1_000_000)
-    logprobs: bool | None = False
-    top_logprobs: Literal[0] | None = None
-    response_format: dict[Literal["type"], Literal["text"]] | None = None
-
-
-class CompletionRequest(_Parameters):
-    prompt: str | list[int] | list[str] | list[list[int]]
-    logprobs: int | None = Field(None, ge=0, le=1, description="of the chosen tokens")
-    echo: Literal[False] | None = None
-    best_of: Literal[1] | None = None
+LEAST_P = 1e-9
+"""a smaller top_p means the same, the likeliest token alone, and is 0 in an engine's float32"""
 
 
 @router.get("/models")
@@ -153,13 +70,19 @@ async def model(model: str, gateway: RunningGateway, key: Caller) -> dict[str, A
 async def chat_completions(
     chat: ChatRequest, request: Request, gateway: RunningGateway, key: Caller
 ) -> Response | dict[str, Any]:
-    """Answer a chat. A single user message is taken as the task's input, behind the bundle's own instruction."""
+    """Answer a chat. A single user message is taken as the task's input, behind the bundle's own instruction.
+
+    The content is then the pack's reading, as `parsed` of POST /v1/tasks; with `raw`, and in a stream, it is what the
+    model wrote.
+    """
     chat.check()
     target = _require_words(gateway.find(chat.model, key))
     with target.used():
-        tokens = await prompt_tokens(target, [(message.role, message.text) for message in chat.messages])
+        turns = [(message.role, message.text) for message in chat.messages]
+        tokens = await prompt_tokens(target, turns)
         job = _make_job(gateway, target, chat, tokens, bool(chat.logprobs), chat.max_completion_tokens)
-        form = _ChatForm(target, bool(chat.logprobs))
+        read = None if chat.raw or not _is_task_input(target, turns) else make_reader(target, chat.stops)
+        form = ChatForm(target, bool(chat.logprobs), read)
         return await _respond(gateway, request, target, chat, _copy_job(job, chat.n), form)
 
 
@@ -178,9 +101,7 @@ async def completions(
             for ids in prompts
             for job in _copy_job(_make_job(gateway, target, completion, ids, log_probabilities), completion.n)
         ]
-        return await _respond(
-            gateway, request, target, completion, jobs, _TextForm(target, log_probabilities)
-        )
+        return await _respond(gateway, request, target, completion, jobs, TextForm(target, log_probabilities))
 
 
 def _require_words(target: Target) -> Target:
@@ -192,6 +113,10 @@ def _require_words(target: Target) -> Target:
     return target
 
 
+def _is_task_input(target: Target, turns: Sequence[tuple[str, str]]) -> bool:
+    return target.deployment is not None and len(turns) == 1 and turns[0][0] == "user"
+
+
 async def prompt_tokens(target: Target, turns: Sequence[tuple[str, str]]) -> tuple[int, ...]:
     """Puts messages through the base's template, as in training. Raises Fault for ones that it cannot render."""
     from jinja2.exceptions import TemplateError
@@ -200,7 +125,7 @@ async def prompt_tokens(target: Target, turns: Sequence[tuple[str, str]]) -> tup
     from appkit.task import Message
 
     deployment = target.deployment
-    if deployment and len(turns) == 1 and turns[0][0] == "user":
+    if deployment and _is_task_input(target, turns):
         row = input_row(deployment.task, turns[0][1])
         messages = list(deployment.task.prompt(row, deployment.config.task))
     else:
@@ -239,7 +164,7 @@ async def _call_apart(characters: int, function: Any, *arguments: Any) -> Any:
 def _make_job(
     gateway: Gateway,
     target: Target,
-    parameters: _Parameters,
+    parameters: Parameters,
     tokens: tuple[int, ...],
     log_probabilities: bool,
     requested: int | None = None,
@@ -256,8 +181,8 @@ def _make_job(
         room_for(gateway, target, tokens, requested or parameters.max_tokens, default),
         target.chat.stops(decoding.get("stop", ())),
         temperature,
-        parameters.top_p if parameters.top_p is not None else decoding.get("top_p", 1.0),
-        decoding.get("top_k", 0),
+        max(LEAST_P, parameters.top_p if parameters.top_p is not None else decoding.get("top_p", 1.0)),
+        decoding.get("top_k", 0) if parameters.top_k is None else 0,
         parameters.seed,
         None,
         log_probabilities,
@@ -270,7 +195,7 @@ def _copy_job(job: Job, n: int | None) -> list[Job]:
 
 
 async def _respond(
-    gateway: Gateway, request: Request, target: Target, parameters: _Parameters, jobs: list[Job], form: _Form
+    gateway: Gateway, request: Request, target: Target, parameters: Parameters, jobs: list[Job], form: Form
 ) -> Response | dict[str, Any]:
     check_batch(gateway, len(jobs), "answers")
     # prompt by prompt, n choices each: every prompt is counted once
@@ -300,7 +225,7 @@ async def _stream_events(
     target: Target,
     stops: list[str],
     jobs: list[Job],
-    form: _Form,
+    form: Form,
     read: int,
     usage: bool,
 ) -> AsyncGenerator[dict[str, Any]]:
@@ -326,94 +251,3 @@ async def _stream_events(
 
 def _count_usage(prompt: int, written: int) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
-
-
-class _Form:
-    """Formats the answers of one request, which have one id."""
-
-    prefix = object = chunk_object = ""
-
-    def __init__(self, target: Target, log_probabilities: bool) -> None:
-        self.target, self.log_probabilities = target, log_probabilities
-        self.id, self.created = f"{self.prefix}-{secrets.token_hex(12)}", int(time.time())
-        self.seen: set[int] = set()
-
-    def envelope(self, choices: list[Any], kind: str | None = None) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "object": kind or self.object,
-            "created": self.created,
-            "model": self.target.ref,
-            "choices": choices,
-        }
-
-    def empty(self) -> dict[str, Any]:
-        return self.envelope([], self.chunk_object)
-
-    def chunk(self, number: int, delta: Delta) -> dict[str, Any]:
-        return self.envelope([self.part(number, delta)], self.chunk_object)
-
-    def choice(self, number: int, answer: Answer) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def part(self, number: int, delta: Delta) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def texts(self, tokens: Sequence[int]) -> list[str]:
-        return [self.target.chat.decode([token]) for token in tokens]
-
-
-class _ChatForm(_Form):
-    prefix, object, chunk_object = "chatcmpl", "chat.completion", "chat.completion.chunk"
-
-    def choice(self, number: int, answer: Answer) -> dict[str, Any]:
-        return {
-            "index": number,
-            "message": {"role": "assistant", "content": answer.text, "refusal": None},
-            "finish_reason": answer.finish,
-            "logprobs": self._likely(answer.tokens, answer.log_probabilities),
-        }
-
-    def part(self, number: int, delta: Delta) -> dict[str, Any]:
-        message: dict[str, Any] = {"content": delta.text}
-        if number not in self.seen:
-            self.seen.add(number)
-            message["role"] = "assistant"
-        return {
-            "index": number,
-            "delta": message,
-            "finish_reason": delta.finish,
-            "logprobs": self._likely(delta.tokens, delta.log_probabilities),
-        }
-
-    def _likely(self, tokens: Sequence[int], values: Sequence[float]) -> dict[str, Any] | None:
-        if not self.log_probabilities:
-            return None
-        content = [
-            {"token": text, "logprob": value, "bytes": list(text.encode()), "top_logprobs": []}
-            for text, value in zip(self.texts(tokens), values, strict=False)  # the end's has no token
-        ]
-        return {"content": content, "refusal": None}
-
-
-class _TextForm(_Form):
-    prefix, object, chunk_object = "cmpl", "text_completion", "text_completion"
-
-    def choice(self, number: int, answer: Answer) -> dict[str, Any]:
-        return self._choice(number, answer.text, answer.finish, answer.tokens, answer.log_probabilities)
-
-    def part(self, number: int, delta: Delta) -> dict[str, Any]:
-        return self._choice(number, delta.text, delta.finish, delta.tokens, delta.log_probabilities)
-
-    def _choice(
-        self, number: int, text: str, finish: str | None, tokens: Sequence[int], values: Sequence[float]
-    ) -> dict[str, Any]:
-        likely = None
-        if self.log_probabilities:
-            likely = {
-                "tokens": self.texts(tokens),
-                "token_logprobs": list(values[: len(tokens)]),
-                "top_logprobs": None,
-                "text_offset": [],
-            }
-        return {"index": number, "text": text, "finish_reason": finish, "logprobs": likely}

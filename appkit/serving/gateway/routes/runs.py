@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
+from appkit.serving.gateway.body import CheckedRoute
 from appkit.serving.gateway.faults import Fault
 from appkit.serving.gateway.overrides import list_choices
 from appkit.serving.gateway.request import Admin, RunningGateway
@@ -17,7 +18,7 @@ from appkit.serving.gateway.trainer import Trainer
 
 __all__ = ["UPLOAD", "router"]
 
-router = APIRouter(prefix="/v1/runs", tags=["admin"])
+router = APIRouter(prefix="/v1/runs", tags=["admin"], route_class=CheckedRoute)
 UPLOAD = re.compile(r"/v1/runs/[^/]+/rows/[^/]+")
 """paths whose bodies may be as large as a file of rows"""
 

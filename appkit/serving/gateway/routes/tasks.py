@@ -21,6 +21,7 @@ from appkit.rag.index import Hit
 from appkit.rag.rows import AtHand, Citation
 from appkit.serving.deployment import Deployment
 from appkit.serving.engines.protocol import EngineGone
+from appkit.serving.gateway.body import CheckedRoute
 from appkit.serving.gateway.evidence import evidence_of
 from appkit.serving.gateway.faults import Fault
 from appkit.serving.gateway.registry import Target, Unknown
@@ -46,7 +47,7 @@ __all__ = ["router"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
+router = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=CheckedRoute)
 
 
 class TaskRequest(BaseModel):
