@@ -24,7 +24,7 @@ __all__ = ["escape", "hash_file", "open_file", "read_bytes", "read_object"]
 
 DEPTH = 24
 """brackets inside brackets, at most; a manifest of ours has eight"""
-LONGEST_TEXT = 1_000_000
+LONGEST_TEXT = 8_000_000
 """characters of one text"""
 LARGEST_INTEGER = 2**53
 """integers that every reader of JSON reads alike"""

@@ -50,7 +50,7 @@ PAYLOAD = (
 ROUTERS = "routers.safetensors"
 """a further file in the bundle of a method that routes"""
 
-LARGEST_MANIFEST, LARGEST_CONFIG = 16_000_000, 4_000_000
+LARGEST_MANIFEST, LARGEST_CONFIG = 32_000_000, 4_000_000
 """bytes of the manifest, of adapter_config.json"""
 
 NEEDED = ("files", "sha", "config", "base", "decoding", "template")

@@ -143,6 +143,18 @@ class Data(Part):
     rows: dict[Line, Count]
 
 
+Hashes = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$", max_length=8_000_000)]
+
+
+class RowHashes(Part):
+    """Keeps which rows a run has seen: 6 bytes of a salted hash each, in base64."""
+
+    salt: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    train: Hashes
+    dev: Hashes
+    test: Hashes
+
+
 class Head(HeadSpec):
     """A label head whose numbers stay finite whatever the logits."""
 
@@ -207,6 +219,7 @@ class ManifestModel(Part):
     calibration: LabelCalibration | None = None
     no_confidence: Text | None = None
     data: Data
+    rows: RowHashes | None = None
     seed: Count
     versions: Annotated[dict[Line, Line | None], Field(max_length=64)]
     servable_by: Annotated[list[Line], Field(max_length=16)]

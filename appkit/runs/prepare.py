@@ -75,7 +75,7 @@ class Prepared:
             "documents": self.documents,
         }
 
-    def hash_rows(self) -> dict[str, str]:
+    def hash_rows(self) -> dict[str, str] | None:
         """Hash the inputs that were trained on, selected by, and kept for the test; see `seen`."""
         splits = {"train": self.rows, "dev": self.splits.dev, "test": self.splits.test}
         return hash_rows(self.head.task, fingerprint(self.records), splits)

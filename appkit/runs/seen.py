@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from appkit.data.overlap import input_key
@@ -19,14 +19,18 @@ __all__ = ["check_seen", "hash_rows"]
 
 BYTES = 6
 """of a hash: two of 100,000 rows share one by chance in one bundle of 50,000"""
+MOST_ROWS = 1_000_000
+"""of a split; hashes of more would make the manifest larger than it may be"""
 
 
-def hash_rows(task: Task, fingerprint: str, splits: Mapping[str, Iterable[Record]]) -> dict[str, str]:
-    """Hash the inputs of each split, for the manifest's `rows`.
+def hash_rows(task: Task, fingerprint: str, splits: Mapping[str, Sequence[Record]]) -> dict[str, str] | None:
+    """Hash the inputs of each split, for the manifest's `rows`; None for a split of more than MOST_ROWS.
 
     fingerprint: of the training rows; makes the salt, so that equal runs give equal hashes and one table of hashed
     texts does not serve for all bundles. A split is its sorted hashes of 6 bytes, without repeats, in base64.
     """
+    if max(map(len, splits.values())) > MOST_ROWS:
+        return None
     salt = hashlib.sha256(f"rows:{fingerprint}".encode()).hexdigest()[:32]
     key = input_key(task)
     return {"salt": salt} | {
