@@ -142,7 +142,7 @@ def test_changed_weights_are_exported_merged_and_refused_by_vllm(
         certify(bundle, engine="vllm")
 
 
-@every
+@pytest.mark.parametrize(("name", "case"), cases("lora"))  # others are refused over labels
 def test_the_generative_baseline_leaves_the_base_as_it_was(
     name: str, case: Case, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,7 +69,7 @@ LONG = {"prompt": "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,", "temperature": 0, "s
 
 @pytest.fixture(scope="module")
 def bundles(real: Any, shared_vllm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle root with two certified bundles: `real`, and one of another seed and a quarter of its rows.
+    """A bundle root with two certified bundles: `real`, and one of another seed and half of its rows.
 
     `first` gets a calibration, for which the short
     run measures too few rows; it stands in the manifest, of which the certificate says nothing.
@@ -79,8 +79,8 @@ def bundles(real: Any, shared_vllm: Any, tmp_path_factory: pytest.TempPathFactor
         task="nl2fol",
         name="second",
         seed=1,
-        train={"name": "quick", "max_rows": 24, "batch_rows": 4, "trackers": []},
-        eval={"rows": 1, "quant_rows": 0, "few_shot": 0, "baseline": False},
+        train={"name": "quick", "max_rows": 48, "batch_rows": 4, "trackers": []},
+        eval={"rows": 4, "quant_rows": 0, "few_shot": 0, "baseline": False},
         method={"rank": 8},
         run_dir=str(tmp_path_factory.mktemp("second") / "run"),
     )
