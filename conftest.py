@@ -49,6 +49,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_unconfigure() -> None:
+    """Give it back: at its end the process would report as leaked what the collector may not free."""
     gc.unfreeze()
 
 

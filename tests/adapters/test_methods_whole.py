@@ -176,7 +176,7 @@ def test_changed_weights_and_a_head_over_labels_are_refused_before_training(
 ) -> None:
     rows = [{"text": f"{one} {other}", "label": other} for one in SUBJECTS for other in VERBS]
     data = {"train": jsonl(tmp_path / "train.jsonl", rows), "dev_share": 0.2, "test_share": 0.2}
-    given = {"task": "classification", "model": str(base), "method": {"name": name, **case.options}}
+    words = {"task": "classification", "model": str(base), "method": {"name": name, **case.options}}
     with pytest.raises(ConfigError, match=f"method={name} changes weights of the base"):
-        appkit.train(**given, data=data, quant="none", run_dir=str(tmp_path / "run"))
+        appkit.train(**words, data=data, quant="none", run_dir=str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
