@@ -60,7 +60,7 @@ def engine_starts() -> list[str]:
 
 # a wrapper: xdist's own hook, which reads the groups, is registered later and so runs before ours otherwise
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Give every test its group: a marker's, or its file's. The long groups come first, or one would be left alone."""
     groups = {}
     for item in items:
@@ -74,6 +74,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         item.add_marker(pytest.mark.xdist_group(groups[item]))
     items.sort(key=lambda item: TOGETHER.index(groups[item]) if groups[item] in TOGETHER else len(TOGETHER))
     yield
+    if config.getoption("loadgroup", False):
+        assert all("@" in item.nodeid for item in items), "xdist reads no groups from this pytest"
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
