@@ -35,7 +35,6 @@ def roomy(room: Room, role: Role) -> Room:
         slots=5,
         adapters=8,
         labels=LABELS,
-        cache_gib=0.5,
         length=LENGTH if role == "embed-unmasked" else None,
     )
 
