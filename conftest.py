@@ -18,9 +18,6 @@ sys.path.insert(0, str(ROOT / "tests"))  # its helpers are importable, from the 
 if TYPE_CHECKING:
     from trained import Trained
 
-TOGETHER = ("vllm", "browser", "real")
-"""Markers of the tests that run one after the other in one worker, which so makes what they share once; the longest
-group first."""
 ENGINE_STARTS = 10
 """vLLM servers of a whole session: one each for five shared engines, `appkit serve` and its restart, the gateway that
 is killed, the plug-in's two-slot server, and the start that fails."""
@@ -49,6 +46,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_unconfigure() -> None:
+    """Give it back: at its end the process would report as leaked what the collector may not free."""
     gc.unfreeze()
 
 
@@ -59,20 +57,34 @@ def engine_starts() -> list[str]:
 
 # a wrapper: xdist's own hook, which reads the groups, is registered later and so runs before ours otherwise
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Give every test its group: a marker's, or its file's. The long groups come first, or one would be left alone."""
-    groups = {}
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Give every test its group, whose tests run in one worker and so make what they share once.
+
+    What drives vLLM or computes with the real base is one group: two of them at once need more memory than 24 GiB.
+    It comes first and takes as long as all other tests, which are grouped by file; the pages among these come next.
+    """
     for item in items:
         used = set(getattr(item, "fixturenames", ()))
-        if used & {"browser", "shelf"}:
+        if "browser" in used:
             item.add_marker("browser")
-        elif used & {"real", "trained_once"} and not item.get_closest_marker("vllm"):
+        if "trained_once" in used:
             item.add_marker("real")
-        marked = [name for name in TOGETHER if item.get_closest_marker(name)]
-        groups[item] = marked[0] if marked else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(groups[item]))
-    items.sort(key=lambda item: TOGETHER.index(groups[item]) if groups[item] in TOGETHER else len(TOGETHER))
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    items.sort(key=turn)
     yield
+    if config.getoption("loadgroup", False):
+        assert all("@" in item.nodeid for item in items), "xdist reads no groups from this pytest"
+
+
+def group_of(item: pytest.Item) -> str:
+    large = item.get_closest_marker("vllm") or item.get_closest_marker("real")
+    return "large" if large else item.nodeid.partition("::")[0]
+
+
+def turn(item: pytest.Item) -> int:
+    """The lowest comes first."""
+    order = ("vllm", "real", "browser")
+    return next((place for place, name in enumerate(order) if item.get_closest_marker(name)), len(order))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -14,18 +14,18 @@ import sys
 import time
 from pathlib import Path
 
-MAIN = "from appkit.cli.main import main; main()"
-COMMANDS = {
-    "import appkit": ["import appkit"],
-    "appkit --help": [MAIN, "--help"],
-    "appkit train task=nl2fol --print-config": [MAIN, "train", "task=nl2fol", "--print-config"],
-}
+# -P: else the package of the current directory would be imported, whichever installation is asked
+COMMANDS = (
+    ("python", "-P", "-c", "import appkit"),
+    ("appkit", "--help"),
+    ("appkit", "train", "task=nl2fol", "--print-config"),
+)
 
 
-def start(python: str, words: list[str]) -> tuple[float, float]:
-    """Returns the seconds by the clock, and those of the processor."""
+def start(folder: Path, program: str, *words: str) -> tuple[float, float]:
+    """Runs a program of a folder: -> (seconds by the clock, seconds of a core)."""
     before, began = os.times(), time.perf_counter()
-    subprocess.run([python, "-c", *words], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([folder / program, *words], check=True, stdout=subprocess.DEVNULL)
     after = os.times()
     spent = after.children_user + after.children_system - before.children_user - before.children_system
     return time.perf_counter() - began, spent
@@ -36,17 +36,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--times", type=int, default=11, help="of each command (default 11)")
-    parser.add_argument("--beside", type=Path, metavar="PYTHON", help="of another installation")
+    parser.add_argument(
+        "--beside", type=Path, metavar="BIN", help="folder with another installation's programs"
+    )
     options = parser.parse_args()
-    pythons = [sys.executable, *([str(options.beside)] if options.beside else [])]
-    for name, words in COMMANDS.items():
-        times_of: dict[str, list[tuple[float, float]]] = {python: [] for python in pythons}
+    if options.times < 1:
+        parser.error(f"--times is {options.times}; give 1 or more")
+    folders = [Path(sys.executable).parent, *([options.beside] if options.beside else [])]
+    for folder in folders:
+        if not os.access(folder / "appkit", os.X_OK):
+            parser.error(f"{folder} holds no appkit; install it there, or give --beside the folder that does")
+    for command in COMMANDS:
+        times_of: dict[Path, list[tuple[float, float]]] = {folder: [] for folder in folders}
         for _ in range(options.times):
-            for python in pythons:
-                times_of[python].append(start(python, words))
-        for python, seconds in times_of.items():
+            for folder in folders:
+                times_of[folder].append(start(folder, *command))
+        for folder, seconds in times_of.items():
             clock, processor = (statistics.median(column) for column in zip(*seconds, strict=True))
-            print(f"{name:<40} {clock:.3f} s, {processor:.2f} s of a core  {python}")
+            print(f"{' '.join(command):<40} {clock:.3f} s, {processor:.2f} s of a core  {folder}")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ class Case:
     """before training it computes what the base does"""
     bf16: bool = True
     """a base in bf16 can be trained"""
+    nf4: bool = True
+    """a base that is kept in 4 bits can be trained"""
 
 
 def folders() -> dict[str, Path]:

@@ -151,13 +151,22 @@ def _report_data(prepared: Prepared, say: Say) -> None:
 def _encode_training_rows(
     config: RunConfig, head: Head, splits: Splits
 ) -> tuple[list[Any], list[Record], list[str]]:
-    """Encode the training rows in hash order; return examples, their rows, and notes of what was left out."""
-    ordered = subset(splits.train, len(splits.train))
-    examples, records, notes = head.encode(ordered, config.data.max_length, config.data.on_long)
+    """Encode the training rows in hash order, as many as are trained on; return examples, their rows, and notes of what
+    was left out."""
+    waiting = subset(splits.train, len(splits.train))
+    most = config.train.max_rows or len(waiting)
+    examples: list[Any] = []
+    records: list[Record] = []
+    notes: list[str] = []
+    while waiting and (wanted := most - len(set(map(id, records)))):
+        taken, waiting = waiting[:wanted], waiting[wanted:]
+        for whole, more in zip(
+            (examples, records, notes),
+            head.encode(taken, config.data.max_length, config.data.on_long),
+            strict=True,
+        ):
+            whole.extend(more)
     count = len(examples)
-    if (most := config.train.max_rows) is not None:
-        rows = set(list(dict.fromkeys(map(id, records)))[:most])
-        count = sum(id(record) in rows for record in records)
     if (limit := config.train.max_tokens) is not None:
         so_far = accumulate(len(example.tokens) for example in examples[:count])
         fit = max(1, sum(tokens <= limit for tokens in so_far))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,16 +16,18 @@ import torch
 from cases import Case, cases, folders
 from peft import PeftModel
 from safetensors.torch import load_file
-from tiny import VOCABULARY, tiny
+from tiny import CONFIGS, VOCABULARY, tiny
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from appkit.adapters.whole import Whole
 from appkit.bundles import manifest as manifests
-from appkit.config import RunConfig, build_run_config
+from appkit.config import QuantConfig, RunConfig, build_run_config
 from appkit.errors import ConfigError
 from appkit.heads.lm import loss as lm_loss
 from appkit.method import Method, Training
 from appkit.models import attention
 from appkit.models.batch import Example, collate
+from appkit.models.quantize import load_quantized
 from appkit.plugins import load_method
 from appkit.task import Metric
 from appkit.training.loop import fit
@@ -91,12 +94,12 @@ class Subject:
     model: Any
 
     @classmethod
-    def of(cls, name: str, case: Case, dtype: torch.dtype = torch.float32) -> Subject:
+    def of(cls, name: str, case: Case, base: Any = None) -> Subject:
         options = {"name": name, **case.options}
         config = build_run_config(
             {"task": "nl2fol", "model": "smollm2-135m", "method": options, "train": TRAIN}
         )
-        method, base = load_method(name), based(dtype)
+        method, base = load_method(name), base or based()
         torch.manual_seed(config.seed)
         return cls(method, config, base, method.build(base, config.method))
 
@@ -128,6 +131,10 @@ class Subject:
         self.fit(folder, plan, max_grad_norm=1e6)
         assert max(float(gradient.abs().max()) for gradient in found.values()) > 1e-3
         return found
+
+
+def without_dropout(case: Case) -> Case:
+    return replace(case, options={key: one for key, one in case.options.items() if key != "dropout"})
 
 
 def test_every_method_has_a_case() -> None:
@@ -244,14 +251,13 @@ def test_cut_and_resumed_it_ends_in_the_same_bits(name: str, case: Case, tmp_pat
 @every
 def test_micro_batches_are_one_step_with_an_extra_loss_too(name: str, case: Case, tmp_path: Path) -> None:
     """The extra loss is planted: the size of what is trained, and of what this batch has learned."""
-    without_dropout = replace(case, options={k: v for k, v in case.options.items() if k != "dropout"})
 
     def extra(model: Any, batch: Any, training: Training) -> torch.Tensor:
         size = sum(one.square().sum() for one in model.parameters() if one.requires_grad)
         return 0.1 * size * lm_loss.loss(model, batch) / batch.labels.numel()
 
     def gradients(folder: str, tokens: int, *, penalized: bool) -> Tensors:
-        subject = Subject.of(name, without_dropout)
+        subject = Subject.of(name, without_dropout(case))
         if penalized:
             subject.method = replace(subject.method, extra_loss=extra)
         return subject.gradients(tmp_path / folder, steps(1, tokens))
@@ -266,12 +272,55 @@ def test_micro_batches_are_one_step_with_an_extra_loss_too(name: str, case: Case
 
 
 @every
+def test_gradients_are_the_same_with_checkpointing(name: str, case: Case, tmp_path: Path) -> None:
+    plain = Subject.of(name, without_dropout(case)).gradients(tmp_path / "plain", steps(1, 1000))
+    subject, passes = Subject.of(name, without_dropout(case)), []
+    subject.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    subject.base.model.layers[0].register_forward_pre_hook(lambda *_: passes.append(torch.is_grad_enabled()))
+    assert_equal(subject.gradients(tmp_path / "again", steps(1, 1000)), plain)
+    assert passes == [True, True]  # forward, and once more in backward
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a base wide enough for blocks of 64 weights."""
+    shape = CONFIGS["llama"]().to_dict() | {"hidden_size": 64, "intermediate_size": 128}
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**shape))
+    folder = tmp_path_factory.mktemp("path")
+    model.save_pretrained(folder)
+    return folder
+
+
+@every
+def test_over_4_bits_it_learns_as_over_the_weights_that_they_stand_for(
+    name: str, case: Case, path: Path, tmp_path: Path
+) -> None:
+    losses = []
+    for kept in ("never", "always"):
+        quant = QuantConfig(name="nf4", dequantize=kept)
+        base = load_quantized(path, quant, torch.float32, torch.device("cpu"))[0].requires_grad_(False)
+        assert (type(base.model.layers[0].mlp.up_proj) is torch.nn.Linear) == (kept == "always")
+        attention.use(base)
+        if not case.nf4:
+            with pytest.raises(ConfigError, match=r"stay quantized here; use .*quant\.dequantize=always"):
+                Subject.of(name, case, base)
+            return
+        folder = tmp_path / kept
+        Subject.of(name, without_dropout(case), base).fit(folder, steps(3), learning_rate=1e-3)
+        told = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        losses.append([json.loads(line)["loss"] for line in told])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-2)
+    assert losses[0][2] < losses[0][0]
+
+
+@every
 def test_a_base_in_bf16(name: str, case: Case, tmp_path: Path) -> None:
     if not case.bf16:
         with pytest.raises(ConfigError, match=r"bfloat16; use model\.dtype=float32"):
-            Subject.of(name, case, torch.bfloat16)
+            Subject.of(name, case, based(torch.bfloat16))
         return
-    subject = Subject.of(name, case, torch.bfloat16)
+    subject = Subject.of(name, case, based(torch.bfloat16))
     before = copies(subject.model, trained=True)
     subject.fit(tmp_path, steps(3))
     named = dict(subject.model.named_parameters())

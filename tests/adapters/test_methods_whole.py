@@ -13,6 +13,7 @@ import pytest
 import torch
 from cases import Case, cases
 from planted import remake, with_tensors
+from safetensors.torch import load_file
 from tiny import save_tiny
 
 import appkit
@@ -66,6 +67,12 @@ def values(base: Path, folder: Path, name: str, case: Case) -> dict[str, Any]:
         "eval": {"resamples": 100, "baseline": False},
         "threads": 1,
     }
+
+
+def labelled(folder: Path) -> dict[str, Any]:
+    """Rows with one of two labels."""
+    rows = [{"text": f"{word} {number}", "label": word} for number in range(8) for word in ("yes", "no")]
+    return {"train": jsonl(folder / "rows.jsonl", rows), "test_share": 0.25, "dev_share": 0.25}
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +154,6 @@ def test_the_generative_baseline_leaves_the_base_as_it_was(
     name: str, case: Case, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = values(base, tmp_path, name, case)
-    rows = [{"text": f"{word} {number}", "label": word} for number in range(8) for word in ("yes", "no")]
-    labelled = {"train": jsonl(tmp_path / "rows.jsonl", rows), "test_share": 0.25, "dev_share": 0.25}
     own, seen = rivals._generative, []
 
     def watched(folder: Path, model: Any, *more: Any) -> Any:
@@ -163,11 +168,28 @@ def test_the_generative_baseline_leaves_the_base_as_it_was(
 
     monkeypatch.setattr(rivals, "_generative", watched)
     monkeypatch.setattr(rivals, "_names", lambda prepared: ("generative",))
-    given |= {"task": "classification", "data": labelled, "eval": {"resamples": 100}}
+    given |= {"task": "classification", "data": labelled(tmp_path), "eval": {"resamples": 100}}
     given.pop("decoding")
     with pytest.raises(Cut):
         appkit.train(**given, run_dir=str(tmp_path / "run"))
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize(("name", "case"), cases("lora"))
+def test_a_head_over_labels_is_trained_with_it_and_loaded(
+    name: str, case: Case, base: Path, tmp_path: Path
+) -> None:
+    given = values(base, tmp_path, name, case) | {"task": "classification", "data": labelled(tmp_path)}
+    given.pop("decoding")
+    result = appkit.train(**given, run_dir=str(tmp_path / "run"))
+    rows = [record.value for record in result.adapter.records]
+    again = appkit.load(result.bundle).predict(rows)
+    assert [one.text for one in again] == [one.text for one in result.adapter.predictions]
+    for one, other in zip(again, result.adapter.predictions, strict=True):
+        assert one.logits == pytest.approx(other.logits, abs=1e-4)
+    kept = load_file(result.bundle / "adapter_model.safetensors")
+    (score,) = (tensor for key, tensor in kept.items() if "score" in key)
+    assert score.shape[0] == 2
 
 
 @pytest.mark.parametrize(("name", "case"), cases("full"))
@@ -176,7 +198,7 @@ def test_changed_weights_and_a_head_over_labels_are_refused_before_training(
 ) -> None:
     rows = [{"text": f"{one} {other}", "label": other} for one in SUBJECTS for other in VERBS]
     data = {"train": jsonl(tmp_path / "train.jsonl", rows), "dev_share": 0.2, "test_share": 0.2}
-    given = {"task": "classification", "model": str(base), "method": {"name": name, **case.options}}
+    words = {"task": "classification", "model": str(base), "method": {"name": name, **case.options}}
     with pytest.raises(ConfigError, match=f"method={name} changes weights of the base"):
-        appkit.train(**given, data=data, quant="none", run_dir=str(tmp_path / "run"))
+        appkit.train(**words, data=data, quant="none", run_dir=str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,11 +81,15 @@ def place(bundle: Path, target: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def certified(shelf: Shelf, shared_vllm: Any) -> Shelf:
-    """One bundle of each kind of engine, and a head folded into the generating one."""
+def certified(shelf: Shelf, shared_vllm: Any) -> Iterator[Shelf]:
+    """One bundle of each kind of engine, and a head folded into the generating one.
+
+    The engines end with these tests, the last that ask label heads of vLLM: others need their memory, 10 GiB.
+    """
     for name, fold in (("binary", False), ("names", False), ("ten", True)):
         certify(shelf.folder / name, engine="vllm", folded=fold)
-    return shelf
+    yield shelf
+    shared_vllm.close()
 
 
 def test_each_kind_of_head_is_certified_in_its_engine(certified: Shelf) -> None:

@@ -22,10 +22,13 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 
 import appkit
+from appkit.bundles import manifest as manifests
 from appkit.client import Client
 from appkit.errors import GatewayError
+from appkit.plugins import load_method
 from appkit.serving.certify.certify import certify
 from appkit.serving.engines.vllm import installed_version
 from appkit.serving.gateway.keys import add_key
@@ -67,25 +70,28 @@ CALIBRATION = Calibration(
 LONG = {"prompt": "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,", "temperature": 0, "stream": True}
 
 
+def weaker(bundle: Path, target: Path) -> None:
+    """Another adapter of the same task: this one with less of an effect, and what it answers as its reference."""
+    one = appkit.load(bundle)
+    with torch.no_grad():
+        for name, parameter in one.model.named_parameters():
+            if ".lora_B." in name:
+                parameter.mul_(0.6)
+    form = load_method("lora").export(one.model, one.config.method)
+    manifest = one.manifest | {"name": target.name}
+    manifests.write(target, form, *one.head.reference(one.model), manifest, "", "")
+
+
 @pytest.fixture(scope="module")
 def bundles(real: Any, shared_vllm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle root with two certified bundles: `real`, and one of another seed and half of its rows.
+    """A bundle root with two certified bundles: `real`, and a weaker one.
 
     `first` gets a calibration, for which the short
     run measures too few rows; it stands in the manifest, of which the certificate says nothing.
     """
     root = tmp_path_factory.mktemp("bundles")
-    second = appkit.train(
-        task="nl2fol",
-        name="second",
-        seed=1,
-        train={"name": "quick", "max_rows": 48, "batch_rows": 4, "trackers": []},
-        eval={"rows": 4, "quant_rows": 0, "few_shot": 0, "baseline": False},
-        method={"rank": 8},
-        run_dir=str(tmp_path_factory.mktemp("second") / "run"),
-    )
     shutil.copytree(real.bundle, root / "first", ignore=shutil.ignore_patterns("certificates"))
-    shutil.copytree(second.bundle, root / "second")
+    weaker(real.bundle, root / "second")
     manifest = json.loads((root / "first" / "appkit.json").read_text())
     manifest |= {"name": "first", "confidence": CALIBRATION.model_dump()}
     (root / "first" / "appkit.json").write_text(json.dumps(manifest))

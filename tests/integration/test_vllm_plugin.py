@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from appkit import vllm_plugin
@@ -201,33 +202,21 @@ def test_slots_that_several_adapters_share(
         assert off <= 1e-4, (at, name, off)
 
 
-def children(process: int) -> list[int]:
-    """Of a process and of theirs."""
-    found: list[int] = []
-    for thread in Path(f"/proc/{process}/task").glob("*/children"):
-        for child in map(int, thread.read_text().split()):
-            found += [child, *children(child)]
-    return found
-
-
-def running(process: int) -> bool:
+def running(process: psutil.Process) -> bool:
+    """Not when it ended and only waits for who started it to ask how."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
 
 
 def test_no_process_outlives_the_one_that_serves(engine: Served) -> None:
     """The last test of this engine: it ends it as the kernel does when memory is short."""
     assert engine.process is not None
-    names = {
-        child: Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ")
-        for child in children(engine.process.pid)
-    }
-    assert any(b"EngineCore" in name for name in names.values()), names
+    below = psutil.Process(engine.process.pid).children(recursive=True)
+    cores = [one for one in below if "EngineCore" in " ".join(one.cmdline())]
+    assert cores, below
     os.kill(engine.process.pid, signal.SIGKILL)
     engine.process.wait(10)
-    deadline = time.monotonic() + 10
-    while any(b"EngineCore" in name and running(child) for child, name in names.items()):
-        assert time.monotonic() < deadline, names
-        time.sleep(0.1)
+    left = psutil.wait_procs(cores, timeout=10)[1]
+    assert not [one for one in left if running(one)]

@@ -1,5 +1,6 @@
 """Python imports this in every process of a test session: a vLLM server writes a line of the session's list."""
 
+import gc
 import os
 import sys
 
@@ -10,10 +11,11 @@ def note_start() -> None:
     """Appends this process to the file APPKIT_ENGINE_STARTS, if it is a vLLM server."""
     file, words = os.environ.get("APPKIT_ENGINE_STARTS"), sys.orig_argv
     if file and words[1:3] == ["-m", SERVER]:
-        with open(
-            file, "a", encoding="utf-8"
-        ) as starts:  # one short line in one write: no two processes mix theirs
+        # one short line in one write: no two processes mix theirs
+        with open(file, "a", encoding="utf-8") as starts:
             starts.write(f"{os.getpid()} {' '.join(words[3:])}\n")
 
 
 note_start()
+# Importing vLLM or transformers makes millions of objects that stay: going through them over and over is a fifth of it.
+gc.set_threshold(50_000)

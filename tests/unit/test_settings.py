@@ -25,6 +25,7 @@ def test_words_and_keywords() -> None:
         ("serve.max_slots=0", r"serve.max_slots: .* greater than or equal to 1, got '0'"),
         ("serve.max_slots=many", r"serve.max_slots: .* integer.*, got 'many'"),
         ("serve.engine=tgi", r"serve.engine: .*, got 'tgi'"),
+        ("serve.cache_gib=0.5", r"serve.cache_gib: .*valid integer.*, got '0.5'"),
         ("serve.timeout_s=nan", r"serve.timeout_s: .*, got 'nan'"),
     ],
 )

@@ -112,7 +112,7 @@ class Room:
     """adapters kept in memory"""
     requests: int = 64
     """requests in one batch"""
-    cache_gib: float = 1
+    cache_gib: int = 1
     """GiB of keys and values, on CPU"""
     labels: int = 2
     """most labels of a head, for classify"""
@@ -215,7 +215,7 @@ class VllmEngine:
         environment = os.environ | {
             "APPKIT_ENGINE": "1",
             SECRET: secret,
-            "VLLM_CPU_KVCACHE_SPACE": f"{self.room.cache_gib:g}",
+            "VLLM_CPU_KVCACHE_SPACE": str(self.room.cache_gib),
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
             "HF_HUB_OFFLINE": "1",

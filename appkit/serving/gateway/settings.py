@@ -64,7 +64,7 @@ class Settings(BaseModel):
     drain_s: float = Field(
         30.0, ge=0, description="seconds that running requests get when the gateway is stopped"
     )
-    cache_gib: float = Field(1.0, gt=0, description="GiB of keys and values of an engine, on CPU")
+    cache_gib: int = Field(1, ge=1, description="GiB of keys and values of an engine, on CPU")
     log_prompts: bool = Field(False, description="write prompts and answers to the log")
 
 

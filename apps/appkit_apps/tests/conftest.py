@@ -98,7 +98,7 @@ def shelf(trained_once: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         name="qa",
         model={"name": "smollm2-135m", "dtype": "float32"},
         method={"rank": 8},
-        train={"name": "quick", "max_rows": 24, "trackers": []},
+        train={"name": "quick", "max_rows": 12, "trackers": []},
         eval={"rows": 4, "quant_rows": 0, "baseline": False, "resamples": 100},
         run_dir=str(folder / "qa"),
     )

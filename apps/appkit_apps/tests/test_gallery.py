@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from appkit_apps.gallery import offer
 from appkit_apps.tests.conftest import (
@@ -513,13 +514,11 @@ def test_the_command_starts_a_gateway_of_its_own_and_leaves_nothing_behind(
 
 
 def children(pid: int) -> dict[int, str]:
-    """All processes below one, with their command lines (Linux)."""
+    """All processes below one, with their command lines."""
     found: dict[int, str] = {}
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            with suppress(FileNotFoundError):
-                found[child] = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
-                found |= children(child)
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found[child.pid] = " ".join(child.cmdline())
     return found
 
 

@@ -20,9 +20,10 @@ def build(base: Any, options: LoraPlusOptions) -> Any:
 
 
 def param_groups(model: Any, options: LoraPlusOptions, learning_rate: float) -> list[dict[str, Any]]:
-    """All trained parameters: A at `learning_rate`, B at `ratio` times that."""
-    slow = [parameter for name, parameter in model.named_parameters() if ".lora_A." in name]
+    """All trained parameters: B at `ratio` times `learning_rate`, A and a head over labels at that."""
     fast = _factors_b(model)
+    held = set(map(id, fast))
+    slow = [one for one in model.parameters() if one.requires_grad and id(one) not in held]
     return [{"params": slow, "lr": learning_rate}, {"params": fast, "lr": learning_rate * options.ratio}]
 
 
