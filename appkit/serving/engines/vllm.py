@@ -165,7 +165,9 @@ class VllmEngine:
             base_url=f"http://127.0.0.1:{port}",
             headers={"Authorization": f"Bearer {secret}"},
             timeout=httpx.Timeout(None, connect=10),
-            limits=httpx.Limits(None, max_keepalive_connections=256, keepalive_expiry=KEEP_ALIVE_S / 2),
+            limits=httpx.Limits(
+                max_connections=None, max_keepalive_connections=256, keepalive_expiry=KEEP_ALIVE_S / 2
+            ),
             trust_env=False,  # no proxy stands between this process and its engine
         )
         try:
