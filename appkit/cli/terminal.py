@@ -18,7 +18,7 @@ __all__ = ["outlive_reader", "print_table", "quiet_libraries", "read_inputs", "s
 class _Stderr(io.FileIO):
     """File descriptor 2; what nobody reads any more goes to the null device."""
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
