@@ -12,6 +12,7 @@ import typer
 import typer.core
 
 from appkit.cli import apps, machine, packs, rag, serving, training
+from appkit.cli.terminal import outlive_reader
 from appkit.errors import AppkitError, Interrupted
 
 __all__ = ["app", "main"]
@@ -50,6 +51,7 @@ app.add_typer(rag.app)
 
 def main() -> None:
     """Runs the command line; an error that a user can cause becomes one line and exit code 2."""
+    outlive_reader()
     with _report_errors():
         app()
 

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["print_table", "quiet_libraries", "say", "show_citations"]
+__all__ = ["outlive_reader", "print_table", "quiet_libraries", "say", "show_citations"]
+
+
+class _Stderr(io.FileIO):
+    """File descriptor 2; what nobody reads any more goes to the null device."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 2)
+            os.close(null)
+            return super().write(data)
+
+
+def outlive_reader() -> None:
+    """Makes messages no reason to end: a training or a gateway goes on when whoever read its stderr has gone."""
+    if sys.stderr is sys.__stderr__ and sys.stderr is not None:
+        buffer = io.BufferedWriter(_Stderr(2, "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(buffer, sys.stderr.encoding, "backslashreplace", line_buffering=True)
 
 
 def say(line: str) -> None:
@@ -39,7 +61,6 @@ def show_citations(citations: Sequence[Mapping[str, Any]]) -> None:
 
 def quiet_libraries() -> None:
     """Silences libraries' own bars and warnings, which would break into ours."""
-    import os
     import warnings
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

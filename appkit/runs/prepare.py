@@ -160,12 +160,10 @@ def _encode_training_rows(
     notes: list[str] = []
     while waiting and (wanted := most - len(set(map(id, records)))):
         taken, waiting = waiting[:wanted], waiting[wanted:]
-        for whole, more in zip(
-            (examples, records, notes),
-            head.encode(taken, config.data.max_length, config.data.on_long),
-            strict=True,
-        ):
-            whole.extend(more)
+        more, sources, told = head.encode(taken, config.data.max_length, config.data.on_long)
+        examples.extend(more)
+        records.extend(sources)
+        notes.extend(told)
     count = len(examples)
     if (limit := config.train.max_tokens) is not None:
         so_far = accumulate(len(example.tokens) for example in examples[:count])

@@ -377,3 +377,23 @@ def test_data_check_reports_and_fails_like_training_would(
     assert done.code == 2
     (fault,) = json.loads(done.stdout)["faults"]
     assert (fault["file"], fault["line"]) == ("rows.jsonl", 7)
+
+
+def test_messages_that_nobody_reads_end_nothing() -> None:
+    code = """
+import sys
+from appkit.cli.terminal import outlive_reader, say
+outlive_reader()
+say("first")
+sys.stdin.readline()
+for _ in range(3):
+    say("lost")
+print("done")
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes, text=True) as process:
+        assert process.stderr is not None
+        with process.stderr:
+            assert process.stderr.readline() == "first\n"
+        assert process.communicate("\n", timeout=60)[0] == "done\n"
+    assert process.returncode == 0

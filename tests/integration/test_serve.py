@@ -78,7 +78,8 @@ def weaker(bundle: Path, target: Path) -> None:
             if ".lora_B." in name:
                 parameter.mul_(0.6)
     form = load_method("lora").export(one.model, one.config.method)
-    manifest = one.manifest | {"name": target.name}
+    manifest = {key: value for key, value in one.manifest.items() if key not in ("schema", "sha", "files")}
+    manifest["name"] = target.name
     manifests.write(target, form, *one.head.reference(one.model), manifest, "", "")
 
 

@@ -534,6 +534,26 @@ def test_sigterm_finishes_the_stream_that_runs(shelf: Path, tmp_path: Path) -> N
     assert not list((tmp_path / "cache" / "serving").iterdir())  # its copies of adapters are gone too
 
 
+def test_sigterm_ends_one_whose_messages_nobody_reads(shelf: Path, tmp_path: Path) -> None:
+    """Those of a terminal that was closed, say."""
+    words = ("serve", f"mine={shelf / 'A'}", "--engine", "transformers", "--port", "0")
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from appkit.cli.main import main; main()", *words],
+        cwd=tmp_path,
+        env=os.environ | {"APPKIT_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        with process.stderr:
+            assert any("ready after" in line for line in process.stderr)
+        process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+
+
 # --- last, when all of the above is in the log -------------------------------------------------------------
 
 

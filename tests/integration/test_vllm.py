@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,27 @@ def test_a_planted_fault_betrays_itself_in_vllm(real: Any, shared_vllm: Any, tmp
     with pytest.raises(BundleError, match="log-probabilities, adapter"):
         certify(bundle, engine="vllm", dtype="float32", rows=0)
     assert not (bundle / "certificates").exists()
+
+
+def test_a_connection_that_rests_is_kept(real: Any, shared_vllm: Any, tmp_path: Path) -> None:
+    """vLLM of itself closes it after 5 s, just when httpx may use it again: the request fails beside a sound engine."""
+    if not shared_vllm.running:
+        certify(Path(shutil.copytree(real.bundle, tmp_path / "bundle")), engine="vllm", rows=0)
+    engine = next(iter(shared_vllm.running.values()))
+
+    def ask() -> set[int]:
+        shared_vllm.wait(engine.client.get("/health"))
+        ours = psutil.Process().net_connections("tcp")
+        return {
+            one.laddr.port
+            for one in ours
+            if one.status == psutil.CONN_ESTABLISHED and one.raddr.port == engine.client.base_url.port
+        }
+
+    before = ask()
+    time.sleep(6)
+    assert before
+    assert before <= ask()
 
 
 def test_an_engine_that_does_not_start_says_why_and_leaves_no_process(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from appkit.config import DataConfig
+from appkit.config import DataConfig, build_run_config
 from appkit.data.overlap import conflicts, duplicates, input_key
 from appkit.data.rows import Record, digest
 from appkit.data.splits import load_splits, read_splits, split, subset
 from appkit.errors import DataError
+from appkit.runs import prepare
 from appkit.task import Metric, Parsed, Row, Shipped, Task, Text, TextHead
 
 
@@ -318,3 +320,26 @@ def test_read_splits_neither_carves_nor_raises_on_bad_rows(tmp_path: Path) -> No
     reads = read_splits(task(), Options(), DataConfig(train=train))
     assert list(reads) == ["train"]
     assert len(reads["train"].records) == len(reads["train"].faults) == 1
+
+
+def test_no_more_rows_are_encoded_than_are_trained_on() -> None:
+    """Those left out for their length are made up for; chosen are those of lowest hash, as if all were read."""
+    values = [Sentence(sentence=f"{n}") for n in range(40)]
+    rows = [Record(value, "rows.jsonl", n, digest(value)) for n, value in enumerate(values)]
+    ordered = subset(rows, len(rows))
+    long = {ordered[1].line, ordered[5].line}
+    read: list[Record] = []
+
+    def encode(records: list[Record], max_length: int, on_long: str) -> Any:
+        read.extend(records)
+        kept = [record for record in records if record.line not in long]
+        examples = [SimpleNamespace(tokens=(1,)) for _ in kept]
+        return examples, kept, [f"dropped, too long: {one.line}" for one in records if one.line in long]
+
+    config = build_run_config({"task": "nl2fol", "model": "smollm2-135m", "train": {"max_rows": 5}})
+    head: Any = SimpleNamespace(encode=encode)
+    examples, records, notes = prepare._encode_training_rows(config, head, SimpleNamespace(train=rows))  # type: ignore[arg-type]
+    assert len(examples) == 5
+    assert records == [record for record in ordered if record.line not in long][:5]
+    assert read == ordered[:7]
+    assert len(notes) == 2

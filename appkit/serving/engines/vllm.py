@@ -48,6 +48,8 @@ __all__ = ["Room", "VllmEngine", "installed_version", "null_adapter", "version"]
 log = logging.getLogger(__name__)
 
 START_S = 300.0
+KEEP_ALIVE_S = 600
+"""until vLLM closes an idle connection; the gateway lets go of it sooner, so that it never asks over a closed one"""
 TESTED = "0.32"
 UNMASKED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 """architectures whose code in vLLM asks the configuration for is_causal; the others would attend causally"""
@@ -163,7 +165,9 @@ class VllmEngine:
             base_url=f"http://127.0.0.1:{port}",
             headers={"Authorization": f"Bearer {secret}"},
             timeout=httpx.Timeout(None, connect=10),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=256),
+            limits=httpx.Limits(
+                max_connections=None, max_keepalive_connections=256, keepalive_expiry=KEEP_ALIVE_S / 2
+            ),
             trust_env=False,  # no proxy stands between this process and its engine
         )
         try:
@@ -216,6 +220,7 @@ class VllmEngine:
             "APPKIT_ENGINE": "1",
             SECRET: secret,
             "VLLM_CPU_KVCACHE_SPACE": str(self.room.cache_gib),
+            "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_S),
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
             "HF_HUB_OFFLINE": "1",

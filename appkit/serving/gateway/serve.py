@@ -274,8 +274,8 @@ async def _run(
         if server.should_exit:
             server.force_exit = True  # the second signal
         else:
-            say("ending: running requests are finished first; again to end at once")
             server.should_exit = True
+            say("ending: running requests are finished first; again to end at once")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)

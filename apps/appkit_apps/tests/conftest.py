@@ -137,7 +137,7 @@ def shown(gateway: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sh
         yield Shown(url, client, Feedback(store))
 
 
-@pytest.fixture(scope="package")  # its event loop would be in the way of other tests' own
+@pytest.fixture(scope="module")  # its event loop is in the way of other tests' own as long as it runs
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
