@@ -63,7 +63,7 @@ class FakeDeployment:
     base_name: str
     dtype: str
     head: Any
-    certificate: dict[str, Any] | None = field(default_factory=lambda: {"made_at": "today"})
+    certificate: dict[str, Any] | None = field(default_factory=lambda: {"made_at": "today", "sealed": True})
     role: Role = "generate"
     null: Path = Path("null")
     config: Any = CONFIG

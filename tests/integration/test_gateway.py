@@ -223,7 +223,7 @@ async def test_evidence_has_the_report_and_only_admins_see_rows(
         seen = (await one.http.get("/v1/tasks/nl2fol/evidence")).json()
         assert (seen["model"], seen["report"], seen["audit"]) == (ONE, "# Report", None)
         assert seen["pictures"] == {"loss": base64.b64encode(b"PNG").decode()}
-        assert seen["certificate"] == {"made_at": "today"}
+        assert seen["certificate"] == {"made_at": "today", "sealed": True}
         assert str(tmp_path) not in json.dumps(seen)
         assert (await one.admin.get("/v1/tasks/nl2fol/evidence")).json()["audit"] == "a row"
         target.deployment = replace(target.deployment, path=tmp_path / "moved")

@@ -212,8 +212,8 @@ def test_evidence_shows_no_file_but_the_bundles_own(live: Live, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "content",
-    ["{}", "[]", '{"made_at": NaN}', "[" * 99_999, '{"bundle": 5}', "\ud800"],
-    ids=["empty", "list", "nan", "nested", "type", "half"],
+    ["{}", "[]", '{"made_at": NaN}', "[" * 99_999, '{"bundle": 5}', "\ud800", '{"seal": {"hmac": 1}}'],
+    ids=["empty", "list", "nan", "nested", "type", "half", "seal"],
 )
 def test_a_certificate_is_a_strangers_too(content: str, live: Live) -> None:
     from appkit.serving.certify.certificate import certificate_file
