@@ -167,7 +167,7 @@ def _make_gateway(
     registry = Registry(pool, open_bundle, max_bundles=chosen.max_bundles, state=state)
     folder = root or more
     bundle_root = folder.resolve() if folder else None
-    trainer = Trainer(bundle_root) if bundle_root else None
+    trainer = Trainer(bundle_root, chosen) if bundle_root else None
     return Gateway(chosen, Keys(keys), pool, registry, Metrics(pool), bundle_root, trainer)
 
 

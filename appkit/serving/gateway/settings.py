@@ -64,6 +64,9 @@ class Settings(BaseModel):
     max_tokens: int = Field(1024, ge=1, description="tokens of an answer")
     max_body: int = Field(1_000_000, ge=1000, description="bytes of a request")
     max_upload: int = Field(20_000_000, ge=1000, description="bytes of a file to train on")
+    max_unpacked: int = Field(200_000_000, ge=1000, description="bytes of such a file, unpacked")
+    max_rows: int = Field(500_000, ge=1, description="rows of such a file, or its lines if it is text")
+    check_gib: int = Field(4, ge=1, description="GiB of memory of the process that checks such files")
     timeout_s: float = Field(120.0, gt=0, description="seconds for a request, waiting included; then 504")
     drain_s: float = Field(
         30.0, ge=0, description="seconds that running requests get when the gateway is stopped"
