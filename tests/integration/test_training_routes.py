@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import appkit_data
 import httpx
 import psutil
 import pyarrow.parquet
@@ -351,6 +352,28 @@ async def test_a_small_file_that_unpacks_to_gigabytes_is_refused_in_one_line(
         run = await made(served, words, pack(20, "a" * 100), ".parquet")
         report = (await served.admin.post(f"/v1/runs/{run}/check")).json()
         assert report["rows"] == {"train": 20}
+
+
+@within(200)
+async def test_a_check_tells_no_path_of_the_machine(tmp_path: Path, words: list[str]) -> None:
+    async with trainable(tmp_path) as served:
+        texts = [f'"{row["text"]}' if n % 3 else row["text"] for n, row in enumerate(ROWS)]
+        rows = "text\tlabel\n" + "".join(f"{text}\tham\n" for text in [*texts, texts[0]])
+        noted = await made(served, words, rows.encode(), ".tsv")
+        shipped = await made(served, words, None)
+        report = await served.admin.post(f"/v1/runs/{noted}/check")
+        assert "train: train.tsv: in 16 rows a quote" in report.json()["notes"][0]
+        assert report.json()["duplicates"]["train"] == [["train.tsv:2", "train.tsv:26"]]
+        for answer in (report, await served.admin.post(f"/v1/runs/{shipped}/check")):
+            assert answer.status_code == 200, answer.text
+            for hidden in (
+                served.one.root,
+                tmp_path,
+                Path(appkit_data.__file__).parent,
+                Path.cwd(),
+                Path.home(),
+            ):
+                assert str(hidden) not in answer.text
 
 
 @within(60)
