@@ -62,6 +62,16 @@ class Settings(BaseModel):
     )
     max_batch: int = Field(64, ge=1, description="rows, prompts or choices in one request")
     max_tokens: int = Field(1024, ge=1, description="tokens of an answer")
+    max_context: int = Field(
+        4096,
+        ge=16,
+        description="tokens of a prompt and its answer: the time that they take grows with the square",
+    )
+    max_work: int = Field(
+        32_768,
+        ge=16,
+        description="tokens that one request reads and may write, all rows and answers together",
+    )
     max_body: int = Field(1_000_000, ge=1000, description="bytes of a request")
     max_upload: int = Field(20_000_000, ge=1000, description="bytes of a file to train on")
     max_unpacked: int = Field(200_000_000, ge=1000, description="bytes of such a file, unpacked")
