@@ -236,7 +236,7 @@ async def test_the_gateway_waits_for_a_head_only_so_long(root: Path, monkeypatch
 async def test_a_slow_but_steady_request_and_a_long_stream_are_not_cut(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "HEAD_S", 0.3)
+    monkeypatch.setattr(connections, "HEAD_S", 1.0)
     async with gateway(root) as one:
         one.engine.flow.clear()
         content = json.dumps(CHAT | {"stream": True}).encode()
@@ -250,11 +250,11 @@ async def test_a_slow_but_steady_request_and_a_long_stream_are_not_cut(
             head[20:].encode(),
             *(content[n : n + size] for n in range(0, len(content), size)),
         ]
-        for piece in pieces:  # the body takes three times as long as a head may
+        for piece in pieces:  # the body takes longer than a head may
             writer.write(piece)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.15)
         await one.engine.begun.get()
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(1.2)
         one.engine.flow.set()
         answer = await asyncio.wait_for(reader.read(), 10)
         writer.close()
