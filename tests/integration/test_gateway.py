@@ -606,7 +606,7 @@ async def test_a_prompt_that_would_hold_the_engine_for_long_is_refused_at_once(r
         for path, body in (
             ("completions", {"model": "nl2fol", "prompt": [5] * 4096}),
             ("completions", {"model": "nl2fol", "prompt": [[5], [5] * 4000], "max_tokens": 97}),
-            ("tasks/nl2fol", {"rows": ["Hi.", "x" * 4000]}),
+            ("tasks/nl2fol", {"rows": ["Hi.", "é" * 4000]}),
         ):
             assert "serve.max_context" in error_of(await one.http.post(f"/v1/{path}", json=body), 413)
         assert one.engine.asked == []
