@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +25,10 @@ is killed, the plug-in's two-slot server, and the start that fails."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The session's children count engine starts; beside other workers each computes in one thread."""
+    """The session's children count engine starts; beside other workers each computes in one thread.
+
+    All of them seal certificates with one key, which is not this user's.
+    """
     if hasattr(config, "workerinput"):
         return  # a worker has its environment from the controller
     if config.getoption("numprocesses", None):
@@ -32,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     handle, file = tempfile.mkstemp(prefix="appkit-engine-starts-")
     os.close(handle)
     os.environ["APPKIT_ENGINE_STARTS"] = file
+    os.environ["APPKIT_SEAL_KEY"] = str(Path(tempfile.mkdtemp(prefix="appkit-seal-"), "seal.key"))
     paths = [str(ROOT / "tests" / "starts"), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
@@ -45,9 +50,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_unconfigure() -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
     """Give it back: at its end the process would report as leaked what the collector may not free."""
     gc.unfreeze()
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(Path(os.environ["APPKIT_SEAL_KEY"]).parent, ignore_errors=True)
 
 
 def engine_starts() -> list[str]:

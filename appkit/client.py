@@ -29,6 +29,8 @@ __all__ = ["Answer", "Client", "Delta"]
 
 AGAIN = (429, 502, 503)
 """statuses after which a request is sent again: the gateway did nothing, or nothing that would be done twice"""
+TOO_LARGE = 413
+"""status of a request whose rows are too many bytes or tokens for one"""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ class Client:
         rag: bool = True,
         batch: int = 32,
     ) -> list[Answer]:
-        """Answer rows, in order: bare texts, or the pack's input fields. A request holds `batch` rows.
+        """Answer rows, in order: bare texts, or the pack's input fields. A request holds `batch` rows, or fewer where
+        the gateway says that they are too large for one.
 
         base: the base alone answers, from the same prompt. rag: with the gateway's documents, if it has any.
         """
@@ -149,10 +152,25 @@ class Client:
             body = _build_body(rows[start : start + batch], constrain, confidence, threshold, rag)
             if base:
                 body["base"] = True
-            response = self._call("POST", f"/v1/tasks/{_quote(alias)}", body)
-            with self._read_answer():
-                answers += [Answer(**result, model=response["model"]) for result in response["results"]]
+            answers += self._answer_rows(f"/v1/tasks/{_quote(alias)}", body)
         return answers
+
+    def _answer_rows(self, path: str, body: dict[str, Any]) -> list[Answer]:
+        """Ask for the rows of a body; in halves where they are too many tokens or bytes for one request."""
+        try:
+            response = self._call("POST", path, body)
+        except GatewayError as error:
+            rows = body["rows"]
+            if error.status != TOO_LARGE or len(rows) < 2:
+                raise
+            half = len(rows) // 2
+            return [
+                answer
+                for part in (rows[:half], rows[half:])
+                for answer in self._answer_rows(path, body | {"rows": part})
+            ]
+        with self._read_answer():
+            return [Answer(**result, model=response["model"]) for result in response["results"]]
 
     def stream(
         self,

@@ -20,12 +20,13 @@ RUN pip install --no-cache-dir --constraint constraints.txt --index-url ${TORCH_
         *) echo "VLLM is cpu, gpu or none, got ${VLLM}" >&2; exit 2 ;; \
     esac
 # whatever number the container runs as, it may write there
-RUN useradd --create-home appkit && mkdir /cache /bundles && chmod 1777 /cache /bundles /home/appkit
+RUN useradd --create-home appkit && mkdir /cache /bundles /key && chmod 1777 /cache /bundles /key /home/appkit
 ENV HOME=/home/appkit
 ENV APPKIT_CACHE=/cache
+ENV APPKIT_SEAL_KEY=/key/seal.key
 USER appkit
 WORKDIR /home/appkit
-VOLUME ["/bundles", "/cache"]
+VOLUME ["/bundles", "/cache", "/key"]
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=300s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]

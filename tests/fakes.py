@@ -28,6 +28,7 @@ from appkit.serving.gateway.app import create_app
 from appkit.serving.gateway.keys import Keys
 from appkit.serving.gateway.metrics import Metrics
 from appkit.serving.gateway.registry import Registry
+from appkit.serving.gateway.serve import make_server_config
 from appkit.serving.gateway.settings import settings
 from appkit.serving.gateway.state import Gateway
 
@@ -63,7 +64,7 @@ class FakeDeployment:
     base_name: str
     dtype: str
     head: Any
-    certificate: dict[str, Any] | None = field(default_factory=lambda: {"made_at": "today"})
+    certificate: dict[str, Any] | None = field(default_factory=lambda: {"made_at": "today", "sealed": True})
     role: Role = "generate"
     null: Path = Path("null")
     config: Any = CONFIG
@@ -324,7 +325,7 @@ async def gateway(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         server, stop = (
-            uvicorn.Server(uvicorn.Config(create_app(one), log_config=None, access_log=False)),
+            uvicorn.Server(make_server_config(create_app(one), one.settings)),
             asyncio.Event(),
         )
         server.capture_signals = nullcontext  # type: ignore[method-assign]

@@ -74,12 +74,21 @@ def data_check(
     most: Annotated[
         int | None, typer.Option(min=0, help="Items of each kind in the JSON, with counts of all.")
     ] = None,
+    max_rows: Annotated[
+        int | None, typer.Option(min=1, help="Rows of a file, or lines of a text file, that are read.")
+    ] = None,
+    max_unpacked: Annotated[
+        int | None, typer.Option(min=1, help="Bytes of a file, unpacked, that are read.")
+    ] = None,
+    max_gib: Annotated[int | None, typer.Option(min=1, help="GiB of memory that the check may take.")] = None,
 ) -> None:
     """Report every bad row with file, line, field and reason; duplicates, overlaps, lengths."""
-    from appkit.runs.check import check_data
+    from appkit.data.limits import Limits
+    from appkit.runs.check import check_data, limited_memory
 
     quiet_libraries()
-    report = check_data(run_config(overrides, config))
-    print(report.to_json(most) if as_json else "\n".join(report.lines()))
+    with limited_memory(max_gib):
+        report = check_data(run_config(overrides, config), Limits(max_rows, max_unpacked))
+        print(report.to_json(most) if as_json else "\n".join(report.lines()))
     if not report.ok:
         raise SystemExit(2)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from appkit.data.limits import CountedFile
 from appkit.data.tables import Fault, Format, codec_of
 from appkit.errors import DataError, shortened
 
@@ -75,10 +76,12 @@ def read_lines(path: Path, form: Format) -> Iterator[str]:
     """Yield physical lines with their ends: LF, CRLF or CR, one file may mix them; .gz is unpacked.
 
     A byte that is not of the encoding becomes a lone surrogate, so that only its row is lost. Raises DataError for a
-    file that is something else than text.
+    file that is something else than text, or larger than the limits of `form`.
     """
     with open_file(path) as file:
         unpacked: Any = gzip.GzipFile(fileobj=file) if path.suffix.lower() == ".gz" else file
+        if form.limits.bytes is not None:
+            unpacked = CountedFile(unpacked, str(path), form.limits)
         try:
             buffered = io.BufferedReader(unpacked)
             _require_text(path, buffered.peek(8)[:8], form)
@@ -86,7 +89,9 @@ def read_lines(path: Path, form: Format) -> Iterator[str]:
             text = io.TextIOWrapper(
                 buffered, "utf-8-sig" if encoding == "utf-8" else encoding, "surrogateescape", newline=""
             )
-            yield from _join_ends(text)
+            for number, line in enumerate(_join_ends(text), 1):
+                form.limits.check_lines(str(path), number)
+                yield line
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise DataError(f"{str(path)!r} is not a sound gzip file: {error}; pack it again") from error
         except UnicodeError as error:

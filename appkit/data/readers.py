@@ -13,6 +13,7 @@ from typing import Any
 
 from appkit.data.conll import read_conll
 from appkit.data.delimited import read_delimited
+from appkit.data.limits import DEPTH, Limits, is_deep, measure_texts
 from appkit.data.lines import CONLL, SUFFIXES, find_bad_byte, open_file, read_lines, resolve_path, suffix_of
 from appkit.data.tables import Fault, Format, Table, place_of
 from appkit.errors import DataError, shortened
@@ -22,6 +23,11 @@ __all__ = ["HUB", "SUFFIXES", "Fault", "Format", "Table", "open_file", "place_of
 HUB = re.compile(r"hub:(?P<id>[^@:\s]+)(?:@(?P<revision>[^:\s]+))?(?::(?P<split>\S+))?")
 LINE_END = re.compile(r"\r\n|\n|\r")
 UTF8 = Format()
+DEEP = f"is nested deeper than {DEPTH}"
+BATCH_ROWS = 256
+"""rows of Parquet that are unpacked at once; one value of a page can stand in all of them"""
+VALUE_BYTES = 8
+"""memory of a value of Parquet, at least: it may take a bit of the file, or none"""
 
 
 def _read_jsonl(path: Path, source: str, columns: Collection[str], form: Format) -> Table:
@@ -41,10 +47,10 @@ def _read_jsonl(path: Path, source: str, columns: Collection[str], form: Format)
         except (ValueError, RecursionError) as error:  # a number of 5,000 digits; ten thousand brackets
             reason = f"is JSON beyond limits: {error}"
         else:
-            if isinstance(value, dict):
+            if isinstance(value, dict) and not is_deep(value):
                 table.rows.append((line, value))
                 continue
-            reason = "is not a JSON object {...}"
+            reason = DEEP if isinstance(value, dict) else "is not a JSON object {...}"
         table.lose(Fault(source, line, None, reason, shortened(text.strip())))
     table.columns = _collect_columns(table.rows)
     alone = len(table.rows) == 1 and not set(table.columns) & set(columns)
@@ -94,8 +100,11 @@ def _read_json(path: Path, source: str, form: Format) -> Table:
             ) from error
         line, last = line + len(LINE_END.findall(text, last, at)), at
         table.lines += 1
+        form.limits.check_lines(source, table.lines)
         if bad := find_bad_byte(source, line, text[at:end], form):
             table.lose(bad)
+        elif is_deep(value):
+            table.lose(Fault(source, line, None, DEEP, shortened(value)))
         elif isinstance(value, dict):
             table.rows.append((line, value))
         else:
@@ -125,8 +134,12 @@ def _skip_gap(text: str, at: int) -> int:
     return at
 
 
-def _read_parquet(path: Path, source: str, columns: Collection[str]) -> Table:
-    """Read only these columns: the others may be images or vectors. Numbers that stand for names become the names."""
+def _read_parquet(path: Path, source: str, columns: Collection[str], form: Format) -> Table:
+    """Read only these columns: the others may be images or vectors. Numbers that stand for names become the names.
+
+    A few bytes can stand for any number of rows, and one value for all of them. So what the file says of itself is held
+    to the limits before anything is unpacked, and then each batch, since it may say what it likes.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -137,13 +150,39 @@ def _read_parquet(path: Path, source: str, columns: Collection[str]) -> Table:
             parquet = pyarrow.parquet.ParquetFile(file)
             table = Table(columns=list(parquet.schema_arrow.names))
             present = [name for name in table.columns if name.strip() in columns]
-            for batch in parquet.iter_batches(columns=present):
+            _check_footer(parquet.metadata, present, source, form.limits)
+            size = 0
+            for batch in parquet.iter_batches(BATCH_ROWS, columns=present):
+                form.limits.check_bytes(source, size + batch.nbytes)
+                form.limits.check_lines(source, table.lines + batch.num_rows)
+                before = len(table.rows)
                 _append_arrow_rows(batch, source, table)
+                if form.limits.bytes is not None:
+                    # a column of codes holds each text once, and its rows one each
+                    size += max(batch.nbytes, measure_texts(cells for _, cells in table.rows[before:]))
+                    form.limits.check_bytes(source, size)
             features = _read_features(parquet.schema_arrow.metadata or {})
+        except MemoryError:
+            raise
         except (pyarrow.ArrowException, OSError) as error:
             raise DataError(f"{source!r} is not a sound Parquet file: {error}; write it again") from error
     _name_classes(table, source, {name: features[name] for name in present if name in features})
     return table
+
+
+def _check_footer(metadata: Any, columns: Collection[str], source: str, limits: Limits) -> None:
+    """Hold what a Parquet file says of its rows and of these columns to the limits."""
+    limits.check_lines(source, metadata.num_rows)
+    if limits.bytes is None:
+        return
+    size = 0
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        for place in range(row_group.num_columns):
+            chunk = row_group.column(place)
+            if any(f"{chunk.path_in_schema}.".startswith(f"{name}.") for name in columns):
+                size += max(chunk.total_uncompressed_size, VALUE_BYTES * chunk.num_values, 0)
+    limits.check_bytes(source, size)
 
 
 def _append_arrow_rows(batch: Any, source: str, table: Table) -> None:
@@ -151,16 +190,20 @@ def _append_arrow_rows(batch: Any, source: str, table: Table) -> None:
     first = table.lines + 1
     table.lines += batch.num_rows
     try:
-        table.rows.extend(enumerate(batch.to_pylist(), first))
-        return
-    except UnicodeDecodeError:
-        pass  # one by one, then, to know which
-    for line in range(first, first + batch.num_rows):
-        try:
-            table.rows.append((line, batch.slice(line - first, 1).to_pylist()[0]))
-        except UnicodeDecodeError as error:
-            reason = f"byte {error.start + 1} of a cell is not UTF-8"
-            table.lose(Fault(source, line, None, reason, shortened(error.object)))
+        rows = list(enumerate(batch.to_pylist(), first))
+    except UnicodeDecodeError:  # one by one, then, to know which
+        rows = []
+        for line in range(first, first + batch.num_rows):
+            try:
+                rows.append((line, batch.slice(line - first, 1).to_pylist()[0]))
+            except UnicodeDecodeError as error:
+                reason = f"byte {error.start + 1} of a cell is not UTF-8"
+                table.lose(Fault(source, line, None, reason, shortened(error.object)))
+    for line, cells in rows:
+        if is_deep(cells):
+            table.lose(Fault(source, line, None, DEEP, shortened(cells)))
+        else:
+            table.rows.append((line, cells))
 
 
 def _read_features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
@@ -169,7 +212,7 @@ def _read_features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return {}
-    return features if isinstance(features, dict) else {}
+    return features if isinstance(features, dict) and not is_deep(features) else {}
 
 
 def _name_classes(table: Table, source: str, features: Mapping[str, Any]) -> None:
@@ -264,7 +307,7 @@ def read_table(source: str, columns: Collection[str], form: Format = UTF8) -> Ta
         case ".json":
             return _read_json(path, source, form)
         case ".parquet":
-            return _read_parquet(path, source, columns)
+            return _read_parquet(path, source, columns, form)
         case suffix if suffix in CONLL:
             return read_conll(path, source, columns, form)
         case _:

@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from appkit.data.limits import UNLIMITED, Limits
 from appkit.data.overlap import conflicts, duplicates, input_key, overlap
 from appkit.data.readers import HUB, Fault, Format, open_file
 from appkit.data.rows import Read, Record, digest, fit_row, read
@@ -114,9 +115,10 @@ def _find_shipped(task: Task, options: Any) -> dict[str, str]:
     return {name: str(folder.joinpath(file)) for name, file in shipped.files.items()}
 
 
-def read_splits(task: Task, options: Any, data: DataConfig) -> dict[str, Read]:
+def read_splits(task: Task, options: Any, data: DataConfig, limits: Limits = UNLIMITED) -> dict[str, Read]:
     """Read the user's files, and the pack's own only if the user names no train file; carves nothing.
 
+    limits: of each of the user's files.
     Raises DataError and ConfigError as `read` does; bad rows are in the faults of each Read.
     """
     configured = {"train": data.train, "dev": data.dev, "test": data.test}
@@ -131,7 +133,7 @@ def read_splits(task: Task, options: Any, data: DataConfig) -> dict[str, Read]:
             source = f"{source}:{HUB_SPLIT[name]}"
         needed = (task.input, task.output) if task.needed is None else task.needed
         mine = name in yours
-        form = Format(data.encoding, data.delimiter) if mine else Format()
+        form = Format(data.encoding, data.delimiter, limits) if mine else Format()
         reads[name] = read(source, task.row, data.columns if mine else {}, needed, form)
     return reads
 

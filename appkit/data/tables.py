@@ -6,6 +6,8 @@ import codecs
 from dataclasses import dataclass, field
 from typing import Any
 
+from appkit.data.limits import UNLIMITED, Limits
+
 __all__ = ["Fault", "Format", "Table", "codec_of", "place_of"]
 
 
@@ -30,12 +32,14 @@ class Fault:
 
 @dataclass(frozen=True)
 class Format:
-    """How text files are written, where the user says so."""
+    """How text files are written, where the user says so, and how much of any file is read."""
 
     encoding: str | None = None
     """Python's name of it; None: UTF-8"""
     delimiter: str | None = None
     """between the cells of .csv and .tsv; None: comma and tab"""
+    limits: Limits = UNLIMITED
+    """of a file that a stranger may have sent"""
 
 
 @dataclass

@@ -47,7 +47,7 @@ class Deployment:
     """
 
     certificate: Mapping[str, Any] | None = None
-    """found at admission; None: there is none, and none was required"""
+    """found at admission, as `read_certificate` gives it; None: there is none, and none was required"""
 
     def __init__(
         self,

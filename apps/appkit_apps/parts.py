@@ -36,12 +36,7 @@ def about(page: Page) -> None:
 def about_line(description: Mapping[str, Any]) -> str:
     """Describes a version in a line of Markdown: `name@sha`, certificate, primary metric beside that of its rivals."""
     parts = [f"`{description['model']}`", description["summary"]]
-    certificate = description.get("certificate")
-    parts.append(
-        f"certified for {certificate['engine']} {certificate['version']}, {certificate['dtype']}"
-        if certificate
-        else "**not certified** (`appkit certify`)"
-    )
+    parts.append(_certified_words(description.get("certificate")))
     for who, column in (description.get("metrics") or {}).items():
         score = column["metrics"].get(description["primary"])
         if score:
@@ -50,6 +45,16 @@ def about_line(description: Mapping[str, Any]) -> str:
                 f"({score['low']:.3f} to {score['high']:.3f}, n = {score['n']})"
             )
     return " · ".join(parts)
+
+
+def _certified_words(certificate: Mapping[str, Any] | None) -> str:
+    """Says whether the gateway's machine certified a version; a certificate without its seal may be anybody's."""
+    if not certificate:
+        return "**not certified** (`appkit certify`)"
+    engine = f"{certificate['engine']} {certificate['version']}, {certificate['dtype']}"
+    if certificate.get("sealed"):
+        return f"certified for {engine}"
+    return f"**certified elsewhere** for {engine}, not on this gateway's machine (`appkit certify`)"
 
 
 def facts(answers: Sequence[Answer], seconds: float) -> str:

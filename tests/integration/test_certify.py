@@ -11,6 +11,7 @@ from planted import Q, doubled_alpha, other_numbers, remake, swapped, unconverte
 
 from appkit.bundles import manifest as manifests
 from appkit.errors import BundleError, ConfigError, ModelError
+from appkit.serving.certify.certificate import read_certificate
 from appkit.serving.certify.certify import certify
 from conftest import Project
 
@@ -60,7 +61,10 @@ def test_a_sound_bundle_passes_and_gets_its_certificate(bundle: Path) -> None:
     (file,) = (bundle / "certificates").iterdir()
     kept = json.loads(file.read_text())
     assert (kept["engine"], kept["dtype"]) == ("transformers", "float32")
-    assert kept["bundle"] == manifests.read_manifest(bundle)["sha"]  # outside of the payload: still whole
+    manifest = manifests.read_manifest(bundle)
+    assert kept["bundle"] == manifest["sha"]  # outside of the payload: still whole
+    engine = {"engine": certificate.engine, "version": certificate.version, "dtype": certificate.dtype}
+    assert read_certificate(bundle, manifest, **engine)["sealed"]
     checks = {check["name"]: check for check in kept["checks"]}
     assert checks["log-probabilities, adapter"]["passed"]
     assert checks["answers"]["figure"] == "3 of 3 greedy ones equal"
@@ -94,6 +98,16 @@ def test_a_certificate_that_no_longer_holds_is_taken_back(bundle: Path) -> None:
     with pytest.raises(BundleError, match="log-probabilities, adapter"):
         certify(bundle, engine="transformers", rows=0)
     assert not (bundle / certificate.file).exists()
+
+
+def test_without_a_key_nothing_is_certified_and_nothing_is_computed_first(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APPKIT_SEAL_KEY", str(bundle / "appkit.json"))
+    said: list[str] = []
+    with pytest.raises(ConfigError, match="is no key of certificates"):
+        certify(bundle, engine="transformers", rows=0, say=said.append)
+    assert (said, (bundle / "certificates").exists()) == ([], False)
 
 
 def test_another_chat_template_is_caught(bundle: Path, project: Project, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ import openai
 import pytest
 from fakes import BASE, CHAT, TASK, FakeEngine, Served, deployment, gateway, in_loop, sha, until
 
+from appkit.client import Client
+from appkit.config import DataConfig
 from appkit.errors import BundleError, DataError
 from appkit.serving.engines.protocol import NULL, JobRefused
 from appkit.serving.gateway.keys import add_key
@@ -223,7 +225,7 @@ async def test_evidence_has_the_report_and_only_admins_see_rows(
         seen = (await one.http.get("/v1/tasks/nl2fol/evidence")).json()
         assert (seen["model"], seen["report"], seen["audit"]) == (ONE, "# Report", None)
         assert seen["pictures"] == {"loss": base64.b64encode(b"PNG").decode()}
-        assert seen["certificate"] == {"made_at": "today"}
+        assert seen["certificate"] == {"made_at": "today", "sealed": True}
         assert str(tmp_path) not in json.dumps(seen)
         assert (await one.admin.get("/v1/tasks/nl2fol/evidence")).json()["audit"] == "a row"
         target.deployment = replace(target.deployment, path=tmp_path / "moved")
@@ -584,6 +586,80 @@ async def test_a_full_queue_says_when_to_come_again(root: Path) -> None:
         assert (await one.ask(n=3)).status_code == 200
         too_many = await one.http.post("/v1/tasks/nl2fol", json={"rows": ["a"] * 65})
         assert "65 rows in one request, the limit is 64 (serve.max_batch)" in error_of(too_many, 400)
+
+
+CHATTER = [{"role": ("user", "assistant")[n % 2], "content": f"turn {n}"} for n in range(999)]
+
+
+@in_loop
+async def test_a_prompt_that_would_hold_the_engine_for_long_is_refused_at_once(root: Path) -> None:
+    async with gateway(root) as one:
+        one.engine.max_length = 100_000
+        asked: dict[str, Any] = {"model": "nl2fol", "messages": CHATTER}
+        for more in ({}, {"max_tokens": 1}, {"stream": True}, {"model": "tiny-base"}):
+            answer = await one.http.post("/v1/chat/completions", json=asked | more)
+            message = error_of(answer, 413, "context_length_exceeded")
+            assert (
+                "a prompt and its answer may have 4096 tokens here (serve.max_context); the prompt has"
+                in message
+            )
+        for path, body in (
+            ("completions", {"model": "nl2fol", "prompt": [5] * 4096}),
+            ("completions", {"model": "nl2fol", "prompt": [[5], [5] * 4000], "max_tokens": 97}),
+            ("tasks/nl2fol", {"rows": ["Hi.", "é" * 4000]}),
+        ):
+            assert "serve.max_context" in error_of(await one.http.post(f"/v1/{path}", json=body), 413)
+        assert one.engine.asked == []
+        # what is left of it is the answer's, as at the end of the context
+        body = {"model": "nl2fol", "prompt": [5] * 4090}
+        assert (await one.http.post("/v1/completions", json=body)).status_code == 200
+        assert one.engine.asked.pop().max_tokens == 6
+    async with gateway(root, max_context=100_000) as one:
+        one.engine.max_length = 100_000
+        assert (await one.http.post("/v1/chat/completions", json=asked)).status_code == 200
+
+
+@in_loop
+async def test_the_work_of_one_request_is_bounded_over_all_its_parts(root: Path) -> None:
+    async with gateway(root, max_work=1000) as one:
+        prompt = [5] * 100
+        fitting: list[tuple[str, dict[str, Any]]] = [
+            ("completions", {"model": "nl2fol", "prompt": prompt, "max_tokens": 100, "n": 5}),
+            ("completions", {"model": "nl2fol", "prompt": [prompt] * 5, "max_tokens": 100}),
+            ("tasks/nl2fol", {"rows": ["Hi."]}),
+        ]
+        for path, body in fitting:
+            assert (await one.http.post(f"/v1/{path}", json=body)).status_code == 200, body
+        one.engine.asked.clear()
+        too_large: list[tuple[str, dict[str, Any]]] = [
+            ("completions", fitting[0][1] | {"n": 6}),
+            ("completions", fitting[0][1] | {"max_tokens": 101}),
+            ("completions", fitting[1][1] | {"prompt": [prompt] * 4 + [[*prompt, 5]]}),
+            ("completions", fitting[1][1] | {"n": 2}),
+            ("completions", fitting[1][1] | {"n": 2, "stream": True}),
+            ("chat/completions", {"model": "nl2fol", "messages": CHATTER[:1], "n": 30}),
+            ("tasks/nl2fol", {"rows": ["Hi."] * 60}),
+            ("tasks/nl2fol", {"rows": ["Hi."] * 60, "base": True}),
+            ("tasks/nl2fol", {"rows": ["Hi."] * 60, "stream": True}),
+        ]
+        for path, body in too_large:
+            message = error_of(await one.http.post(f"/v1/{path}", json=body), 413)
+            assert "the limit is 1000 (serve.max_work); send it in parts" in message
+        assert one.engine.asked == []
+        with Client(one.url) as client:  # which does so itself
+            rows = [f"Dog {number} barks." for number in range(40)]
+            answers = await asyncio.to_thread(client.task, "nl2fol", rows)
+        assert len(answers) == len(one.engine.asked) == 40
+        assert {answer.text for answer in answers} == {"P(a)"}
+
+
+@in_loop
+async def test_as_many_rows_as_a_request_may_have_fit_into_its_work(root: Path) -> None:
+    """Of the length that rows have by default, prompt and answer together."""
+    async with gateway(root) as one:
+        assert one.one.settings.max_work >= one.one.settings.max_batch * DataConfig().max_length
+        answer = await one.http.post("/v1/tasks/nl2fol", json={"rows": ["Every dog barks."] * 64})
+        assert answer.status_code == 200
 
 
 # --- clients and engines that go away ---------------------------------------------------------------------

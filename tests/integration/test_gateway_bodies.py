@@ -209,6 +209,59 @@ async def test_a_head_that_stops_coming_ends_the_connection(monkeypatch: pytest.
         await task
 
 
+async def connect(one: Served) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(*one.url.removeprefix("http://").split(":"))
+
+
+@in_loop
+async def test_the_gateway_waits_for_a_head_only_so_long(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", 0.3)
+    async with gateway(root) as one:
+
+        async def send(start: bytes) -> bytes:
+            reader, writer = await connect(one)
+            writer.write(start)
+            try:
+                return await asyncio.wait_for(reader.read(), 5)
+            finally:
+                writer.close()
+
+        starts = [b"", b"POST", b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nX: "]
+        waiting = asyncio.gather(*(send(start) for start in starts * 40))
+        assert (await post(one, "/v1/chat/completions", CHAT)).status_code == 200  # meanwhile
+        assert set(await waiting) == {b""}
+
+
+@in_loop
+async def test_a_slow_but_steady_request_and_a_long_stream_are_not_cut(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", 1.0)
+    async with gateway(root) as one:
+        one.engine.flow.clear()
+        content = json.dumps(CHAT | {"stream": True}).encode()
+        host = one.url.removeprefix("http://")
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        head += f"Connection: close\r\nContent-Length: {len(content)}\r\n\r\n"
+        reader, writer = await connect(one)
+        size = len(content) // 8
+        pieces = [
+            head[:20].encode(),
+            head[20:].encode(),
+            *(content[n : n + size] for n in range(0, len(content), size)),
+        ]
+        for piece in pieces:  # the body takes longer than a head may
+            writer.write(piece)
+            await asyncio.sleep(0.15)
+        await one.engine.begun.get()
+        await asyncio.sleep(1.2)
+        one.engine.flow.set()
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"data: [DONE]" in answer
+
+
 # --- what else a stranger meets ---------------------------------------------------------------------------
 
 

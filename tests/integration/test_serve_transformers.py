@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,21 @@ def change_last_byte(file: Path) -> None:
     file.write_bytes(content)
 
 
+UNSEALED: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "unsealed": lambda values: values.pop("seal"),
+    "foreign": lambda values: values["seal"].update(key="0123abcd"),
+    "forged": lambda values: values["checks"][0].update(figure="100 have their sha256"),
+}
+"""bundles whose certificate this machine did not seal so"""
+
+
+def edit_certificate(bundle: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    (file,) = (bundle / "certificates").iterdir()
+    values = json.loads(file.read_text(encoding="utf-8"))
+    change(values)
+    file.write_text(json.dumps(values), encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def shelf(trained: Path, commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two certified bundles, A the older, and others that are refused for a reason each."""
@@ -60,8 +75,10 @@ def shelf(trained: Path, commands: Commands, tmp_path_factory: pytest.TempPathFa
     another(root / "A", root / "uncertified")
     another(root / "A", root / "borrowed")
     shutil.copytree(root / "A" / "certificates", root / "borrowed" / "certificates")
-    for name in ("changed", "damaged", "odd", "linked"):
+    for name in ("changed", "damaged", "odd", "linked", *UNSEALED):
         shutil.copytree(root / "A", root / name)
+    for name, change in UNSEALED.items():
+        edit_certificate(root / name, change)
     change_last_byte(root / "changed" / "adapter_model.safetensors")
     (root / "damaged" / "appkit.json").write_text("{")
     manifest = json.loads((root / "A" / "appkit.json").read_text())
@@ -85,6 +102,9 @@ REFUSED = {
     "odd": "is damaged",
     "dangling": "is a link, which is not followed",
     "linked": "is a link, which is not followed",
+    "unsealed": "is not certified here: its certificate transformers-",
+    "foreign": "was sealed with the key 0123abcd, this machine's is ",
+    "forged": "was changed after it was sealed",
 }
 
 
@@ -184,6 +204,7 @@ def test_what_is_unsound_is_refused_with_its_reason_and_the_rest_goes_on(live: L
     for name, reason in REFUSED.items():
         assert reason in refused[name], name
     assert listed["starting"] == []
+    assert all(bundle["certificate"] and bundle["certified"] == "here" for bundle in listed["bundles"])
 
 
 @pytest.mark.parametrize("name", [*REFUSED, "pickle"])
@@ -333,6 +354,8 @@ def test_rows_in_results_out(live: Live) -> None:
         described = client.describe("nl2fol")
         assert (described["task"], described["constrain"], described["confidence"]) == ("nl2fol", True, None)
         assert described["certificate"]["bundle"] == read_manifest(live.root / "A")["sha"]
+        assert described["certificate"]["sealed"] is True
+        assert "seal" not in described["certificate"]
         assert client.tasks()[0]["alias"] == "nl2fol"
 
 
@@ -447,15 +470,24 @@ def test_recertify_tells_of_every_bundle(shelf: Path, commands: Commands, tmp_pa
     shutil.copytree(shelf / "A", root / "kept")
     another(shelf / "A", root / "new")
     shutil.copytree(shelf / "changed", root / "changed")
+    shutil.copytree(shelf / "unsealed", root / "unsealed")
     words = ["recertify", "--all", "--bundles", "runs", "--engine", "transformers", "--rows", "0"]
     done = commands.run(*words, cwd=tmp_path)
     assert done.code == 2
-    for name, state in (("kept", "kept"), ("new", "certified"), ("changed", "failed")):
+    for name, state in (
+        ("kept", "kept"),
+        ("new", "certified"),
+        ("unsealed", "certified"),
+        ("changed", "failed"),
+    ):
         assert re.search(rf"(?m)^\s*runs/{name} +{state} +\S", done.stdout), done.stdout
-    assert done.stderr.endswith("error: 1 of 3 bundles are not certified; the table says why\n")
+    assert done.stderr.endswith("error: 1 of 4 bundles are not certified; the table says why\n")
     shutil.rmtree(root / "changed")
     done = commands.run(*words, cwd=tmp_path)
-    assert (done.code, len(re.findall(r"(?m)^\s*runs/(?:kept|new) +kept ", done.stdout))) == (0, 2), done
+    assert (done.code, len(re.findall(r"(?m)^\s*runs/(?:kept|new|unsealed) +kept ", done.stdout))) == (
+        0,
+        3,
+    ), done
     for wrong, line in (
         (["recertify"], "name bundles, or give --all"),
         (["recertify", "--all", "runs/kept"], "name bundles, or give --all"),
@@ -484,6 +516,7 @@ def test_recertify_tells_of_every_bundle(shelf: Path, commands: Commands, tmp_pa
         (["--bundles", "empty"], "no bundle to serve below empty"),
         (["--bundles", "missing"], "no directory missing"),
         (["uncertified", "--port", "0"], "has no certificate for transformers"),
+        (["forged", "--port", "0"], "is not certified here: its certificate "),
         (["A", "serve.max_rank=1", "--port", "0"], "start it with serve.max_rank=4"),
     ],
 )
@@ -491,7 +524,7 @@ def test_what_cannot_be_started_is_one_line(
     shelf: Path, commands: Commands, tmp_path: Path, words: list[str], line: str
 ) -> None:
     (tmp_path / "empty").mkdir()
-    for name in ("A", "uncertified"):
+    for name in ("A", "uncertified", "forged"):
         (tmp_path / name).symlink_to(shelf / name)
     words = words if "--engine" in words else [*words, "--engine", "transformers"]
     done = commands.run("serve", *words, cwd=tmp_path)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from planted import remake, with_config
 from running import in_thread
 
+from appkit.serving.gateway import connections
 from appkit.serving.gateway.keys import add_key
 
 KEPT = Path(__file__).parents[1] / "golden" / "version_0_1"
@@ -212,8 +214,8 @@ def test_evidence_shows_no_file_but_the_bundles_own(live: Live, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "content",
-    ["{}", "[]", '{"made_at": NaN}', "[" * 99_999, '{"bundle": 5}', "\ud800"],
-    ids=["empty", "list", "nan", "nested", "type", "half"],
+    ["{}", "[]", '{"made_at": NaN}', "[" * 99_999, '{"bundle": 5}', "\ud800", '{"seal": {"hmac": 1}}'],
+    ids=["empty", "list", "nan", "nested", "type", "half", "seal"],
 )
 def test_a_certificate_is_a_strangers_too(content: str, live: Live) -> None:
     from appkit.serving.certify.certificate import certificate_file
@@ -226,6 +228,15 @@ def test_a_certificate_is_a_strangers_too(content: str, live: Live) -> None:
     file.parent.mkdir()
     file.write_bytes(content.encode("utf-8", "surrogatepass"))
     assert live.add("certificate").status_code == 422
+    live.check_unchanged()
+
+
+def test_half_a_head_is_not_waited_for_without_end(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the server that `appkit serve` starts."""
+    monkeypatch.setattr(connections, "HEAD_S", 0.3)
+    with socket.create_connection((live.http.base_url.host, live.http.base_url.port), timeout=10) as half:
+        half.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n")
+        assert half.recv(100) == b""
     live.check_unchanged()
 
 

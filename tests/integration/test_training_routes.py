@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import appkit_data
 import httpx
 import psutil
+import pyarrow.parquet
 import pytest
 from fakes import Served, deployment, gateway, until
 from tiny import save_tiny
@@ -66,7 +70,7 @@ async def trainable(tmp_path: Path, **given: Any) -> Any:
     keys.unlink(missing_ok=True)
     secret, admin = add_key(keys, "user"), add_key(keys, "operator", admin=True)
     async with gateway(tmp_path / "root", secret=secret, admin=admin, keys=keys, **given) as served:
-        served.one.trainer = Trainer(served.one.root)
+        served.one.trainer = Trainer(served.one.root, served.one.settings)
         served.admin.timeout = 100  # a check imports what it needs, on a machine that is busy
         try:
             yield served
@@ -317,6 +321,77 @@ async def test_rows_that_are_none_are_told_by_place_and_cannot_be_trained_on(
         assert report["counts"]["duplicates"] == 1
         for run in (zipped, bad):
             assert "check the data first" in message(await served.admin.post(f"/v1/runs/{run}/start"), 409)
+
+
+def pack(rows: int, text: str) -> bytes:
+    """A Parquet file that holds the text once, for all of its rows."""
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"text": [text] * rows, "label": ["ham"] * rows}), file)
+    return file.getvalue()
+
+
+@within(300)
+async def test_a_small_file_that_unpacks_to_gigabytes_is_refused_in_one_line(
+    tmp_path: Path, words: list[str]
+) -> None:
+    async with trainable(tmp_path, max_unpacked=1_000_000, max_rows=2000) as served:
+        for content, kind, reason in (
+            (
+                pack(2001, "a"),
+                ".parquet",
+                "'train.parquet' has more than 2,000 rows or lines, .*serve.max_rows",
+            ),
+            (pack(2000, "a" * 10_000), ".parquet", "more than 1,000,000 bytes when .*serve.max_unpacked"),
+            (b"text,label\n" + b"\n" * 2000, ".csv", "more than 2,000 rows or lines"),
+            (b"text,label\n" + b"a" * 10**6, ".csv", "more than 1,000,000 bytes"),
+        ):
+            assert len(content) < 1_100_000
+            run = await made(served, words, content, kind)
+            assert re.search(reason, message(await served.admin.post(f"/v1/runs/{run}/check"), 422))
+            assert "check the data first" in message(await served.admin.post(f"/v1/runs/{run}/start"), 409)
+        run = await made(served, words, pack(20, "a" * 100), ".parquet")
+        report = (await served.admin.post(f"/v1/runs/{run}/check")).json()
+        assert report["rows"] == {"train": 20}
+
+
+@within(200)
+async def test_a_check_tells_no_path_of_the_machine(tmp_path: Path, words: list[str]) -> None:
+    async with trainable(tmp_path) as served:
+        texts = [f'"{row["text"]}' if n % 3 else row["text"] for n, row in enumerate(ROWS)]
+        rows = "text\tlabel\n" + "".join(f"{text}\tham\n" for text in [*texts, texts[0]])
+        noted = await made(served, words, rows.encode(), ".tsv")
+        shipped = await made(served, words, None)
+        report = await served.admin.post(f"/v1/runs/{noted}/check")
+        assert "train: train.tsv: in 16 rows a quote" in report.json()["notes"][0]
+        assert report.json()["duplicates"]["train"] == [["train.tsv:2", "train.tsv:26"]]
+        for answer in (report, await served.admin.post(f"/v1/runs/{shipped}/check")):
+            assert answer.status_code == 200, answer.text
+            for hidden in (
+                served.one.root,
+                tmp_path,
+                Path(appkit_data.__file__).parent,
+                Path.cwd(),
+                Path.home(),
+            ):
+                assert str(hidden) not in answer.text
+
+
+@within(60)
+async def test_a_check_that_gets_no_memory_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(tmp_path)
+    run = trainer.new(["task=nl2fol"])
+    for script, reason in (
+        (
+            "import os; os.abort()",
+            "ended by signal 6; it may need more than 4 GiB of memory .serve.check_gib",
+        ),
+        ("exit('error: the check needs more than 4 GiB')", "^the check needs more than 4 GiB$"),
+        ("exit(1)", "^the check failed$"),
+    ):
+        monkeypatch.setattr(module, "APPKIT", (sys.executable, "-c", script))
+        with pytest.raises(Fault, match=reason) as refused:
+            await trainer.check(run)
+        assert refused.value.status == 422
 
 
 @within(60)

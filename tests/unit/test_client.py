@@ -65,6 +65,18 @@ def test_answers_come_in_order_batch_by_batch(monkeypatch: pytest.MonkeyPatch) -
     assert {request.url.path for request in wire.asked} == {"/v1/tasks/nl2fol"}
 
 
+def test_rows_that_are_too_large_for_one_request_are_sent_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire(
+        monkeypatch, refused(413), refused(413), rows("a!"), rows("b!"), rows("c!", "d!", "e!"), rows("f!")
+    )
+    answers = wire.client().task("nl2fol", ["a", "b", "c", "d", "e", "f"], batch=5, base=True)
+    assert [answer.text for answer in answers] == ["a!", "b!", "c!", "d!", "e!", "f!"]
+    bodies = [json.loads(request.content) for request in wire.asked]
+    assert ["".join(body["rows"]) for body in bodies] == ["abcde", "ab", "a", "b", "cde", "f"]
+    assert all(body["base"] for body in bodies)
+    assert wire.pauses == []
+
+
 def test_no_rows_are_no_request_and_a_bare_text_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = Wire(monkeypatch, rows("x"))
     assert wire.client().task("nl2fol", []) == []

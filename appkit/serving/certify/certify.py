@@ -1,30 +1,29 @@
 """`appkit certify` checks that an engine computes what the trained model computed.
 
 The engine is compared with `reference.safetensors`, which the live trained model wrote, never with a reload of the same
-files. A certificate is kept in `certificates/`, outside of the payload's sha, and is keyed by payload, base, engine and
-dtype.
+files. A certificate is kept in `certificates/`, outside of the payload's sha, is keyed by payload, base, engine and
+dtype, and has the seal of the machine that made it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from appkit.bundles import manifest as manifests
 from appkit.errors import BundleError, ConfigError
 from appkit.heads.checks import Check
-from appkit.serving.certify.certificate import Certificate
+from appkit.serving.certify.certificate import Certificate, write_certificate
 from appkit.serving.certify.metric import check_metric
+from appkit.serving.certify.seal import require_key
 from appkit.serving.deployment import Deployment
 from appkit.serving.engines.choose import engine_name
 from appkit.serving.engines.protocol import Engine
-from appkit.storage.atomic import cache_dir, write_text
+from appkit.storage.atomic import cache_dir
 
 __all__ = ["certify", "check_engine"]
 
@@ -49,7 +48,8 @@ def certify(
     serve.classify=folded serves it. `say` receives each check with its figure.
 
     Raises BundleError for a bundle that is damaged or fails a check, with the reason; RunError when the engine does
-    not run; ModelError when the base cannot be found or fetched; ConfigError for an unknown engine or dtype.
+    not run; ModelError when the base cannot be found or fetched; ConfigError for an unknown engine or dtype, or where
+    the key of this machine's seals cannot be made or read.
     """
     for name, value, allowed in (
         ("engine", engine, ("auto", "vllm", "transformers")),
@@ -59,6 +59,7 @@ def certify(
             raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     if rows is not None and rows < 0:
         raise ConfigError(f"rows must be 0 or more, got {rows}; leave it out to measure all")
+    require_key()  # now, not after all checks
     with tempfile.TemporaryDirectory(prefix="appkit-certify-") as store:
         deployment = Deployment(
             manifests.find(Path(path)),
@@ -108,7 +109,7 @@ async def _certify(
             f"{deployment.path} does not give in {running.name} {running.version} ({running.dtype}) what training "
             f"gave: {failed.name}: {failed.figure}; copy the bundle again, or train it anew"
         )
-    write_text(file, json.dumps(asdict(certificate), indent=1, ensure_ascii=False) + "\n")
+    write_certificate(deployment.path, certificate)
     return certificate
 
 

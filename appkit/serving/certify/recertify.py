@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from appkit.bundles import manifest as manifests
-from appkit.errors import AppkitError, ConfigError
+from appkit.errors import AppkitError, BundleError, ConfigError
+from appkit.serving.certify.certificate import certificate_file, read_certificate
 from appkit.serving.certify.certify import certify
 from appkit.serving.engines.choose import engine_name
 
@@ -21,7 +22,7 @@ class Outcome:
 
     path: Path
     state: Literal["certified", "kept", "failed"]
-    """kept: the bundle had a certificate that fits"""
+    """kept: the bundle had a certificate that counts here"""
     reason: str
     """name of the certificate's file, or why there is none"""
 
@@ -37,11 +38,11 @@ def recertify(
 ) -> list[Outcome]:
     """Certifies bundles, or every one below a directory, in the installed engine; arguments as for `certify`.
 
-    A bundle with a certificate for this engine, version and dtype is left alone unless `force`. One that fails does not
-    keep the others from their turn. Raises BundleError when there is none, ConfigError for an unknown engine or dtype.
+    A bundle with a certificate for this engine, version and dtype that this machine sealed is left alone unless
+    `force`. One that fails does not keep the others from their turn. Raises BundleError when there is none, ConfigError
+    for an unknown engine or dtype.
     """
     from appkit.bundles.manifest import find_bundles
-    from appkit.serving.certify.certificate import certificate_file
     from appkit.serving.engines.choose import engine_version
 
     if engine not in ("auto", "vllm", "transformers"):
@@ -57,8 +58,8 @@ def recertify(
         try:
             manifest = manifests.read_manifest(path)
             computed = manifest["base"]["dtype"] if dtype == "auto" else dtype
-            file = certificate_file(path, chosen_engine, version, computed)
-            if file.exists() and not force:
+            if not force and _is_certified(path, manifest, chosen_engine, version, computed):
+                file = certificate_file(path, chosen_engine, version, computed)
                 outcomes.append(Outcome(path, "kept", file.name))
                 continue
             certificate = certify(
@@ -69,3 +70,11 @@ def recertify(
             say(f"  {error}")
             outcomes.append(Outcome(path, "failed", str(error)))
     return outcomes
+
+
+def _is_certified(bundle: Path, manifest: manifests.Manifest, engine: str, version: str, dtype: str) -> bool:
+    try:
+        read_certificate(bundle, manifest, engine=engine, version=version, dtype=dtype)
+    except BundleError:
+        return False
+    return True

@@ -6,12 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, ValidationError
-
-from appkit.bundles.files import escape, read_object
-from appkit.bundles.schema import Line, Part, Text
 from appkit.errors import BundleError
-from appkit.serving.certify.certificate import certificate_file
+from appkit.serving.certify.certificate import Uncertified, read_certificate
 from appkit.serving.deployment import Deployment
 from appkit.serving.engines.protocol import Conflict
 
@@ -19,29 +15,6 @@ if TYPE_CHECKING:
     from appkit.serving.gateway.settings import Settings
 
 __all__ = ["admit"]
-
-
-LARGEST_CERTIFICATE = 200_000
-"""bytes"""
-
-
-class CheckModel(Part):
-    name: Line
-    passed: bool | None
-    figure: Text
-
-
-class CertificateModel(Part):
-    """A certificate's file, which may come from a stranger too."""
-
-    bundle: Line
-    base: Line
-    engine: Line
-    version: Line
-    dtype: Line
-    checks: list[CheckModel] = Field(max_length=64)
-    made_at: Line
-    form: Line = ""
 
 
 def admit(
@@ -58,7 +31,7 @@ def admit(
         if check.passed is False:
             raise BundleError(f"{path}: {check.name}: {check.figure}; appkit certify {path} tells more")
     _check_room(deployment, max_rank, max_labels, settings.max_window)
-    deployment.certificate = _read_certificate(deployment, engine, version, needed=settings.certified)
+    deployment.certificate = _find_certificate(deployment, engine, version, settings)
     # now, in the thread that reads bundles, so that no request waits for it
     deployment.place()
     return deployment
@@ -83,33 +56,21 @@ def _check_room(deployment: Deployment, max_rank: int, max_labels: int, max_wind
         )
 
 
-def _read_certificate(
-    deployment: Deployment, engine: str, version: str, *, needed: bool
+def _find_certificate(
+    deployment: Deployment, engine: str, version: str, settings: Settings
 ) -> Mapping[str, Any] | None:
-    """Reads the certificate for this engine; None if there is none and none is `needed`.
-
-    Raises BundleError when there is none, and for one that is another bundle's.
-    """
-    path, dtype = deployment.path, deployment.dtype
-    file = certificate_file(path, engine, version, dtype, deployment.form)
-    remedy = (
-        f"appkit certify {path} --engine {engine} --dtype {dtype}{' --folded' if deployment.folded else ''}"
-    )
+    """Finds the certificate for this engine; None if there is none and none is needed. Raises as `read_certificate`."""
     try:
-        certificate = read_object(path, str(file.relative_to(path)), LARGEST_CERTIFICATE)
-        CertificateModel.model_validate(certificate)
-    except FileNotFoundError:
-        if not needed:
-            return None
-        raise BundleError(f"{path} has no certificate for {engine} {version} in {dtype}; {remedy}") from None
-    except (OSError, ValidationError) as error:
-        raise BundleError(f"{file} cannot be read: {escape(str(error).splitlines()[0])}; {remedy}") from None
-    fits = (
-        certificate["bundle"] == deployment.sha
-        and certificate["base"] == deployment.manifest["base"]["fingerprint"]
-        and (certificate["engine"], certificate["version"], certificate["dtype"]) == (engine, version, dtype)
-        and all(check["passed"] is not False for check in certificate["checks"])
-    )
-    if not fits:
-        raise BundleError(f"{file} belongs to another bundle, base or engine; {remedy}")
-    return certificate
+        return read_certificate(
+            deployment.path,
+            deployment.manifest,
+            engine=engine,
+            version=version,
+            dtype=deployment.dtype,
+            form=deployment.form,
+            unsealed=settings.unsealed or not settings.certified,
+        )
+    except Uncertified:
+        if settings.certified:
+            raise
+        return None

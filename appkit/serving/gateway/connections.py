@@ -14,7 +14,7 @@ HEAD_S = 20.0
 
 
 class PatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """Speaks HTTP as uvicorn does; for `uvicorn.Config(http=PatientProtocol)`.
+    """Speaks HTTP as uvicorn does, but closes a connection whose request head does not come whole in `HEAD_S`.
 
     Idle connections between requests are uvicorn's own concern (timeout_keep_alive).
     """

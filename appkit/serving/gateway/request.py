@@ -26,6 +26,7 @@ __all__ = [
     "RunningGateway",
     "answer_error",
     "check_batch",
+    "check_work",
     "gathered",
     "in_use",
     "log_texts",
@@ -157,15 +158,22 @@ async def merged(sources: list[AsyncGenerator[T]]) -> AsyncGenerator[tuple[int, 
 def room_for(
     gateway: Gateway, target: Target, tokens: Sequence[int], requested: int | None, default: int
 ) -> int:
-    """Computes the most tokens of an answer, at most the gateway's limit and what is left of the context.
+    """Computes the most tokens of an answer, at most the gateway's limits and what is left of the context.
 
     requested: by the caller; None: `default`. Raises Fault where the caller asked for more.
     """
-    left = target.engine.engine.max_length - len(tokens)
+    context = target.engine.engine.max_length
+    most = min(context, gateway.settings.max_context)
+    left = most - len(tokens)
     if left < 1 or (requested is not None and requested > left):
+        room = (
+            f"the context has {context} tokens"
+            if most == context
+            else f"a prompt and its answer may have {most} tokens here (serve.max_context)"
+        )
         raise Fault(
-            400,
-            f"the context has {target.engine.engine.max_length} tokens; the prompt has {len(tokens)}"
+            400 if most == context else 413,
+            f"{room}; the prompt has {len(tokens)}"
             + (f", {requested} were asked for" if requested else "")
             + "; shorten the prompt or ask for fewer",
             code="context_length_exceeded",
@@ -182,6 +190,16 @@ def check_batch(gateway: Gateway, number: int, what: str) -> None:
         raise Fault(
             400,
             f"{number} {what} in one request, the limit is {gateway.settings.max_batch} (serve.max_batch)",
+        )
+
+
+def check_work(gateway: Gateway, tokens: int) -> None:
+    """Raises Fault for a request that reads and may write more tokens, all rows or answers together, than one may."""
+    if tokens > gateway.settings.max_work:
+        raise Fault(
+            413,
+            f"the request takes up to {tokens} tokens, prompts and answers of all its parts together, the limit is "
+            f"{gateway.settings.max_work} (serve.max_work); send it in parts, or ask for fewer tokens",
         )
 
 

@@ -34,7 +34,7 @@ from appkit.serving.gateway.state import Gateway
 from appkit.serving.gateway.trainer import Trainer
 from appkit.storage.atomic import cache_dir, write_text
 
-__all__ = ["serve"]
+__all__ = ["make_server_config", "serve"]
 
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]
@@ -167,7 +167,7 @@ def _make_gateway(
     registry = Registry(pool, open_bundle, max_bundles=chosen.max_bundles, state=state)
     folder = root or more
     bundle_root = folder.resolve() if folder else None
-    trainer = Trainer(bundle_root) if bundle_root else None
+    trainer = Trainer(bundle_root, chosen) if bundle_root else None
     return Gateway(chosen, Keys(keys), pool, registry, Metrics(pool), bundle_root, trainer)
 
 
@@ -225,8 +225,6 @@ async def _run(
     address_file: Path | None,
     say: Say,
 ) -> None:
-    import uvicorn
-
     from appkit.serving.gateway.app import create_app
 
     failure: list[AppkitError] = []
@@ -256,17 +254,8 @@ async def _run(
 
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    config = uvicorn.Config(
-        create_app(gateway, local=local, lifespan=lifespan),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # clients keep idle connections too, httpx for 5 s, which is uvicorn's default: if both close at once, a
-        # request that is just being sent is lost
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, round(gateway.settings.drain_s)),
-    )
-    server = _make_server(config)
+    app = create_app(gateway, local=local, lifespan=lifespan)
+    server = _make_server(make_server_config(app, gateway.settings))
     gateway.starting = [escape(str(path)) for path, _ in bundles]
     loop = asyncio.get_running_loop()
 
@@ -282,6 +271,25 @@ async def _run(
     await server.serve(sockets=[listener])
     if failure:
         raise failure[0]
+
+
+def make_server_config(app: Any, chosen: Settings) -> Any:
+    """Makes uvicorn's configuration for the gateway's app."""
+    import uvicorn
+
+    from appkit.serving.gateway.connections import PatientProtocol
+
+    return uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # clients keep idle connections too, httpx for 5 s, which is uvicorn's default: if both close at once, a
+        # request that is just being sent is lost
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=max(1, round(chosen.drain_s)),
+    )
 
 
 def _make_server(config: Any) -> Any:

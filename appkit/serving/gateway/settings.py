@@ -25,6 +25,10 @@ class Settings(BaseModel):
         "auto", description="what engines compute in; auto: what each bundle was computed in"
     )
     certified: bool = Field(True, description="serve only bundles with a certificate for the engine")
+    unsealed: bool = Field(
+        False,
+        description="take certificates that were not sealed with this machine's key too, such as those of appkit 0.1",
+    )
     max_rank: int | None = Field(
         None,
         ge=1,
@@ -58,8 +62,21 @@ class Settings(BaseModel):
     )
     max_batch: int = Field(64, ge=1, description="rows, prompts or choices in one request")
     max_tokens: int = Field(1024, ge=1, description="tokens of an answer")
+    max_context: int = Field(
+        4096,
+        ge=16,
+        description="tokens of a prompt and its answer: the time that they take grows with the square",
+    )
+    max_work: int = Field(
+        32_768,
+        ge=16,
+        description="tokens that one request reads and may write, all rows and answers together",
+    )
     max_body: int = Field(1_000_000, ge=1000, description="bytes of a request")
     max_upload: int = Field(20_000_000, ge=1000, description="bytes of a file to train on")
+    max_unpacked: int = Field(200_000_000, ge=1000, description="bytes of such a file, unpacked")
+    max_rows: int = Field(500_000, ge=1, description="rows of such a file, or its lines if it is text")
+    check_gib: int = Field(4, ge=1, description="GiB of memory of the process that checks such files")
     timeout_s: float = Field(120.0, gt=0, description="seconds for a request, waiting included; then 504")
     drain_s: float = Field(
         30.0, ge=0, description="seconds that running requests get when the gateway is stopped"

@@ -26,6 +26,7 @@ from appkit.serving.gateway.faults import Fault
 from appkit.serving.gateway.overrides import check_overrides
 from appkit.serving.gateway.redaction import without_directories, without_paths
 from appkit.serving.gateway.run_report import Histories, log_tail, state_of
+from appkit.serving.gateway.settings import Settings
 from appkit.storage.atomic import write_text
 
 __all__ = ["Trainer"]
@@ -38,6 +39,8 @@ ID = re.compile(r"[a-z]\w{0,63}-\d{8}-\d{6}-[0-9a-f]{4}")
 DRAFTS = 8
 """most runs that were never started; older ones are deleted with their files"""
 CHECK_S = 90.0
+SIGNALLED = 128
+"""the guard adds it to the number of the signal that ended a command"""
 CLOSE_S = 20.0
 """seconds that a run gets to save its state when the gateway ends"""
 LINES = 40
@@ -45,14 +48,16 @@ MANY = 100
 """items of one kind in the report of a check"""
 LARGEST = 8_000_000
 """most bytes of such a report: one row can be as large as a file"""
+DEFAULTS = Settings()
 APPKIT = (sys.executable, "-P", "-c", "from appkit.cli.main import main; main()")
 
 
 class Trainer:
     """Trains runs below a bundle root. Raises Fault for errors of callers; messages name no path of this machine."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, settings: Settings = DEFAULTS) -> None:
+        """settings: limits of what a check reads, and of its memory."""
+        self.root, self.settings = root, settings
         self.running: str | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -111,7 +116,7 @@ class Trainer:
         async with self._checks:
             # from within the folder, so that places of rows name files without directories
             process = await self._start_command(
-                ["data", "check", "--json", "--most", str(MANY), "--", *words],
+                ["data", "check", "--json", "--most", str(MANY), *self._limit_words(), "--", *words],
                 run,
                 cwd=self.folder(run) / DATA,
                 stdout=asyncio.subprocess.PIPE,
@@ -138,13 +143,28 @@ class Trainer:
         try:
             report: dict[str, Any] = await asyncio.to_thread(json.loads, output)
         except ValueError:
-            lines = [*self._lines(run, errors.decode(errors="replace")), "the check failed"]
-            stated = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-            raise Fault(422, (stated or lines)[0]) from None
+            reason = self._explain_check(run, errors.decode(errors="replace"), process.returncode or 0)
+            raise Fault(422, reason) from None
         if self._rows(run) != rows:
             raise Fault(409, f"other rows came for {run} while it was checked; check again")
         self._write_note(run, checked=bool(report["ok"]))
         return {**without_directories(report), "id": run}
+
+    def _limit_words(self) -> list[str]:
+        limits = self.settings
+        words = {"rows": limits.max_rows, "unpacked": limits.max_unpacked, "gib": limits.check_gib}
+        return [f"--max-{name}={value}" for name, value in words.items()]
+
+    def _explain_check(self, run: str, errors: str, code: int) -> str:
+        """Says in one line why a check gave no report: its own error, else what ended it."""
+        lines = self._lines(run, errors)
+        stated = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        if not stated and code > SIGNALLED:  # a library that gets no memory may end the process
+            return (
+                f"the check was ended by signal {code - SIGNALLED}; it may need more than {self.settings.check_gib} "
+                "GiB of memory (serve.check_gib); send fewer or smaller rows"
+            )
+        return [*stated, *lines, "the check failed"][0]
 
     def _rows(self, run: str) -> dict[str, int]:
         """Lists the files of rows, and when each was written, in ns."""

@@ -96,8 +96,14 @@ def checks(certificate: Mapping[str, Any] | None) -> list[list[str]]:
     if not certificate:
         return [["not certified", "no", "appkit certify shows what the serving engine makes of it"]]
     words = {True: "yes", False: "no", None: "not made"}
-    return [
+    rows = [
         [str(check["name"]), words[check["passed"]], str(check["figure"])] for check in certificate["checks"]
+    ]
+    if certificate.get("sealed"):
+        return rows
+    return [
+        ["certified elsewhere", "no", "another machine says what follows; appkit certify checks it here"],
+        *rows,
     ]
 
 

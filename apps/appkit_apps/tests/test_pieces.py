@@ -236,9 +236,22 @@ def test_two_bundles_stand_side_by_side() -> None:
     assert header == ["metric", "adapter", "b@2, adapter"]
     assert rows == [["F1", "0.500 [0.400, 0.600]", ""], ["accuracy", "", "0.500 [0.400, 0.600]"]]
     assert checks(None)[0][0] == "not certified"
-    assert checks({"checks": [{"name": "ids", "passed": None, "figure": "no room"}]}) == [
-        ["ids", "not made", "no room"]
-    ]
+    certificate = {"checks": [{"name": "ids", "passed": None, "figure": "no room"}], "sealed": True}
+    assert checks(certificate) == [["ids", "not made", "no room"]]
+    assert [row[0] for row in checks(certificate | {"sealed": False})] == ["certified elsewhere", "ids"]
+
+
+def test_only_a_seal_of_the_gateways_machine_makes_certified() -> None:
+    certificate = {"engine": "vllm", "version": "1", "dtype": "float32"}
+    about = {"model": "a@1", "summary": "s", "primary": "F1"}
+    assert "certified for vllm 1, float32" in parts.about_line(
+        about | {"certificate": certificate | {"sealed": True}}
+    )
+    for unsealed in (certificate, certificate | {"sealed": False}):
+        line = parts.about_line(about | {"certificate": unsealed})
+        assert "**certified elsewhere** for vllm 1, float32" in line
+        assert "certified for" not in line
+    assert "**not certified**" in parts.about_line(about | {"certificate": None})
 
 
 def test_a_user_waits_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,7 @@ def _describe(target: Target) -> dict[str, Any]:
     deployment = target.deployment
     if deployment is None:
         raise BundleError(f"{target.ref} is a base")
+    certificate = deployment.certificate or {}
     return {
         "bundle": target.ref,
         "sha": deployment.sha,
@@ -102,6 +103,8 @@ def _describe(target: Target) -> dict[str, Any]:
         "dtype": deployment.dtype,
         "rank": deployment.manifest["exported"]["rank"],
         "running": target.running,
-        "certificate": deployment.certificate and deployment.certificate["made_at"],
+        "certificate": certificate["made_at"] if certificate.get("sealed") else None,
+        # elsewhere: another machine, or nobody, made the certificate that lies in the bundle
+        "certified": "here" if certificate.get("sealed") else "elsewhere" if certificate else "no",
         "metrics": deployment.manifest.get("metrics"),
     }

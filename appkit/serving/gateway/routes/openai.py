@@ -28,6 +28,7 @@ from appkit.serving.gateway.request import (
     EventStream,
     RunningGateway,
     check_batch,
+    check_work,
     gathered,
     in_use,
     log_texts,
@@ -198,6 +199,7 @@ async def _respond(
     gateway: Gateway, request: Request, target: Target, parameters: Parameters, jobs: list[Job], form: Form
 ) -> Response | dict[str, Any]:
     check_batch(gateway, len(jobs), "answers")
+    check_work(gateway, sum(len(job.tokens) + job.max_tokens for job in jobs))
     # prompt by prompt, n choices each: every prompt is counted once
     read = sum(len(job.tokens) for job in jobs[:: parameters.n or 1])
     if parameters.stream:

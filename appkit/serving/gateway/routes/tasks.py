@@ -31,6 +31,7 @@ from appkit.serving.gateway.request import (
     EventStream,
     RunningGateway,
     check_batch,
+    check_work,
     gathered,
     in_use,
     log_texts,
@@ -220,6 +221,8 @@ def _make_questions(
     context = target.engine.engine.max_length
     if (longest := max(question.longest for question in questions)) > context:
         raise Fault(400, f"a text has {longest} tokens, the engine reads {context}")
+    if longest > (most := gateway.settings.max_context):
+        raise Fault(413, f"a text has {longest} tokens, {most} are read at once here (serve.max_context)")
     requests, queue = sum(question.requests for question in questions), target.engine.queue
     if requests > queue:  # a later try would not fit either
         raise Fault(
@@ -227,6 +230,7 @@ def _make_questions(
             f"the rows take {requests} windows of {longest} tokens, the limit is {queue} (serve.max_queue); "
             "send them in parts",
         )
+    check_work(gateway, sum(len(question.tokens) + question.cap for question in questions))
     return questions
 
 
