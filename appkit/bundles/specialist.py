@@ -24,7 +24,7 @@ __all__ = ["Specialist", "eval_config", "input_row", "input_rows", "load"]
 
 
 MEASURED_WITH = ("data", "rag", "eval", "decoding", "threads", "task.name")
-WITHOUT_EFFECT = ("data.max_length", "data.on_long", "eval.quant_rows")
+WITHOUT_EFFECT = ("data.max_length", "data.on_long", "data.near", "eval.quant_rows")
 
 
 def eval_config(manifest: Manifest, values: Mapping[str, Any]) -> RunConfig:

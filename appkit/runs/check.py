@@ -31,4 +31,4 @@ def check_data(config: RunConfig) -> DataReport:
     reads = read_splits(reading(task, config.task), config.task, config.data)
     if task.retrieval and config.rag.index is None:
         check_passages(task, [record.value for record in reads["train"].records])
-    return check(reads, task, lengths, config.data.max_length)
+    return check(reads, task, lengths, config.data.max_length, config.data.near)
