@@ -240,7 +240,8 @@ class Client:
             run = str(self._call("POST", "/v1/runs", {"words": list(words)})["id"])
         for split, file in (rows or {}).items():
             body = Path(file).read_bytes()
-            kind = Path(file).suffix.lower()
+            suffixes = Path(str(file).lower()).suffixes
+            kind = "".join(suffixes[-2:] if suffixes[-1:] == [".gz"] else suffixes[-1:])
             self._send("PUT", f"/v1/runs/{_quote(run)}/rows/{_quote(split)}?kind={_quote(kind)}", body)
         return self._call("POST", f"/v1/runs/{_quote(run)}/check")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from appkit.config import RunConfig
@@ -31,4 +32,11 @@ def check_data(config: RunConfig) -> DataReport:
     reads = read_splits(reading(task, config.task), config.task, config.data)
     if task.retrieval and config.rag.index is None:
         check_passages(task, [record.value for record in reads["train"].records])
+    if task.row_notes is not None:
+        reads = {
+            name: replace(
+                part, notes=(*part.notes, *task.row_notes([record.value for record in part.records]))
+            )
+            for name, part in reads.items()
+        }
     return check(reads, task, lengths, config.data.max_length, config.data.near)

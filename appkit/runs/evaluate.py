@@ -28,6 +28,9 @@ from appkit.task import Task
 
 __all__ = ["Comparison", "evaluate"]
 
+FAULTS = 10
+"""rows left out that are named, at most"""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -54,7 +57,8 @@ def evaluate(
     Without targets, the configured base is measured alone. The rows are those of `config` (or of the keyword
     values), else those of the first bundle.
 
-    Says how many of the rows a bundle was trained on or selected by (`eval.seen`: report, exclude or refuse).
+    Says what was decided while reading the rows, and how many of them a bundle was trained on or selected by
+    (`eval.seen`: report, exclude or refuse).
 
     The length cap of a bundle's answers is the one it was trained with, unless decoding.max_new_tokens is set.
 
@@ -70,7 +74,8 @@ def evaluate(
     splits, _ = load_rows(task, config)
     manifests = {str(target): read_manifest(find(Path(target)), verify=False) for target in targets}
     rows, notes = check_seen(task, manifests, splits.test, config.eval.seen, config.eval.rows)
-    for note in notes:
+    faults = [f"dropped: {fault}" for fault in splits.faults]
+    for note in [*splits.notes, *faults[:FAULTS], *notes]:
         say(f"note: {note}")
     if not first:
         evaluation = _evaluate_base(config, task, splits, rows, say)

@@ -73,6 +73,19 @@ def test_no_rows_are_no_request_and_a_bare_text_is_a_mistake(monkeypatch: pytest
     assert wire.asked == []
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.csv", ".csv"), ("a.CSV.GZ", ".csv.gz"), ("a.v2.jsonl", ".jsonl"), ("a.gz", ".gz"), ("rows", "")],
+)
+def test_rows_are_sent_with_the_suffix_that_says_what_they_are(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    wire = Wire(monkeypatch, httpx.Response(200, json={"id": "one"}))
+    wire.client().check(["task=nl2fol"], {"train": tmp_path / name})
+    assert wire.asked[1].url.params["kind"] == kind
+
+
 @pytest.mark.parametrize("status", [429, 502, 503])
 def test_what_was_not_done_is_asked_again_with_growing_pauses(
     status: int, monkeypatch: pytest.MonkeyPatch

@@ -59,7 +59,9 @@ class Settings(BaseModel):
     max_batch: int = Field(64, ge=1, description="rows, prompts or choices in one request")
     max_tokens: int = Field(1024, ge=1, description="tokens of an answer")
     max_body: int = Field(1_000_000, ge=1000, description="bytes of a request")
-    max_upload: int = Field(20_000_000, ge=1000, description="bytes of a file to train on")
+    max_upload: int = Field(
+        20_000_000, ge=1000, description="bytes of a file to train on, of a packed one unpacked"
+    )
     timeout_s: float = Field(120.0, gt=0, description="seconds for a request, waiting included; then 504")
     drain_s: float = Field(
         30.0, ge=0, description="seconds that running requests get when the gateway is stopped"

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from appkit.config import build_run_config
 from appkit.errors import DataError
 from appkit.rag.rows import load_rows
+from appkit.runs.check import check_data
 
 NAMES = ("x", "a", "p", "e", "X", "x12", "maria", "all", "Dog")
 SHAPES = (
@@ -112,6 +113,19 @@ def test_rows_with_a_wide_scope_are_refused_or_read_and_counted(tmp_path: Path) 
     notes = [note for note in splits.notes if "task.scope=wide" in note]
     assert [note.split(":")[0] for note in notes] == ["train", "dev", "test"]
     assert sum(int(note.split()[1]) for note in notes) == 6
+
+
+def test_the_check_of_data_counts_them_too(tmp_path: Path) -> None:
+    train = write(tmp_path, [f"∀a P{n}(a) → Q(a)" for n in range(3)] + ["P(b)"])
+    for scope, notes in (
+        ("wide", ("train: 3 of 4 rows had a scope read to the end (task.scope=wide)",)),
+        ("narrow", ()),
+    ):
+        values = {"task": {"name": "nl2fol", "scope": scope}, "data": {"train": train, "near": None}}
+        report = check_data(build_run_config(values))
+        assert tuple(note for note in report.notes if "scope" in note) == notes
+        assert report.ok == (scope == "wide")
+        assert set(notes) <= set(report.lines())
 
 
 @pytest.mark.parametrize(
