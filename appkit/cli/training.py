@@ -113,7 +113,7 @@ def evaluate(
             raise AppkitError(
                 f"--config {config} is not read beside a bundle, which has its own; give the keys as words"
             )
-        resolved = eval_config(read_manifest(find(Path(targets[0]))), parse_overrides(pairs))
+        resolved = eval_config(read_manifest(find(targets[0])), parse_overrides(pairs))
     else:
         resolved = run_config(pairs, config)
     if print_config:

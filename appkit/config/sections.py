@@ -50,7 +50,7 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _write_paths(cls, values: Any) -> Any:
-        """Turn paths, as Python code gives them, into text."""
+        """Turn paths, as Python code gives them to a section itself, into text."""
         if not isinstance(values, Mapping):
             return values
         return {

@@ -72,7 +72,7 @@ def evaluate(
     set_threads(config.threads)
     task = first[0].task if first else load_task(config.task.name)
     splits, _ = load_rows(task, config)
-    manifests = {str(target): read_manifest(find(Path(target)), verify=False) for target in targets}
+    manifests = {str(target): read_manifest(find(target), verify=False) for target in targets}
     rows, notes = check_seen(task, manifests, splits.test, config.eval.seen, config.eval.rows)
     faults = [f"dropped: {fault}" for fault in splits.faults]
     for note in [*splits.notes, *faults[:FAULTS], *notes]:
@@ -111,7 +111,7 @@ def evaluate(
 
 def _check_tasks(targets: Sequence[str | Path]) -> None:
     """Check the bundles before the first is measured, whose answers would be lost: all must be there, of one task."""
-    names = [read_manifest(find(Path(target)), verify=False)["task"]["name"] for target in targets]
+    names = [read_manifest(find(target), verify=False)["task"]["name"] for target in targets]
     for target, name in zip(targets, names, strict=True):
         if name != names[0]:
             raise RunError(f"{target} is a bundle of task {name!r}, the rows are of {names[0]!r}")

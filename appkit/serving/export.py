@@ -70,7 +70,7 @@ def export(
     model that is not what was trained; ConfigError for options that do not fit and a place that is taken; ModelError
     when the base cannot be had; AppkitError when the place cannot be written.
     """
-    path, target = manifests.find(Path(bundle)), str(to)
+    path, target = manifests.find(bundle), str(to)
     repository = _parse_repository(target)
     if merge and ray:
         raise ConfigError("--merge and --ray do not go together: Ray loads bare adapters; leave one out")

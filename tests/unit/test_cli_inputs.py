@@ -162,7 +162,7 @@ def test_a_data_file_of_another_encoding_and_delimiter(tmp_path: Path) -> None:
     file.write_bytes(f"text;label\n{QUOTED};bad\n".encode("cp1252"))
     about, _ = file_words(["data.encoding=cp1252", "data.delimiter=;"])
     assert read_rows(file, FIELDS, about).values == [{"text": QUOTED, "label": "bad"}]
-    with pytest.raises(DataError, match="data.encoding=cp1252"):
+    with pytest.raises(DataError, match=r"data\.encoding=cp1252"):
         read_rows(file, FIELDS, FileWords({}, Format(None, ";")))
     file.write_bytes(b"text;label\nfine;good\n")
     with pytest.raises(DataError, match=r"'data.delimiter=;'"):
@@ -193,7 +193,7 @@ def test_a_text_file_and_stdin_of_another_encoding(tmp_path: Path, monkeypatch: 
         line = f"{file or 'stdin'}:2: row byte 9 of the line 0x84 is not UTF-8 (Windows-1252? data.encoding=cp1252)"
         assert str(caught.value).startswith(line)
     (tmp_path / "b.txt").write_bytes("Fine.\n".encode("utf-16"))
-    with pytest.raises(DataError, match="data.encoding=utf-16"):
+    with pytest.raises(DataError, match=r"data\.encoding=utf-16"):
         read_inputs(None, tmp_path / "b.txt")
     assert read_inputs(None, tmp_path / "b.txt", Format("utf-16")).values == ["Fine."]
 

@@ -61,7 +61,7 @@ def certify(
         raise ConfigError(f"rows must be 0 or more, got {rows}; leave it out to measure all")
     with tempfile.TemporaryDirectory(prefix="appkit-certify-") as store:
         deployment = Deployment(
-            manifests.find(Path(path)),
+            manifests.find(path),
             Path(store),
             dtype=dtype,
             classify="folded" if folded else "engine",

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from appkit.arguments import list_words
 from appkit.errors import ConfigError
 
 __all__ = ["OPEN", "Key", "Keys", "add_key", "read_keys"]
@@ -70,7 +71,7 @@ def _parse_key(entry: Any) -> Key:
         aliases is None or (isinstance(aliases, list) and all(isinstance(alias, str) for alias in aliases))
     ):
         raise ValueError(f"key {entry.get('name')!r}: aliases must be a list of names or null")
-    key = Key(**{**entry, "aliases": None if aliases is None else tuple(aliases)})
+    key = Key(**{**entry, "aliases": None if aliases is None else tuple(list_words(aliases))})
     if not isinstance(key.name, str):
         raise ValueError(f"a key's name is a text, got {key.name!r}")
     if not isinstance(key.admin, bool):  # "false" would be a right
@@ -87,7 +88,7 @@ def add_key(
     name: str,
     *,
     admin: bool = False,
-    aliases: Sequence[str] | None = None,
+    aliases: str | Sequence[str] | None = None,
     per_minute: int | None = None,
 ) -> str:
     """Adds a key to the file, made if missing, which only this user may read; returns the secret, stored nowhere.
