@@ -150,7 +150,7 @@ def _write_evaluations(to: Path, result: Any, task: Any) -> None:
         to / "scores.json",
         json.dumps([evaluation.summary() for evaluation in result.evaluations], indent=1) + "\n",
     )
-    plot_scores(result.evaluations, task, to / "scores.png")
+    plot_scores(result.evaluations, to / "scores.png")
 
 
 @app.command()
