@@ -31,11 +31,9 @@ FACTORS = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 """odd, one for each character of a shingle: multiplied modulo 2^64, the upper half of the sum is the hash"""
 PERMUTATIONS = 128
 """hashes of a signature"""
-WEIGHTS = (0.1, 0.9)
-"""of false candidates, which are counted out afterwards, and of missed ones, when bands are chosen"""
-HIGHEST = 0.95
-"""threshold for which bands are chosen, at most: above it the library would choose a single one"""
-LOWEST = 1000
+FOUND = 0.98
+"""share of the pairs at the threshold that become candidates, at least; of more alike ones it is larger"""
+LOWEST = 400
 """shingles of a field that its signature is made of, at most: those of lowest hash"""
 BUCKET = 8
 """rows of a split with the same band that a row is compared with, at most: rows of one template are all alike"""
@@ -162,15 +160,13 @@ def _sign(rows: Sequence[_Shingled]) -> np.ndarray:
     from datasketch import MinHash
 
     hashes = (  # the same characters in another field are others
-        [hashed + number for number, field in enumerate(row.fields) for hashed in field[:LOWEST].tolist()]
+        np.concatenate(
+            [field[:LOWEST] + np.uint32(number) for number, field in enumerate(row.fields)]
+        ).tolist()
         for row in rows
     )
-    sketches = MinHash.generator(hashes, num_perm=PERMUTATIONS, hashfunc=_fold, scheme="affine32")
+    sketches = MinHash.generator(hashes, num_perm=PERMUTATIONS, hashfunc=int, scheme="affine32")
     return np.array([sketch.hashvalues for sketch in sketches])
-
-
-def _fold(value: int) -> int:
-    return value & 0xFFFFFFFF
 
 
 def _list_shared_bands(signatures: np.ndarray, threshold: float) -> list[list[tuple[int, int]]]:
@@ -179,17 +175,22 @@ def _list_shared_bands(signatures: np.ndarray, threshold: float) -> list[list[tu
     Two rows above the threshold almost surely share one (locality-sensitive hashing), two below it rarely.
     """
     import numpy as np
-    from datasketch import MinHashLSH
 
-    index = MinHashLSH(threshold=min(threshold, HIGHEST), num_perm=PERMUTATIONS, weights=WEIGHTS)
+    width = _choose_width(threshold)
     shared: list[list[tuple[int, int]]] = [[] for _ in signatures]
-    for band in range(index.b):
-        hashes = signatures[:, band * index.r : (band + 1) * index.r]
-        _, contents, counts = np.unique(hashes, axis=0, return_inverse=True, return_counts=True)
-        contents = contents.ravel()
+    for band in range(PERMUTATIONS // width):
+        hashes = np.ascontiguousarray(signatures[:, band * width : (band + 1) * width])
+        whole = hashes.view(np.dtype((np.void, hashes.itemsize * width))).ravel()
+        _, contents, counts = np.unique(whole, return_inverse=True, return_counts=True)
         for place in np.flatnonzero(counts[contents] > 1).tolist():
             shared[place].append((band, int(contents[place])))
     return shared
+
+
+def _choose_width(threshold: float) -> int:
+    """Choose the most hashes of a band with which two rows at the threshold share one of the bands by FOUND."""
+    widths = range(1, PERMUTATIONS + 1)
+    return max(width for width in widths if 1 - (1 - threshold**width) ** (PERMUTATIONS // width) >= FOUND)
 
 
 def _find_closest(

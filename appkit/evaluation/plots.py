@@ -43,7 +43,7 @@ def plot_scores(columns: Sequence[Evaluation], path: Path) -> None:
         and all(name in column.scores and column.scores[name].has_value for column in columns)
     ]
     scale = [metrics[name].scale for name in names]
-    figure, axes = _make_axes(1.6 + 1.25 * len(names), 3.4)
+    figure, axes = _make_axes(1.6 + 1.25 * max(1, len(names)), 3.4)
     width = 0.8 / len(columns)
     for place, evaluation in enumerate(columns):
         intervals = [evaluation.scores[name].interval for name in names]

@@ -71,7 +71,7 @@ def _parse_key(entry: Any) -> Key:
         aliases is None or (isinstance(aliases, list) and all(isinstance(alias, str) for alias in aliases))
     ):
         raise ValueError(f"key {entry.get('name')!r}: aliases must be a list of names or null")
-    key = Key(**{**entry, "aliases": None if aliases is None else tuple(list_words(aliases))})
+    key = Key(**{**entry, "aliases": None if aliases is None else tuple(aliases)})
     if not isinstance(key.name, str):
         raise ValueError(f"a key's name is a text, got {key.name!r}")
     if not isinstance(key.admin, bool):  # "false" would be a right
@@ -106,7 +106,7 @@ def add_key(
         if name in [key.name for key in keys]:
             raise ConfigError(f"{path} already has a key {name!r}; choose another name, or remove its line")
         secret = f"ak-{secrets.token_urlsafe(32)}"
-        new_key = Key(name, _hash(secret), admin, None if aliases is None else tuple(aliases), per_minute)
+        new_key = Key(name, _hash(secret), admin, None if aliases is None else tuple(list_words(aliases)), per_minute)
         text = json.dumps({"keys": [asdict(key) for key in [*keys, new_key]]}, indent=1)
         write_text(path, text + "\n")
         os.chmod(path, 0o600)
