@@ -42,7 +42,7 @@ def list_words(words: str | Iterable[str]) -> list[str]:
 def list_paths(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], what: str) -> list[Path]:
     """List paths: one is a list of one. what: is named in the message. Raises ConfigError as `read_path` does."""
     one = isinstance(paths, (str, os.PathLike))
-    return [read_path(path, what) for path in ([paths] if one else paths)]  # type: ignore[union-attr, list-item]
+    return [read_path(path, what) for path in ([paths] if one else paths)]  # type: ignore[union-attr]
 
 
 def read_path(path: Any, what: str) -> Path:

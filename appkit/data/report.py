@@ -125,8 +125,8 @@ class DataReport:
             shared = [item for item in self.overlaps if (item.a, item.b) == (a, b)]
             title = f"{a} and {b}: {len(shared)} rows of {a} have an input that is in {b}"
             lines += _list_some(title, (" / ".join(item.places) for item in shared))
-        for title, pairs in group_alike(self.alike or (), self.near or 0):
-            lines += _list_some(title, map(str, pairs))
+        for title, alike in group_alike(self.alike or (), self.near or 0):
+            lines += _list_some(title, map(str, alike))
         lines += _list_some(
             f"{len(self.conflicts)} inputs with more than one target",
             (" / ".join(item.targets) for item in self.conflicts),

@@ -106,7 +106,9 @@ def add_key(
         if name in [key.name for key in keys]:
             raise ConfigError(f"{path} already has a key {name!r}; choose another name, or remove its line")
         secret = f"ak-{secrets.token_urlsafe(32)}"
-        new_key = Key(name, _hash(secret), admin, None if aliases is None else tuple(list_words(aliases)), per_minute)
+        new_key = Key(
+            name, _hash(secret), admin, None if aliases is None else tuple(list_words(aliases)), per_minute
+        )
         text = json.dumps({"keys": [asdict(key) for key in [*keys, new_key]]}, indent=1)
         write_text(path, text + "\n")
         os.chmod(path, 0o600)
