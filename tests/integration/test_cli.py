@@ -109,7 +109,7 @@ def test_options_with_a_value_are_found() -> None:
     } <= set(options_with_a_value())
 
 
-@pytest.mark.parametrize(("path", "option"), options_with_a_value(), ids=lambda value: "-".join(value))
+@pytest.mark.parametrize(("path", "option"), list(options_with_a_value()), ids=lambda value: "-".join(value))
 def test_an_option_with_an_empty_value_is_refused_by_its_name(path: tuple[str, ...], option: str) -> None:
     for words in ([option, ""], [option, " "], ["first", option, ""], [f"{option}="]):
         if words[0].endswith("=") and not option.startswith("--"):
