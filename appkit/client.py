@@ -13,7 +13,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +23,13 @@ from urllib.parse import quote
 
 import httpx
 
-from appkit.errors import GatewayError
+from appkit.arguments import list_inputs, list_words
+from appkit.errors import DataError, GatewayError, shortened
 
 __all__ = ["Answer", "Client", "Delta"]
 
+Inputs = str | Mapping[str, Any] | Iterable[str | Mapping[str, Any]]
+"""one input, or many in order"""
 AGAIN = (429, 502, 503)
 """statuses after which a request is sent again: the gateway did nothing, or nothing that would be done twice"""
 TOO_LARGE = 413
@@ -131,7 +134,7 @@ class Client:
     def task(
         self,
         alias: str,
-        rows: Sequence[str | Mapping[str, Any]],
+        rows: Inputs,
         *,
         constrain: bool = False,
         confidence: bool = False,
@@ -143,13 +146,15 @@ class Client:
         """Answer rows, in order: bare texts, or the pack's input fields. A request holds `batch` rows, or fewer where
         the gateway says that they are too large for one.
 
-        base: the base alone answers, from the same prompt. rag: with the gateway's documents, if it has any.
+        One text or dict is a list of one, as in `Specialist.predict`. base: the base alone answers, from the same
+        prompt. rag: with the gateway's documents, if it has any.
+
+        Raises DataError for what is neither.
         """
-        if isinstance(rows, str):
-            raise TypeError("rows is a sequence of rows, got one text; put it into a list")
+        values = _list_rows(rows)
         answers: list[Answer] = []
-        for start in range(0, len(rows), batch):
-            body = _build_body(rows[start : start + batch], constrain, confidence, threshold, rag)
+        for start in range(0, len(values), batch):
+            body = _build_body(values[start : start + batch], constrain, confidence, threshold, rag)
             if base:
                 body["base"] = True
             answers += self._answer_rows(f"/v1/tasks/{_quote(alias)}", body)
@@ -175,15 +180,18 @@ class Client:
     def stream(
         self,
         alias: str,
-        rows: Sequence[str | Mapping[str, Any]],
+        rows: Inputs,
         *,
         constrain: bool = False,
         confidence: bool = False,
         threshold: float | None = None,
         rag: bool = True,
     ) -> Iterator[Delta]:
-        """Answer rows in one request and yield the texts as they come. A lost connection is not tried again."""
-        body = _build_body(rows, constrain, confidence, threshold, rag) | {"stream": True}
+        """Answer rows in one request and yield the texts as they come. A lost connection is not tried again.
+
+        Raises DataError as `task` does.
+        """
+        body = _build_body(_list_rows(rows), constrain, confidence, threshold, rag) | {"stream": True}
         with closing(self._send("POST", f"/v1/tasks/{_quote(alias)}", body, stream=True)) as answer:
             try:
                 for line in answer.iter_lines():
@@ -249,16 +257,19 @@ class Client:
                 name: response[name] for name in ("tasks", "models", "methods", "presets", "runs", "running")
             }
 
-    def check(self, words: Sequence[str], rows: Mapping[str, Path | str] | None = None) -> dict[str, Any]:
+    def check(
+        self, words: str | Sequence[str], rows: Mapping[str, Path | str] | None = None
+    ) -> dict[str, Any]:
         """Create a run of `KEY=VALUE` words and check its data; returns `id`, `ok` and the findings.
 
         rows: files by split (train, dev, test); None: those that the task ships. A run that is `ok` can be started.
         """
         with self._read_answer():
-            run = str(self._call("POST", "/v1/runs", {"words": list(words)})["id"])
+            run = str(self._call("POST", "/v1/runs", {"words": list_words(words)})["id"])
         for split, file in (rows or {}).items():
             body = Path(file).read_bytes()
-            kind = Path(file).suffix.lower()
+            suffixes = Path(str(file).lower()).suffixes
+            kind = "".join(suffixes[-2:] if suffixes[-1:] == [".gz"] else suffixes[-1:])
             self._send("PUT", f"/v1/runs/{_quote(run)}/rows/{_quote(split)}?kind={_quote(kind)}", body)
         return self._call("POST", f"/v1/runs/{_quote(run)}/check")
 
@@ -301,7 +312,7 @@ class Client:
             raise GatewayError(
                 "a text has half a surrogate pair, which cannot be sent; take it out"
             ) from None
-        except ValueError as error:  # NaN
+        except (TypeError, ValueError) as error:  # an object of Python, NaN
             raise GatewayError(f"the request cannot be written as JSON: {error}") from None
         for tries_left in range(self.retries, -1, -1):
             try:
@@ -330,6 +341,17 @@ class Client:
         time.sleep(
             min(60.0, max(growing, float(retry_after) if retry_after and retry_after.isdigit() else 0.0))
         )
+
+
+def _list_rows(rows: Inputs) -> list[str | dict[str, Any]]:
+    values = list_inputs(rows)
+    for number, value in enumerate(values, 1):
+        if not isinstance(value, (str, Mapping)):
+            which = f"input {number}: " if len(values) > 1 else ""
+            raise DataError(
+                f"{which}an input is a text, or a dict of its fields, got {type(value).__name__} {shortened(value)}"
+            )
+    return [value if isinstance(value, str) else dict(value) for value in values]
 
 
 def _build_body(

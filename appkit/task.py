@@ -226,7 +226,7 @@ class Decoding(BaseModel):
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus; 1 is off")
     top_k: int = Field(0, ge=0, description="tokens kept; 0 is off")
     seed: int = Field(0, ge=0, description="of the sampler; unused when greedy")
-    stop: tuple[str, ...] = Field(
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (), description="an answer ends before a token that holds one of these texts"
     )
     loop: int | None = Field(

@@ -122,11 +122,14 @@ def markdown(runs: list[Run]) -> str:
     parts = []
     for name, side, settings in dict.fromkeys((run.data, run.side, run.settings) for run in runs):
         runs_of_table = [run for run in runs if (run.data, run.side, run.settings) == (name, side, settings)]
-        metrics = list(runs_of_table[0].metrics)
+        metrics = list(dict.fromkeys(metric for run in runs_of_table for metric in run.metrics))
         rows = []
         for contender in dict.fromkeys(run.contender for run in runs_of_table):
             runs_of_contender = [run for run in runs_of_table if run.contender == contender]
-            cells = [_cell([run.metrics[metric] for run in runs_of_contender]) for metric in metrics]
+            cells = [
+                _cell([run.metrics[metric] for run in runs_of_contender if metric in run.metrics])
+                for metric in metrics
+            ]
             rows.append(
                 [
                     contender,
@@ -141,6 +144,8 @@ def markdown(runs: list[Run]) -> str:
 
 
 def _cell(values: list[float]) -> str:
+    if not values:
+        return "no value"
     mean = sum(values) / len(values)
     return f"{mean:.3f}" + (f" ± {(max(values) - min(values)) / 2:.3f}" if len(values) > 1 else "")
 

@@ -12,8 +12,8 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tables import table
 
@@ -56,13 +56,13 @@ def poisoned(data: Path, folder: Path, order: str) -> Path:
     return path
 
 
-def cells(evaluation: Any) -> list[str]:
+def cells(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Writes the figures of a summary, which lacks a metric that could score no row."""
     texts = []
     for name in MEASURES:
-        interval = evaluation.scores[name].interval
-        texts.append(
-            f"{interval.value:.3f}" + (f" [{interval.low:.3f}, {interval.high:.3f}]" if name == "F1" else "")
-        )
+        score = metrics.get(name)
+        interval = f" [{score['low']:.3f}, {score['high']:.3f}]" if score and name == "F1" else ""
+        texts.append(f"{score['value']:.3f}{interval}" if score else "no value")
     return texts
 
 
@@ -97,13 +97,7 @@ def main() -> None:
                 say=lambda line: print(line, file=sys.stderr),
             )
         state = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        rows = []
-        for who, result in state["results"].items():
-            metrics = result["metrics"]
-            interval = f" [{metrics['F1']['low']:.3f}, {metrics['F1']['high']:.3f}]"
-            rows.append(
-                [who, *(f"{metrics[m]['value']:.3f}" + (interval if m == "F1" else "") for m in MEASURES)]
-            )
+        rows = [[who, *cells(result["metrics"])] for who, result in state["results"].items()]
         for number, order in enumerate(ORDERS, 1):
             poisoned_folder = folder / str(number)
             poisoned_folder.mkdir()
@@ -116,7 +110,9 @@ def main() -> None:
             done = evaluate(
                 run, rag={"index": str(poisoned_folder / "index"), "k": K}, eval={"baseline": False}
             )
-            rows.append([f"adapter, orders planted ({number})", *cells(done.evaluations[-1])])
+            rows.append(
+                [f"adapter, orders planted ({number})", *cells(done.evaluations[-1].summary()["metrics"])]
+            )
         sizes = state["data"]["rows"]
     text = (
         f"{sizes['train']} questions to learn from, {sizes['test']} to answer, {K} passages of up to {PIECE} "

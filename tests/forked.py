@@ -97,6 +97,7 @@ def _warm_up() -> None:
     matplotlib.use("Agg")
     import appkit_tasks.nl2fol  # noqa: F401
     import bitsandbytes  # noqa: F401
+    import datasketch  # noqa: F401
     import matplotlib.pyplot
     import peft  # noqa: F401
     import z3  # noqa: F401

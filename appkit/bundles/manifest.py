@@ -18,6 +18,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from appkit.arguments import read_path
 from appkit.bundles.files import escape, hash_file, read_object
 from appkit.bundles.schema import check_adapter_config, check_manifest, known_options
 from appkit.errors import BundleError, shortened
@@ -178,8 +179,9 @@ def _check_file(path: Path, name: str, recorded: str) -> None:
         )
 
 
-def find(path: Path) -> Path:
-    """Find the bundle at `path`, or the one in the run directory `path`."""
+def find(path: str | Path) -> Path:
+    """Find the bundle at `path`, or the one in the run directory `path`. Raises ConfigError for an empty text."""
+    path = read_path(path, "a bundle")
     inside = path / "bundle"
     return inside if not (path / MANIFEST).exists() and (inside / MANIFEST).exists() else path
 

@@ -94,7 +94,7 @@ class Decoding(Part):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     seed: Count = 0
-    stop: Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=64)] = []
+    stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=64)] = []
     loop: Annotated[int, Field(ge=8, le=1_000_000)] | None = None
 
 

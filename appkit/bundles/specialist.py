@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from appkit.arguments import list_inputs
 from appkit.bundles.manifest import ROUTERS, Manifest, find, read_manifest
 from appkit.errors import BundleError, ConfigError, DataError, shortened
 from appkit.plugins import load_method
@@ -24,7 +25,7 @@ __all__ = ["Specialist", "eval_config", "input_row", "input_rows", "load"]
 
 
 MEASURED_WITH = ("data", "rag", "eval", "decoding", "threads", "task.name")
-WITHOUT_EFFECT = ("data.max_length", "data.on_long", "eval.quant_rows")
+WITHOUT_EFFECT = ("data.max_length", "data.on_long", "data.near", "eval.quant_rows")
 
 
 def eval_config(manifest: Manifest, values: Mapping[str, Any]) -> RunConfig:
@@ -114,21 +115,7 @@ class Specialist:
 
 def input_rows(task: Task, inputs: Any) -> list[Any]:
     """Make the rows to be answered of one input or an iterable of inputs; raises DataError as `input_row` does."""
-    if isinstance(inputs, (str, Mapping, task.row)):
-        return [input_row(task, inputs)]
-    shown = f"got {type(inputs).__name__}"
-    if callable(getattr(inputs, "to_dict", None)) and hasattr(inputs, "columns"):
-        # iterating it would give the names of its columns
-        raise DataError(f"a table is no list of inputs, {shown}; give its rows: frame.to_dict('records')")
-    if isinstance(inputs, (bytes, bytearray, memoryview)):
-        raise DataError(f"an input is a text, {shown}; decode it: text.decode()")
-    if isinstance(inputs, (Set, BaseModel)):
-        why = "a set has no order for the answers" if isinstance(inputs, Set) else "it is no row of this task"
-        raise DataError(f"inputs are a text, a dict, or a list of them; {why}, {shown}")
-    try:
-        values = list(inputs)
-    except TypeError:  # None, a number, an array without dimensions
-        raise DataError(f"inputs are a text, a dict, or a list of them, {shown}") from None
+    values = list_inputs(inputs, task.row)
     rows = []
     for number, value in enumerate(values, 1):
         try:
@@ -167,7 +154,7 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
     from appkit.config import ModelConfig, build_run_config
     from appkit.plugins import load_task
 
-    path = find(Path(path))
+    path = find(path)
     manifest = read_manifest(path)
     config = build_run_config(manifest["config"])
     task = load_task(config.task.name)

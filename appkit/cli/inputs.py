@@ -8,11 +8,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from appkit.errors import AppkitError, DataError
+from appkit.errors import AppkitError, ConfigError, DataError
 
-__all__ = ["Inputs", "column_words", "is_data_file", "read_inputs", "read_rows"]
+if TYPE_CHECKING:
+    from appkit.data.tables import Format
+
+__all__ = ["FileWords", "Inputs", "file_words", "is_data_file", "read_inputs", "read_rows"]
 
 
 @dataclass(frozen=True)
@@ -22,45 +25,71 @@ class Inputs:
     values: Sequence[str | dict[str, Any]]
     """bare texts, or the pack's fields and the file's other columns"""
     places: Sequence[str] = field(default_factory=list)
-    """file and line of each, for messages; empty for arguments and stdin"""
+    """file and line of each, for messages; empty for arguments"""
+    notes: Sequence[str] = ()
+    """what was decided while reading, a line each"""
 
 
-def column_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Split words into the columns of fields (`data.columns.FIELD=COLUMN`) and the others."""
+@dataclass(frozen=True)
+class FileWords:
+    """What words say about a file of inputs."""
+
+    columns: Mapping[str, str]
+    """field -> column (`data.columns.FIELD=COLUMN`)"""
+    form: Format
+    """encoding and delimiter (`data.encoding=`, `data.delimiter=`)"""
+
+    def check(self, file: Path | None, sentences: Sequence[str]) -> None:
+        """Raises ConfigError for a word that would have no effect on what is read."""
+        if self.columns and (sentences or not is_data_file(file)):
+            raise ConfigError("data.columns names columns of a data file; give one with --file")
+        if self.form.delimiter and (sentences or not is_data_file(file)):
+            raise ConfigError("data.delimiter says how a data file is written; give one with --file")
+        if self.form.encoding and sentences:
+            raise ConfigError(
+                "data.encoding says how a file is written; give one with --file, or lines on stdin"
+            )
+
+
+def file_words(words: Sequence[str]) -> tuple[FileWords, list[str]]:
+    """Split words into what they say about a file of inputs, and the others."""
     from appkit.config import DataConfig, parse_overrides
     from appkit.config.faults import validate
+    from appkit.data.tables import Format
 
-    own = [word for word in words if re.match(r"data\.columns\.\w+=", word)]
+    own = [word for word in words if re.match(r"data\.(columns\.\w+|encoding|delimiter)=", word)]
     data = validate(DataConfig, parse_overrides(own).get("data", {}), "data") if own else DataConfig()
-    return dict(data.columns), [word for word in words if word not in own]
+    form = Format(data.encoding, data.delimiter)
+    return FileWords(dict(data.columns), form), [word for word in words if word not in own]
 
 
 def is_data_file(file: Path | None) -> bool:
-    """Whether the data readers read it: by its suffix, or a data set of the hub."""
-    from appkit.data.readers import SUFFIXES
+    """Whether the data readers read it: by its suffix, packed or not, or a data set of the hub."""
+    from appkit.data.lines import SUFFIXES, suffix_of
 
-    return file is not None and (file.suffix.lower() in SUFFIXES or str(file).startswith("hub:"))
+    return file is not None and (suffix_of(file) in SUFFIXES or str(file).startswith("hub:"))
 
 
 def read_rows(
     file: Path,
     fields: Mapping[str, bool],
-    columns: Mapping[str, str],
+    words: FileWords,
     learned: Mapping[str, str] | None = None,
 ) -> Inputs:
     """Read the rows of a data file, with their other columns.
 
-    fields: those of an input, and whether each is required. columns: field -> column, as the user names it now.
-    learned: the same of the training; a column that this file lacks counts only if its field's name is no column.
+    fields: those of an input, and whether each is required. words: what the user says about this file. learned: the
+    columns of the training; one that this file lacks counts only if its field's name is no column.
 
     Raises ConfigError for an unknown field, DataError for a file or a row that cannot be read, or a missing column.
     """
     from appkit.data.readers import read_table
 
+    columns = words.columns
     _check_fields(columns, fields)
     wanted = {**(learned or {}), **columns}
     source = str(file)
-    table = read_table(source, {*fields, *wanted.values()})
+    table = read_table(source, {*fields, *wanted.values()}, words.form)
     if table.faults:
         more = f"; and {len(table.faults) - 1} more" if len(table.faults) > 1 else ""
         raise DataError(f"{table.faults[0]}{more}; correct the file")
@@ -78,7 +107,6 @@ def read_rows(
 
 
 def _check_fields(columns: Mapping[str, str], fields: Mapping[str, bool]) -> None:
-    from appkit.errors import ConfigError
     from appkit.plugins import did_you_mean
 
     for name in columns:
@@ -98,13 +126,16 @@ def _name_fields(source: str, table: Any, column_of: Mapping[str, str]) -> Input
         other = {name: cell for name, cell in filled.items() if name not in column_of.values()}
         named = {name: filled[column] for name, column in column_of.items() if column in filled}
         rows.append({**other, **named})
-    return Inputs(rows, [place_of(source, line) for line, _ in table.rows])
+    return Inputs(rows, [place_of(source, line) for line, _ in table.rows], table.notes)
 
 
-def read_inputs(sentences: list[str] | None, file: Path | None) -> Inputs:
+def read_inputs(sentences: list[str] | None, file: Path | None, form: Format | None = None) -> Inputs:
     """Read inputs from arguments, a text file or stdin: a text a line, or JSONL rows if every line is an object.
 
-    Raises AppkitError for both sentences and a file, and for a file that is missing, not UTF-8 or broken JSON.
+    form: how the text is encoded; None: UTF-8. A file may be packed (.gz).
+
+    Raises AppkitError for both sentences and a file, and for a text that is missing, not of its encoding, or broken
+    JSON.
     """
     if sentences and file:
         raise AppkitError("give sentences or --file, not both")
@@ -112,17 +143,10 @@ def read_inputs(sentences: list[str] | None, file: Path | None) -> Inputs:
         return Inputs(list(sentences))
     if file is None and sys.stdin.isatty():
         return Inputs([])
-    try:
-        raw = file.read_bytes() if file else sys.stdin.buffer.read()
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise AppkitError(f"cannot read {file}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise AppkitError(f"{file or 'stdin'}:{line}: not UTF-8 ({error.reason}); convert it first") from None
     # LF, CRLF and CR end a line, and nothing else does
-    lines = [(number, line) for number, line in enumerate(re.split("\r\n|\r|\n", text), 1) if line.strip()]
-    places = [f"{file or 'stdin'}:{number}" for number, _ in lines]
+    lines = [(number, line) for number, line in enumerate(_read_text(file, form), 1) if line.strip()]
+    source = file or "stdin"
+    places = [f"{source}:{number}" for number, _ in lines]
     if not all(line.lstrip().startswith("{") for _, line in lines):
         return Inputs([line.strip() for _, line in lines], places)
     rows = []
@@ -130,5 +154,23 @@ def read_inputs(sentences: list[str] | None, file: Path | None) -> Inputs:
         try:
             rows.append(json.loads(line))
         except ValueError as error:
-            raise AppkitError(f"{file or 'stdin'}:{number}: broken JSON: {error}; correct the line") from None
+            raise AppkitError(f"{source}:{number}: broken JSON: {error}; correct the line") from None
     return Inputs(rows, places)
+
+
+def _read_text(file: Path | None, form: Format | None) -> list[str]:
+    """Read the lines of a file or of stdin. Raises DataError where a byte is not of the encoding."""
+    import io
+
+    from appkit.data.lines import decode_lines, find_bad_byte, read_lines
+    from appkit.data.tables import Format
+
+    form, path = form or Format(), file or Path("stdin")
+    if file:
+        lines = list(read_lines(file, form))
+    else:
+        lines = list(decode_lines(io.BytesIO(sys.stdin.buffer.read()), path, form))
+    for number, line in enumerate(lines, 1):
+        if bad := find_bad_byte(str(path), number, line, form):
+            raise DataError(str(bad))
+    return lines

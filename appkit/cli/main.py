@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,19 +13,39 @@ import typer.core
 
 from appkit.cli import apps, machine, packs, rag, serving, training
 from appkit.cli.terminal import outlive_reader
-from appkit.errors import AppkitError, Interrupted
+from appkit.errors import AppkitError, ConfigError, Interrupted
 
 __all__ = ["app", "main"]
 
 
 class _Commands(typer.core.TyperGroup):
-    """Turns ctrl-C into `Interrupted`: Typer would end with an empty line, or none."""
+    """Refuses empty arguments, and turns ctrl-C into `Interrupted`: Typer would end with an empty line, or none."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _refuse_empty(self, args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted("stopped") from None
+
+
+def _refuse_empty(group: Any, words: Sequence[str]) -> None:
+    """Raises ConfigError for an empty value; as a path it would mean the working directory."""
+    command = group
+    for before, word in zip(["", *words], words, strict=False):
+        command = getattr(command, "commands", {}).get(word, command)
+        option, equals, value = word.partition("=")
+        if word.strip() and not (equals and option.startswith("--") and not value.strip()):
+            continue
+        takes_value = any(
+            before.startswith("-") and before in param.opts and not getattr(param, "is_flag", False)
+            for param in command.params
+        )
+        name = option if equals else before if takes_value else "an argument"
+        raise ConfigError(f"{name} is empty (a shell variable that is not set?); fill it in, or leave it out")
 
 
 app = typer.Typer(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from appkit.cli.inputs import column_words, is_data_file, read_inputs, read_rows
+from appkit.cli.inputs import file_words, is_data_file, read_inputs, read_rows
 from appkit.cli.terminal import print_table, quiet_libraries, say, show_citations
 from appkit.errors import AppkitError
 
@@ -202,7 +202,8 @@ def client_ask(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[INPUT...] [data.columns.FIELD=COLUMN]", help="Inputs; none: from --file or stdin."
+            metavar="[INPUT...] [data.columns.FIELD=COLUMN] [data.encoding=] [data.delimiter=]",
+            help="Inputs; none: from --file or stdin. data.*: of the file.",
         ),
     ] = None,
     file: Annotated[
@@ -224,20 +225,26 @@ def client_ask(
 
     from appkit.client import Client
 
-    columns, sentences = column_words(inputs or ())
-    if columns and (sentences or not is_data_file(file)):
-        raise AppkitError("data.columns names columns of a data file; give one with --file")
+    about_file, sentences = file_words(inputs or ())
+    about_file.check(file, sentences)
     with Client(url, key=key) as gateway:
         if file is not None and is_data_file(file) and not sentences:
             schema = gateway.describe(alias)["row"]
             fields = {name: name in schema["required"] for name in schema["properties"]}
-            rows = read_rows(file, fields, columns).values
+            read = read_rows(file, fields, about_file)
         else:
-            rows = read_inputs(sentences, file).values
-        if not rows:
+            read = read_inputs(sentences, file, about_file.form)
+        for note in read.notes:
+            say(f"note: {note}")
+        if not read.values:
             raise AppkitError("nothing to answer; give inputs, --file, or lines on stdin")
         answers = gateway.task(
-            alias, rows, constrain=constrain, confidence=confidence, threshold=threshold, rag=not no_rag
+            alias,
+            read.values,
+            constrain=constrain,
+            confidence=confidence,
+            threshold=threshold,
+            rag=not no_rag,
         )
     for answer in answers:
         if as_json:

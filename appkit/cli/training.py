@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from appkit.cli.inputs import column_words, is_data_file, read_inputs, read_rows
+from appkit.cli.inputs import file_words, is_data_file, read_inputs, read_rows
 from appkit.cli.options import ConfigFile, DryRun, Overrides, PrintConfig, run_config
 from appkit.cli.terminal import print_table, quiet_libraries, say, show_citations
 from appkit.errors import AppkitError, DataError
@@ -113,7 +113,7 @@ def evaluate(
             raise AppkitError(
                 f"--config {config} is not read beside a bundle, which has its own; give the keys as words"
             )
-        resolved = eval_config(read_manifest(find(Path(targets[0]))), parse_overrides(pairs))
+        resolved = eval_config(read_manifest(find(targets[0])), parse_overrides(pairs))
     else:
         resolved = run_config(pairs, config)
     if print_config:
@@ -150,7 +150,7 @@ def _write_evaluations(to: Path, result: Any, task: Any) -> None:
         to / "scores.json",
         json.dumps([evaluation.summary() for evaluation in result.evaluations], indent=1) + "\n",
     )
-    plot_scores(result.evaluations, task, to / "scores.png")
+    plot_scores(result.evaluations, to / "scores.png")
 
 
 @app.command()
@@ -159,8 +159,8 @@ def predict(
     sentences: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SENTENCE...] [rag=INDEX] [data.columns.FIELD=COLUMN]",
-            help="Inputs; none: from --file or stdin. rag=INDEX: with documents at hand.",
+            metavar="[SENTENCE...] [rag=INDEX] [data.columns.FIELD=COLUMN] [data.encoding=] [data.delimiter=]",
+            help="Inputs; none: from --file or stdin. rag=INDEX: with documents at hand. data.*: of the file.",
         ),
     ] = None,
     file: Annotated[
@@ -212,9 +212,8 @@ def _read_inputs(bundle: Path, words: list[str], file: Path | None) -> tuple[Seq
     from appkit.bundles.specialist import input_row
     from appkit.plugins import load_task
 
-    columns, sentences = column_words(words)
-    if columns and (sentences or not is_data_file(file)):
-        raise AppkitError("data.columns names columns of a data file; give one with --file")
+    about_file, sentences = file_words(words)
+    about_file.check(file, sentences)
     if file is not None and is_data_file(file) and not sentences:
         manifest = read_manifest(find(bundle), verify=False)
         task = load_task(manifest["task"]["name"])
@@ -222,9 +221,11 @@ def _read_inputs(bundle: Path, words: list[str], file: Path | None) -> tuple[Seq
             name: info.is_required() for name, info in task.row.model_fields.items() if name != task.output
         }
         learned = manifest["config"].get("data", {}).get("columns", {})
-        inputs = read_rows(file, fields, columns, {n: learned[n] for n in learned if n in fields})
+        inputs = read_rows(file, fields, about_file, {n: learned[n] for n in learned if n in fields})
     else:
-        inputs = read_inputs(sentences, file)
+        inputs = read_inputs(sentences, file, about_file.form)
+    for note in inputs.notes:
+        say(f"note: {note}")
     if not inputs.values:
         raise AppkitError("nothing to answer; give sentences, --file, or lines on stdin")
     task = load_task(read_manifest(find(bundle), verify=False)["task"]["name"])

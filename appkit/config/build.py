@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -11,9 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from appkit.arguments import list_words
 from appkit.config.faults import validate
 from appkit.config.sections import ModelConfig, RagConfig, RunConfig, index_of_word
-from appkit.config.words import read_file_text, read_word
+from appkit.config.words import MapWord, read_file_text, read_word
 from appkit.errors import ConfigError
 from appkit.plugins import did_you_mean, load_method, load_task
 
@@ -123,9 +125,18 @@ def _name_groups(values: Mapping[str, Any]) -> dict[str, Any]:
     """Turn `{"task": "nl2fol"}` into `{"task": {"name": "nl2fol"}}` for the preset groups; rag's word is its index."""
     named = {
         key: {"name": value} if key in GROUPS and isinstance(value, (str, int, float)) else value
-        for key, value in values.items()
+        for key, value in _write_paths(values).items()
     }
     return named | {"rag": index_of_word(named["rag"])} if "rag" in named else named
+
+
+def _write_paths(value: Any) -> Any:
+    """Turn paths, as Python code gives them, into text, however deep they lie."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping) and not isinstance(value, MapWord):
+        return {key: _write_paths(item) for key, item in value.items()}
+    return [_write_paths(item) for item in value] if type(value) in (list, tuple) else value
 
 
 def merge_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,12 +162,12 @@ def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def load_run_config(words: Sequence[str] = (), file: Path | None = None) -> RunConfig:
+def load_run_config(words: str | Sequence[str] = (), file: Path | None = None) -> RunConfig:
     """Build the configuration of command-line words over a file, over presets, over defaults.
 
     Raises ConfigError with one line for the first key or value that does not fit.
     """
-    values = merge_over(_read_yaml(file) if file else {}, parse_overrides(words))
+    values = merge_over(_read_yaml(file) if file else {}, parse_overrides(list_words(words)))
     return build_run_config(values)
 
 

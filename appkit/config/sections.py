@@ -50,7 +50,7 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _write_paths(cls, values: Any) -> Any:
-        """Turn paths, as Python code gives them, into text."""
+        """Turn paths, as Python code gives them to a section itself, into text."""
         if not isinstance(values, Mapping):
             return values
         return {
@@ -180,6 +180,13 @@ class DataConfig(Section):
         description="rows longer than max_length; cut keeps the first tokens, of sequence tasks only",
     )
     max_length: int = Field(512, ge=8, description="tokens of prompt and answer together")
+    near: float | None = Field(
+        0.8,
+        ge=0.5,
+        le=1,
+        description="rows whose inputs share this much of their character sequences (Jaccard) are reported as "
+        "near-duplicates, and stay; none: not looked for",
+    )
 
     @field_validator("encoding")
     @classmethod

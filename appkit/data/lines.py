@@ -15,10 +15,22 @@ from appkit.data.limits import CountedFile
 from appkit.data.tables import Fault, Format, codec_of
 from appkit.errors import DataError, shortened
 
-__all__ = ["CONLL", "SUFFIXES", "find_bad_byte", "open_file", "read_lines", "resolve_path", "suffix_of"]
+__all__ = [
+    "CONLL",
+    "PACKABLE",
+    "SUFFIXES",
+    "decode_lines",
+    "find_bad_byte",
+    "open_file",
+    "read_lines",
+    "resolve_path",
+    "suffix_of",
+]
 
 CONLL = (".conll", ".bio", ".iob", ".iob2")
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", *CONLL)
+PACKABLE = tuple(f"{suffix}.gz" for suffix in SUFFIXES if suffix != ".parquet")
+"""suffixes of packed files"""
 PACKED = {
     b"\x1f\x8b": "is packed with gzip; name it {name}.gz",
     b"PK\x03\x04": "is a zip archive, as Excel's files are; unpack it, or save the sheet as CSV",
@@ -73,31 +85,42 @@ def open_file(path: Path) -> IO[bytes]:
 
 
 def read_lines(path: Path, form: Format) -> Iterator[str]:
-    """Yield physical lines with their ends: LF, CRLF or CR, one file may mix them; .gz is unpacked.
+    """Yield the physical lines of a file, as `decode_lines` does; .gz is unpacked.
 
-    A byte that is not of the encoding becomes a lone surrogate, so that only its row is lost. Raises DataError for a
-    file that is something else than text, or larger than the limits of `form`.
+    Raises DataError for a file that is larger than the limits of `form`.
     """
     with open_file(path) as file:
         unpacked: Any = gzip.GzipFile(fileobj=file) if path.suffix.lower() == ".gz" else file
         if form.limits.bytes is not None:
             unpacked = CountedFile(unpacked, str(path), form.limits)
         try:
-            buffered = io.BufferedReader(unpacked)
-            _require_text(path, buffered.peek(8)[:8], form)
-            encoding = codec_of(form.encoding or "utf-8")
-            text = io.TextIOWrapper(
-                buffered, "utf-8-sig" if encoding == "utf-8" else encoding, "surrogateescape", newline=""
-            )
-            for number, line in enumerate(_join_ends(text), 1):
+            for number, line in enumerate(decode_lines(unpacked, path, form), 1):
                 form.limits.check_lines(str(path), number)
                 yield line
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise DataError(f"{str(path)!r} is not a sound gzip file: {error}; pack it again") from error
-        except UnicodeError as error:
-            raise DataError(
-                f"{str(path)!r} is not {form.encoding or 'UTF-8'}: {error}; name its encoding: data.encoding="
-            ) from error
+
+
+def decode_lines(raw: Any, path: Path, form: Format) -> Iterator[str]:
+    """Yield physical lines with their ends: LF, CRLF or CR, one file may mix them.
+
+    raw: open, gives bytes. path: its name, for messages.
+
+    A byte that is not of the encoding becomes a lone surrogate, so that only its row is lost. Raises DataError for
+    something else than text.
+    """
+    buffered = io.BufferedReader(raw)
+    _require_text(path, buffered.peek(8)[:8], form)
+    encoding = codec_of(form.encoding or "utf-8")
+    text = io.TextIOWrapper(
+        buffered, "utf-8-sig" if encoding == "utf-8" else encoding, "surrogateescape", newline=""
+    )
+    try:
+        yield from _join_ends(text)
+    except UnicodeError as error:
+        raise DataError(
+            f"{str(path)!r} is not {form.encoding or 'UTF-8'}: {error}; name its encoding: data.encoding="
+        ) from error
 
 
 def _require_text(path: Path, first: bytes, form: Format) -> None:

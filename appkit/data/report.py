@@ -1,4 +1,4 @@
-"""The report lists faults of rows and between rows: duplicates, overlaps, contradictions, rows that are too long.
+"""The report lists faults of rows and between rows: duplicates, overlaps, near-duplicates, contradictions, length.
 
 Pure functions over records; `check` combines them into a report and never raises for the rows' content.
 """
@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from appkit.data.near import Alike, explain_absence, find_alike, group_alike
 from appkit.data.overlap import conflicts, duplicates, input_key, overlap
 
 if TYPE_CHECKING:
@@ -73,12 +74,17 @@ class DataReport:
     """what the lines of a split's file are: `lines` is the sum of `rows`, `left_out` and `other`"""
     notes: tuple[str, ...] = ()
     """what was decided while reading"""
+    near: float | None = None
+    """similarity from which on two inputs are alike (data.near); None: not looked for"""
+    alike: tuple[Alike, ...] | None = None
+    """rows with an input almost like that of another; None when none were looked for"""
 
     @property
     def ok(self) -> bool:
         """Tell whether training would start: every split has rows, no row is faulty or too long.
 
-        Duplicates and overlaps do not count, since training removes them; contradictions are the user's decision.
+        Duplicates and overlaps do not count, since training removes them; contradictions and inputs that are almost
+        alike are the user's decision.
         """
         return all(self.rows.values()) and not self.faults and not any((self.long or {}).values())
 
@@ -90,7 +96,7 @@ class DataReport:
     def _cut(self, most: int) -> tuple[DataReport, dict[str, dict[str, int]]]:
         short: dict[str, Any] = {}
         counts = {}
-        for kind in ("faults", "duplicates", "overlaps", "conflicts", "long"):
+        for kind in ("faults", "duplicates", "overlaps", "alike", "conflicts", "long"):
             findings = getattr(self, kind)
             if isinstance(findings, dict):
                 counts[kind] = sum(map(len, findings.values()))
@@ -119,6 +125,8 @@ class DataReport:
             shared = [item for item in self.overlaps if (item.a, item.b) == (a, b)]
             title = f"{a} and {b}: {len(shared)} rows of {a} have an input that is in {b}"
             lines += _list_some(title, (" / ".join(item.places) for item in shared))
+        for title, alike in group_alike(self.alike or (), self.near or 0):
+            lines += _list_some(title, map(str, alike))
         lines += _list_some(
             f"{len(self.conflicts)} inputs with more than one target",
             (" / ".join(item.targets) for item in self.conflicts),
@@ -171,14 +179,17 @@ def check(
     task: Task,
     lengths: Callable[[Row], int] | None = None,
     max_length: int | None = None,
+    near: float | None = None,
 ) -> DataReport:
     """Report on the splits as read, before training cleans or carves anything.
 
     lengths: tokens of a row as it would be trained on, prompt and answer; without it lengths are characters
-    and `max_length` (tokens) cannot be checked.
+    and `max_length` (tokens) cannot be checked. near: similarity from which on two inputs are alike; None: they are
+    not looked for.
     """
     key = input_key(task)
     parts = {name: part.records for name, part in reads.items()}
+    absence = None if near is None else explain_absence(parts)
     tokens = {name: [lengths(r.value) for r in records] for name, records in parts.items()} if lengths else {}
     long = {
         name: [
@@ -217,5 +228,10 @@ def check(
             }
             for name, part in reads.items()
         },
-        notes=tuple(f"{name}: {note}" for name, part in reads.items() for note in part.notes),
+        notes=(
+            *(f"{name}: {note}" for name, part in reads.items() for note in part.notes),
+            *filter(None, [absence]),
+        ),
+        near=near,
+        alike=None if near is None or absence else tuple(find_alike(parts, task, near)),
     )

@@ -9,7 +9,6 @@ from typing import Any
 
 from appkit.evaluation.scores import Evaluation
 from appkit.stats.confidence import Calibration
-from appkit.task import Task
 
 __all__ = ["plot_confidence", "plot_curve", "plot_scores"]
 
@@ -29,19 +28,24 @@ def _make_axes(width: float, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def plot_scores(columns: Sequence[Evaluation], task: Task, path: Path) -> None:
-    """Draw grouped bars with 95 % intervals, as shares of the score of perfect answers."""
+def plot_scores(columns: Sequence[Evaluation], path: Path) -> None:
+    """Draw grouped bars with 95 % intervals, as shares of the score of perfect answers.
+
+    The metrics are those of the last column for which all columns have a value; a pack may have others for other heads.
+    """
     from matplotlib import pyplot
 
+    metrics = {name: score.metric for name, score in columns[-1].scores.items()}
     names = [
-        metric.name
-        for metric in task.metrics
-        if metric.higher_is_better and all(column.scores[metric.name].has_value for column in columns)
+        name
+        for name, metric in metrics.items()
+        if metric.higher_is_better
+        and all(name in column.scores and column.scores[name].has_value for column in columns)
     ]
-    figure, axes = _make_axes(1.6 + 1.25 * len(names), 3.4)
+    scale = [metrics[name].scale for name in names]
+    figure, axes = _make_axes(1.6 + 1.25 * max(1, len(names)), 3.4)
     width = 0.8 / len(columns)
     for place, evaluation in enumerate(columns):
-        scale = [task.metric(name).scale for name in names]
         intervals = [evaluation.scores[name].interval for name in names]
         values = [interval.value / s for interval, s in zip(intervals, scale, strict=True)]
         errors = [

@@ -23,7 +23,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from appkit.errors import AppkitError, ConfigError, DataError
+from appkit.arguments import list_paths, list_words, read_path
+from appkit.errors import AppkitError, ConfigError, DataError, shortened
 from appkit.progress import Progress
 from appkit.rag import stores
 from appkit.rag.encoders import Encoder, encoder
@@ -73,8 +74,8 @@ class Built:
 
 
 def build(
-    paths: Sequence[Path],
-    to: Path,
+    paths: str | Path | Sequence[str | Path],
+    to: str | Path,
     *,
     embeddings: str = "minilm",
     size: int = 1000,
@@ -82,7 +83,7 @@ def build(
     store: str = "faiss",
     say: Say = lambda line: None,
 ) -> Built:
-    """Index files, or update an index of them; unchanged files are not embedded again.
+    """Index files, or update an index of them; unchanged files are not embedded again. One path is a list of one.
 
     size: characters of a passage, at most. overlap: characters that two neighbours share. store: faiss, qdrant or
     chroma, or one of the latter two with the address of its server, `qdrant=http://host:6333`.
@@ -91,6 +92,8 @@ def build(
     """
     if not 100 <= size <= 20_000 or not 0 <= overlap < size:
         raise ConfigError(f"size is 100 to 20000 and overlap less than it, got {size} and {overlap}")
+    to = read_path(to, "the directory of an index")
+    paths = list_paths(paths, "a document")
     _, address = stores.parsed(store)
     links: dict[str, str] = {}
     files = find(paths, to, links)
@@ -383,13 +386,16 @@ class Index:
         return self.search_all([query], k, by=by, judge=judge)[0]
 
     def search_all(
-        self, queries: Sequence[str], k: int = 5, *, by: By = "hybrid", judge: bool = False
+        self, queries: str | Sequence[str], k: int = 5, *, by: By = "hybrid", judge: bool = False
     ) -> list[list[Hit]]:
-        """Search for many queries; their embeddings are computed together."""
+        """Search for many queries, or for one; their embeddings are computed together."""
+        queries = list_words(queries)
         if by not in WAYS:
             raise ConfigError(f"passages are ranked by {', '.join(WAYS)}, got {by!r}")
         if k < 1:
             raise ConfigError(f"k is 1 or more, got {k}")
+        if others := [query for query in queries if not isinstance(query, str)]:
+            raise DataError(f"a query is a text, got {type(others[0]).__name__} {shortened(others[0])}")
         if any(not query.strip() for query in queries):
             raise DataError("the query is empty; ask something")
         for query in queries:

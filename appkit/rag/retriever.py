@@ -9,6 +9,7 @@ from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 
+from appkit.arguments import read_path
 from appkit.errors import ConfigError
 from appkit.rag.index import By, Index
 
@@ -53,4 +54,6 @@ class IndexRetriever(BaseRetriever):
 
 def retriever(index: str | Path, *, k: int = 5, by: By = "hybrid", judge: bool = False) -> IndexRetriever:
     """Make a retriever over the index in a directory. Raises DataError when there is none."""
-    return IndexRetriever(index=Index.open(Path(index)), k=k, by=by, judge=judge)
+    return IndexRetriever(
+        index=Index.open(read_path(index, "the directory of an index")), k=k, by=by, judge=judge
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from appkit.config import RunConfig
@@ -63,4 +64,11 @@ def check_data(config: RunConfig, limits: Limits = UNLIMITED) -> DataReport:
     reads = read_splits(reading(task, config.task), config.task, config.data, limits)
     if task.retrieval and config.rag.index is None:
         check_passages(task, [record.value for record in reads["train"].records])
-    return check(reads, task, lengths, config.data.max_length)
+    if task.row_notes is not None:
+        reads = {
+            name: replace(
+                part, notes=(*part.notes, *task.row_notes([record.value for record in part.records]))
+            )
+            for name, part in reads.items()
+        }
+    return check(reads, task, lengths, config.data.max_length, config.data.near)

@@ -28,6 +28,9 @@ from appkit.task import Task
 
 __all__ = ["Comparison", "evaluate"]
 
+FAULTS = 10
+"""rows left out that are named, at most"""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -54,7 +57,8 @@ def evaluate(
     Without targets, the configured base is measured alone. The rows are those of `config` (or of the keyword
     values), else those of the first bundle.
 
-    Says how many of the rows a bundle was trained on or selected by (`eval.seen`: report, exclude or refuse).
+    Says what was decided while reading the rows, and how many of them a bundle was trained on or selected by
+    (`eval.seen`: report, exclude or refuse).
 
     The length cap of a bundle's answers is the one it was trained with, unless decoding.max_new_tokens is set.
 
@@ -68,9 +72,10 @@ def evaluate(
     set_threads(config.threads)
     task = first[0].task if first else load_task(config.task.name)
     splits, _ = load_rows(task, config)
-    manifests = {str(target): read_manifest(find(Path(target)), verify=False) for target in targets}
+    manifests = {str(target): read_manifest(find(target), verify=False) for target in targets}
     rows, notes = check_seen(task, manifests, splits.test, config.eval.seen, config.eval.rows)
-    for note in notes:
+    faults = [f"dropped: {fault}" for fault in splits.faults]
+    for note in [*splits.notes, *faults[:FAULTS], *notes]:
         say(f"note: {note}")
     if not first:
         evaluation = _evaluate_base(config, task, splits, rows, say)
@@ -106,7 +111,7 @@ def evaluate(
 
 def _check_tasks(targets: Sequence[str | Path]) -> None:
     """Check the bundles before the first is measured, whose answers would be lost: all must be there, of one task."""
-    names = [read_manifest(find(Path(target)), verify=False)["task"]["name"] for target in targets]
+    names = [read_manifest(find(target), verify=False)["task"]["name"] for target in targets]
     for target, name in zip(targets, names, strict=True):
         if name != names[0]:
             raise RunError(f"{target} is a bundle of task {name!r}, the rows are of {names[0]!r}")

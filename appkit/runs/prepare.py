@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from appkit.bundles.schema import NAME
 from appkit.config import RunConfig
+from appkit.data.near import note_alike
 from appkit.data.rows import Record, fingerprint
 from appkit.data.splits import Splits, subset
 from appkit.errors import ConfigError, DataError, shortened
@@ -111,6 +112,7 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
     if not examples:
         raise DataError("no training row is left; raise data.max_length, or check data.train")
     head.audit(examples, records)
+    parts = {"train": splits.train, "dev": splits.dev, "test": splits.test}
     prepared = Prepared(
         config,
         method,
@@ -121,7 +123,7 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
         plan_steps(config, examples),
         subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test),
         subset(splits.dev, config.train.eval_rows),
-        [*splits.notes, *target_notes, *row_notes],
+        [*splits.notes, *note_alike(parts, task, config.data.near), *target_notes, *row_notes],
         documents,
     )
     notes = [*prepared.notes, *filter(None, [prepared.servable.reason])]

@@ -112,7 +112,7 @@ def write_report(run_dir: Path, results: Results, base: Base, seconds: float) ->
     task = prepared.head.task
     _, comparison, verdict = compared(results.rivals, results.adapter, prepared)
     plots.plot_curve(run_dir / "metrics.jsonl", run_dir / "loss.png", task.primary)
-    plots.plot_scores(results.columns, task, run_dir / "scores.png")
+    plots.plot_scores(results.columns, run_dir / "scores.png")
     if isinstance(results.confidence, Calibration):
         plots.plot_confidence(results.confidence, run_dir / "confidence.png")
     facts = _collect_facts(results, base)

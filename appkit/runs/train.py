@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from appkit.arguments import read_path
 from appkit.config import RunConfig, build_run_config, to_values, to_yaml
 from appkit.errors import AppkitError, Interrupted, RunError
 from appkit.evaluation.report import format_value
@@ -78,7 +79,7 @@ def train(
     """
     _require_one_process()
     if resume is not None:
-        run_dir = Path(resume)
+        run_dir = read_path(resume, "the run to resume")
         config = build_run_config(directory.read_state(run_dir)["config"])
         with directory.locked_run(run_dir):
             if directory.read_state(run_dir).get("phase") == "done":

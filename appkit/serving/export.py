@@ -70,7 +70,7 @@ def export(
     model that is not what was trained; ConfigError for options that do not fit and a place that is taken; ModelError
     when the base cannot be had; AppkitError when the place cannot be written.
     """
-    path, target = manifests.find(Path(bundle)), str(to)
+    path, target = manifests.find(bundle), str(to)
     repository = _parse_repository(target)
     if merge and ray:
         raise ConfigError("--merge and --ray do not go together: Ray loads bare adapters; leave one out")
@@ -229,10 +229,6 @@ def _write_card(manifest: Manifest, merged: bool, licence: str | None) -> str:
         [
             *("---", *front, f"tags: [appkit, {task['name']}]", "---", ""),
             *(f"# {manifest['name']}", "", what, "", f"**{manifest['verdict']}**", ""),
-            *(
-                "| metric | " + " | ".join(manifest["metrics"]) + " |",
-                "|---|" + "---|" * len(manifest["metrics"]),
-            ),
             *_format_scores(manifest),
             "",
             *(f"- {name}: {fact}" for name, fact in facts.items()),
@@ -242,13 +238,20 @@ def _write_card(manifest: Manifest, merged: bool, licence: str | None) -> str:
 
 
 def _format_scores(manifest: Manifest) -> Iterator[str]:
-    columns = [column["metrics"] for column in manifest["metrics"].values()]
-    for name in columns[-1]:
-        figures = (
-            f"{metrics[name]['value']:.3f} [{metrics[name]['low']:.3f}, {metrics[name]['high']:.3f}]"
-            for metrics in columns
-        )
+    """Writes the table of metrics, a column for each contender; one may lack a value that another has."""
+    columns = {who: column["metrics"] for who, column in manifest["metrics"].items()}
+    names = dict.fromkeys(name for metrics in reversed(columns.values()) for name in metrics)
+    if not names:
+        return
+    yield "| metric | " + " | ".join(columns) + " |"
+    yield "|---|" + "---|" * len(columns)
+    for name in names:
+        figures = (_format_figure(metrics.get(name)) for metrics in columns.values())
         yield f"| {name} | " + " | ".join(figures) + " |"
+
+
+def _format_figure(score: Mapping[str, float] | None) -> str:
+    return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]" if score else "no value"
 
 
 def _describe_decoding(manifest: Manifest) -> str:

@@ -16,6 +16,7 @@ import typer
 from forked import Commands, Done
 
 from appkit.cli.main import app
+from appkit.errors import ConfigError
 from conftest import Project, write_rows
 
 # --- help -------------------------------------------------------------------------------------------------
@@ -80,6 +81,74 @@ def test_every_command_explains_itself(path: tuple[str, ...], monkeypatch: pytes
     sentence = command.help.splitlines()[0]
     assert len(sentence) > 15
     assert re.sub(r"\s+", " ", sentence) in text
+
+
+# --- empty values -----------------------------------------------------------------------------------------
+
+
+def options_with_a_value() -> Iterator[tuple[tuple[str, ...], str]]:
+    for path in COMMANDS:
+        command = typer.main.get_command(app)
+        for name in path:
+            command = command.commands[name]  # type: ignore[attr-defined]
+        for param in command.params:
+            if param.param_type_name == "option" and not param.is_flag:  # type: ignore[attr-defined]
+                yield from ((path, option) for option in param.opts)
+
+
+def test_options_with_a_value_are_found() -> None:
+    assert {
+        (("eval",), "--to"),
+        (("serve",), "--bundles"),
+        (("predict",), "-f"),
+        (("predict",), "--file"),
+        (("train",), "--resume"),
+        (("client", "ask"), "--file"),
+        (("feedback", "review"), "--store"),
+        (("rag", "index"), "--to"),
+    } <= set(options_with_a_value())
+
+
+@pytest.mark.parametrize(("path", "option"), list(options_with_a_value()), ids=lambda value: "-".join(value))
+def test_an_option_with_an_empty_value_is_refused_by_its_name(path: tuple[str, ...], option: str) -> None:
+    for words in ([option, ""], [option, " "], ["first", option, ""], [f"{option}="]):
+        if words[0].endswith("=") and not option.startswith("--"):
+            continue
+        with pytest.raises(ConfigError) as caught:
+            app([*path, *words], prog_name="appkit")
+        assert str(caught.value) == (
+            f"{option} is empty (a shell variable that is not set?); fill it in, or leave it out"
+        )
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_an_empty_argument_is_refused(path: tuple[str, ...]) -> None:
+    for words in ([""], ["task=nl2fol", ""], ["--", ""], ["--all", ""]):
+        with pytest.raises(ConfigError, match=r"^an argument is empty \(a shell variable"):
+            app([*path, *words], prog_name="appkit")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("eval", "RUN", "--to", ""), "error: --to is empty"),
+        (("predict", "RUN", "--file", ""), "error: --file is empty"),
+        (("serve", "--bundles", ""), "error: --bundles is empty"),
+        (("serve", "post="), "error: a bundle is empty"),
+        (
+            ("train", "task=nl2fol", 'decoding.stop=[""]'),
+            "error: decoding.stop.0: string should have at least 1",
+        ),
+        (("train", "task=nl2fol", "decoding.stop="), "error: decoding.stop: input should be a list, got ''"),
+        (("train", "task=nl2fol", "data.encoding="), "error: data.encoding: must be a text encoding"),
+    ],
+)
+def test_an_empty_value_is_one_line_and_changes_nothing(
+    words: tuple[str, ...], line: str, trained: Path, commands: Commands, tmp_path: Path
+) -> None:
+    done = commands.run(*(str(trained) if word == "RUN" else word for word in words), cwd=tmp_path)
+    assert one_line(done).startswith(line)
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- configuration ----------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gzip
 import io
 import re
 import signal
@@ -260,6 +261,30 @@ async def test_files_have_a_limit_a_kind_and_a_name_of_ours(tmp_path: Path, word
         for kind in (".CSV", ".jsonl"):
             await served.admin.put(f"{rows}/train", params={"kind": kind}, content=b"x")
         assert [file.name for file in data.iterdir()] == ["train.jsonl"]
+
+
+@within(120)
+async def test_a_packed_file_is_checked_and_may_not_be_larger_than_a_plain_one(
+    tmp_path: Path, words: list[str]
+) -> None:
+    async with trainable(tmp_path, max_upload=4000) as served:
+        run = await made(served, [*words, "data.delimiter=;"], None)
+        rows, data = f"/v1/runs/{run}/rows", served.root / "trained" / run / ".data"
+        bomb = gzip.compress(b"\n" * 400_000)
+        assert len(bomb) < 4000
+        answer = await served.admin.put(f"{rows}/train", params={"kind": ".csv.gz"}, content=bomb)
+        assert "unpacks to more than 4,000 bytes (serve.max_upload)" in message(answer, 413)
+        assert list(data.iterdir()) == []
+        message(await served.admin.put(f"{rows}/train", params={"kind": ".parquet.gz"}, content=b"x"), 400)
+        for content, fault in ((b"no gzip", True), (gzip.compress(CSV.replace(b",", b";")), False)):
+            put = await served.admin.put(f"{rows}/train", params={"kind": ".CSV.gz"}, content=content)
+            assert put.status_code == 200, put.text
+            assert [file.name for file in data.iterdir()] == ["train.csv.gz"]
+            answer = await served.admin.post(f"/v1/runs/{run}/check")
+            if fault:
+                assert "is not a sound gzip file" in message(answer, 422)
+            else:
+                assert answer.json()["rows"] == {"train": len(ROWS)}
 
 
 async def interleaved(trainer: Trainer, run: str, *kinds: str) -> list[bytes]:

@@ -40,6 +40,22 @@ def test_an_evaluation_goes_on_over_a_reference_that_a_metric_cannot_score(
     assert len(answers) == 3
 
 
+def test_an_evaluation_says_how_rows_were_read_as_a_training_does(
+    project: Project, commands: Commands, tmp_path: Path
+) -> None:
+    rows = [{"sentence": f"New {number}.", "formula": "∀a P(a) → Q(a)"} for number in range(3)]
+    test = write_rows(tmp_path / "test.jsonl", [*rows, rows[0], {"sentence": "Bad.", "formula": "P("}])
+    words = [word for word in project.words[1:] if not word.startswith(("data.test", "method", "train"))]
+    done = commands.run(
+        "eval", *words, "task.scope=wide", "data.on_error=drop", f"data.test={test}", cwd=project.folder
+    )
+    assert done.code == 0, done.stderr
+    assert "note: test: 4 of 4 rows had a scope read to the end (task.scope=wide)\n" in done.stderr
+    assert "note: 1 rows at fault were left out\n" in done.stderr
+    assert "note: test: 1 exact duplicates kept" in done.stderr
+    assert f"note: dropped: {test}:5: formula " in done.stderr
+
+
 @pytest.mark.parametrize("word", ["missing", "--to"])
 def test_an_evaluation_that_could_not_end_is_refused_before_the_first_answer(
     word: str, project: Project, commands: Commands, trained: Path, tmp_path: Path

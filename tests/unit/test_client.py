@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from appkit.client import Answer, Client
-from appkit.errors import GatewayError
+from appkit.errors import DataError, GatewayError
 
 RESULT = {"text": "P(a)", "parsed": "P(a)", "error": None, "truncated": False, "tokens": 5}
 Reply = httpx.Response | Exception
@@ -77,12 +77,73 @@ def test_rows_that_are_too_large_for_one_request_are_sent_in_halves(monkeypatch:
     assert wire.pauses == []
 
 
-def test_no_rows_are_no_request_and_a_bare_text_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_rows_are_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = Wire(monkeypatch, rows("x"))
     assert wire.client().task("nl2fol", []) == []
-    with pytest.raises(TypeError, match="put it into a list"):
-        wire.client().task("nl2fol", "Every dog barks.")
     assert wire.asked == []
+
+
+@pytest.mark.parametrize("one", ["Every dog barks.", {"sentence": "Every dog barks."}])
+def test_one_input_is_one_answer(one: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = {"row": 0, "result": RESULT, "model": "nl2fol@one"}
+    wire = Wire(
+        monkeypatch, rows("x"), httpx.Response(200, content=f"data: {json.dumps(event)}\n\ndata: [DONE]\n")
+    )
+    assert len(wire.client().task("nl2fol", one)) == 1
+    assert len(list(wire.client().stream("nl2fol", one))) == 1
+    assert [json.loads(request.content)["rows"] for request in wire.asked] == [[one], [one]]
+
+
+def test_many_inputs_are_any_iterable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reply(request: httpx.Request) -> httpx.Response:
+        return rows(*json.loads(request.content)["rows"])
+
+    wire = Wire(monkeypatch, reply)
+    for many in (("a", "b"), (text for text in "ab"), {"x": "a", "y": "b"}.values()):
+        assert [answer.text for answer in wire.client().task("nl2fol", many)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "line"),
+    [
+        (None, "inputs are a text, a dict, or a list of them, got NoneType"),
+        (3, "inputs are a text, a dict, or a list of them, got int"),
+        (b"x", "an input is a text, got bytes; decode it: text.decode()"),
+        ({"a", "b"}, "inputs are a text, a dict, or a list of them; a set has no order"),
+        (["a", None], "input 2: an input is a text, or a dict of its fields, got NoneType None"),
+        ([["a", "b"]], "an input is a text, or a dict of its fields, got list ['a', 'b']"),
+    ],
+)
+def test_what_is_no_input_is_one_line_and_no_request(
+    inputs: Any, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = Wire(monkeypatch, rows("x"))
+    for ask in (wire.client().task, lambda *given: list(wire.client().stream(*given))):
+        with pytest.raises(DataError) as caught:
+            ask("nl2fol", inputs)
+        assert str(caught.value).startswith(line)
+    with pytest.raises(GatewayError, match="cannot be written as JSON"):
+        wire.client().task("nl2fol", [{"sentence": object()}])
+    assert wire.asked == []
+
+
+def test_one_word_of_a_run_is_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire(monkeypatch, httpx.Response(200, json={"id": "one"}))
+    wire.client().check("task=nl2fol")
+    assert json.loads(wire.asked[0].content) == {"words": ["task=nl2fol"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.csv", ".csv"), ("a.CSV.GZ", ".csv.gz"), ("a.v2.jsonl", ".jsonl"), ("a.gz", ".gz"), ("rows", "")],
+)
+def test_rows_are_sent_with_the_suffix_that_says_what_they_are(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    wire = Wire(monkeypatch, httpx.Response(200, json={"id": "one"}))
+    wire.client().check(["task=nl2fol"], {"train": tmp_path / name})
+    assert wire.asked[1].url.params["kind"] == kind
 
 
 @pytest.mark.parametrize("status", [429, 502, 503])

@@ -263,7 +263,11 @@ def test_an_empty_value_is_no_default(word: str, line: str) -> None:
 
 
 def test_words_in_a_list_are_words() -> None:
-    assert load("decoding.stop=[no, 0.10, ~, '', 'a, b']").decoding.stop == ("no", "0.10", "~", "", "a, b")
+    assert load("decoding.stop=[no, 0.10, ~, ' ', 'a, b']").decoding.stop == ("no", "0.10", "~", " ", "a, b")
+    with pytest.raises(
+        ConfigError, match=r"^decoding.stop.0: string should have at least 1 character, got ''$"
+    ):
+        load("decoding.stop=['']")  # every token holds it
     assert load("train.max_rows=010", "decoding.top_k=1_0").train.max_rows == 10
     assert load("train.max_rows=null", "rag=null").train.max_rows is None
 

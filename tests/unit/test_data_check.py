@@ -121,7 +121,14 @@ def test_ok_is_whether_training_would_start(tmp_path: Path) -> None:
 
 def test_json_can_be_cut_to_the_first_of_each_kind(report: DataReport) -> None:
     whole, cut = json.loads(report.to_json()), json.loads(report.to_json(3))
-    assert cut["counts"] == {"faults": 8, "duplicates": 1, "overlaps": 1, "conflicts": 1, "long": 11}
+    assert cut["counts"] == {
+        "faults": 8,
+        "duplicates": 1,
+        "overlaps": 1,
+        "alike": 0,
+        "conflicts": 1,
+        "long": 11,
+    }
     assert cut["faults"] == whole["faults"][:3]
     assert cut["long"] == {"train": whole["long"]["train"][:3], "test": []}
     assert {key: cut[key] for key in ("ok", "rows", "lengths")} == {

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from appkit_tasks.classification.metrics import metrics_for
 
-from appkit.data.rows import Record
+from appkit.cli.training import _write_evaluations
+from appkit.data.rows import Record, fingerprint
 from appkit.evaluation.plots import plot_scores
-from appkit.evaluation.report import comparisons, report, strongest, table, verdict
+from appkit.evaluation.report import comparisons, model_card, report, strongest, table, verdict
 from appkit.evaluation.scores import Evaluation, scored
 from appkit.plugins import load_task
+from appkit.serving.certify import metric
+from appkit.serving.export import _write_card
 from appkit.stats.confidence import Uncalibrated
-from appkit.task import Metric, Parsed, Prediction, Task
+from appkit.task import HeadSpec, Metric, Parsed, Prediction, Task
 
 NL2FOL = load_task("nl2fol")
+GOLDEN = Path(__file__).parents[1] / "golden" / "version_0_1"
 LONG = " ∧ ".join(f"P{number}(a)" for number in range(20))
 """more atoms than a truth table holds"""
 
@@ -112,7 +121,7 @@ def test_a_metric_without_any_value_leaves_a_report_without_it(tmp_path: Path) -
         no = Uncalibrated("nothing")
         text = report(task, [a, b], compared, sentence, no, {}, [], rows_shown=True)
         assert "- adapter: strict " in text.split("## Rows without a score")[1]
-        plot_scores([a, b], task, tmp_path / "scores.png")
+        plot_scores([a, b], tmp_path / "scores.png")
         assert (tmp_path / "scores.png").stat().st_size > 1000
 
 
@@ -172,3 +181,124 @@ def test_a_pack_that_fails_to_read_an_answer_gives_an_answer_that_could_not_be_r
     found = read_tokens(TextHead(parse=fails), chat, chat.ids("P(a)"), ended=True)
     assert found.text == "P(a)"
     assert found.parsed == Parsed(None, "the pack failed to read it: RecursionError: too deep")
+
+
+CLASSIFICATION = load_task("classification")
+
+
+def label_evaluated(problem: str, labels: Sequence[Any], values: Sequence[Any], who: str) -> Evaluation:
+    """Answers of a classification head, with the metrics of its problem."""
+    names = () if problem == "regression" else ("bad", "good")
+    head = HeadSpec(kind="sequence", problem=problem, labels=names)  # type: ignore[arg-type]
+    metrics, primary = metrics_for(head)
+    task = replace(CLASSIFICATION, metrics=metrics, primary=primary)
+    records = [
+        Record(task.row(text=f"t{n}", label=label), "rows.jsonl", n, str(n))  # type: ignore[call-arg]
+        for n, label in enumerate(labels, 1)
+    ]
+    answers = [Prediction(str(value), Parsed({"label": value, "value": value}), 1, False) for value in values]
+    return scored(who, task, records, answers, 1.0, 50)
+
+
+def test_pictures_and_tables_show_the_metrics_that_a_head_has(tmp_path: Path) -> None:
+    """`appkit eval BUNDLE --to` knew the metrics of single labels only, and ended with a KeyError after the work."""
+    numbers = label_evaluated("regression", [0.5, 1.5, 2.5, 4.0], [0.6, 1.4, 2.0, 4.0], "numbers")
+    assert "Spearman" in numbers.scores
+    assert "accuracy" not in numbers.scores
+    result = SimpleNamespace(evaluations=[numbers])
+    _write_evaluations(tmp_path, result, CLASSIFICATION)
+    assert {file.name for file in tmp_path.iterdir()} == {"predictions.0.jsonl", "scores.json", "scores.png"}
+    (summary,) = json.loads((tmp_path / "scores.json").read_text())
+    assert set(summary["metrics"]) <= set(numbers.scores)
+    other = evaluated(NL2FOL, ["P(a)"], ["P(a)"], "other")  # two columns without a metric in common
+    plot_scores([other, numbers], tmp_path / "both.png")
+    assert (tmp_path / "both.png").stat().st_size > 1000
+    assert {row[1] for row in table([other, numbers])[1]} == {""}
+    assert comparisons(other, numbers, 50) == {}
+
+
+RECORDED = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 2, "level": 0.95}
+
+
+def measured_again(
+    monkeypatch: pytest.MonkeyPatch, task: Task, recorded: dict[str, Any], rows: int | None = None
+) -> Any:
+    """What certifying says of the metric, with an engine that answers the first of two rows right."""
+    records = [row("P(a)"), row("Q(b)", 2)]
+
+    class Head:
+        def question(self, value: Any, wishes: Any) -> Any:
+            return value
+
+        async def ask(self, engine: Any, adapter: str, value: Any) -> Any:
+            return SimpleNamespace(prediction=answer("P(a)"))
+
+    manifest = {"metrics": recorded, "data": {"documents": None, "test": fingerprint(records)}}
+    config = SimpleNamespace(eval=SimpleNamespace(rows=None))
+    deployment: Any = SimpleNamespace(manifest=manifest, task=task, config=config, head=Head())
+    monkeypatch.setattr(metric, "load_rows", lambda *_: (SimpleNamespace(test=records), None))
+    return asyncio.run(metric.check_metric(deployment, None, "x", rows))  # type: ignore[arg-type]
+
+
+def test_a_certificate_says_where_the_metric_has_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(row: Any, prediction: Prediction) -> tuple[float]:
+        raise ModuleNotFoundError("No module named 'bleurt'")
+
+    whole = {"adapter": {"metrics": {"strict": RECORDED}}}
+    check = measured_again(monkeypatch, NL2FOL, whole)
+    assert check.passed
+    assert check.figure.startswith("0.500 [")
+    assert check.figure.endswith("on 2 rows, recorded 0.500")
+    for recorded in ({"adapter": {"metrics": {"parse": RECORDED}}}, {"adapter": {"metrics": {}}}, {}):
+        check = measured_again(monkeypatch, NL2FOL, recorded)
+        assert check.passed is None
+        assert check.figure.endswith("on 2 rows, no value was recorded")
+        check = measured_again(monkeypatch, with_metric(never, "strict"), recorded)
+        assert (check.passed, check.figure) == (None, "no value on 2 rows, no value was recorded")
+    check = measured_again(monkeypatch, with_metric(never, "strict"), whole)
+    assert (check.passed, check.figure) == (False, "no value on 2 rows, recorded 0.500")
+    check = measured_again(monkeypatch, with_metric(never, "strict"), whole, rows=1)
+    assert (check.passed, check.figure) == (None, "no value on 1 rows, recorded 0.500")
+
+
+def test_the_card_of_an_export_shows_what_each_contender_has() -> None:
+    manifest = json.loads((GOLDEN / "nl2fol" / "appkit.json").read_text(encoding="utf-8"))
+    base, *_ = manifest["metrics"]
+    del manifest["metrics"][base]["metrics"]["strict"]
+    del manifest["metrics"]["adapter"]["metrics"]["parse"]
+    card = _write_card(manifest, False, None)
+    assert f"| metric | {' | '.join(manifest['metrics'])} |" in card
+    (strict,) = (line for line in card.splitlines() if line.startswith("| strict |"))
+    (parse,) = (line for line in card.splitlines() if line.startswith("| parse |"))
+    assert strict.startswith("| strict | no value | 0.556 [")
+    assert parse.startswith("| parse | 0.000 [0.000, 0.000] |")
+    assert parse.endswith("| no value |")
+    for metrics in ({}, {"adapter": {"metrics": {}}}):
+        assert "| metric |" not in _write_card({**manifest, "metrics": metrics}, False, None)
+
+
+def test_the_card_of_a_bundle_needs_no_value() -> None:
+    manifest = json.loads((GOLDEN / "nl2fol" / "appkit.json").read_text(encoding="utf-8"))
+    assert "**no verdict**" in model_card(NL2FOL, {**manifest, "metrics": {}}, "no verdict")
+
+
+@pytest.mark.parametrize("name", ["rag_answers", "classification"])
+def test_the_tables_of_benchmarks_have_gaps(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(__file__).parents[2] / "benchmarks"
+    monkeypatch.syspath_prepend(str(folder))
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", folder / f"{name}.py")
+    assert spec
+    assert spec.loader
+    program = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, program)
+    spec.loader.exec_module(program)
+    if name == "rag_answers":
+        cells = program.cells({"F1": RECORDED})
+        assert cells[0] == "0.500 [0.400, 0.600]"
+        assert set(cells[1:]) == {"no value"}
+        return
+    run = program.Run("trec6", "LS causal", 0, {"accuracy": 0.5}, 1.0, "test", "")
+    rival = replace(run, contender="majority", metrics={"macro F1": 0.25})
+    text = program.markdown([run, rival])
+    assert "no value" in text
+    assert "0.250" in text

@@ -79,6 +79,10 @@ def _list_decoder_layers(base: Any) -> list[str]:
 def _check_targets(base: Any, targets: str | list[str]) -> None:
     if targets == "all-linear":
         return
+    if not targets:
+        raise ConfigError(
+            "method.targets is an empty list: nothing would be trained; name layers, or all-linear"
+        )
     linear = {
         name.rsplit(".", 1)[-1]
         for name, module in base.named_modules()

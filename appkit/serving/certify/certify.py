@@ -62,7 +62,7 @@ def certify(
     require_key()  # now, not after all checks
     with tempfile.TemporaryDirectory(prefix="appkit-certify-") as store:
         deployment = Deployment(
-            manifests.find(Path(path)),
+            manifests.find(path),
             Path(store),
             dtype=dtype,
             classify="folded" if folded else "engine",

@@ -13,6 +13,7 @@ from appkit.heads.head import Wishes
 from appkit.rag.rows import load_rows
 from appkit.serving.deployment import Deployment
 from appkit.serving.engines.protocol import Engine
+from appkit.stats.intervals import Interval
 from appkit.task import Prediction
 
 __all__ = ["check_metric"]
@@ -24,7 +25,8 @@ AT_ONCE = 64
 async def check_metric(deployment: Deployment, engine: Engine, adapter: str, rows: int | None) -> Check:
     """Measures the primary metric of an engine's answers; the recorded value must lie in its interval.
 
-    On fewer rows than were recorded it is only reported: other rows have other scores.
+    On fewer rows than were recorded it is only reported: other rows have other scores. So it is where training recorded
+    no value; an engine whose answers have none where training's had fails.
     """
     manifest, task, config = deployment.manifest, deployment.task, deployment.config
     name = f"metric {task.primary}"
@@ -50,14 +52,17 @@ async def check_metric(deployment: Deployment, engine: Engine, adapter: str, row
 
     predictions = await asyncio.gather(*map(answer, chosen_records))
     interval = score(task, chosen_records, predictions, 1000)[task.primary].interval
-    recorded = manifest["metrics"]["adapter"]["metrics"][task.primary]["value"]
-    fits = (
-        interval.low - 1e-9 <= recorded <= interval.high + 1e-9
-        if len(chosen_records) == len(records)
-        else None
-    )
-    figure = (
-        f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}] on {len(chosen_records)} rows, "
-        f"recorded {recorded:.3f}"
-    )
-    return Check(name, fits, figure)
+    # a metric that could score no row has no entry
+    recorded = manifest["metrics"].get("adapter", {}).get("metrics", {}).get(task.primary)
+    return _compare(name, interval, recorded and recorded["value"], len(chosen_records), len(records))
+
+
+def _compare(name: str, interval: Interval, recorded: float | None, answered: int, rows: int) -> Check:
+    """Compares the measured value with the recorded one. answered: rows of the measured one; rows: of the recorded."""
+    figure = f"no value on {answered} rows"
+    if interval.n:
+        figure = f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}] on {answered} rows"
+    if recorded is None:
+        return Check(name, None, f"{figure}, no value was recorded")
+    fits = interval.n > 0 and interval.low - 1e-9 <= recorded <= interval.high + 1e-9
+    return Check(name, fits if answered == rows else None, f"{figure}, recorded {recorded:.3f}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from appkit.arguments import read_path
 from appkit.bundles import manifest as manifests
 from appkit.errors import AppkitError, BundleError, ConfigError
 from appkit.serving.certify.certificate import certificate_file, read_certificate
@@ -28,7 +29,7 @@ class Outcome:
 
 
 def recertify(
-    where: Path | Sequence[Path],
+    where: str | Path | Sequence[str | Path],
     *,
     engine: str = "auto",
     dtype: str = "auto",
@@ -49,7 +50,10 @@ def recertify(
         raise ConfigError(f"engine must be one of auto, vllm, transformers, got {engine!r}")
     chosen_engine = engine_name(engine)
     version = engine_version(chosen_engine)
-    paths = find_bundles(where) if isinstance(where, Path) else [manifests.find(path) for path in where]
+    if isinstance(where, (str, Path)):
+        paths = find_bundles(read_path(where, "the directory of bundles"))
+    else:
+        paths = [manifests.find(path) for path in where]
     if not paths:
         raise ConfigError(f"no bundle below {where}; choose another directory with --bundles")
     outcomes: list[Outcome] = []

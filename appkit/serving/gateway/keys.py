@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from appkit.arguments import list_words
 from appkit.errors import ConfigError
 
 __all__ = ["OPEN", "Key", "Keys", "add_key", "read_keys"]
@@ -87,7 +88,7 @@ def add_key(
     name: str,
     *,
     admin: bool = False,
-    aliases: Sequence[str] | None = None,
+    aliases: str | Sequence[str] | None = None,
     per_minute: int | None = None,
 ) -> str:
     """Adds a key to the file, made if missing, which only this user may read; returns the secret, stored nowhere.
@@ -105,7 +106,9 @@ def add_key(
         if name in [key.name for key in keys]:
             raise ConfigError(f"{path} already has a key {name!r}; choose another name, or remove its line")
         secret = f"ak-{secrets.token_urlsafe(32)}"
-        new_key = Key(name, _hash(secret), admin, None if aliases is None else tuple(aliases), per_minute)
+        new_key = Key(
+            name, _hash(secret), admin, None if aliases is None else tuple(list_words(aliases)), per_minute
+        )
         text = json.dumps({"keys": [asdict(key) for key in [*keys, new_key]]}, indent=1)
         write_text(path, text + "\n")
         os.chmod(path, 0o600)

@@ -20,7 +20,7 @@ __all__ = ["check_overrides", "list_choices", "local_models"]
 
 KEYS = re.compile(
     r"(task|method|quant|train|head|eval|decoding)(\.\w+)+"
-    r"|model\.(name|dtype)|data\.(on_error|on_long|max_length|dev_share|test_share|columns\.[\w-]+)|seed|name"
+    r"|model\.(name|dtype)|data\.(on_error|on_long|max_length|dev_share|test_share|encoding|delimiter|near|columns\.[\w-]+)|seed|name"
 )
 """keys that may be set; none names a path of this machine, or another machine"""
 REFUSED = ("train.trackers",)

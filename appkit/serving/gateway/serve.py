@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from appkit.arguments import list_words
 from appkit.bundles import manifest as manifests
 from appkit.bundles.files import escape
 from appkit.bundles.manifest import find_bundles
@@ -41,7 +42,7 @@ Say = Callable[[str], None]
 
 
 def serve(
-    words: Sequence[str],
+    words: str | Sequence[str],
     *,
     root: Path | None = None,
     more: Path | None = None,
@@ -59,7 +60,7 @@ def serve(
     serving all. address_file: gets the gateway's address once it answers. options: settings by name.
     Raises ConfigError, BundleError when no bundle can be served, RunError when the port is taken or no engine starts.
     """
-    documents, words = rag_words(words)
+    documents, words = rag_words(list_words(words))
     chosen = settings([word for word in words if word.startswith("serve.")], **options)
     bundles = _read_bundles([word for word in words if not word.startswith("serve.")], root)
     if root is not None and more is not None:
@@ -90,7 +91,7 @@ def _read_bundles(words: Sequence[str], root: Path | None) -> list[tuple[Path, s
         alias, equals, path = word.partition("=")
         if not equals or not NAME.fullmatch(alias):
             alias, path = "", word
-        directory = manifests.find(Path(path))
+        directory = manifests.find(path)
         manifests.read_manifest(directory, verify=False)
         bundles.append((directory, alias or None))
     if root is not None:

@@ -14,7 +14,7 @@ from appkit.errors import GatewayError
 from appkit_apps import parts
 from appkit_apps.app import refusal, trouble
 
-KINDS = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".conll", ".bio", ".iob", ".iob2"]
+KINDS = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".conll", ".bio", ".iob", ".iob2", ".gz"]
 FAULTS = ["row", "field", "reason", "value"]
 LOOK_S = 2.0
 """seconds between two looks at a run in training"""
@@ -297,6 +297,7 @@ KIND = {
     "faults": "rows at fault",
     "duplicates": "exact duplicates (training leaves them out)",
     "overlaps": "inputs in two splits (training leaves them out)",
+    "alike": "rows with an input almost like that of another (data.near); they stay",
     "conflicts": "inputs with more than one answer",
     "long": "rows that are too long (data.max_length)",
 }
@@ -310,6 +311,10 @@ def _check_report(report: Mapping[str, Any]) -> str:
     for split, pairs in report["duplicates"].items():
         lines += [f"    - {parts.plain(again)} repeats {parts.plain(first)}" for first, again in pairs[:3]]
         lines += [f"    - … in {split}"] if len(pairs) > 3 else []
+    for pair in (report.get("alike") or ())[:3]:
+        sides = zip(pair["places"], pair["inputs"], strict=True)
+        shown = " / ".join(f"{parts.plain(place)} {parts.plain(text)}" for place, text in sides)
+        lines.append(f"    - {pair['similarity']:.2f} alike: {shown}")
     for split, kinds in report["lengths"].items():
         for what, values in kinds.items():
             figures = ", ".join(f"{key} {value}" for key, value in values.items())

@@ -55,6 +55,7 @@ def parse(text: str) -> Formula:
     A name in argument position is a variable if a quantifier of the formula names it, bound inside the quantifier's
     scope and free outside, whatever its letters. Other names are free variables if they are `u` to `z` (perhaps with
     one digit), else constants, as FOLIO's `Grade(a)` and `DiedIn(mao, y1976)` need.
+    A name that differs from a quantified one by case alone, as in `∀x Dog(X)`, is an error, since it could mean either.
     `∃x, y` is short for `∃x ∃y`. Functions, `∃!`, predicates without arguments and numbers with a comma (`1,000`) are
     errors.
 
@@ -158,8 +159,16 @@ def _resolve(raw: Any, bound: frozenset[str], quantified: frozenset[str], level:
 def _term(name: Any, bound: frozenset[str], quantified: frozenset[str]) -> Term:
     # A quoted name keeps its words: "New York" is New_York, which can be read back.
     text = "_".join(name.strip('"').split())
-    known = text in bound or text in quantified  # the same for `x` and for `a`, which could be a constant
-    return Variable(text) if known or is_free_name(text) else Constant(text)
+    if text in bound or text in quantified:  # the same for `x` and for `a`, which could be a constant
+        return Variable(text)
+    for variable in sorted(quantified):
+        if variable.casefold() == text.casefold():
+            raise FormulaError(
+                f"{text!r} and the variable {variable!r} differ by case alone: write {variable!r}, or name the "
+                "constant otherwise",
+                name.start_pos + 1,
+            )
+    return Variable(text) if is_free_name(text) else Constant(text)
 
 
 def _first_position(raw: Any) -> int:

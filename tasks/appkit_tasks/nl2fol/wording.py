@@ -28,6 +28,8 @@ from appkit_tasks.nl2fol.syntax import (
     Or,
     Term,
     Xor,
+    free_variables,
+    is_free_name,
     to_text,
 )
 
@@ -55,7 +57,8 @@ def to_words(formula: Formula, sentence: str) -> str:
     text = to_text(formula)
     written = _write(formula, sentence)
     try:
-        same = to_text(parse(from_words(written))).casefold() == text.casefold()
+        read = parse(from_words(written))
+        same = to_text(read).casefold() == text.casefold() and free_variables(read) == free_variables(formula)
     except FormulaError:
         same = False
     return written if same else text
@@ -131,9 +134,15 @@ def from_words(text: str) -> str:
     """Turns a formula in words into the usual notation.
 
     `can soar(` becomes `CanSoar(`, `Mount Karst` becomes `mountKarst`, `all x: …` becomes `∀x (…)` and `A implies …`
-    becomes `A → (…)`, up to the end of the text or of the parenthesis around it.
+    becomes `A → (…)`, up to the end of the text or of the parenthesis around it. A term that would become a variable
+    keeps its capital: `grade( X)` is `Grade(X)`.
     """
     out: list[str] = []
+    variables = {
+        match["variable"] or match["prefix"][1:].strip()
+        for match in _TOKEN.finditer(text)
+        if match["variable"] or match["prefix"]
+    }
     pending = [0]  # open scopes that end with the text, then with each open parenthesis
     for match in _TOKEN.finditer(text):
         token = match.group()
@@ -146,7 +155,7 @@ def from_words(text: str) -> str:
         elif match["name"]:
             opens = match["opens"] or ""
             joined = "".join(piece[0].upper() + piece[1:] for piece in match["name"].split())
-            out.append(joined + "(" if opens else joined[0].lower() + joined[1:])
+            out.append(joined + "(" if opens else _join_term(match["name"], joined, variables))
             if opens:
                 pending.append(0)
         elif match["open"]:
@@ -157,3 +166,11 @@ def from_words(text: str) -> str:
         else:
             out.append(token)
     return "".join(out) + (")" * pending[0] if len(pending) == 1 else "")
+
+
+def _join_term(name: str, joined: str, variables: set[str]) -> str:
+    """Writes a term with a small first letter; a variable, and what would become one, as it is."""
+    lowered = joined[0].lower() + joined[1:]
+    if name in variables:
+        return name
+    return joined if name != lowered and (lowered in variables or is_free_name(lowered)) else lowered

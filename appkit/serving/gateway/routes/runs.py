@@ -63,11 +63,17 @@ async def upload_rows(
     split: Literal["train", "dev", "test"],
     request: Request,
     trainer: Runs,
-    kind: Annotated[str, Query(max_length=20, description="suffix of the file, such as .csv")] = ".jsonl",
+    gateway: RunningGateway,
+    kind: Annotated[
+        str, Query(max_length=20, description="suffix of the file, such as .csv or .csv.gz")
+    ] = ".jsonl",
 ) -> dict[str, Any]:
-    """Store the body, byte for byte, as a file of rows of the run, under a name that the gateway chooses."""
+    """Store the body, byte for byte, as a file of rows of the run, under a name that the gateway chooses.
+
+    A packed file may have `serve.max_upload` bytes when unpacked.
+    """
     try:
-        await trainer.put(run, split, kind.lower(), request.stream())
+        await trainer.put(run, split, kind.lower(), request.stream(), gateway.settings.max_upload)
     except ClientDisconnect:
         raise Fault(499, "the client hung up") from None
     return trainer.line(run)

@@ -10,15 +10,19 @@ from appkit_tasks.nl2fol import TASK
 from appkit_tasks.nl2fol.config import Nl2FolConfig
 from appkit_tasks.nl2fol.metrics import exact_match, strict_equivalence
 from appkit_tasks.nl2fol.parser import FormulaError, parse
+from appkit_tasks.nl2fol.prompt import answer
 from appkit_tasks.nl2fol.scope import widen
 from appkit_tasks.nl2fol.syntax import free_variables, skeleton, symbols, to_text
 from appkit_tasks.nl2fol.tests.formulas import formulas
+from appkit_tasks.nl2fol.tools import check
+from appkit_tasks.nl2fol.wording import from_words, to_words
 from hypothesis import given
 from pydantic import ValidationError
 
 from appkit.config import build_run_config
 from appkit.errors import DataError
 from appkit.rag.rows import load_rows
+from appkit.runs.check import check_data
 
 NAMES = ("x", "a", "p", "e", "X", "x12", "maria", "all", "Dog")
 SHAPES = (
@@ -44,6 +48,71 @@ def test_a_name_that_a_quantifier_binds_is_a_variable_everywhere(shape: str) -> 
 def test_a_row_that_leaves_its_variable_free_is_a_fault_whatever_the_name(name: str) -> None:
     with pytest.raises(ValidationError, match=f"leaves {name} free.*task.scope=wide"):
         TASK.row(sentence="s", formula=f"∀{name} Dog({name}) → Animal({name})")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("text", "constant", "variable", "place"),
+    [
+        ("∀x Dog(X)", "X", "x", 8),
+        ("∀X (Dog(X) → Barks(x))", "x", "X", 20),
+        ("∃dog (Animal(Dog) ∧ dog = rex)", "Dog", "dog", 14),
+        ("Happy(X) ∧ ∃x Sad(x)", "X", "x", 7),
+        ("∀x ∃y (Likes(x, y) ∧ X = y)", "X", "x", 22),
+        ("∀straße Wet(STRASSE)", "STRASSE", "straße", 13),
+        ('∀x (P(x) ∧ Q("X"))', "X", "x", 14),
+    ],
+)
+def test_a_name_that_differs_from_a_variable_by_case_alone_is_a_fault(
+    text: str, constant: str, variable: str, place: int
+) -> None:
+    with pytest.raises(FormulaError) as caught:
+        parse(text)
+    assert caught.value.message == (
+        f"{constant!r} and the variable {variable!r} differ by case alone: write {variable!r}, or name the constant "
+        "otherwise"
+    )
+    assert caught.value.position == place
+    with pytest.raises(ValidationError, match="differ by case alone"):
+        TASK.row(sentence="s", formula=text)  # type: ignore[call-arg]
+    assert widen(text) == text
+    assert not exact_match(text, "P(a)")
+    assert not check(text)["parses"]
+
+
+@pytest.mark.parametrize(
+    ("text", "constants"),
+    [
+        ("∀x ∃X Likes(x, X)", ()),
+        ("Grade(X) ∧ Likes(X, a)", ("X", "a")),
+        ("∀x (Dog(x) → Likes(x, xavier))", ("xavier",)),
+        ("∀x X(x)", ()),
+    ],
+)
+def test_case_matters_to_nothing_else(text: str, constants: tuple[str, ...]) -> None:
+    assert symbols(parse(text)).constants == constants
+    assert free_variables(parse(text)) == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "formula"),
+    [
+        ("grade( X)", "Grade(X)"),
+        ("all X: dog(X) implies barks(X)", "∀X (Dog(X) → Barks(X))"),
+        ("all x: near(x, Y)", "∀x Near(x, Y)"),
+        ("all x: near(x, Mount Karst)", "∀x Near(x, mountKarst)"),
+        ("near( Y1976, V 10)", "Near(y1976, v10)"),
+    ],
+)
+def test_words_make_no_variable_of_a_constant(words: str, formula: str) -> None:
+    assert answer(words).value == formula
+    again = parse(from_words(to_words(parse(formula), "")))
+    assert symbols(again) == symbols(parse(formula))
+
+
+def test_an_answer_that_mixes_the_cases_is_an_error_and_no_other_formula() -> None:
+    read = answer("all x: dog( X)")
+    assert read.value is None
+    assert "'X' and the variable 'x' differ by case alone" in (read.error or "")
 
 
 def test_a_constant_that_no_quantifier_names_stays_one() -> None:
@@ -112,6 +181,19 @@ def test_rows_with_a_wide_scope_are_refused_or_read_and_counted(tmp_path: Path) 
     notes = [note for note in splits.notes if "task.scope=wide" in note]
     assert [note.split(":")[0] for note in notes] == ["train", "dev", "test"]
     assert sum(int(note.split()[1]) for note in notes) == 6
+
+
+def test_the_check_of_data_counts_them_too(tmp_path: Path) -> None:
+    train = write(tmp_path, [f"∀a P{n}(a) → Q(a)" for n in range(3)] + ["P(b)"])
+    for scope, notes in (
+        ("wide", ("train: 3 of 4 rows had a scope read to the end (task.scope=wide)",)),
+        ("narrow", ()),
+    ):
+        values = {"task": {"name": "nl2fol", "scope": scope}, "data": {"train": train, "near": None}}
+        report = check_data(build_run_config(values))
+        assert tuple(note for note in report.notes if "scope" in note) == notes
+        assert report.ok == (scope == "wide")
+        assert set(notes) <= set(report.lines())
 
 
 @pytest.mark.parametrize(
