@@ -9,7 +9,19 @@ from typing import Any
 
 from appkit_apps.markup import show
 
-__all__ = ["OURS", "Measure", "Scale", "Score", "draw", "fit_scale", "order", "read_measure", "read_scores"]
+__all__ = [
+    "OURS",
+    "Measure",
+    "Scale",
+    "Score",
+    "draw",
+    "draw_bar",
+    "fit_scale",
+    "order",
+    "read_measure",
+    "read_score",
+    "read_scores",
+]
 
 OURS = "adapter"
 """how results name the bundle itself; its variants, such as the one without passages, have this name and a comma"""
@@ -62,13 +74,13 @@ def read_scores(columns: Any, metric: str) -> list[Score]:
     for who, column in columns.items() if isinstance(columns, Mapping) else ():
         values = column.get("metrics") if isinstance(column, Mapping) else None
         if (
-            score := _read_score(str(who), values.get(metric) if isinstance(values, Mapping) else None)
+            score := read_score(str(who), values.get(metric) if isinstance(values, Mapping) else None)
         ) is not None:
             scores.append(score)
     return scores
 
 
-def _read_score(who: str, values: Any) -> Score | None:
+def read_score(who: str, values: Any) -> Score | None:
     """Reads a score; None where a number is missing: a zero in its place would be a lie."""
     if not isinstance(values, Mapping):
         return None

@@ -333,6 +333,12 @@ def test_rows_in_results_out(live: Live) -> None:
         described = client.describe("nl2fol")
         assert (described["task"], described["constrain"], described["confidence"]) == ("nl2fol", True, None)
         assert described["certificate"]["bundle"] == read_manifest(live.root / "A")["sha"]
+        assert (
+            described["size"]["adapter_bytes"]
+            == (live.root / "A" / "adapter_model.safetensors").stat().st_size
+        )
+        assert described["size"]["base_parameters"] > 0
+        assert described["measures"].keys() >= {"strict", "BLEU"}
         assert client.tasks()[0]["alias"] == "nl2fol"
 
 

@@ -127,15 +127,13 @@ def _list_group(
 ) -> str:
     """Writes the table of one grouping. by_group: who -> group -> the primary metric's values."""
     groups = list(dict.fromkeys(group for values in by_group.values() for group in values))
-    ours = {
-        group: score
-        for group in groups
-        for score in bars.read_scores({bars.OURS: {"metrics": by_group.get(bars.OURS) or {}}}, group)
-    }
-    scale = bars.fit_scale(list(ours.values()), measure) if measure and ours else None
+    own = by_group.get(bars.OURS) or {}
+    scores = {group: bars.read_score(bars.OURS, own.get(group)) for group in groups}
+    drawn_scores = [score for score in scores.values() if score]
+    scale = bars.fit_scale(drawn_scores, measure) if measure and drawn_scores else None
     rows = []
     for group in groups:
-        score = ours.get(group)
+        score = scores[group]
         cells = [_interval(values.get(group)) for values in by_group.values()]
         drawn = f'<span class="ours">{bars.draw_bar(score, scale)}</span>' if score and scale else ""
         rows.append([show(group), show(score.n if score else ""), *map(show, cells), drawn])
