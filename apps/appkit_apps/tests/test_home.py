@@ -185,7 +185,7 @@ HOSTILE = WHOLE | {
                 }
             },
             "verdict": MARKUP,
-            "base": {name: MARKUP for name in ("name", "source", "revision", "fingerprint", "quantizer")},
+            "base": dict.fromkeys(("name", "source", "revision", "fingerprint", "quantizer"), MARKUP),
             "method": {MARKUP: MARKUP},
             "labels": [MARKUP],
             "servable_by": [MARKUP],
@@ -425,7 +425,7 @@ def test_the_verdict_comes_first_and_the_sections_follow(page: Any, gallery: str
     settled(page, f"{gallery}/evidence-of-all?bundle=fol")
     verdict = page.locator("#evidence .sentence")
     expect(verdict).to_have_text(f"T{VERDICT[1:]}")
-    assert [one for one in page.locator("h2:visible").all_inner_texts()] == [
+    assert list(page.locator("h2:visible").all_inner_texts()) == [
         "Scores",
         "Beside its rivals",
         "Where it is strong, and where weak",
