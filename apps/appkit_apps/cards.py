@@ -107,9 +107,7 @@ def _list_labels(about: Mapping[str, Any]) -> str:
     if about.get("kind") == "token":  # tags begin or continue an entity of a type, or are outside of any
         names = list(dict.fromkeys(re.sub(r"^[BI]-", "", name) for name in names if name != "O"))
     more = f", and {len(names) - LABELS} more" if len(names) > LABELS else ""
-    return (
-        f'<p class="note">It knows {len(names)} labels: {show(", ".join(names[:LABELS]), LONGEST)}{more}.</p>'
-    )
+    return f'<p class="note">It knows {len(names)} label{"" if len(names) == 1 else "s"}: {show(", ".join(names[:LABELS]), LONGEST)}{more}.</p>'
 
 
 def _draw_scores(about: Mapping[str, Any]) -> str:
