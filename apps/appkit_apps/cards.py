@@ -106,8 +106,9 @@ def _list_labels(about: Mapping[str, Any]) -> str:
     names = [str(label) for label in labels]
     if about.get("kind") == "token":  # tags begin or continue an entity of a type, or are outside of any
         names = list(dict.fromkeys(re.sub(r"^[BI]-", "", name) for name in names if name != "O"))
+    named = show(", ".join(names[:LABELS]), LONGEST)
     more = f", and {len(names) - LABELS} more" if len(names) > LABELS else ""
-    return f'<p class="note">It knows {len(names)} label{"" if len(names) == 1 else "s"}: {show(", ".join(names[:LABELS]), LONGEST)}{more}.</p>'
+    return f'<p class="note">It knows {len(names)} label{"" if len(names) == 1 else "s"}: {named}{more}.</p>'
 
 
 def _draw_scores(about: Mapping[str, Any]) -> str:
