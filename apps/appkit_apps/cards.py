@@ -154,7 +154,7 @@ def _link_example(alias: str, about: Mapping[str, Any], title: str) -> str:
         if query:
             text = " ".join((fields.get(main) or next(iter(fields.values()))).split())
             return (
-                f'<a class="example" href="{place(alias)}?{query}" aria-describedby="{title}">'
+                f'<a class="example" href="{place(alias)}?{show(query)}" aria-describedby="{title}">'
                 f"<span>Try it</span>{show(text, LONGEST)}</a>"
             )
     return '<p class="note">It brings no example that fits into a link.</p>'

@@ -168,6 +168,8 @@ def test_the_example_is_the_first_that_fits_into_a_link() -> None:
 
     long = "x" * (parts.LINK + 1)
     assert 'href="a?text=Short+one"' in link([long, "Short one", "another"])
+    both = {"text": "a", "copy": "b"}  # &copy alone would be a sign
+    assert 'href="a?text=a&amp;copy=b"' in link([both])
     for none in ([long], [], None, [""]):
         assert "It brings no example that fits into a link." in link(none)
 
