@@ -51,7 +51,7 @@ def write_home(
     width = "alone" if len(abouts) == 1 else "few" if len(abouts) <= FEW else "many"
     count = f"{len(abouts)} specialist{'s' if len(abouts) > 1 else ''}"
     return (
-        f'<div class="home"><div class="masthead">{ICON}<div><p>appkit</p><h1>Specialists</h1></div></div>'
+        f'<div class="look home"><div class="masthead">{ICON}<div><p>appkit</p><h1>Specialists</h1></div></div>'
         '<p class="lead">Each is a small adapter on a base model, trained for one job. Its bars show how it scores '
         f'beside what it has to beat; <a href="{EVIDENCE}">Evidence</a> shows how that was measured.</p>'
         + "".join(f'<p class="notice" role="status">{show(notice)}</p>' for notice in notices)

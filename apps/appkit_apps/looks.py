@@ -42,29 +42,30 @@ ul.tree, ul.tree ul { list-style: none; padding-left: 1.25rem; border-left: 1px 
 ul.tree li { margin: .15rem 0; font-size: 1rem; }
 ul.tree .node { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
 ul.tree .quantifier, ul.tree .connective, ul.tree .negation { font-weight: 600; }
-.gradio-container main { max-width: 1200px !important; }
+.gradio-container > .main.fillable { max-width: 1264px !important; }
 """
 
 # shared by the home page and the evidence page; every pair of colours has a contrast of 4.5 or more, bars of 3
 COLOURS = """
-.home, .proof {
+.look {
     --soft: #52525b; --card: #fff; --edge: #d4d4d8; --link: #1d4ed8;
     --ours: #2563eb; --rival: #71717a; --track: #e4e4e7; --line: #18181b;
     --good: #14532d; --good-back: #dcfce7; --open: #713f12; --open-back: #fef3c7;
     color: var(--body-text-color); line-height: 1.5;
 }
-.dark .home, .dark .proof {
+.dark .look {
     --soft: #c0c0c8; --card: #1c1c1f; --edge: #3f3f46; --link: #93c5fd;
     --ours: #3b82f6; --rival: #8b8b95; --track: #33333a; --line: #fafafa;
     --good: #dcfce7; --good-back: #14532d; --open: #fef3c7; --open-back: #713f12;
 }
-.home *, .proof * { box-sizing: border-box; overflow-wrap: anywhere; }
-.home a, .proof a { color: var(--link) !important; text-decoration: underline; text-underline-offset: 2px; }
-.home a:focus-visible, .proof a:focus-visible, .proof .wide:focus-visible {
+.look * { box-sizing: border-box; overflow-wrap: anywhere; }
+.look a { color: var(--link) !important; text-decoration: underline; text-underline-offset: 2px; }
+.look a:not(.example) { padding: 0 !important; margin: 0 !important; }
+.look a:focus-visible, .look .wide:focus-visible {
     outline: 3px solid var(--ours); outline-offset: 2px; border-radius: 4px;
 }
-.home p, .proof p { margin: 0; }
-.home ul, .proof ul { list-style: none; padding: 0; margin: 0; }
+.look p { margin: 0; }
+.look ul { list-style: none; padding: 0; margin: 0; }
 .badge { display: inline-block; padding: .1rem .6rem; border-radius: 1rem; font-size: .85rem; font-weight: 600; }
 .badge.certified { color: var(--good); background: var(--good-back); }
 .badge.uncertified { color: var(--open); background: var(--open-back); }
@@ -84,6 +85,7 @@ ul.bars .ours { font-weight: 600; }
 }
 .bar .spread::before { left: 0; }
 .bar .spread::after { right: 0; }
+.scale { margin-top: .35rem !important; }
 .scale, .note { font-size: .8rem; color: var(--soft); }
 dl.facts { margin: 0; font-size: .85rem; }
 dl.facts div { display: flex; gap: .5rem; }
@@ -106,7 +108,7 @@ HOME = """
     grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr));
 }
 .home ul.cards.few { grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); }
-.home ul.cards.alone { max-width: 44rem; }
+.home ul.cards.alone { grid-template-columns: 1fr; max-width: 44rem; }
 .home .card {
     display: flex; flex-direction: column; gap: .7rem; padding: 1.1rem;
     border: 1px solid var(--edge); border-radius: 12px; background: var(--card);
@@ -116,10 +118,12 @@ HOME = """
 .home h3 { font-size: 1.2rem; font-weight: 700; margin: 0; flex: 1 1 auto; }
 .home .does { font-size: 1rem; }
 .home .metric { font-size: .9rem; font-weight: 600; margin-bottom: .35rem; }
-.home .verdict { font-size: .9rem; }
+.home .metric .note { font-weight: 400; }
+.home .verdict { font-size: .9rem; margin-top: .4rem; }
 .home a.example {
     display: block; padding: .55rem .8rem; border-radius: 8px; border: 1px solid var(--edge);
-    background: var(--track); color: var(--body-text-color) !important; text-decoration: none;
+    background: var(--track); color: var(--body-text-color) !important; text-decoration: none; text-align: left;
+    font-weight: 400;
 }
 .home a.example:hover { border-color: var(--ours); }
 .home a.example span { display: block; font-size: .8rem; font-weight: 600; }
@@ -139,10 +143,11 @@ EVIDENCE = """
 }
 .proof .beside > * + .note { grid-column: 1 / -1; }
 .proof .wide { overflow-x: auto; }
-.proof table { border-collapse: collapse; width: 100%; font-size: .9rem; }
+.proof table { border-collapse: collapse; width: 100%; font-size: .9rem; border: 0 !important; }
 .proof th, .proof td {
-    text-align: left; vertical-align: top; padding: .4rem .7rem .4rem 0; border-bottom: 1px solid var(--edge);
-    overflow-wrap: normal;
+    text-align: left; vertical-align: top; padding: .4rem .7rem .4rem 0 !important;
+    border: 0 !important; border-bottom: 1px solid var(--edge) !important;
+    min-width: 4.5rem;
 }
 .proof thead th { color: var(--soft); font-weight: 600; }
 .proof tbody th { font-weight: 600; }

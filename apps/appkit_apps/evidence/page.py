@@ -28,7 +28,7 @@ def build(blocks: gr.Blocks, client: Client, aliases: Collection[str]) -> None:
             gr.Markdown("## In detail")
             with gr.Row():
                 details = gr.Markdown(elem_id="details")
-                detail_pictures = gr.HTML(elem_classes="proof")
+                detail_pictures = gr.HTML(elem_classes=["look", "proof"])
         certificate = gr.HTML()
         with gr.Accordion("Certificate: every check", open=False):
             certificate_checks = gr.HTML(elem_id="certificate")

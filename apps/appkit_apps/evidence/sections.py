@@ -303,4 +303,4 @@ def split_report(report: str | None) -> tuple[str, str]:
 
 def _frame(written: str) -> str:
     """Gives HTML the colours and sizes of the page."""
-    return f'<div class="proof">{written}</div>'
+    return f'<div class="look proof">{written}</div>'
