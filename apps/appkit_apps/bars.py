@@ -152,4 +152,4 @@ def _describe_scale(scale: Scale, measure: Measure) -> str:
     perfect = measure.perfect is not None and scale.end == measure.perfect
     ends = f"Bars from {scale.start:g} to {scale.end:.4g}{', which is perfect' if perfect else ''}"
     lower = "" if measure.higher_is_better else "; lower is better"
-    return f"{ends}{lower}. The dark line is the 95 % interval."
+    return f"{ends}{lower}. The thin line is the 95 % interval."

@@ -66,6 +66,8 @@ COLOURS = """
 }
 .look p { margin: 0; }
 .look ul { list-style: none; padding: 0; margin: 0; }
+.look li { margin: 0 !important; }
+.proof tr { border: 0 !important; }
 .badge { display: inline-block; padding: .1rem .6rem; border-radius: 1rem; font-size: .85rem; font-weight: 600; }
 .badge.certified { color: var(--good); background: var(--good-back); }
 .badge.uncertified { color: var(--open); background: var(--open-back); }
