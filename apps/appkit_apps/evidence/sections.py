@@ -219,7 +219,7 @@ def write_origin(first: Mapping[str, Any]) -> str:
         f"{', '.join(labels[:LABELS])}{f', and {len(labels) - LABELS} more' if len(labels) > LABELS else ''}"
     )
     data = {
-        "rows": ", ".join(f"{count:,} {split}" for split, count in rows.items()),
+        "rows": show(", ".join(f"{count:,} {split}" for split, count in rows.items())),
         "licences": describe_licences(first.get("licences")),
         "labels": show(named) if labels else "none",
     }
