@@ -83,7 +83,7 @@ class Deployment:
         self.linear, self.parameters = shapes.linear, shapes.parameters
         self.sizes = {
             "adapter_bytes": (path / "adapter_model.safetensors").stat().st_size,
-            "base_parameters": sum(map(math.prod, self.parameters.values())),
+            "base_parameters": sum(math.prod(shape) for shape in self.parameters.values()),
         }
         self.width = int(architecture.get_text_config().hidden_size)
         small_files = [
