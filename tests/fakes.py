@@ -67,6 +67,7 @@ class FakeDeployment:
     certificate: dict[str, Any] | None = field(default_factory=lambda: {"made_at": "today", "sealed": True})
     role: Role = "generate"
     null: Path = Path("null")
+    sizes: dict[str, int] = field(default_factory=lambda: {"adapter_bytes": 4096, "base_parameters": 1000})
     config: Any = CONFIG
     chat: Chat = CHAT
 
@@ -111,6 +112,19 @@ def deployment(
         "grammar": "root ::= [^\\n]*",
         "exported": {"rank": 4},
         "metrics": {"strict": 0.5},
+        "base": {
+            "name": "/home/ada/bases/tiny",
+            "id": "/home/ada/bases/tiny",
+            "source": "directory",
+            "licence": None,
+        },
+        "data": {
+            "sources": [
+                {"split": "train", "licence": "CC-BY-4.0"},
+                {"split": "test", "licence": "CC0-1.0"},
+            ],
+            "rows": {"train": 8, "dev": 2, "test": 2},
+        },
     } | manifest
     return FakeDeployment(whole, Path(version), base, dtype, head_of_bundle(whole, CONFIG, TASK, CHAT))
 

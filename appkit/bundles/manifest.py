@@ -32,6 +32,7 @@ __all__ = [
     "describe_form",
     "find",
     "find_bundles",
+    "list_licences",
     "read_manifest",
     "write",
 ]
@@ -103,6 +104,13 @@ def describe_form(form: Form) -> dict[str, Any]:
     """Describe an exported form, for the manifest's key `exported`."""
     facts = {"kind": form.kind, "rank": form.rank, "error": form.error}
     return facts | {"routing": dict(form.routing)} if isinstance(form, RoutedForm) else facts
+
+
+def list_licences(manifest: Manifest) -> dict[str, str | None]:
+    """List the licences of the base and of the rows that shaped the weights; None where none was recorded."""
+    sources = [source for source in manifest["data"]["sources"] if source["split"] != "test"]
+    rows = {f"{source['split']} rows": source["licence"] for source in sources}
+    return {"base": manifest["base"]["licence"], **rows}
 
 
 def _to_plain(value: Any) -> Any:

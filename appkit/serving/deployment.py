@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from functools import cached_property, lru_cache
@@ -80,6 +81,10 @@ class Deployment:
         architecture = load_config(self.trained_base)
         shapes = base_shapes(architecture)
         self.linear, self.parameters = shapes.linear, shapes.parameters
+        self.sizes = {
+            "adapter_bytes": (path / "adapter_model.safetensors").stat().st_size,
+            "base_parameters": sum(math.prod(shape) for shape in self.parameters.values()),
+        }
         self.width = int(architecture.get_text_config().hidden_size)
         small_files = [
             file

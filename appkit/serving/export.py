@@ -169,12 +169,9 @@ def _name_adapter(manifest: Manifest) -> str:
 
 def _find_licences(manifest: Manifest, licence: str | None) -> dict[str, str | None]:
     """Finds the licences of the base and of rows that shaped the weights; `licence` where none is known."""
-    sources = [source for source in manifest["data"]["sources"] if source["split"] != "test"]
-    recorded = {"base": manifest["base"]["licence"]}
-    recorded |= {f"{source['split']} rows": source["licence"] for source in sources}
     return {
         what: name if name and not _split_words(name) <= SAYS_NOTHING else licence
-        for what, name in recorded.items()
+        for what, name in manifests.list_licences(manifest).items()
     }
 
 

@@ -34,10 +34,12 @@ class App:
     """An app makes a page for the bundles of one task pack.
 
     name: of the pack, and of the folder. build: puts the page's components into the Blocks that is open.
+    sentence: what such a bundle does, in plain words, for its card on the home page; "": the pack's summary is shown.
     """
 
     name: str
     build: Callable[[Page], None]
+    sentence: str = ""
 
 
 class Limiter:

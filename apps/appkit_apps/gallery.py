@@ -19,8 +19,10 @@ from appkit.client import Client
 from appkit.data.feedback import Feedback
 from appkit.errors import AppkitError, GatewayError, RunError
 from appkit.loopback import is_loopback, names_loopback
-from appkit_apps import evidence, generic, parts, train
+from appkit_apps import evidence, generic, train
 from appkit_apps.app import EVIDENCE, TRAIN, App, Limiter, Page, place
+from appkit_apps.cards import write_home
+from appkit_apps.looks import LOOKS
 from appkit_apps.startup import without_app
 from appkit_apps.watcher import Watcher
 
@@ -31,47 +33,14 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing of ours asks another
 FindApp = Callable[[str], App | None]
 """task pack -> its app, None if it has none of its own"""
 
-FONT = ("system-ui", "sans-serif")
-BUTTON = "#b93c0b"
-"""white on it has a contrast of 5.6, in both themes"""
-# fonts of the reader's machine: the page fetches none
-THEME = gr.themes.Default(font=FONT, font_mono=("ui-monospace", "monospace")).set(
-    button_primary_background_fill=BUTTON,
-    button_primary_background_fill_dark=BUTTON,
-    button_primary_background_fill_hover="#9a3412",
-    button_primary_background_fill_hover_dark="#9a3412",
-)
-UPLOAD = "2mb"
 CACHE = (600, 3600)
 """seconds between two removals of uploads and downloads, and the age at which one is removed"""
 WAITING = 64
 """most requests that wait for their turn"""
 AT_ONCE = 8
 
-CSS = """
-a[data-sveltekit-reload] { color: var(--body-text-color) !important; }
-button[role=tab].selected { color: var(--body-text-color) !important; }
-span.or { color: var(--body-text-color) !important; }
-#report, #audit { overflow: visible !important; }
-.about { overflow-wrap: anywhere; }
-.gradio-container, .gradio-container * { min-width: 0; }
-.gradio-container pre, .gradio-container code { white-space: pre-wrap; overflow-wrap: anywhere; }
-ul.tree, ul.tree ul { list-style: none; padding-left: 1.25rem; border-left: 1px solid var(--border-color-primary); }
-ul.tree li { margin: .15rem 0; font-size: 1rem; }
-ul.tree .node { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
-ul.tree .quantifier, ul.tree .connective, ul.tree .negation { font-weight: 600; }
-.pictures img { max-width: 100%; height: auto; background: white; margin: .5rem 0; }
-"""
-
-# options of the gallery, and of pages that are mounted into it later
-LOOKS: dict[str, Any] = {
-    "show_error": False,
-    "ssr_mode": False,
-    "max_file_size": UPLOAD,
-    "footer_links": [],
-    "theme": THEME,
-    "css": CSS,
-}
+BAR = 8
+"""most specialists that the bar on top names; more of them are found by their cards alone"""
 
 
 def build(
@@ -87,9 +56,9 @@ def build(
     abouts: later aliases may join the mapping.
     """
     with gr.Blocks(title="appkit: specialists", delete_cache=CACHE) as blocks:
-        cards = gr.Markdown(_home(abouts))
+        cards = gr.HTML(write_home(abouts, apps), elem_id="home")
         blocks.load(
-            lambda: _current_home(client, abouts),
+            lambda: _current_home(client, abouts, apps),
             None,
             cards,
             show_progress="hidden",
@@ -97,7 +66,7 @@ def build(
         )
     for alias, about in abouts.items():
         app = apps(about["task"]) or generic.APP
-        with blocks.route(alias, f"/{place(alias)}"):
+        with blocks.route(alias, f"/{place(alias)}", show_in_navbar=len(abouts) <= BAR):
             app.build(Page(blocks, alias, about, client, limiter, feedback))
     with blocks.route("Evidence", f"/{EVIDENCE}"):
         evidence.build(blocks, client, abouts)
@@ -116,39 +85,19 @@ def _trainable(client: Client) -> dict[str, Any] | str | None:
 
 
 def _describe_served(client: Client) -> dict[str, Mapping[str, Any]]:
-    """Describes each alias that the gateway serves.
-
-    Raises GatewayError when it cannot be asked, RunError when it serves none.
-    """
-    served = client.tasks()
-    if not served:
-        raise RunError(f"{client.url} serves no task; add a bundle: appkit client add DIRECTORY")
-    return {task["alias"]: client.describe(task["alias"]) for task in served}
+    """Describes each alias that the gateway serves. Raises GatewayError when it cannot be asked."""
+    return {task["alias"]: client.describe(task["alias"]) for task in client.tasks()}
 
 
-def _home(abouts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Writes the home page as Markdown: each alias with its version, certificate and scores."""
-    lines = [
-        "# Specialists",
-        "",
-        f"Each page shows one of them at work; [Evidence]({EVIDENCE}) shows how good it is.",
-        "",
-    ]
-    for alias, about in abouts.items():
-        lines += [f"### [{parts.plain(alias)}]({place(alias)})", "", parts.about_line(about), ""]
-    return "\n".join(lines)
-
-
-def _current_home(client: Client, known: Mapping[str, Mapping[str, Any]]) -> str:
+def _current_home(client: Client, known: Mapping[str, Mapping[str, Any]], apps: FindApp) -> str:
     """Writes the home page as it is now; the aliases in `known` have a page."""
     try:
         served = [task["alias"] for task in client.tasks()]
-        text = _home({alias: client.describe(alias) for alias in list(known) if alias in served})
+        abouts = {alias: client.describe(alias) for alias in list(known) if alias in served}
     except GatewayError:
-        return f"{_home(dict(known))}\n\n**The gateway does not answer now.**"
-    if new := [alias for alias in served if alias not in known]:
-        text += f"\n\nNew, without a page yet: {', '.join(map(parts.plain, new))}."
-    return text
+        return write_home(dict(known), apps, ["The gateway does not answer now."])
+    new = [alias for alias in served if alias not in known]
+    return write_home(abouts, apps, [f"New, without a page yet: {', '.join(new)}."] if new else [])
 
 
 def launch(

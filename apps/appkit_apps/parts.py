@@ -14,7 +14,7 @@ from appkit.data.feedback import Verdict
 from appkit.errors import AppkitError, GatewayError
 from appkit_apps.app import LONGEST, Page, refusal, trouble
 
-__all__ = ["about", "about_line", "answered", "facts", "link", "opinions", "plain", "restore"]
+__all__ = ["about", "about_line", "answered", "facts", "link", "opinions", "plain", "query", "restore"]
 
 LINK = 1500
 """most characters of a link's query; proxies and mail programs cut longer ones"""
@@ -35,13 +35,13 @@ def about(page: Page) -> None:
 
 def about_line(description: Mapping[str, Any]) -> str:
     """Describes a version in a line of Markdown: `name@sha`, certificate, primary metric beside that of its rivals."""
-    parts = [f"`{description['model']}`", description["summary"]]
+    parts = [f"`{description['model']}`", plain(description["summary"])]
     parts.append(_certified_words(description.get("certificate")))
     for who, column in (description.get("metrics") or {}).items():
         score = column["metrics"].get(description["primary"])
         if score:
             parts.append(
-                f"{who}: {description['primary']} {score['value']:.3f} "
+                f"{plain(who)}: {plain(description['primary'])} {score['value']:.3f} "
                 f"({score['low']:.3f} to {score['high']:.3f}, n = {score['n']})"
             )
     return " · ".join(parts)
@@ -51,7 +51,7 @@ def _certified_words(certificate: Mapping[str, Any] | None) -> str:
     """Says whether the gateway's machine certified a version; a certificate without its seal may be anybody's."""
     if not certificate:
         return "**not certified** (`appkit certify`)"
-    engine = f"{certificate['engine']} {certificate['version']}, {certificate['dtype']}"
+    engine = plain(f"{certificate['engine']} {certificate['version']}, {certificate['dtype']}")
     if certificate.get("sealed"):
         return f"certified for {engine}"
     return f"**certified elsewhere** for {engine}, not on this gateway's machine (`appkit certify`)"
@@ -72,10 +72,15 @@ def plain(text: str) -> str:
 
 def link(fields: Mapping[str, Any]) -> str:
     """Makes a link to the page with these fields filled in, as Markdown."""
-    query = urlencode({name: value for name, value in fields.items() if value is not None and value != ""})
-    if len(query) > LINK:
-        return "This input is too long for a link."
-    return f"[Link to this input](?{query})"
+    written = query(fields)
+    return "This input is too long for a link." if written is None else f"[Link to this input](?{written})"
+
+
+def query(fields: Mapping[str, Any]) -> str | None:
+    """Makes the query of a link that fills in these fields; None where it would be too long."""
+    filled = {name: value for name, value in fields.items() if value is not None and value != ""}
+    written = urlencode(filled, errors="replace")
+    return None if len(written) > LINK else written
 
 
 def restore(
@@ -84,10 +89,10 @@ def restore(
     """Fills the components when the page is opened by a link of `link`; opens the box that they are `within`."""
 
     def fill(request: gr.Request) -> list[Any]:
-        query = request.query_params
-        values = [_restored(query.get(name), component) for name, component in fields.items()]
+        sent = request.query_params
+        values = [_restored(sent.get(name), component) for name, component in fields.items()]
         if within is not None:
-            values.append(gr.update(open=True) if any(query.get(name) for name in fields) else gr.skip())
+            values.append(gr.update(open=True) if any(sent.get(name) for name in fields) else gr.skip())
         return values if len(values) > 1 else values[0]  # a list would be one component's value
 
     filled = [*fields.values(), *([within] if within is not None else [])]

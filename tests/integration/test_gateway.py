@@ -206,6 +206,34 @@ async def test_the_base_answers_the_same_prompt_beside_the_adapter(root: Path, k
 
 
 @in_loop
+async def test_a_task_is_described_with_what_a_card_shows(root: Path, keys: dict[str, Any]) -> None:
+    async with gateway(root, **keys) as one:
+        target = one.one.registry.versions[ONE]
+        target.deployment.manifest["verdict"] = "the adapter is better than the base: strict +0.3."
+        about = (await one.http.get("/v1/tasks/nl2fol")).json()
+        assert about["verdict"] == "the adapter is better than the base: strict +0.3."
+        assert about["base"] == {"name": BASE}
+        assert about["licences"] == {"base": None, "train rows": "CC-BY-4.0"}  # test rows shaped no weight
+        assert about["size"] == {"adapter_bytes": 4096, "base_parameters": 1000}
+        assert about["measures"]["strict"] == {
+            "description": TASK.metric("strict").description,
+            "higher_is_better": True,
+            "perfect": 1.0,
+        }
+        assert about["measures"]["BLEU"]["perfect"] == 100.0
+        assert about["measures"]["undecided"]["higher_is_better"] is False
+        assert about["measures"]["undecided"]["perfect"] is None
+        seen = (await one.http.get("/v1/tasks/nl2fol/evidence")).json()
+        assert seen["rows"] == {"train": 8, "dev": 2, "test": 2}
+        assert {name: seen[name] for name in ("licences", "size", "measures")} == {
+            name: about[name] for name in ("licences", "size", "measures")
+        }
+        # the directory of the trainer's machine is nobody's business
+        assert (seen["manifest"]["base"]["name"], seen["manifest"]["base"]["id"]) == ("tiny", "tiny")
+        assert "/home/ada" not in json.dumps([about, seen])
+
+
+@in_loop
 async def test_evidence_has_the_report_and_only_admins_see_rows(
     root: Path, keys: dict[str, Any], tmp_path: Path
 ) -> None:

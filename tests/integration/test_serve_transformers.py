@@ -356,6 +356,12 @@ def test_rows_in_results_out(live: Live) -> None:
         assert described["certificate"]["bundle"] == read_manifest(live.root / "A")["sha"]
         assert described["certificate"]["sealed"] is True
         assert "seal" not in described["certificate"]
+        assert (
+            described["size"]["adapter_bytes"]
+            == (live.root / "A" / "adapter_model.safetensors").stat().st_size
+        )
+        assert described["size"]["base_parameters"] > 0
+        assert described["measures"].keys() >= {"strict", "BLEU"}
         assert client.tasks()[0]["alias"] == "nl2fol"
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from appkit.bundles.files import open_file, read_bytes
+from appkit.bundles.manifest import list_licences
 from appkit.errors import BundleError
 from appkit.serving.deployment import Deployment
+from appkit.task import Task
 
-__all__ = ["evidence_of"]
+__all__ = ["describe_measures", "evidence_of"]
 
 PICTURES = 12
 """pictures of a run, at most"""
@@ -34,7 +36,7 @@ SHOWN = (
     "seed",
     "versions",
 )
-"""keys of the manifest that are shown; none holds a path of this machine"""
+"""keys of the manifest that are shown; of these only `base` may hold a path, which `_describe_base` cuts"""
 
 
 def evidence_of(deployment: Deployment, *, rows: bool) -> dict[str, Any]:
@@ -48,12 +50,37 @@ def evidence_of(deployment: Deployment, *, rows: bool) -> dict[str, Any]:
         "sha": deployment.sha,
         "task": deployment.task.name,
         "primary": deployment.task.primary,
+        "measures": describe_measures(deployment.task),
         "report": _read_text(deployment.path, "report.md"),
-        "manifest": {name: deployment.manifest.get(name) for name in SHOWN},
+        "manifest": {name: deployment.manifest.get(name) for name in SHOWN}
+        | {"base": _describe_base(deployment)},
+        "rows": deployment.manifest["data"]["rows"],
+        "licences": list_licences(deployment.manifest),
+        "size": deployment.sizes,
         "certificate": deployment.certificate,
         "pictures": dict(_read_pictures(run)) if run else {},
         "audit": _read_text(run, "audit.md") if run and rows else None,
     }
+
+
+def describe_measures(task: Task) -> dict[str, Any]:
+    """Describes each metric: what it measures, its better side, and its value of perfect answers, None if unknown."""
+    return {
+        metric.name: {
+            "description": metric.description,
+            "higher_is_better": metric.higher_is_better,
+            "perfect": metric.scale if metric.higher_is_better else None,
+        }
+        for metric in task.metrics
+    }
+
+
+def _describe_base(deployment: Deployment) -> dict[str, Any]:
+    """Describes the base; of one in a directory, the last part of its path only: the rest is its trainer's own."""
+    base = deployment.manifest["base"]
+    if base["source"] != "directory":
+        return dict(base)
+    return {**base, **{name: Path(base[name]).name for name in ("name", "id")}}
 
 
 def _read_pictures(run: Path) -> Iterator[tuple[str, str]]:

@@ -5,4 +5,4 @@ from appkit_apps.classification.page import build
 
 __all__ = ["APP"]
 
-APP = App("classification", build)
+APP = App("classification", build, "Gives a text its label, and says how sure it is of each.")

@@ -5,4 +5,4 @@ from appkit_apps.ner.page import build
 
 __all__ = ["APP"]
 
-APP = App("ner", build)
+APP = App("ner", build, "Finds the names in a text, and says of what type each one is.")

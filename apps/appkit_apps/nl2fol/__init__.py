@@ -5,4 +5,4 @@ from appkit_apps.nl2fol.page import build
 
 __all__ = ["APP"]
 
-APP = App("nl2fol", build)
+APP = App("nl2fol", build, "Writes an English sentence as a formula of first-order logic.")

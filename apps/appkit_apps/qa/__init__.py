@@ -5,4 +5,4 @@ from appkit_apps.qa.page import build
 
 __all__ = ["APP"]
 
-APP = App("qa", build)
+APP = App("qa", build, "Answers a question from passages and cites them, or says that they leave it open.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from appkit_apps.evidence.page import compared
+from appkit_apps.evidence.sections import compared
 from appkit_apps.parts import about_line
 
 SCORE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 8, "level": 0.95}

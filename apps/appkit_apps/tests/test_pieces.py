@@ -15,7 +15,7 @@ from appkit_apps.app import Limiter, trouble
 from appkit_apps.classification.page import _correction
 from appkit_apps.classification.rows import MOST, read_csv, read_lines, write_csv
 from appkit_apps.classification.words import effects, without_each
-from appkit_apps.evidence.page import PNG, _pictures, checks, compared
+from appkit_apps.evidence.sections import PNG, checks, compared, write_pictures
 from appkit_apps.ner.page import _entities, highlighted
 from appkit_apps.nl2fol.page import _tree
 from appkit_apps.startup import without_app
@@ -195,10 +195,10 @@ def test_text_is_never_markup() -> None:
     assert 'onload="' not in drawn
     assert "&amp;" in drawn
     assert parts.plain("<b>*a*_[x](y)") == "\\<b\\>\\*a\\*\\_\\[x\\](y)"
-    assert _pictures({"x": "bm90IGEgcG5n", "y": "%%%"}) == "<p>No picture is at hand.</p>"
+    assert write_pictures({"x": "bm90IGEgcG5n", "y": "%%%"}) == ""
     import base64
 
-    shown = _pictures({'" onerror="x': base64.b64encode(PNG + b"rest").decode()})
+    shown = write_pictures({'" onerror="x': base64.b64encode(PNG + b"rest").decode()})
     assert "data:image/png;base64," in shown
     assert 'onerror="' not in shown
 

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from appkit.bundles.manifest import list_licences
 from appkit.errors import AppkitError, DataError
 from appkit.heads.head import Head, Question, Reply, Wishes
 from appkit.rag.index import Hit
@@ -22,7 +23,7 @@ from appkit.rag.rows import AtHand, Citation
 from appkit.serving.deployment import Deployment
 from appkit.serving.engines.protocol import EngineGone
 from appkit.serving.gateway.body import CheckedRoute
-from appkit.serving.gateway.evidence import evidence_of
+from appkit.serving.gateway.evidence import describe_measures, evidence_of
 from appkit.serving.gateway.faults import Fault
 from appkit.serving.gateway.registry import Target, Unknown
 from appkit.serving.gateway.request import (
@@ -150,8 +151,13 @@ async def describe(alias: str, gateway: RunningGateway, key: Caller) -> dict[str
         "confidence": calibration.model_dump() if calibration else None,
         "tools": {name: _tool_schema(name, tool) for name, tool in task.tools.items()},
         "primary": task.primary,
+        "measures": describe_measures(task),
         "metrics": deployment.manifest.get("metrics"),
+        "verdict": deployment.manifest.get("verdict"),
         "certificate": deployment.certificate,
+        "base": {"name": deployment.base_name},
+        "licences": list_licences(deployment.manifest),
+        "size": deployment.sizes,
         "retrieval": _describe_retrieval(gateway, task),
     }
 
