@@ -53,6 +53,7 @@ METRICS = {
     "adapter": column("adapter", score(0.5, 0.4375, 0.5625), score(75.0, 71.0, 78.0)),
 }
 CERTIFICATE = {
+    "sealed": True,
     "engine": "transformers",
     "version": "5.19.0",
     "dtype": "float32",
