@@ -153,8 +153,7 @@ def _report_data(prepared: Prepared, say: Say) -> None:
 def _encode_training_rows(
     config: RunConfig, head: Head, splits: Splits
 ) -> tuple[list[Any], list[Record], list[str]]:
-    """Encode the training rows in hash order, as many as are trained on; return examples, their rows, and notes of what
-    was left out."""
+    """Encode the training rows that are used, in hash order; return examples, their rows, notes of those left out."""
     waiting = subset(splits.train, len(splits.train))
     most = config.train.max_rows or len(waiting)
     examples: list[Any] = []
@@ -162,10 +161,10 @@ def _encode_training_rows(
     notes: list[str] = []
     while waiting and (wanted := most - len(set(map(id, records)))):
         taken, waiting = waiting[:wanted], waiting[wanted:]
-        more, sources, told = head.encode(taken, config.data.max_length, config.data.on_long)
-        examples.extend(more)
+        encoded, sources, dropped = head.encode(taken, config.data.max_length, config.data.on_long)
+        examples.extend(encoded)
         records.extend(sources)
-        notes.extend(told)
+        notes.extend(dropped)
     count = len(examples)
     if (limit := config.train.max_tokens) is not None:
         so_far = accumulate(len(example.tokens) for example in examples[:count])

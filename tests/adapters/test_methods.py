@@ -308,8 +308,8 @@ def test_over_4_bits_it_learns_as_over_the_weights_that_they_stand_for(
             return
         folder = tmp_path / kept
         Subject.of(name, without_dropout(case), base).fit(folder, steps(3), learning_rate=1e-3)
-        told = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        losses.append([json.loads(line)["loss"] for line in told])
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        losses.append([json.loads(line)["loss"] for line in lines])
     assert losses[0] == pytest.approx(losses[1], abs=1e-2)
     assert losses[0][2] < losses[0][0]
 

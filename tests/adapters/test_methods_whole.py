@@ -187,8 +187,8 @@ def test_a_head_over_labels_is_trained_with_it_and_loaded(
     assert [one.text for one in again] == [one.text for one in result.adapter.predictions]
     for one, other in zip(again, result.adapter.predictions, strict=True):
         assert one.logits == pytest.approx(other.logits, abs=1e-4)
-    kept = load_file(result.bundle / "adapter_model.safetensors")
-    (score,) = (tensor for key, tensor in kept.items() if "score" in key)
+    tensors = load_file(result.bundle / "adapter_model.safetensors")
+    (score,) = (tensor for key, tensor in tensors.items() if "score" in key)
     assert score.shape[0] == 2
 
 

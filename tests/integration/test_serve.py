@@ -72,23 +72,24 @@ LONG = {"prompt": "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,", "temperature": 0, "s
 
 def weaker(bundle: Path, target: Path) -> None:
     """Another adapter of the same task: this one with less of an effect, and what it answers as its reference."""
-    one = appkit.load(bundle)
+    specialist = appkit.load(bundle)
     with torch.no_grad():
-        for name, parameter in one.model.named_parameters():
+        for name, parameter in specialist.model.named_parameters():
             if ".lora_B." in name:
                 parameter.mul_(0.6)
-    form = load_method("lora").export(one.model, one.config.method)
-    manifest = {key: value for key, value in one.manifest.items() if key not in ("schema", "sha", "files")}
+    form = load_method("lora").export(specialist.model, specialist.config.method)
+    written = ("schema", "sha", "files")  # by the manifest's writer, of this bundle's own files
+    manifest = {key: value for key, value in specialist.manifest.items() if key not in written}
     manifest["name"] = target.name
-    manifests.write(target, form, *one.head.reference(one.model), manifest, "", "")
+    manifests.write(target, form, *specialist.head.reference(specialist.model), manifest, "", "")
 
 
 @pytest.fixture(scope="module")
 def bundles(real: Any, shared_vllm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle root with two certified bundles: `real`, and a weaker one.
 
-    `first` gets a calibration, for which the short
-    run measures too few rows; it stands in the manifest, of which the certificate says nothing.
+    `first` gets a calibration, for which the short run measures too few rows; it stands in the manifest, of which the
+    certificate says nothing.
     """
     root = tmp_path_factory.mktemp("bundles")
     shutil.copytree(real.bundle, root / "first", ignore=shutil.ignore_patterns("certificates"))

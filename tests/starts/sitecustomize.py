@@ -1,4 +1,5 @@
-"""Python imports this in every process of a test session: a vLLM server writes a line of the session's list."""
+"""Python imports this in every process of a test session: a vLLM server writes a line of the session's list, and all
+start sooner."""
 
 import gc
 import os
@@ -17,5 +18,6 @@ def note_start() -> None:
 
 
 note_start()
-# Importing vLLM or transformers makes millions of objects that stay: going through them over and over is a fifth of it.
+# Importing vLLM or transformers makes millions of objects that stay; to go through them again and again takes a fifth
+# of the time.
 gc.set_threshold(50_000)

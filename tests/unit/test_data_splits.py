@@ -332,9 +332,9 @@ def test_no_more_rows_are_encoded_than_are_trained_on() -> None:
 
     def encode(records: list[Record], max_length: int, on_long: str) -> Any:
         read.extend(records)
-        kept = [record for record in records if record.line not in long]
-        examples = [SimpleNamespace(tokens=(1,)) for _ in kept]
-        return examples, kept, [f"dropped, too long: {one.line}" for one in records if one.line in long]
+        short = [record for record in records if record.line not in long]
+        examples = [SimpleNamespace(tokens=(1,)) for _ in short]
+        return examples, short, [f"dropped, too long: {one.line}" for one in records if one.line in long]
 
     config = build_run_config({"task": "nl2fol", "model": "smollm2-135m", "train": {"max_rows": 5}})
     head: Any = SimpleNamespace(encode=encode)

@@ -22,8 +22,8 @@ def build(base: Any, options: LoraPlusOptions) -> Any:
 def param_groups(model: Any, options: LoraPlusOptions, learning_rate: float) -> list[dict[str, Any]]:
     """All trained parameters: B at `ratio` times `learning_rate`, A and a head over labels at that."""
     fast = _factors_b(model)
-    held = set(map(id, fast))
-    slow = [one for one in model.parameters() if one.requires_grad and id(one) not in held]
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    slow = [parameter for name, parameter in trained if ".lora_B." not in name]
     return [{"params": slow, "lr": learning_rate}, {"params": fast, "lr": learning_rate * options.ratio}]
 
 
