@@ -49,6 +49,8 @@ class Deployment:
 
     certificate: Mapping[str, Any] | None = None
     """found at admission, as `read_certificate` gives it; None: there is none, and none was required"""
+    doubted: bool = False
+    """one is required, and anybody could have written this: the gateway has to make its checks before it serves"""
 
     def __init__(
         self,

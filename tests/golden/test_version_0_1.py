@@ -163,15 +163,15 @@ def test_its_certificate_without_a_seal_is_made_again_once(fitting: Path) -> Non
 
 
 def test_it_is_served_by_its_certificate(fitting: Path, cache: Path) -> None:
-    """A gateway refuses a bundle without one that fits; that it has no seal is allowed by a setting."""
-    words = [*(f"{name}={fitting / name}" for name in BUNDLES), "serve.unsealed=true"]
+    """A gateway refuses a bundle without one that fits; since it has no seal, its checks are made again."""
+    words = [f"{name}={fitting / name}" for name in BUNDLES]
     env = {"APPKIT_CACHE": str(cache)}
     with (
         running(*words, "--engine", "transformers", cwd=fitting, env=env) as url,
         Client(url) as client,
     ):
         for name in BUNDLES:
-            assert client.describe(name)["certificate"]["sealed"] is False
+            assert client.describe(name)["certificate"]["sealed"] is True
             expected = RECORDED[name]["predictions"]
             found = client.task(name, [one["input"] for one in expected], confidence=True)
             for one, wanted in zip(found, expected, strict=True):

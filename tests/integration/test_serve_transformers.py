@@ -20,7 +20,7 @@ import openai
 import pytest
 from forked import Commands, Done
 from langchain_openai import ChatOpenAI
-from planted import remake
+from planted import remake, with_tensors
 
 from appkit.bundles.manifest import read_manifest
 from appkit.client import Client
@@ -49,19 +49,25 @@ def change_last_byte(file: Path) -> None:
     file.write_bytes(content)
 
 
-UNSEALED: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "unsealed": lambda values: values.pop("seal"),
-    "foreign": lambda values: values["seal"].update(key="0123abcd"),
-    "forged": lambda values: values["checks"][0].update(figure="100 have their sha256"),
+UNSEALED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "unsealed": (lambda values: values.pop("seal"), "has no seal"),
+    "foreign": (lambda values: values["seal"].update(key="0123abcd"), "was sealed with the key 0123abcd"),
+    "forged": (
+        lambda values: values["checks"][0].update(figure="100 have their sha256"),
+        "was changed after it was sealed",
+    ),
 }
-"""bundles whose certificate this machine did not seal so"""
+"""certificates that this machine did not seal so, and why they are not believed"""
 
 
-def edit_certificate(bundle: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    (file,) = (bundle / "certificates").iterdir()
+def bring_certificate(bundle: Path, of: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Gives a bundle the certificate of another, in its own name, as whoever brings the bundle could."""
+    (file,) = (of / "certificates").iterdir()
     values = json.loads(file.read_text(encoding="utf-8"))
+    values["bundle"] = read_manifest(bundle)["sha"]
     change(values)
-    file.write_text(json.dumps(values), encoding="utf-8")
+    (bundle / "certificates").mkdir(exist_ok=True)
+    (bundle / "certificates" / file.name).write_text(json.dumps(values), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +81,15 @@ def shelf(trained: Path, commands: Commands, tmp_path_factory: pytest.TempPathFa
     another(root / "A", root / "uncertified")
     another(root / "A", root / "borrowed")
     shutil.copytree(root / "A" / "certificates", root / "borrowed" / "certificates")
-    for name in ("changed", "damaged", "odd", "linked", *UNSEALED):
+    for name in ("changed", "damaged", "odd", "linked", "lying"):
         shutil.copytree(root / "A", root / name)
-    for name, change in UNSEALED.items():
-        edit_certificate(root / name, change)
+    with_tensors(
+        lambda tensors: {
+            name: 0.3 * tensor if "lora_B" in name else tensor for name, tensor in tensors.items()
+        }
+    )(root / "lying")
+    remake(root / "lying")
+    bring_certificate(root / "lying", root / "A", UNSEALED["unsealed"][0])
     change_last_byte(root / "changed" / "adapter_model.safetensors")
     (root / "damaged" / "appkit.json").write_text("{")
     manifest = json.loads((root / "A" / "appkit.json").read_text())
@@ -102,9 +113,7 @@ REFUSED = {
     "odd": "is damaged",
     "dangling": "is a link, which is not followed",
     "linked": "is a link, which is not followed",
-    "unsealed": "is not certified here: its certificate transformers-",
-    "foreign": "was sealed with the key 0123abcd, this machine's is ",
-    "forged": "was changed after it was sealed",
+    "lying": "what training gave: log-probabilities, adapter: largest difference ",
 }
 
 
@@ -217,6 +226,33 @@ def test_it_is_refused_by_hand_too_and_no_path_of_the_machine_is_told(live: Live
     assert live.get("/readyz", live.user).json()["status"] == "ready"
     with pytest.raises(openai.NotFoundError):
         live.openai().models.retrieve("bad")
+
+
+@pytest.mark.parametrize("fault", UNSEALED)
+def test_a_certificate_that_anybody_could_have_written_is_made_again(live: Live, fault: str) -> None:
+    change, reason = UNSEALED[fault]
+    bundle = another(live.root / "A", live.root / f"brought-{fault}")
+    bring_certificate(bundle, live.root / "A", change)
+    files = sorted(bundle.rglob("*"))
+    with Client(live.url, key=live.admin) as client:
+        client.add(bundle.name, "brought")
+        try:
+            made = client.describe("brought")["certificate"]
+            assert made["sealed"]
+            assert made["bundle"] == read_manifest(bundle)["sha"]
+            (first,) = (live.root / "A" / "certificates").iterdir()
+            assert made["made_at"] > json.loads(first.read_text())["made_at"]
+            checks = {check["name"]: check for check in made["checks"]}
+            assert checks["files"]["figure"] == f"{len(read_manifest(bundle)['files'])} have their sha256"
+            assert checks["log-probabilities, adapter"]["passed"]
+            assert [checks[name]["figure"] for name in checks if name.startswith("metric ")] == [
+                "left out (rows=0)"
+            ]
+        finally:
+            client.unpoint("brought")
+            client.remove(ref(bundle))
+    assert sorted(bundle.rglob("*")) == files  # a stranger's directory is not written to
+    assert [line for line in live.running.said if f"its certificate {reason}" in line]
 
 
 def test_names_are_aliases_versions_and_the_base_but_no_paths(live: Live) -> None:
@@ -476,7 +512,8 @@ def test_recertify_tells_of_every_bundle(shelf: Path, commands: Commands, tmp_pa
     shutil.copytree(shelf / "A", root / "kept")
     another(shelf / "A", root / "new")
     shutil.copytree(shelf / "changed", root / "changed")
-    shutil.copytree(shelf / "unsealed", root / "unsealed")
+    another(shelf / "A", root / "unsealed")
+    bring_certificate(root / "unsealed", shelf / "A", UNSEALED["unsealed"][0])
     words = ["recertify", "--all", "--bundles", "runs", "--engine", "transformers", "--rows", "0"]
     done = commands.run(*words, cwd=tmp_path)
     assert done.code == 2
@@ -522,7 +559,7 @@ def test_recertify_tells_of_every_bundle(shelf: Path, commands: Commands, tmp_pa
         (["--bundles", "empty"], "no bundle to serve below empty"),
         (["--bundles", "missing"], "no directory missing"),
         (["uncertified", "--port", "0"], "has no certificate for transformers"),
-        (["forged", "--port", "0"], "is not certified here: its certificate "),
+        (["lying", "--port", "0"], "what training gave: log-probabilities, adapter: "),
         (["A", "serve.max_rank=1", "--port", "0"], "start it with serve.max_rank=4"),
     ],
 )
@@ -530,7 +567,7 @@ def test_what_cannot_be_started_is_one_line(
     shelf: Path, commands: Commands, tmp_path: Path, words: list[str], line: str
 ) -> None:
     (tmp_path / "empty").mkdir()
-    for name in ("A", "uncertified", "forged"):
+    for name in ("A", "uncertified", "lying"):
         (tmp_path / name).symlink_to(shelf / name)
     words = words if "--engine" in words else [*words, "--engine", "transformers"]
     done = commands.run("serve", *words, cwd=tmp_path)

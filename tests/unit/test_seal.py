@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -135,31 +136,25 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_was_not_sealed_so_is_not_certified_here(bundle: Path, fault: str) -> None:
     change, reason = FAULTS[fault]
+    assert (read(bundle)["sealed"], read(bundle)["seal_fault"]) == (True, None)
     edit(bundle, change)
-    with pytest.raises(Uncertified, match=reason) as told:
-        read(bundle)
-    message = str(told.value)
-    assert "\n" not in message
-    for remedy in (f"appkit certify {bundle} --engine vllm", "APPKIT_SEAL_KEY", "serve.unsealed=true"):
-        assert remedy in message
-    assert read(bundle, unsealed=True)["sealed"] is False
+    found = read(bundle)
+    assert found["sealed"] is False
+    assert reason in found["seal_fault"]
 
 
 def test_another_machines_seal_counts_once_its_key_is_here(
     bundle: Path, key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("APPKIT_SEAL_KEY", str(key.with_name("other")))
-    with pytest.raises(Uncertified, match="and this machine has none yet"):
-        read(bundle)
+    assert "and this machine has none yet" in read(bundle)["seal_fault"]
     assert not key.with_name("other").exists()  # asking makes no key
     require_key()
-    with pytest.raises(
-        Uncertified, match=r"was sealed with the key [0-9a-f]{8}, this machine's is [0-9a-f]{8};"
-    ):
-        read(bundle)
+    assert re.fullmatch(
+        r"was sealed with the key [0-9a-f]{8}, this machine's is [0-9a-f]{8}", read(bundle)["seal_fault"]
+    )
     key.with_name("other").write_bytes(b"")
-    with pytest.raises(Uncertified, match="this machine's cannot be read"):
-        read(bundle)
+    assert "this machine's cannot be read" in read(bundle)["seal_fault"]
     key.with_name("other").write_bytes(key.read_bytes())
     assert read(bundle)["sealed"]
 
@@ -167,10 +162,10 @@ def test_another_machines_seal_counts_once_its_key_is_here(
 def test_a_seal_cannot_be_moved_to_another_bundle_or_engine(bundle: Path) -> None:
     for manifest in (MANIFEST | {"sha": "c" * 64}, MANIFEST | {"base": {"fingerprint": "sha256:1"}}):
         with pytest.raises(BundleError, match="belongs to another bundle"):
-            read_certificate(bundle, manifest, **ENGINE, unsealed=True)
+            read_certificate(bundle, manifest, **ENGINE)
     edit(bundle, lambda values: values.update(bundle="c" * 64))
-    with pytest.raises(Uncertified, match="was changed after it was sealed"):
-        read_certificate(bundle, MANIFEST | {"sha": "c" * 64}, **ENGINE)
+    moved = read_certificate(bundle, MANIFEST | {"sha": "c" * 64}, **ENGINE)
+    assert moved["seal_fault"] == "was changed after it was sealed"
 
 
 @pytest.mark.parametrize("changed", [{"version": "2"}, {"dtype": "bfloat16"}, {"form": "-folded"}])

@@ -55,7 +55,7 @@ class Certificate:
 
 
 class Uncertified(BundleError):
-    """Says that a bundle has no certificate for an engine, or none that was sealed with this machine's key."""
+    """Says that a bundle has no certificate for an engine."""
 
 
 class CheckModel(Part):
@@ -111,13 +111,12 @@ def read_certificate(
     version: str,
     dtype: str,
     form: str = "",
-    unsealed: bool = False,
 ) -> dict[str, Any]:
-    """Reads a bundle's certificate for an engine; the key `sealed` of the result tells whether its seal is good.
+    """Reads a bundle's certificate for an engine.
 
-    Whoever asks whether a bundle is certified asks here. unsealed: take one without a good seal too.
-    Raises Uncertified when there is none that counts here, BundleError for one that cannot be read or is another
-    bundle's, each with the remedy.
+    Two keys are not the file's: `sealed` tells whether this machine's seal is on it (without it, anybody could have
+    written the file), `seal_fault` why not. Raises Uncertified when there is none, BundleError for one that cannot be
+    read or is another bundle's, each with the remedy.
     """
     file = certificate_file(bundle, engine, version, dtype, form)
     remedy = f"appkit certify {bundle} --engine {engine} --dtype {dtype}{' --folded' if form else ''}"
@@ -140,9 +139,5 @@ def read_certificate(
     if not fits:
         raise BundleError(f"{file} belongs to another bundle, base or engine; {remedy}")
     fault = find_seal_fault(certificate)
-    if fault and not unsealed:
-        raise Uncertified(
-            f"{bundle} is not certified here: its certificate {file.name} {fault}; {remedy}, or give both machines one "
-            "key (APPKIT_SEAL_KEY), or serve it as it is: serve.unsealed=true"
-        )
-    return {name: value for name, value in certificate.items() if name != "seal"} | {"sealed": fault is None}
+    values = {name: value for name, value in certificate.items() if name != "seal"}
+    return values | {"sealed": fault is None, "seal_fault": fault}

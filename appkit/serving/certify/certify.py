@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from appkit.bundles import manifest as manifests
 from appkit.errors import BundleError, ConfigError
@@ -25,10 +27,12 @@ from appkit.serving.engines.choose import engine_name
 from appkit.serving.engines.protocol import Engine
 from appkit.storage.atomic import cache_dir
 
-__all__ = ["certify", "check_engine"]
+__all__ = ["certify", "certify_served", "check_engine"]
 
 SUBJECT = "subject"
-"""name of the adapter in the engine"""
+"""name of the adapter in an engine of its own"""
+LONGEST_CHECK_S = 120.0
+"""how long a bundle may keep a gateway's engine busy with checks: whoever brings it chooses what is compared"""
 
 
 def certify(
@@ -89,37 +93,71 @@ async def _certify(
     for check in deployment.check_files(engine):
         add(check)
     async with _run_engine(deployment, engine) as running:
-        async for check in check_engine(deployment, running, rows):
+        async for check in check_engine(deployment, running, SUBJECT, rows):
             add(check)
-    certificate = Certificate(
-        deployment.sha,
-        deployment.manifest["base"]["fingerprint"],
-        running.name,
-        running.version,
-        running.dtype,
-        tuple(checks),
-        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        deployment.form,
-    )
-    file = deployment.path / certificate.file
+    certificate = _make_certificate(deployment, running, checks)
     if not certificate.passed:
-        file.unlink(missing_ok=True)  # an earlier certificate no longer holds
-        failed = next(check for check in checks if check.passed is False)
-        raise BundleError(
-            f"{deployment.path} does not give in {running.name} {running.version} ({running.dtype}) what training "
-            f"gave: {failed.name}: {failed.figure}; copy the bundle again, or train it anew"
-        )
+        (deployment.path / certificate.file).unlink(missing_ok=True)  # an earlier certificate no longer holds
+    _require_passed(deployment, certificate)
     write_certificate(deployment.path, certificate)
     return certificate
 
 
-async def check_engine(deployment: Deployment, engine: Engine, rows: int | None) -> AsyncIterator[Check]:
-    """Compares what the engine computes with what the trained model recorded; then measures the task's metric."""
+async def certify_served(deployment: Deployment, engine: Engine) -> dict[str, Any]:
+    """Makes a certificate's checks in a gateway's engine that has the bundle loaded, the metric left out.
+
+    Returns the certificate as `read_certificate` gives it; it is kept nowhere, since the bundle is a stranger's.
+    Raises BundleError for a bundle that fails a check, or whose checks take longer than `LONGEST_CHECK_S`.
+    """
+    checks = await asyncio.to_thread(lambda: list(deployment.check_files(engine.name)))
+    try:
+        async with asyncio.timeout(LONGEST_CHECK_S):
+            checks += [check async for check in check_engine(deployment, engine, deployment.sha, rows=0)]
+    except TimeoutError:
+        raise BundleError(
+            f"{deployment.path}: its checks took longer than {LONGEST_CHECK_S:.0f} s; appkit certify "
+            f"{deployment.path} makes them without this limit"
+        ) from None
+    certificate = _make_certificate(deployment, engine, checks)
+    _require_passed(deployment, certificate)
+    return asdict(certificate) | {"sealed": True, "seal_fault": None}
+
+
+def _make_certificate(deployment: Deployment, engine: Engine, checks: Sequence[Check]) -> Certificate:
+    return Certificate(
+        deployment.sha,
+        deployment.manifest["base"]["fingerprint"],
+        engine.name,
+        engine.version,
+        engine.dtype,
+        tuple(checks),
+        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        deployment.form,
+    )
+
+
+def _require_passed(deployment: Deployment, certificate: Certificate) -> None:
+    """Raises BundleError with the first check that failed."""
+    for check in certificate.checks:
+        if check.passed is False:
+            raise BundleError(
+                f"{deployment.path} does not give in {certificate.engine} {certificate.version} ({certificate.dtype}) "
+                f"what training gave: {check.name}: {check.figure}; copy the bundle again, or train it anew"
+            )
+
+
+async def check_engine(
+    deployment: Deployment, engine: Engine, adapter: str, rows: int | None
+) -> AsyncIterator[Check]:
+    """Compares what the engine computes with what the trained model recorded; then measures the task's metric.
+
+    adapter: the bundle's name in the engine. rows: as for `certify`.
+    """
     recorded = deployment.recorded
     exact = engine.dtype == recorded.dtype == "float32"
-    async for check in deployment.head.check_engine(engine, SUBJECT, recorded, exact=exact):
+    async for check in deployment.head.check_engine(engine, adapter, recorded, exact=exact):
         yield check
-    yield await check_metric(deployment, engine, SUBJECT, rows)
+    yield await check_metric(deployment, engine, adapter, rows)
 
 
 @asynccontextmanager

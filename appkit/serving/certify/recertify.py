@@ -78,7 +78,6 @@ def recertify(
 
 def _is_certified(bundle: Path, manifest: manifests.Manifest, engine: str, version: str, dtype: str) -> bool:
     try:
-        read_certificate(bundle, manifest, engine=engine, version=version, dtype=dtype)
+        return bool(read_certificate(bundle, manifest, engine=engine, version=version, dtype=dtype)["sealed"])
     except BundleError:
         return False
-    return True

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from appkit.errors import BundleError
 from appkit.serving.certify.certificate import Uncertified, read_certificate
@@ -31,7 +30,19 @@ def admit(
         if check.passed is False:
             raise BundleError(f"{path}: {check.name}: {check.figure}; appkit certify {path} tells more")
     _check_room(deployment, max_rank, max_labels, settings.max_window)
-    deployment.certificate = _find_certificate(deployment, engine, version, settings)
+    try:
+        deployment.certificate = read_certificate(
+            path,
+            deployment.manifest,
+            engine=engine,
+            version=version,
+            dtype=deployment.dtype,
+            form=deployment.form,
+        )
+        deployment.doubted = settings.certified and not deployment.certificate["sealed"]
+    except Uncertified:
+        if settings.certified:
+            raise
     # now, in the thread that reads bundles, so that no request waits for it
     deployment.place()
     return deployment
@@ -54,23 +65,3 @@ def _check_room(deployment: Deployment, max_rank: int, max_labels: int, max_wind
             f"{name} reads {spec.max_length} tokens at once, this gateway has room for {max_window}; "
             f"start it with serve.max_window={spec.max_length}"
         )
-
-
-def _find_certificate(
-    deployment: Deployment, engine: str, version: str, settings: Settings
-) -> Mapping[str, Any] | None:
-    """Finds the certificate for this engine; None if there is none and none is needed. Raises as `read_certificate`."""
-    try:
-        return read_certificate(
-            deployment.path,
-            deployment.manifest,
-            engine=engine,
-            version=version,
-            dtype=deployment.dtype,
-            form=deployment.form,
-            unsealed=settings.unsealed or not settings.certified,
-        )
-    except Uncertified:
-        if settings.certified:
-            raise
-        return None

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import random
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -220,11 +221,32 @@ class Registry:
             self.bases[name] = Target(name, NULL, engine, deployment.chat)
 
     async def _load_adapter(self, engine: Supervised, deployment: Deployment) -> None:
+        is_loaded = deployment.sha in engine.adapters  # for another version of the same payload
         try:
             await engine.add(deployment.sha, deployment.files)
-        except JobRefused as error:
-            reason = escape(" ".join(str(error).split())[:500])
-            raise BundleError(f"{deployment.ref} is refused by the engine: {reason}") from None
+            if deployment.doubted:
+                await self._certify(engine, deployment)
+        except BaseException as error:
+            if not is_loaded:
+                await engine.remove(deployment.sha)
+            if isinstance(error, JobRefused):
+                reason = escape(" ".join(str(error).split())[:500])
+                raise BundleError(f"{deployment.ref} is refused by the engine: {reason}") from None
+            raise
+
+    async def _certify(self, engine: Supervised, deployment: Deployment) -> None:
+        """Replaces a certificate that anybody could have written by one from this engine. Raises BundleError."""
+        from appkit.serving.certify.certify import certify_served
+
+        fault = (deployment.certificate or {}).get("seal_fault")
+        began = time.monotonic()
+        deployment.certificate = await certify_served(deployment, engine.engine)
+        log.warning(
+            "%s: its certificate %s, so its checks were made again, in %.1f s; appkit recertify keeps them",
+            deployment.ref,
+            fault,
+            time.monotonic() - began,
+        )
 
     async def remove(self, ref: str) -> Target:
         """Stops serving a version once nobody uses it. Raises Unknown, or Conflict while an alias points to it."""

@@ -25,10 +25,6 @@ class Settings(BaseModel):
         "auto", description="what engines compute in; auto: what each bundle was computed in"
     )
     certified: bool = Field(True, description="serve only bundles with a certificate for the engine")
-    unsealed: bool = Field(
-        False,
-        description="take certificates that were not sealed with this machine's key too, such as those of appkit 0.1",
-    )
     max_rank: int | None = Field(
         None,
         ge=1,
