@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from appkit.cli.inputs import file_words, is_data_file, read_inputs, read_rows
-from appkit.cli.terminal import print_table, quiet_libraries, say, show_citations
+from appkit.cli.terminal import print_table, quiet_libraries, say, show_citations, tell_unsound
 from appkit.errors import AppkitError
 
 __all__ = ["app"]
@@ -259,6 +259,8 @@ def client_ask(
             )
             print(text if answer.confidence is None else f"{answer.confidence:.2f}\t{text}")
             show_citations(answer.citations or [])
+    if not as_json:
+        tell_unsound([(None, False) if one.abstained else (one.error, one.truncated) for one in answers])
 
 
 @client.command("bundles")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["outlive_reader", "print_table", "quiet_libraries", "say", "show_citations"]
+__all__ = ["outlive_reader", "print_table", "quiet_libraries", "say", "show_citations", "tell_unsound"]
 
 
 class _Stderr(io.FileIO):
@@ -57,6 +57,26 @@ def show_citations(citations: Sequence[Mapping[str, Any]]) -> None:
             number, score = citation["number"], citation["score"]
             text = " ".join(citation["text"].split())
             print(f"    [{number}] {score:.4f}  {citation['source']}:{citation['start']}  {text[:100]}")
+
+
+def tell_unsound(answers: Sequence[tuple[str | None, bool]]) -> None:
+    """Says on stderr which answers, printed bare, are not what they seem.
+
+    answers: for each, why it could not be read (None: it could), and whether it was cut off.
+    """
+    cut = [number for number, (_, truncated) in enumerate(answers, 1) if truncated]
+    unread = [
+        (number, error) for number, (error, truncated) in enumerate(answers, 1) if error and not truncated
+    ]
+    parts = []
+    if cut:
+        parts.append(f"{len(cut)} cut off at the longest length (input {cut[0]} first)")
+    if unread:
+        number, error = unread[0]
+        reason = " ".join(error.split())
+        parts.append(f"{len(unread)} that cannot be read (input {number} first: {reason})")
+    if parts:
+        say(f"note: of {len(answers)} answers, {', '.join(parts)}; --jsonl tells each")
 
 
 def quiet_libraries() -> None:

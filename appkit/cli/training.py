@@ -11,7 +11,7 @@ import typer
 
 from appkit.cli.inputs import file_words, is_data_file, read_inputs, read_rows
 from appkit.cli.options import ConfigFile, DryRun, Overrides, PrintConfig, run_config
-from appkit.cli.terminal import print_table, quiet_libraries, say, show_citations
+from appkit.cli.terminal import print_table, quiet_libraries, say, show_citations, tell_unsound
 from appkit.errors import AppkitError, DataError
 
 __all__ = ["app"]
@@ -204,6 +204,8 @@ def predict(
             print(prediction.answer)
         if not as_json:
             show_citations(citations)
+    if not as_json:
+        tell_unsound([(prediction.parsed.error, prediction.truncated) for prediction in predictions])
 
 
 def _read_inputs(bundle: Path, words: list[str], file: Path | None) -> tuple[Sequence[Any], list[Any]]:

@@ -86,7 +86,7 @@ def weaker(bundle: Path, target: Path) -> None:
 
 @pytest.fixture(scope="module")
 def bundles(real: Any, shared_vllm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle root with two certified bundles: `real`, and a weaker one.
+    """A bundle root with two certified bundles: `real`, and a weaker one, certified as by appkit 0.1: without a seal.
 
     `first` gets a calibration, for which the short run measures too few rows; it stands in the manifest, of which the
     certificate says nothing.
@@ -99,6 +99,10 @@ def bundles(real: Any, shared_vllm: Any, tmp_path_factory: pytest.TempPathFactor
     (root / "first" / "appkit.json").write_text(json.dumps(manifest))
     for name in ("first", "second"):
         certify(root / name, engine="vllm", dtype="float32", rows=0)
+    (file,) = (root / "second" / "certificates").iterdir()
+    values = json.loads(file.read_text())
+    del values["seal"]
+    file.write_text(json.dumps(values))
     return root
 
 

@@ -190,7 +190,7 @@ def test_what_cannot_be_trained_is_told(page: Any, gallery: str, tmp_path: Path)
     told(page, "data.train cannot be set from here")
     asked(page, FEW, zipped)
     page.locator("#check").click()
-    told(page, "'train.csv' has no readable header")
+    told(page, "'train.csv' is a zip archive")
     expect(page.locator("#train")).to_be_disabled()
     assert "/tmp/" not in page.locator("body").inner_text()
 
