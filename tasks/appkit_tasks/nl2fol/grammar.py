@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import string
+from collections.abc import Sequence
+from functools import cache
 from typing import Literal
+
+from appkit_tasks.nl2fol.wording import KEYWORDS
 
 __all__ = ["ebnf"]
 
@@ -46,8 +51,8 @@ atom ::= name "(" first (", " other){0,2} ")"
 equality ::= other (" = " | " != ") other
 first ::= variable | " " name
 other ::= variable | name
-name ::= word (" " word){0,7}
-word ::= [A-Za-z0-9] [A-Za-z0-9'-]{0,29}
+name ::= word ((" " | " - " | " ' ") word){0,7}
+joined ::= ['-] [A-Za-z0-9]{1,20}
 variable ::= [u-z] [0-9]?
 """
 
@@ -61,6 +66,31 @@ def ebnf(notation: Literal["symbols", "words"] = "symbols") -> str:
     depth limit holds.
 
     With notation "words" the grammar covers what `wording.to_words` writes, with or without a space before it. Every
-    string parses after `wording.from_words`, except where a name holds a word like `and`.
+    string parses after `wording.from_words`, but where a constant differs from a variable by case alone.
     """
-    return _WORDS if notation == "words" else _SYMBOLS
+    return _WORDS + _word_rules(KEYWORDS) if notation == "words" else _SYMBOLS
+
+
+@cache
+def _word_rules(keywords: Sequence[str]) -> str:
+    """Writes the rules of `word`: letters and digits, ' and - between them, but no keyword up to the first of these.
+
+    A context-free grammar cannot subtract, so there is a rule for each beginning of a keyword: `wordan` is what may
+    follow `an`.
+    """
+    rules = []
+    for prefix in sorted({keyword[:length] for keyword in keywords for length in range(len(keyword) + 1)}):
+        letters = sorted({keyword[len(prefix)] for keyword in keywords if keyword[:-1].startswith(prefix)})
+        options = [f"[{_without(letters)}] [A-Za-z0-9]{{0,22}} joined{{0,3}}"]
+        options += [f'"{letter}" word{prefix}{letter}' for letter in letters]
+        if prefix and prefix not in keywords:
+            options.append("joined{1,3}")
+            rules.append(f"word{prefix} ::= ({' | '.join(options)})?")
+        else:
+            rules.append(f"word{prefix} ::= {' | '.join(options)}")
+    return "".join(f"{rule}\n" for rule in rules)
+
+
+def _without(letters: Sequence[str]) -> str:
+    """Writes the inside of a character class: ASCII letters and digits, but for some small letters."""
+    return "A-Z0-9" + "".join(letter for letter in string.ascii_lowercase if letter not in letters)

@@ -33,17 +33,19 @@ from appkit_tasks.nl2fol.syntax import (
     to_text,
 )
 
-__all__ = ["from_words", "to_words"]
+__all__ = ["KEYWORDS", "from_words", "to_words"]
 
 _SIGNS = {And: " and ", Or: " or ", Xor: " xor ", Implies: " implies ", Iff: " iff "}
-_KEYWORDS = "and|or|xor|implies|iff|not"
+KEYWORDS = ("and", "or", "xor", "implies", "iff", "not")
+"""words that join formulas, and so are in no name"""
+_KEYWORD = "|".join(KEYWORDS)
 _PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^A-Za-z\d]+")
 _TOKEN = re.compile(
     rf"""(?P<quantifier>\b(?:all|some)\ +(?P<variable>\w+)\ *:)
     | (?P<prefix>[∀∃]\s*\w+)
-    | (?P<keyword>\b(?:{_KEYWORDS})\b)
-    | (?P<name>(?!(?:{_KEYWORDS})\b|(?:all|some)\ +\w+\ *:)[\w'’-]+
-        (?:\ +(?!(?:{_KEYWORDS})\b|(?:all|some)\ +\w+\ *:)[\w'’-]+)*)(?P<opens>\s*\()?
+    | (?P<keyword>\b(?:{_KEYWORD})\b)
+    | (?P<name>(?!(?:{_KEYWORD})\b|(?:all|some)\ +\w+\ *:)[\w'’-]+
+        (?:\ +(?!(?:{_KEYWORD})\b|(?:all|some)\ +\w+\ *:)[\w'’-]+)*)(?P<opens>\s*\()?
     | (?P<open>\() | (?P<close>\)) | (?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
