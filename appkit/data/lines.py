@@ -81,7 +81,9 @@ def open_file(path: Path) -> IO[bytes]:
     try:
         return path.open("rb")
     except OSError as error:
-        raise DataError(f"cannot read {str(path)!r}: {error.strerror}; check its permissions") from error
+        raise DataError(
+            f"cannot read {str(path)!r}: {error.strerror}; check the path and its permissions"
+        ) from error
 
 
 def read_lines(path: Path, form: Format) -> Iterator[str]:

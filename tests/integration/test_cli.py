@@ -131,16 +131,16 @@ def test_an_empty_argument_is_refused(path: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("eval", "RUN", "--to", ""), "error: --to is empty"),
-        (("predict", "RUN", "--file", ""), "error: --file is empty"),
-        (("serve", "--bundles", ""), "error: --bundles is empty"),
-        (("serve", "post="), "error: a bundle is empty"),
+        (("eval", "RUN", "--to", ""), "--to is empty"),
+        (("predict", "RUN", "--file", ""), "--file is empty"),
+        (("serve", "--bundles", ""), "--bundles is empty"),
+        (("serve", "post="), "a bundle is empty"),
         (
             ("train", "task=nl2fol", 'decoding.stop=[""]'),
-            "error: decoding.stop.0: string should have at least 1",
+            "decoding.stop.0: string should have at least 1",
         ),
-        (("train", "task=nl2fol", "decoding.stop="), "error: decoding.stop: input should be a list, got ''"),
-        (("train", "task=nl2fol", "data.encoding="), "error: data.encoding: must be a text encoding"),
+        (("train", "task=nl2fol", "decoding.stop="), "decoding.stop: input should be a list, got ''"),
+        (("train", "task=nl2fol", "data.encoding="), "data.encoding: must be a text encoding"),
     ],
 )
 def test_an_empty_value_is_one_line_and_changes_nothing(

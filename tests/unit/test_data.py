@@ -331,7 +331,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     source = jsonl(tmp_path / "a.jsonl", ROWS)
     monkeypatch.setattr(Path, "open", denied)
-    with pytest.raises(DataError, match="Permission denied; check its permissions"):
+    with pytest.raises(DataError, match="Permission denied; check the path and its permissions"):
         read(source, Sentence, {})
 
 
