@@ -285,7 +285,7 @@ def test_no_text_begins_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> N
     try:
         raise ValueError(forged)
     except ValueError:
-        logging.getLogger("uvicorn.error").exception("failed: %s", forged)
+        logging.getLogger("a.library").exception("failed: %s", forged)
     first, second, *trace = caplog.text.rstrip("\n").split("\n")
     assert "key=x\\n2026-01-01 INFO POST /v1/bundles 201\\r\\x1b[2J\\u2028\\u202e" in first
     assert "failed: x\\n2026" in second
