@@ -65,6 +65,7 @@ class FakeDeployment:
     dtype: str
     head: Any
     certificate: dict[str, Any] | None = field(default_factory=lambda: {"made_at": "today", "sealed": True})
+    doubted: bool = False
     role: Role = "generate"
     null: Path = Path("null")
     sizes: dict[str, int] = field(default_factory=lambda: {"adapter_bytes": 4096, "base_parameters": 1000})

@@ -337,7 +337,7 @@ async def test_rows_that_are_none_are_told_by_place_and_cannot_be_trained_on(
     async with trainable(tmp_path) as served:
         zipped = await made(served, words, b"PK\x03\x04" + bytes(200))
         answer = await served.admin.post(f"/v1/runs/{zipped}/check")
-        assert message(answer, 422).startswith("'train.csv' has no readable header: train.csv:1")
+        assert message(answer, 422).startswith("'train.csv' is a zip archive")
         bad = await made(served, words, CSV + b"no label,\nham,ham\n,\n" + CSV.splitlines()[1] + b"\n")
         report = (await served.admin.post(f"/v1/runs/{bad}/check")).json()
         assert not report["ok"]
