@@ -58,9 +58,8 @@ def cases(form: str | None = None) -> list[Any]:
     return params
 
 
-@contextmanager
-def installed(site: Path) -> Iterator[None]:
-    """The fixture package can be imported and is found, by its entry points in `site`, an empty directory."""
+def write_entry_points(site: Path) -> None:
+    """The fixture package is found where `site`, an empty directory, is in Python's path."""
     project = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     folder = site / "appkit_fixture-0.1.0.dist-info"
     folder.mkdir()
@@ -69,6 +68,12 @@ def installed(site: Path) -> Iterator[None]:
     for group, entries in project["entry-points"].items():
         lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
     (folder / "entry_points.txt").write_text("\n".join(lines) + "\n")
+
+
+@contextmanager
+def installed(site: Path) -> Iterator[None]:
+    """The fixture package can be imported and is found, by its entry points in `site`, an empty directory."""
+    write_entry_points(site)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(site))
         patch.syspath_prepend(str(PACKAGE))

@@ -43,7 +43,7 @@ class Done:
 class Commands:
     """The client. Options of `run` (all but cwd may be absent):
 
-    stdin: text. env: more variables. after: seconds until SIGKILL.
+    stdin: text. env: more variables. sites: directories before Python's path. after: seconds until SIGKILL.
     at: {"path": regex, "nth": from 1, "do": ...}, what to do at the n-th file operation (`open x`,
     `os.rename x y`, ...) that the regex finds: kill, interrupt, stop, or fill (the disk of `folder`, but for
     `leave` bytes).
@@ -167,6 +167,7 @@ def _child(request: dict[str, Any], place: Path) -> None:
         sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, mode) for n, mode in ((0, "r"), (1, "w"), (2, "w")))
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ.update(request.get("env") or {})
+        sys.path[:0] = request.get("sites") or []
         os.chdir(request["cwd"])
         code = _on_disk(request)
     except BaseException:

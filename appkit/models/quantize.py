@@ -181,7 +181,7 @@ def _name_dtype(dtype: torch.dtype) -> str:
 
 @contextmanager
 def unquantized(model: Any, base: Base) -> Iterator[None]:
-    """Give a PEFT model over a dequantized base the original weights inside the block.
+    """Give a trained model over a dequantized base the original weights inside the block.
 
     Used to measure the cost of quantization. Raises ModelError for a base that is still 4-bit or 8-bit in memory,
     whose layers cannot hold plain weights.
@@ -204,9 +204,9 @@ def unquantized(model: Any, base: Base) -> Iterator[None]:
 
 
 def _find_plain_linears(model: Any) -> Iterator[tuple[str, torch.nn.Linear]]:
-    """Yield a PEFT model's plain linears under the names they have in the bare base."""
+    """Yield the plain linears of a method's model under the names they have in the bare base."""
     from torch import nn
 
-    for name, module in model.named_modules():
+    for name, module in model.get_base_model().named_modules():
         if type(module) is nn.Linear and ".lora_" not in name:
-            yield name.removeprefix("base_model.model.").removesuffix(".base_layer"), module
+            yield name.removesuffix(".base_layer"), module

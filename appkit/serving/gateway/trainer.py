@@ -8,7 +8,6 @@ run's progress is read from its events.
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 import os
 import re
@@ -16,7 +15,6 @@ import secrets
 import shutil
 import sys
 import time
-import zlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -82,13 +80,8 @@ class Trainer:
         for run in drafts[DRAFTS - 1 :]:
             shutil.rmtree(self.root / FOLDER / run, ignore_errors=True)
 
-    async def put(
-        self, run: str, split: str, suffix: str, chunks: AsyncIterator[bytes], most: int = 2**62
-    ) -> None:
-        """Stores a file of rows under a name of the gateway's. most: bytes that a packed file may have when unpacked.
-
-        Fault 400 for a kind that the readers do not know, 413 for a packed file that is too large.
-        """
+    async def put(self, run: str, split: str, suffix: str, chunks: AsyncIterator[bytes]) -> None:
+        """Stores a file of rows under a name of the gateway's. Fault 400 for a kind that the readers do not know."""
         if suffix not in (*SUFFIXES, *PACKABLE):
             raise Fault(
                 400,
@@ -104,8 +97,6 @@ class Trainer:
             with part.open("wb") as handle:
                 async for chunk in chunks:
                     handle.write(chunk)
-            if suffix in PACKABLE:
-                await asyncio.to_thread(_check_unpacked, part, most)
             self._require_phase(run, "new", "checked", **remedy)  # it may have been started while they came
             part.replace(file)
         finally:
@@ -341,18 +332,6 @@ class Trainer:
         file = self.root / FOLDER / run / NOTE
         before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         write_text(file, json.dumps(before | values, ensure_ascii=False))
-
-
-def _check_unpacked(file: Path, most: int) -> None:
-    """Raises Fault 413 for a packed file of more than `most` bytes; one that is damaged is told by its check."""
-    size = 0
-    with suppress(gzip.BadGzipFile, EOFError, zlib.error), gzip.open(file) as unpacked:
-        while piece := unpacked.read(65_536):
-            size += len(piece)
-            if size > most:
-                raise Fault(
-                    413, f"the file unpacks to more than {most:,} bytes (serve.max_upload); send fewer rows"
-                )
 
 
 async def _read_beginning(stream: asyncio.StreamReader, most: int) -> bytes:

@@ -63,17 +63,13 @@ async def upload_rows(
     split: Literal["train", "dev", "test"],
     request: Request,
     trainer: Runs,
-    gateway: RunningGateway,
     kind: Annotated[
         str, Query(max_length=20, description="suffix of the file, such as .csv or .csv.gz")
     ] = ".jsonl",
 ) -> dict[str, Any]:
-    """Store the body, byte for byte, as a file of rows of the run, under a name that the gateway chooses.
-
-    A packed file may have `serve.max_upload` bytes when unpacked.
-    """
+    """Store the body, byte for byte, as a file of rows of the run, under a name that the gateway chooses."""
     try:
-        await trainer.put(run, split, kind.lower(), request.stream(), gateway.settings.max_upload)
+        await trainer.put(run, split, kind.lower(), request.stream())
     except ClientDisconnect:
         raise Fault(499, "the client hung up") from None
     return trainer.line(run)
