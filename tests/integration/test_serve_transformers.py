@@ -21,6 +21,8 @@ import pytest
 from forked import Commands, Done
 from langchain_openai import ChatOpenAI
 from planted import remake, with_tensors
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from appkit.bundles.manifest import read_manifest
 from appkit.client import Client
@@ -47,6 +49,15 @@ def change_last_byte(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
+
+
+def cut_record(bundle: Path) -> None:
+    """The record of the trained model has one number less than its tokens ask for."""
+    file = bundle / "reference.safetensors"
+    with safe_open(file, "pt") as handle:
+        metadata = handle.metadata()
+        tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    save_file(tensors | {"adapter": tensors["adapter"][:-1].clone()}, file, metadata=metadata)
 
 
 UNSEALED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
@@ -81,7 +92,7 @@ def shelf(trained: Path, commands: Commands, tmp_path_factory: pytest.TempPathFa
     another(root / "A", root / "uncertified")
     another(root / "A", root / "borrowed")
     shutil.copytree(root / "A" / "certificates", root / "borrowed" / "certificates")
-    for name in ("changed", "damaged", "odd", "linked", "lying"):
+    for name in ("changed", "damaged", "odd", "linked", "lying", "shapeless"):
         shutil.copytree(root / "A", root / name)
     with_tensors(
         lambda tensors: {
@@ -89,7 +100,10 @@ def shelf(trained: Path, commands: Commands, tmp_path_factory: pytest.TempPathFa
         }
     )(root / "lying")
     remake(root / "lying")
-    bring_certificate(root / "lying", root / "A", UNSEALED["unsealed"][0])
+    cut_record(root / "shapeless")
+    remake(root / "shapeless")
+    for name in ("lying", "shapeless"):
+        bring_certificate(root / name, root / "A", UNSEALED["unsealed"][0])
     change_last_byte(root / "changed" / "adapter_model.safetensors")
     (root / "damaged" / "appkit.json").write_text("{")
     manifest = json.loads((root / "A" / "appkit.json").read_text())
@@ -114,6 +128,7 @@ REFUSED = {
     "dangling": "is a link, which is not followed",
     "linked": "is a link, which is not followed",
     "lying": "what training gave: log-probabilities, adapter: largest difference ",
+    "shapeless": "is damaged: ValueError while it was read",
 }
 
 

@@ -142,6 +142,79 @@ async def test_adding_the_same_again_changes_nothing_but_the_alias(tmp_path: Pat
         assert one.asked("other") == ONE
 
 
+# --- certificates that anybody could have written ---------------------------------------------------------
+
+
+class Doubted:
+    """The second bundle's certificate has no seal; outcome: of its checks, which need a real engine."""
+
+    def __init__(self, shelf: Shelf, outcome: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.checked: list[str] = []
+        shelf.bundles["two"].doubted = True
+        shelf.bundles["two"].certificate = {"sealed": False, "seal_fault": "has no seal"}
+
+        async def certify_served(deployment: Any, engine: Any) -> Any:
+            assert engine is shelf.engine
+            assert deployment.sha in engine.adapters  # it is loaded, and nobody can name it yet
+            with pytest.raises(Unknown):
+                shelf.asked(deployment.ref)
+            self.checked.append(deployment.sha)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        monkeypatch.setattr("appkit.serving.certify.certify.certify_served", certify_served)
+
+
+@in_loop
+async def test_a_doubted_bundle_is_checked_before_it_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shelf(tmp_path, "one") as one:
+        made = {"sealed": True, "made_at": "now"}
+        doubted = Doubted(one, made, monkeypatch)
+        await one.add("two")
+        assert doubted.checked == [sha("two")]
+        target = one.registry.version(TWO)
+        assert target.deployment is not None
+        assert target.deployment.certificate == made
+        await one.add("two")  # it is served already
+        assert doubted.checked == [sha("two")]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "refusal", "line"),
+    [
+        (BundleError("does not give what training gave"), BundleError, "does not give"),
+        (ValueError("shapes"), BundleError, "two is damaged: ValueError while it was read"),
+        (JobRefused("no room"), BundleError, "is refused by the engine: no room"),
+        (RunError("it ended"), RunError, "it ended"),
+    ],
+)
+@in_loop
+async def test_one_that_fails_its_checks_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: Exception,
+    refusal: type[Exception],
+    line: str,
+) -> None:
+    async with shelf(tmp_path, "one") as one:
+        Doubted(one, outcome, monkeypatch)
+        with pytest.raises(refusal, match=line):
+            await one.add("two")
+        assert set(one.engine.adapters) == {sha("one")}
+        assert one.asked("nl2fol") == ONE
+        with pytest.raises(Unknown):
+            one.asked(TWO)
+        # a copy of what is served is taken down by no copy that fails
+        one.bundles["copy"] = deployment(name="copy", version="one")
+        one.bundles["copy"].doubted = True
+        with pytest.raises(refusal):
+            await one.add("copy")
+        assert set(one.engine.adapters) == {sha("one")}
+
+
 # --- canaries, moves, rollback ----------------------------------------------------------------------------
 
 

@@ -178,16 +178,10 @@ class Registry:
 
     def _read_bundle(self, path: Path) -> Deployment:
         try:
-            return self._open(path)
+            with _refuse_damaged(path):
+                return self._open(path)
         except ConfigError as error:  # the bundle's own configuration, nothing that the operator set
             raise BundleError(f"{path} is damaged: {error}; install what it was trained with") from None
-        except AppkitError:
-            raise
-        except Exception as error:  # whatever a stranger's files do to a reader: this bundle alone is refused
-            log.exception("bundle %s", escape(str(path)))
-            raise BundleError(
-                f"{path} is damaged: {type(error).__name__} while it was read; copy the bundle again"
-            ) from None
 
     def _check_pins(self, deployment: Deployment) -> None:
         """Raises Conflict where a pin of a version that is, or was, served could come to mean this bundle."""
@@ -240,7 +234,8 @@ class Registry:
 
         fault = (deployment.certificate or {}).get("seal_fault")
         began = time.monotonic()
-        deployment.certificate = await certify_served(deployment, engine.engine)
+        with _refuse_damaged(deployment.path):
+            deployment.certificate = await certify_served(deployment, engine.engine)
         log.warning(
             "%s: its certificate %s, so its checks were made again, in %.1f s; appkit recertify keeps them",
             deployment.ref,
@@ -355,3 +350,17 @@ class Registry:
                 "removed": sorted(self.removed),
             }
             write_text(self.state, json.dumps(content, indent=1) + "\n")
+
+
+@contextmanager
+def _refuse_damaged(path: Path) -> Iterator[None]:
+    """Refuses a bundle alone, whatever a stranger's files do to their reader. Raises BundleError."""
+    try:
+        yield
+    except AppkitError:
+        raise
+    except Exception as error:
+        log.exception("bundle %s", escape(str(path)))
+        raise BundleError(
+            f"{path} is damaged: {type(error).__name__} while it was read; copy the bundle again"
+        ) from None
