@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -74,6 +75,11 @@ class ModelConfig(Section):
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="compute dtype; auto is bfloat16 where the hardware multiplies it, else float32"
     )
+
+    @property
+    def public_id(self) -> str:
+        """The id for others: of a directory its last part, so that no payload tells, or depends on, where it lies."""
+        return Path(self.id).name if self.source == "directory" else self.id
 
 
 class QuantConfig(Section):

@@ -94,7 +94,7 @@ def base_facts(config: RunConfig, base: Base) -> dict[str, Any]:
     """Collect the facts of the base that a run's state and a bundle's manifest record."""
     return {
         "name": config.model.name,
-        "id": config.model.id,
+        "id": config.model.public_id,
         "source": config.model.source,
         "revision": config.model.revision,
         "fingerprint": base.fingerprint.base,

@@ -165,7 +165,7 @@ def _collect_facts(results: Results, base: Base) -> dict[str, str]:
     prepared, outcome, cost = results.prepared, results.outcome, results.quantization
     config = prepared.config
     return {
-        "base": f"{config.model.id} ({config.model.source}), {base.fingerprint.base[:19]}…",
+        "base": f"{config.model.public_id} ({config.model.source}), {base.fingerprint.base[:19]}…",
         "quantized": base.quantizer,
         "cost of quantization": (
             f"{cost['metric']} {cost['difference']:+.3f} [{cost['low']:+.3f}, {cost['high']:+.3f}] against the "

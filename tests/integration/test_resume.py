@@ -98,6 +98,20 @@ def test_the_same_run_twice_is_the_same(run: Run, trained: Path) -> None:
     assert_same(run, trained)
 
 
+def test_a_base_that_lies_elsewhere_makes_the_same_bundle(
+    project: Project, commands: Commands, trained: Path
+) -> None:
+    """Its payload tells no directory of the machine."""
+    elsewhere = project.folder / "elsewhere" / "base"
+    shutil.copytree(project.folder / "base", elsewhere)
+    words = [f"model={elsewhere}" if word.startswith("model=") else word for word in project.words]
+    done = commands.run(*words, "run_dir=moved", cwd=project.folder)
+    assert done.code == 0, done.stderr
+    assert_same(project.folder / "moved", trained)
+    for name in PAYLOAD:
+        assert str(project.folder).encode() not in (trained / "bundle" / name).read_bytes(), name
+
+
 def test_another_seed_is_another_run(run: Run, trained: Path) -> None:
     """The comparison can fail."""
     assert run.start("seed=1").code == 0

@@ -459,10 +459,15 @@ def test_the_client_commands(live: Live, commands: Commands, tmp_path: Path) -> 
     def run(*words: str, stdin: str | None = None, secret: str = live.admin) -> str:
         env = {"APPKIT_URL": live.url, "APPKIT_KEY": secret}
         done = commands.run("client", *words, cwd=tmp_path, env=env, stdin=stdin)
-        assert (done.code, done.stderr) == (0, ""), done
+        said.append(done.stderr)
+        assert done.code == 0, done
         return done.stdout
 
+    said: list[str] = []
     assert run("ask", "nl2fol", SENTENCE, "Ocelots juggle.", secret=live.user) == "P(a)\nP(a)\n"
+    assert said == [
+        "note: of 2 answers, 2 cut off at the longest length (input 1 first); --jsonl tells each\n"
+    ]
     assert run("ask", "nl2fol", stdin=f"{SENTENCE}\n{SENTENCE}\n") == "P(a)\nP(a)\n"
     shown = json.loads(run("ask", b, SENTENCE, "--jsonl", "--constrain"))
     assert (shown["parsed"], shown["model"]) == ("P(a)", b)
@@ -478,6 +483,7 @@ def test_the_client_commands(live: Live, commands: Commands, tmp_path: Path) -> 
     assert run("add", "B", "--alias", "again") == f"{b}\n"
     assert run("ask", "again", SENTENCE) == "P(a)\n"
     assert "refused:" in run("bundles")
+    assert {line.partition(": ")[0] for line in "".join(said).splitlines()} == {"note"}
 
 
 @pytest.mark.parametrize(
