@@ -12,6 +12,7 @@ import math
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
@@ -64,9 +65,16 @@ def open_file(folder: Path, name: str) -> Iterator[BufferedReader]:
         yield handle
 
 
-def hash_file(folder: Path, name: str) -> str:
-    """Compute the SHA-256 of a file, in hexadecimal; raises as `open_file`."""
+def hash_file(folder: Path, name: str, most: int) -> str | None:
+    """Compute the SHA-256 of a file, in hexadecimal; None where it has more than `most` bytes.
+
+    Raises as `open_file`.
+    """
     with open_file(folder, name) as handle:
+        if (
+            os.fstat(handle.fileno()).st_size > most
+        ):  # a sparse one takes no room on the disk, and hours to read
+            return None
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
@@ -111,8 +119,7 @@ def _refuse_constant(text: str) -> Any:
 def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise ValueError(f"the key {shortened(twice)} comes twice")
     return values
 

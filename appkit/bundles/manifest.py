@@ -54,6 +54,16 @@ ROUTERS = "routers.safetensors"
 
 LARGEST_MANIFEST, LARGEST_CONFIG = 32_000_000, 4_000_000
 """bytes of the manifest, of adapter_config.json"""
+LARGEST_FILES = {
+    "adapter_config.json": LARGEST_CONFIG,
+    "reference.safetensors": 32_000_000,
+    "report.md": 8_000_000,
+    "README.md": 1_000_000,
+}
+"""bytes of the payload's other files; of weights, `LARGEST_WEIGHTS`"""
+LARGEST_WEIGHTS = 2**36
+DEEPEST = 24
+"""levels below a root that bundles are looked for in"""
 
 NEEDED = ("files", "sha", "config", "base", "decoding", "template")
 """keys of the manifest without which a bundle cannot be loaded"""
@@ -174,12 +184,17 @@ def _check_payload(path: Path, manifest: Manifest) -> None:
 
 
 def _check_file(path: Path, name: str, recorded: str) -> None:
+    most = LARGEST_FILES.get(name, LARGEST_WEIGHTS)
     try:
-        actual = hash_file(path, name)
+        actual = hash_file(path, name, most)
     except FileNotFoundError:
         raise BundleError(f"{path} is incomplete: {name} is missing; copy the bundle again") from None
     except OSError as error:
         raise BundleError(f"{path / name} cannot be read: {error.strerror}; copy the bundle again") from None
+    if actual is None:
+        raise BundleError(
+            f"{path / name} has more than {most} bytes, which no bundle needs; copy the bundle again"
+        )
     if actual != recorded:
         raise BundleError(
             f"{path / name} was changed after it was written (sha256 {actual[:12]}…, recorded {recorded[:12]}…); "
@@ -220,17 +235,30 @@ def below_root(root: Path, name: str) -> Path:
 
 
 def find_bundles(root: Path) -> list[Path]:
-    """List every bundle below `root`, oldest first; does not follow links or search inside bundles.
+    """List every bundle at most `DEEPEST` levels below `root`, oldest first.
+
+    Does not follow links or search inside bundles.
 
     Raises BundleError when the directory is missing.
     """
     if not root.is_dir():
         raise BundleError(f"no directory {root}")
-    bundles = []
-    for folder, folders, names in os.walk(root):
-        if "appkit.json" in names:
-            bundles.append(Path(folder))
-            folders.clear()
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "checkpoints"]
+    bundles, waiting = [], [(root, 0)]
+    while waiting:  # os.walk calls itself for each level, and a stranger's directories may be thousands deep
+        folder, depth = waiting.pop()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        if any(entry.name == MANIFEST for entry in entries):
+            bundles.append(folder)
+        elif depth < DEEPEST:
+            waiting += [
+                (Path(entry.path), depth + 1)
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False)
+                and not entry.name.startswith(".")
+                and entry.name != "checkpoints"
+            ]
     # a link may lead nowhere: that bundle alone is refused later
     return sorted(bundles, key=lambda path: ((path / "appkit.json").lstat().st_mtime, str(path)))

@@ -84,6 +84,7 @@ def read_rows(
     Raises ConfigError for an unknown field, DataError for a file or a row that cannot be read, or a missing column.
     """
     from appkit.data.readers import read_table
+    from appkit.data.rows import spell_columns
 
     columns = words.columns
     _check_fields(columns, fields)
@@ -93,10 +94,11 @@ def read_rows(
     if table.faults:
         more = f"; and {len(table.faults) - 1} more" if len(table.faults) > 1 else ""
         raise DataError(f"{table.faults[0]}{more}; correct the file")
-    column_of = {name: wanted.get(name, name) for name in fields}
-    for name, column in column_of.items():
-        if name not in columns and column not in table.columns and name in table.columns:
-            column_of[name] = name
+    asked = {name: wanted.get(name, name) for name in fields}
+    for name, column in spell_columns(source, table, asked).items():
+        if name not in columns and column not in table.columns:
+            asked[name] = name
+    column_of = spell_columns(source, table, asked)
     absent = [name for name in fields if column_of[name] not in table.columns]
     for name in absent:
         if table.columns and (fields[name] or name in columns):

@@ -43,7 +43,8 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
 
     # a pipe has no width: never wrap what a script may read
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    # and what a stranger wrote is text, never rich's markup
+    console = Console(width=None if sys.stdout.isatty() else 200, markup=False)
     table = Table(*header, box=SIMPLE, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*row)

@@ -175,6 +175,8 @@ class Feedback:
         try:
             self.path.touch(mode=0o600)
             with closing(sqlite3.connect(self.path, timeout=10)) as connection, connection:
+                # another program may have written what is no UTF-8 into one cell
+                connection.text_factory = lambda cell: cell.decode("utf-8", "replace")
                 connection.execute(SCHEMA)
                 yield connection
         except (sqlite3.Error, OSError) as error:

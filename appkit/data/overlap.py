@@ -14,11 +14,15 @@ __all__ = ["conflicts", "duplicates", "input_key", "overlap"]
 
 
 def input_key(task: Task) -> Callable[[Record], str]:
-    """Make the function record -> its whole input in NFC; two splits must not share such a key."""
+    """Make the function record -> its whole input; two splits must not share such a key.
+
+    It is in NFC, with one blank for any run of white space: files write line ends and blanks in many ways.
+    """
 
     def key(record: Record) -> str:
         values = (getattr(record.value, name) for name in (task.input, *task.beside))
-        return unicodedata.normalize("NFC", "\n".join(str(value) for value in values if value is not None))
+        texts = (" ".join(str(value).split()) for value in values if value is not None)
+        return unicodedata.normalize("NFC", "\n".join(texts))
 
     return key
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from appkit.task import Row
 
-__all__ = ["Read", "Record", "digest", "fingerprint", "read"]
+__all__ = ["Read", "Record", "digest", "fingerprint", "read", "spell_columns"]
 
 UTF8 = Format()
 """of text files, unless the user says otherwise"""
@@ -175,10 +175,10 @@ def fit_row(
     return value, []
 
 
-def _spell_columns(source: str, table: Table, column_of: Mapping[str, str]) -> dict[str, str]:
+def spell_columns(source: str, table: Table, column_of: Mapping[str, str]) -> dict[str, str]:
     """Find the file's own spelling of each column; blanks around a name do not count.
 
-    Raises DataError where two columns differ by blanks alone.
+    Raises DataError where two columns differ by blanks alone, or two fields are read from one.
     """
     spellings: dict[str, list[str]] = {}
     for column in table.columns:
@@ -188,7 +188,15 @@ def _spell_columns(source: str, table: Table, column_of: Mapping[str, str]) -> d
             raise DataError(
                 f"{source!r} has the columns {' and '.join(map(repr, alike))}, which differ by blanks alone; rename one"
             )
-    return {name: spellings.get(column.strip(), [column])[0] for name, column in column_of.items()}
+    spelled = {name: spellings.get(column.strip(), [column])[0] for name, column in column_of.items()}
+    for name, column in spelled.items():
+        others = [other for other in spelled if other != name and spelled[other] == column]
+        if others and column in table.columns:
+            raise DataError(
+                f"{source!r}: the fields {name!r} and {others[0]!r} would both be read from column {column!r}; name "
+                f"another one: data.columns.{name}=<column>"
+            )
+    return spelled
 
 
 def read(
@@ -219,7 +227,7 @@ def read(
             )
     asked = {name: columns.get(name, name) for name in row.model_fields}
     table = read_table(source, {column.strip() for column in asked.values()}, form)
-    column_of = _spell_columns(source, table, asked)
+    column_of = spell_columns(source, table, asked)
     if not table.rows and not table.faults:
         raise DataError(f"{source!r} holds no rows; write some to it or name another file")
     if table.columns:  # none were found if every row is broken; the faults say so

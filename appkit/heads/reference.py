@@ -35,7 +35,10 @@ class Recorded:
 
     @classmethod
     def read(cls, bundle: Path, template: str, dtype: str) -> Recorded:
-        """Reads the record of the bundle in `bundle`; template and dtype are its manifest's."""
+        """Reads the record of the bundle in `bundle`; template and dtype are its manifest's.
+
+        Raises ValueError, KeyError or safetensors' own error for a record that is damaged.
+        """
         from safetensors import safe_open
 
         with safe_open(bundle / FILE, framework="np") as handle:
@@ -45,6 +48,9 @@ class Recorded:
             name: values if values.dtype.kind == "i" else values.astype("float64")
             for name, values in tensors.items()
         }
+        for name, values in wide.items():
+            if name.startswith(("adapter", "base")) and values.shape != wide["adapter"].shape:
+                raise ValueError(f"{name} has another shape than adapter")  # numpy would make a table of both
         return cls(wide, facts, template, dtype)
 
     def noise(self, name: str) -> np.ndarray | None:

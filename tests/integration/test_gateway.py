@@ -20,6 +20,7 @@ from fakes import BASE, CHAT, TASK, FakeEngine, Served, deployment, gateway, in_
 from appkit.client import Client
 from appkit.config import DataConfig
 from appkit.errors import BundleError, DataError
+from appkit.models.chat import Chat
 from appkit.serving.engines.protocol import NULL, JobRefused
 from appkit.serving.gateway.keys import add_key
 from appkit.serving.gateway.registry import Alias
@@ -645,6 +646,17 @@ async def test_a_prompt_that_would_hold_the_engine_for_long_is_refused_at_once(r
     async with gateway(root, max_context=100_000) as one:
         one.engine.max_length = 100_000
         assert (await one.http.post("/v1/chat/completions", json=asked)).status_code == 200
+
+
+@in_loop
+async def test_prompts_are_counted_before_any_is_tokenized(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with gateway(root) as one:
+        monkeypatch.setattr(Chat, "ids", lambda *_: pytest.fail("a prompt was tokenized"))
+        for prompt, choices in ((["a"] * 20_000, 64), (["a"] * 300, 1), (["a"] * 2, 64), ([[5]] * 300, 1)):
+            body = {"model": "nl2fol", "prompt": prompt, "max_tokens": 1, "n": choices}
+            assert "serve.max_batch" in error_of(await one.http.post("/v1/completions", json=body), 400)
 
 
 @in_loop

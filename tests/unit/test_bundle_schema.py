@@ -4,20 +4,24 @@ import dataclasses
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from planted import remake, with_config
+from safetensors.numpy import load_file, save_file
 
 from appkit.bundles.files import escape
-from appkit.bundles.manifest import read_manifest
+from appkit.bundles.manifest import find_bundles, read_manifest
 from appkit.bundles.schema import CONFIGS, known_options
 from appkit.config import build_run_config
 from appkit.errors import BundleError, ConfigError
+from appkit.heads.reference import Recorded
 from appkit.runs.prepare import prepare
 
 KEPT = Path(__file__).parents[1] / "golden" / "version_0_1"
@@ -334,3 +338,42 @@ def test_a_mutated_bundle_is_refused_in_one_line_or_read(
     shutil.rmtree(path)
     assert escape(line) == line
     assert json.dumps(manifest, allow_nan=False, ensure_ascii=False).encode()  # whoever shows it can
+
+
+def test_a_key_that_comes_twice_among_many_is_found_at_once(bundle: Path) -> None:
+    many = ", ".join(f'"k{number}": 0' for number in range(200_000))
+    with_text('"seed": 0,', f'"seed": 0, "junk": {{{many}, "k199999": 1}},')(bundle)
+    assert "the key 'k199999' comes twice" in refusal(bundle, verify=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "report.md", "reference.safetensors", "adapter_model.safetensors"]
+)
+def test_a_sparse_file_is_not_read(name: str, bundle: Path) -> None:
+    """It takes no room on the disk, and hours to hash."""
+    os.truncate(bundle / name, 2**42)
+    assert f"{name} has more than " in refusal(bundle)
+
+
+def test_bundles_below_thousands_of_directories_are_not_looked_for(bundle: Path) -> None:
+    place = os.getcwd()
+    try:
+        os.chdir(bundle.parent)
+        for _ in range(1500):
+            os.mkdir("a")
+            os.chdir("a")
+    finally:
+        os.chdir(place)
+    try:
+        assert find_bundles(bundle.parent) == [bundle]
+    finally:
+        subprocess.run(["rm", "-rf", str(bundle.parent / "a")], check=True)
+
+
+def test_numbers_of_a_record_that_do_not_fit_each_other_are_no_table(bundle: Path) -> None:
+    """75 KB of them, of the shapes (9000, 1) and (1, 9000), would take a gigabyte."""
+    tensors = load_file(bundle / "reference.safetensors")
+    wide = {"adapter": np.zeros((9000, 1), "float32"), "base": np.zeros((1, 9000), "float32")}
+    save_file(tensors | wide, bundle / "reference.safetensors")
+    with pytest.raises(ValueError, match="has another shape than adapter"):
+        Recorded.read(bundle, "", "float32")

@@ -202,3 +202,10 @@ def test_what_was_decided_while_reading_is_noted(tmp_path: Path) -> None:
     write_csv(tmp_path / "rows.csv", ROWS)
     (note,) = read_rows(tmp_path / "rows.csv", FIELDS, naming()).notes
     assert note.endswith("1 rows are quoted over several lines (the first: lines 3 to 4)")
+
+
+def test_blanks_around_a_column_do_not_count_as_in_training(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"text ": "a", " pair": "b"}) + "\n")
+    read = read_rows(file, FIELDS, naming())
+    assert [{name: value[name] for name in FIELDS} for value in read.values] == [{"text": "a", "pair": "b"}]

@@ -340,6 +340,18 @@ def test_blanks_around_a_columns_name_do_not_count(tmp_path: Path, suffix: str) 
         assert [r.value.text for r in read(str(path), Labelled, columns).records] == ["a", "b"]
 
 
+def test_two_fields_are_not_read_from_one_column(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label\na,x\n")
+    for columns in ({"text": "label"}, {"label": "text"}, {"label": " text "}):
+        with pytest.raises(
+            DataError, match=r"would both be read from column '(text|label)'; name another one"
+        ):
+            read(str(file), Labelled, columns)
+    (record,) = read(str(file), Labelled, {"text": "label", "label": "text"}).records
+    assert (record.value.text, record.value.label) == ("x", "a")
+
+
 def test_columns_that_differ_by_blanks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'text' and 'text ', which differ by blanks alone"):
         rows_of(tmp_path / "a.jsonl", '{"text": "a", "label": "x"}\n{"text ": "b", "label": "x"}\n')

@@ -186,6 +186,18 @@ def test_one_damaged_cell_hides_no_other_entry(
     assert "feedback number 1" in caplog.text
 
 
+@pytest.mark.parametrize("column", ["model", "answer", "task"])
+def test_a_cell_that_is_no_utf_8_hides_no_other_entry(tmp_path: Path, column: str) -> None:
+    kept = store(tmp_path)
+    for sentence in ("One.", "Two."):
+        kept.add("nl2fol", "v", input={"sentence": sentence}, answer="P(a)", correction="Q(a)", keep=True)
+    with sqlite3.connect(kept.path) as connection:
+        connection.execute(f"UPDATE feedback SET {column} = CAST(x'22ff22' AS TEXT) WHERE id = 1")
+    damaged, sound = kept.entries()
+    assert getattr(damaged, column) in ('"\ufffd"', "\ufffd")
+    assert sound.input == {"sentence": "Two."}
+
+
 @pytest.mark.parametrize(
     "values",
     [

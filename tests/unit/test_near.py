@@ -68,12 +68,11 @@ def test_the_threshold_decides() -> None:
     ]
 
 
-def test_case_blanks_and_width_are_no_difference_and_equal_inputs_are_the_business_of_others() -> None:
+def test_case_and_width_are_no_difference_and_equal_inputs_are_the_business_of_others() -> None:
     texts = [ENGLISH, ENGLISH.upper(), f"  {ENGLISH}".replace(" ", "  "), "ＡＢＣ 123", "abc 123"]
     found = find_alike({"train": records(texts)}, CLASSIFICATION, 1.0)
     assert [(pair.places[1], pair.similarity) for pair in found] == [
         ("rows.jsonl:2", 1.0),
-        ("rows.jsonl:3", 1.0),
         ("rows.jsonl:5", 1.0),
     ]
     twice = {"train": records([ENGLISH, ENGLISH]), "test": records([ENGLISH])}
@@ -125,7 +124,7 @@ def test_long_texts_short_texts_and_other_alphabets() -> None:
     found = {
         pair.places: pair.similarity for pair in find_alike({"train": records(texts)}, CLASSIFICATION, 0.8)
     }
-    assert set(found) == {("rows.jsonl:6", "rows.jsonl:7"), ("rows.jsonl:9", "rows.jsonl:10")}
+    assert set(found) == {("rows.jsonl:6", "rows.jsonl:7")}
     assert found["rows.jsonl:6", "rows.jsonl:7"] == pytest.approx(share(long, long[:-2000]), abs=1e-3)
 
 

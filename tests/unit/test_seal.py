@@ -22,7 +22,12 @@ SHA, BASE = "a" * 64, "sha256:" + "b" * 64
 MANIFEST = {"sha": SHA, "base": {"fingerprint": BASE}}
 ENGINE = {"engine": "vllm", "version": "1", "dtype": "float32"}
 MADE = Certificate(
-    SHA, BASE, **ENGINE, checks=(Check("files", True, "5 – all"), Check("metric", None, "")), made_at="today"
+    SHA,
+    BASE,
+    **ENGINE,
+    checks=(Check("files", True, "5 – all"), Check("metric", None, "")),
+    made_at="today",
+    manifest=module.digest_manifest(MANIFEST),
 )
 
 
@@ -157,6 +162,14 @@ def test_another_machines_seal_counts_once_its_key_is_here(
     assert "this machine's cannot be read" in read(bundle)["seal_fault"]
     key.with_name("other").write_bytes(key.read_bytes())
     assert read(bundle)["sealed"]
+
+
+@pytest.mark.parametrize("change", [{"confidence": None}, {"head": {"pooling": "mean"}}, {"name": "other"}])
+def test_a_seal_holds_for_the_manifest_too(bundle: Path, change: dict[str, Any]) -> None:
+    """It says how answers are made of what the payload computes."""
+    assert read_certificate(bundle, dict(reversed(MANIFEST.items())), **ENGINE)["sealed"]
+    changed = read_certificate(bundle, MANIFEST | change, **ENGINE)
+    assert (changed["sealed"], changed["seal_fault"]) == (False, "was made before the manifest was changed")
 
 
 def test_a_seal_cannot_be_moved_to_another_bundle_or_engine(bundle: Path) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -60,6 +61,15 @@ def test_another_label_spelling_or_column_is_the_same_input() -> None:
         assert "A: 1 of 1 test rows were trained on, 0 more were used for selection" in notes
     _, notes = check_seen(TASK, {"A": OWN}, records(1, pair="another text"), "report")
     assert not [note for note in notes if "trained on" in note]
+
+
+@pytest.mark.parametrize("blank", ["\r\n", "\n", "  ", "\t", "\u00a0", "\u2028"])
+def test_white_space_makes_no_other_input(blank: str) -> None:
+    """A cell of a file from Windows ends its lines otherwise; pages and editors exchange blanks."""
+    (row,) = records(1)
+    spaced = replace(row, value=row.value.model_copy(update={"text": row.value.text.replace(" ", blank)}))
+    _, notes = check_seen(TASK, {"A": OWN}, [spaced], "report")
+    assert "A: 1 of 1 test rows were trained on, 0 more were used for selection" in notes
 
 
 def test_each_of_several_bundles_is_looked_at() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from appkit.cli.terminal import tell_unsound
+from appkit.cli.terminal import print_table, tell_unsound
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,10 @@ def test_answers_that_are_not_what_they_seem_are_told(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == (f"{line}; --jsonl tells each\n" if line else "")
+
+
+def test_a_tables_cells_are_texts_and_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["name", "[bold]head"], [["[/b]", "[link=x]y[/link]"]])
+    said = capsys.readouterr().out
+    for text in ("[bold]head", "[/b]", "[link=x]y[/link]"):
+        assert text in said

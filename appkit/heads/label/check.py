@@ -126,6 +126,10 @@ async def check_engine(
     parts = await engine_logits(engine, adapter, head.spec, head.matrix, recorded_windows)
     computed = np.concatenate([np.atleast_2d(part) for part in parts])
     adapted, base = recorded.tensors["adapter"], recorded.tensors["base"]
+    if computed.shape != adapted.shape:
+        raise ValueError(
+            f"the logits recorded have the shape {adapted.shape}, those computed {computed.shape}"
+        )
     noise = recorded.noise("adapter")
     if head.folded:  # of a folded head the logits are known up to a constant
         if noise is not None:

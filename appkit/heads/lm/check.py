@@ -113,6 +113,11 @@ async def check_engine(
         name: np.array([value for example in examples for value in await engine.score(adapter_name, example)])
         for name, adapter_name in (("base", NULL), ("adapter", adapter))
     }
+    for name, values in computed.items():
+        if tensors[name].shape != values.shape:  # numpy would make a table of them
+            raise ValueError(
+                f"{name} has the shape {tensors[name].shape}, {values.shape} is recorded in tokens"
+            )
     effect = float(np.abs(tensors["adapter"] - tensors["base"]).mean())
     for name in ("base", "adapter"):
         # unlikely tokens, the base's here, are rounded by far more nats
@@ -132,7 +137,15 @@ async def check_engine(
 async def _check_answers(
     head: Prompts, engine: Asked, adapter: str, examples: Sequence[Example], *, exact: bool
 ) -> Check:
-    jobs = [Job(adapter, example.tokens[: example.supervised], head.cap, head.stop) for example in examples]
+    jobs = [
+        Job(
+            adapter,
+            example.tokens[: example.supervised],
+            min(head.cap, len(example.tokens) - example.supervised + 1),  # one more would show
+            head.stop,
+        )
+        for example in examples
+    ]
     answers = await asyncio.gather(*map(engine.complete, jobs))
     same = sum(
         answer.tokens

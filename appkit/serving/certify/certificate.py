@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +18,14 @@ from appkit.heads.checks import Check
 from appkit.serving.certify.seal import add_seal, find_seal_fault
 from appkit.storage.atomic import write_text
 
-__all__ = ["Certificate", "Uncertified", "certificate_file", "read_certificate", "write_certificate"]
+__all__ = [
+    "Certificate",
+    "Uncertified",
+    "certificate_file",
+    "digest_manifest",
+    "read_certificate",
+    "write_certificate",
+]
 
 LARGEST_CERTIFICATE = 200_000
 """bytes"""
@@ -42,6 +50,8 @@ class Certificate:
     """UTC, as 2026-01-31T12:00:00Z"""
     form: str = ""
     """`-folded` for a head that was checked inside the generating engine"""
+    manifest: str = ""
+    """digest of the manifest, which says how answers are made of what the payload computes"""
 
     @property
     def passed(self) -> bool:
@@ -81,8 +91,14 @@ class CertificateModel(Part):
     checks: list[CheckModel] = Field(max_length=64)
     made_at: Line
     form: Line = ""
+    manifest: Line = ""
     seal: SealModel | None = None
     """None: written by appkit 0.1, or by hand"""
+
+
+def digest_manifest(manifest: Mapping[str, Any]) -> str:
+    """Computes the SHA-256 of a manifest's values, whatever their order."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def certificate_file(bundle: Path, engine: str, version: str, dtype: str, form: str = "") -> Path:
@@ -139,5 +155,7 @@ def read_certificate(
     if not fits:
         raise BundleError(f"{file} belongs to another bundle, base or engine; {remedy}")
     fault = find_seal_fault(certificate)
+    if fault is None and certificate["manifest"] != digest_manifest(manifest):
+        fault = "was made before the manifest was changed"
     values = {name: value for name, value in certificate.items() if name != "seal"}
     return values | {"sealed": fault is None, "seal_fault": fault}

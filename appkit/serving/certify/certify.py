@@ -19,7 +19,7 @@ from typing import Any
 from appkit.bundles import manifest as manifests
 from appkit.errors import BundleError, ConfigError
 from appkit.heads.checks import Check
-from appkit.serving.certify.certificate import Certificate, write_certificate
+from appkit.serving.certify.certificate import Certificate, digest_manifest, write_certificate
 from appkit.serving.certify.metric import check_metric
 from appkit.serving.certify.seal import require_key
 from appkit.serving.deployment import Deployment
@@ -133,6 +133,7 @@ def _make_certificate(deployment: Deployment, engine: Engine, checks: Sequence[C
         tuple(checks),
         time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         deployment.form,
+        digest_manifest(deployment.manifest),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -85,8 +86,7 @@ def _unite(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Makes an object of its pairs. Raises BadBody for a key that occurs twice: readers differ in which counts."""
     values = dict(pairs)
     if len(values) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
         raise BadBody(f"body: the key {_show(twice)} occurs twice in one object; keep one")
     return values
 

@@ -164,6 +164,8 @@ def _list_confidence(first: Mapping[str, Any]) -> str:
         words = (
             f"<p>Probabilities of labels are calibrated on {show(labels['dev_rows'])} dev rows: the expected error "
             f"went from {labels['ece_before']:.3f} to {labels['ece']:.3f} there.</p>"
+            if labels["ece"] is not None  # of several labels a row there is none
+            else f"<p>Thresholds of labels are chosen on {show(labels['dev_rows'])} dev rows.</p>"
         )
         return _put_beside(words, _picture(first, "reliability"))
     return "<p>Its answers carry no confidence.</p>"

@@ -95,7 +95,10 @@ async def completions(
     completion.check()
     target = _require_words(gateway.find(completion.model, key))
     with target.used():
-        prompts = await _read_prompts(target, completion.prompt)
+        prompt = completion.prompt
+        several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
+        check_batch(gateway, (len(prompt) if several else 1) * (completion.n or 1), "answers")
+        prompts = await _read_prompts(target, prompt)
         log_probabilities = completion.logprobs is not None
         jobs = [
             job
