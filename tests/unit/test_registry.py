@@ -187,7 +187,11 @@ async def test_a_doubted_bundle_is_checked_before_it_is_served(
     [
         (BundleError("does not give what training gave"), BundleError, "does not give"),
         (ValueError("shapes"), BundleError, "two is damaged: ValueError while it was read"),
-        (JobRefused("no room"), BundleError, "is refused by the engine: no room"),
+        (
+            JobRefused("no room"),
+            BundleError,
+            r"its checks cannot be made in this engine \(no room\); make them in one",
+        ),
         (RunError("it ended"), RunError, "it ended"),
     ],
 )

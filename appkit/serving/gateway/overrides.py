@@ -44,7 +44,10 @@ def check_overrides(words: Sequence[str]) -> str:
     except ConfigError as error:
         raise Fault(400, str(error)) from None
     # the nested values, not the words: data={train: /etc/passwd} is one of them too
-    flat = dict(_flatten(values))
+    try:
+        flat = dict(_flatten(values))
+    except RecursionError:
+        raise Fault(400, "a word has too many levels; name a key of the configuration") from None
     choices = {
         "task.name": list(modules("appkit.tasks")),
         "method.name": list(modules("appkit.methods")),

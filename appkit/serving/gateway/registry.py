@@ -234,8 +234,15 @@ class Registry:
 
         fault = (deployment.certificate or {}).get("seal_fault")
         began = time.monotonic()
-        with _refuse_damaged(deployment.path):
-            deployment.certificate = await certify_served(deployment, engine.engine)
+        try:
+            with _refuse_damaged(deployment.path):
+                deployment.certificate = await certify_served(deployment, engine.engine)
+        except JobRefused as error:  # an engine with room for folded heads scores no words
+            reason = escape(" ".join(str(error).split())[:500])
+            raise BundleError(
+                f"{deployment.path}: its certificate {fault}, and its checks cannot be made in this engine ({reason}); "
+                f"make them in one of its own: appkit certify {deployment.path}"
+            ) from None
         log.warning(
             "%s: its certificate %s, so its checks were made again, in %.1f s; appkit recertify keeps them",
             deployment.ref,

@@ -7,7 +7,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from appkit.errors import RunError
+from appkit.bundles.files import open_file
+from appkit.errors import BundleError, RunError
 from appkit.runs.directory import read_state
 from appkit.runs.events import Bar, Failed, History, read_events
 
@@ -65,10 +66,10 @@ def state_of(folder: Path) -> dict[str, Any]:
 def log_tail(file: Path) -> str:
     """Reads the end of what a run printed; empty before it was started."""
     try:
-        with file.open("rb") as handle:
+        with open_file(file.parent, file.name) as handle:
             handle.seek(max(0, handle.seek(0, os.SEEK_END) - TAIL))
             return handle.read().decode(errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, BundleError):  # a link leads to another file of the machine
         return ""
 
 

@@ -38,6 +38,9 @@ from appkit.storage.atomic import cache_dir, write_text
 __all__ = ["make_server_config", "serve"]
 
 log = logging.getLogger(__name__)
+
+LONGEST_REASON = 2000
+"""characters of the reason why a bundle is refused"""
 Say = Callable[[str], None]
 
 
@@ -314,6 +317,8 @@ def _explain_refusal(error: Exception, shown: str) -> AppkitError:
     if not isinstance(error, AppkitError):
         return BundleError(f"{shown} is refused: {type(error).__name__}; the gateway's log says more")
     line = escape(str(error))
+    if len(line) > LONGEST_REASON:  # lists show it for as long as the gateway runs
+        line = f"{line[:LONGEST_REASON]}…"
     return error if line == str(error) else BundleError(line)
 
 

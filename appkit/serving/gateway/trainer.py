@@ -20,7 +20,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from appkit.bundles.files import open_file
 from appkit.data.lines import PACKABLE, SUFFIXES
+from appkit.errors import BundleError
 from appkit.runs.directory import STATE
 from appkit.serving.gateway.faults import Fault
 from appkit.serving.gateway.overrides import check_overrides
@@ -191,7 +193,9 @@ class Trainer:
             words = ["train", "--", *note["words"], *rows, f"run_dir={folder}"]
         try:
             self._write_note(run, code=None, stopped=False, since=time.time())
-            with (folder / LOG).open("ab") as log:
+            with open(
+                folder / LOG, "ab", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW)
+            ) as log:
                 self._process = await self._start_command(
                     words, run, cwd=folder, stdout=log, stderr=asyncio.subprocess.STDOUT
                 )
@@ -325,7 +329,16 @@ class Trainer:
             raise Fault(409, f"{run} is {phase}; {remedy}")
 
     def _read_note(self, run: str) -> dict[str, Any]:
-        note: dict[str, Any] = json.loads((self.folder(run) / NOTE).read_text(encoding="utf-8"))
+        """Reads what was asked for. Fault 422 where it is damaged: that run alone cannot be used."""
+        try:
+            with open_file(self.folder(run), NOTE) as handle:
+                note: dict[str, Any] = json.load(handle)
+            if not isinstance(note, dict) or not {"words", "files", "checked"} <= note.keys():
+                raise ValueError("it lacks what was asked for")
+        except (OSError, ValueError, RecursionError, BundleError) as error:
+            raise Fault(
+                422, f"{FOLDER}/{run}/{NOTE} cannot be read ({type(error).__name__}); remove the run"
+            ) from None
         return note
 
     def _write_note(self, run: str, **values: Any) -> None:
