@@ -113,6 +113,18 @@ def test_a_broken_row_is_one_line_with_its_place(tmp_path: Path) -> None:
     assert str(caught.value).endswith("; and 1 more; correct the file")
 
 
+def test_a_key_that_comes_twice_is_one_line_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b'{"text": "a"}\n{"text": "b", "text": "c"}\n'
+    (tmp_path / "a.jsonl").write_bytes(content)
+    with pytest.raises(AppkitError, match=r"a\.jsonl:2: row has the key 'text' twice"):
+        read_rows(tmp_path / "a.jsonl", FIELDS, naming())
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False))
+    with pytest.raises(AppkitError, match=r"stdin:2: row has the key 'text' twice; got .*; keep one"):
+        read_inputs(None, None)
+
+
 def test_other_files_hold_a_text_a_line(tmp_path: Path) -> None:
     for name in ("a.txt", "a", "a.md"):
         file = tmp_path / name
