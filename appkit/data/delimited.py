@@ -60,10 +60,12 @@ def read_delimited(path: Path, source: str, delimiter: str, columns: Collection[
     table.columns = _read_header(source, header, delimiter, columns, form)
     table.other += len(header.lines)
     short = [row for row in rows if len(row.lines) == 1 and len(row.cells) == len(table.columns)]
-    repeated = [_find_repeated(cells) for cells in zip(*(row.cells for row in short), strict=True)]
+    cells_of = list(zip(*(row.cells for row in short), strict=True))
+    repeated = [_find_repeated(cells) for cells in cells_of]
+    labels = [_find_labels(cells) for cells in cells_of]
     for row in rows:
         bad = find_bad_byte(source, row.line, row.text, form)
-        reason, lines_lost = _find_fault(row, len(table.columns), delimiter, repeated)
+        reason, lines_lost = _find_fault(row, len(table.columns), delimiter, repeated, labels)
         if bad or reason:
             fault = bad or Fault(source, row.line, None, reason or "", shortened(row.text.rstrip()))
             table.lose(fault, lines=lines_lost)
@@ -81,8 +83,14 @@ def _find_repeated(cells: Sequence[str]) -> set[str]:
     return {cell for cell, count in Counter(cells).items() if count > 1 and cell.strip() and '"' not in cell}
 
 
+def _find_labels(cells: Sequence[str]) -> set[str]:
+    """Find the values of a column of classes: one that is never blank and has two rows or more a value, on average."""
+    values = set(cells)
+    return values if all(map(str.strip, cells)) and 2 * len(values) <= len(cells) else set()
+
+
 def _find_fault(
-    row: Cells, width: int, delimiter: str, repeated: Sequence[set[str]]
+    row: Cells, width: int, delimiter: str, repeated: Sequence[set[str]], labels: Sequence[set[str]]
 ) -> tuple[str | None, int]:
     """Say what is wrong with a row, None if nothing, and how many rows are lost with it."""
     if row.fault:
@@ -95,7 +103,16 @@ def _find_fault(
             'double a quote that belongs to the text, and put the cell in quotes: """No"", he said"',
             len(row.lines),
         )
+    if len(row.lines) > 1 < width and _may_be_rows(row.lines, width, delimiter, labels):
+        return _doubt(row), len(row.lines)
     return None, 1
+
+
+def _doubt(row: Cells) -> str:
+    return (
+        f"opens a quote that closes {len(row.lines) - 1} lines below, and {row.span} may be rows of their own; double "
+        "a quote that belongs to the text and put the cell in quotes, or write JSONL"
+    )
 
 
 def _are_rows(lines: Sequence[str], width: int, delimiter: str, repeated: Sequence[set[str]]) -> bool:
@@ -104,6 +121,24 @@ def _are_rows(lines: Sequence[str], width: int, delimiter: str, repeated: Sequen
     if any(len(cells) != width for cells in pieces):
         return False
     return any(all(cells[place] in known for cells in pieces) for place, known in enumerate(repeated))
+
+
+def _may_be_rows(lines: Sequence[str], width: int, delimiter: str, labels: Sequence[set[str]]) -> bool:
+    """Tell whether quoted lines may be rows, although not each has as many cells as the header.
+
+    Where the file has a column of classes: each line, or one within, has a class in its place. Else: each line has the
+    delimiters of a row, which unlike a comma of prose have no blank behind them.
+    """
+    pieces = [line.rstrip("\r\n").split(delimiter) for line in lines]
+    if any(labels):
+        # from both ends: a text with delimiters of its own moves the columns behind it
+        labelled = [
+            len(cells) >= width
+            and any({cells[place], cells[place - width]} & known for place, known in enumerate(labels))
+            for cells in pieces
+        ]
+        return all(labelled) or any(labelled[1:-1])
+    return all(sum(not cell[:1].isspace() for cell in cells[1:] if cell) >= width - 1 for cells in pieces)
 
 
 def _read_header(
@@ -209,18 +244,11 @@ def _choose_reading(
     """
     if quoted.fault or len(quoted.cells) != width:
         return plain
-    if (
-        len(quoted.lines) == 1
-        or len(plain.cells) != width
-        or not any(delimiter in cell for cell in quoted.cells)
-    ):
+    if len(quoted.lines) == 1 or not any(delimiter in cell for cell in quoted.cells):
         return quoted
     if _are_rows(quoted.lines, width, delimiter, repeated):
         return plain
-    if all(line.count(delimiter) == width - 1 for line in quoted.lines):
-        reason = (
-            f"opens a quote that closes {len(quoted.lines) - 1} lines below, and each of {quoted.span} may be a row; "
-            "double a quote that belongs to the text and put the cell in quotes, or write JSONL"
-        )
-        return replace(quoted, fault=reason)
+    whole = [line.count(delimiter) == width - 1 for line in quoted.lines]
+    if all(whole) or any(whole[1:-1]):
+        return replace(quoted, fault=_doubt(quoted))
     return quoted

@@ -155,7 +155,7 @@ def test_quoted_lines_of_a_tsv_that_may_be_rows_are_refused_where_nothing_decide
     result = rows_of(tmp_path / "a.tsv", 'text\tlabel\n"a\tx\nb"\ty\nc\tz\n')
     assert [r.value.text for r in result.records] == ["c"]
     assert counts(result) == (4, 1, 2, 1)
-    assert "each of lines 2 to 3 may be a row; double a quote" in result.faults[0].reason
+    assert "lines 2 to 3 may be rows of their own; double a quote" in result.faults[0].reason
 
 
 def test_rows_inside_a_quote_of_a_csv_are_refused(tmp_path: Path) -> None:
@@ -163,6 +163,56 @@ def test_rows_inside_a_quote_of_a_csv_are_refused(tmp_path: Path) -> None:
     result = rows_of(tmp_path / "a.csv", lines)
     assert counts(result) == (8, 4, 3, 1)
     assert "lines 6 to 8 look like rows of their own" in result.faults[0].reason
+
+
+CLASSES = "a,pos\nb,neg\nc,pos\nd,neg\n"
+SWALLOWED = {
+    "commas in the texts": 'text,label\n"Well, I said,pos\nbar,neg\nno way,pos\nand, left",neg\nqux,neg\n',
+    "commas and classes": f'text,label\n{CLASSES}"Well, I said,pos\nbar,neg\nand, left",neg\n',
+    "first line too long": 'text,label\n"foo,pos,extra\nbar,neg\nbaz",pos\n',
+    "first line too short": f'text,label\n{CLASSES}"foo\nbar,neg\nbaz",pos\n',
+    "classes in front": f'label,text\nx,a\ny,b\nx,c\ny,d\nx,"Well, I said\ny,bar, no\nx,and left"\n',
+    "numbers": 'text,label\n"Great,4.5\nbar,3.25\nbaz",1.75\n',
+    "formulas": 'text,label\n"Dogs bark,∀x (Dog(x) → Bark(x))\nAnn runs,Runs(ann)\nBob sleeps",Sleeps(bob)\n',
+}
+
+
+@pytest.mark.parametrize("content", SWALLOWED.values(), ids=SWALLOWED)
+def test_quoted_lines_of_a_csv_that_may_be_rows_are_refused(tmp_path: Path, content: str) -> None:
+    result = rows_of(tmp_path / "a.csv", content)
+    (fault,) = result.faults
+    lines = content.split("\n")[fault.line - 1 :]
+    swallowed = next(at for at, line in enumerate(lines) if '"' in line[1:] and at) + 1
+    assert result.left_out == swallowed
+    assert "rows of their own; double a quote" in fault.reason
+
+
+@pytest.mark.parametrize("others", ["", CLASSES])
+@pytest.mark.parametrize(
+    "cell", ["one, two\nthree, four", "one\n\ntwo, pos", "1,000 or so, yes\nfine\nno, never", "a,b\nc"]
+)
+def test_prose_of_several_lines_in_a_csv_is_a_cell(tmp_path: Path, others: str, cell: str) -> None:
+    if cell == "a,b\nc" and not others:
+        return  # nothing says that "b" is no label
+    result = rows_of(tmp_path / "a.csv", f'text,label\n{others}"{cell}",pos\n')
+    assert result.records[-1].value.text == cell
+    assert not result.faults
+    (tmp_path / "b.csv").write_text(f'text\n"{cell}"\n', encoding="utf-8")
+    assert [cells["text"] for _, cells in read_table(str(tmp_path / "b.csv"), {"text"}).rows] == [cell]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'text\tlabel\tby\n"foo\tpos\nbar\tneg\tx\ngood\tneg\ty\nbaz"\ty\tneg\n',
+        'text\tlabel\n"foo\nbar\tneg\nok\tpos\nbaz"\tneg\n',
+        'text\tlabel\n"foo\tpos\nbar\tneg\nok\nbaz"\tneg\n',
+    ],
+)
+def test_whole_rows_inside_a_quote_of_a_tsv_are_refused(tmp_path: Path, content: str) -> None:
+    result = rows_of(tmp_path / "a.tsv", content)
+    assert counts(result) == (5, 0, 4, 1)
+    assert "lines 2 to 5 may be rows of their own" in result.faults[0].reason
 
 
 def test_all_lines_behind_an_open_quote_of_a_csv_are_left_out(tmp_path: Path) -> None:
