@@ -202,7 +202,7 @@ def test_a_text_file_and_stdin_of_another_encoding(tmp_path: Path, monkeypatch: 
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False))
         with pytest.raises(DataError) as caught:
             read_inputs(None, file)
-        line = f"{file or 'stdin'}:2: row byte 9 of the line 0x84 is not UTF-8 (Windows-1252? data.encoding=cp1252)"
+        line = f"{file or 'stdin'}:2: row byte 9 of the line 0x84 is not UTF-8 (perhaps Windows-1252, which reads '„sch"
         assert str(caught.value).startswith(line)
     (tmp_path / "b.txt").write_bytes("Fine.\n".encode("utf-16"))
     with pytest.raises(DataError, match=r"data\.encoding=utf-16"):

@@ -313,26 +313,65 @@ def test_other_binary_files_are_told(tmp_path: Path, first: bytes, message: str)
 WINDOWS = "text,label\nIt’s “great” 5 €,pos\ncafé,neg\n"
 
 
-def test_windows_1252_is_named_and_read_on_demand(tmp_path: Path) -> None:
+def test_windows_1252_is_a_guess_that_shows_its_word(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     faults = rows_of(path, WINDOWS.encode("cp1252")).faults
-    assert "0x92 is not UTF-8 (Windows-1252? data.encoding=cp1252)" in faults[0].reason
-    assert "(Latin-1 or Windows-1252? data.encoding=cp1252 reads both)" in faults[1].reason
+    for fault, byte, word in zip(faults, ("0x92", "0xe9"), ("It’s", "café"), strict=True):
+        guess = f"perhaps Windows-1252, which reads {word!r}; if that is the word: data.encoding=cp1252"
+        assert fault.reason.endswith(f"{byte} is not UTF-8 ({guess})")
     result = read(str(path), Labelled, {}, form=Format(encoding="cp1252"))
     assert [r.value.text for r in result.records] == ["It’s “great” 5 €", "café"]
 
 
-def test_an_encoding_that_reads_any_byte_does_not_corrupt_silently(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("word", "encoding", "shown"),
+    [
+        ("Привет", "cp1251", "perhaps Windows-1252, which reads 'Ïðèâåò'; if that is the word"),
+        ("你好世界", "gbk", "perhaps Windows-1252, which reads 'ÄãºÃÊÀ½ç'; if that is the word"),
+        ("“x”", "mac-roman", "perhaps Windows-1252, which reads 'ÒxÓ'; if that is the word"),
+        ("üben", "cp850", "(name the encoding that wrote it: data.encoding=)"),  # cp1252 has no 0x81
+    ],
+)
+def test_a_guess_at_other_encodings_shows_what_it_makes_of_them(
+    tmp_path: Path, word: str, encoding: str, shown: str
+) -> None:
+    result = rows_of(tmp_path / "a.csv", f"text,label\n{word},pos\n".encode(encoding))
+    assert shown in result.faults[0].reason
+
+
+def test_the_encoding_that_failed_is_not_advised(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"text,label\n\x81ber,pos\n")
+    result = read(str(tmp_path / "a.csv"), Labelled, {}, form=Format(encoding="cp1252"))
+    assert result.faults[0].reason.endswith("0x81 is not cp1252 (name the encoding that wrote it: data.encoding=)")
+
+
+def test_windows_1252_read_as_latin_1_does_not_corrupt_silently(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_bytes(WINDOWS.encode("cp1252") + "naïve,pos\n".encode())
+    path.write_bytes(WINDOWS.encode("cp1252"))
     latin = read(str(path), Labelled, {}, form=Format(encoding="latin-1"))
-    assert (
-        "0x92 is a control character in iso8859-1 (Windows-1252? data.encoding=cp1252)"
-        in latin.faults[0].reason
-    )
-    windows = read(str(path), Labelled, {}, form=Format(encoding="cp1252"))
-    assert [fault.line for fault in windows.faults] == [4]
-    assert "begins a character of UTF-8, not of cp1252" in windows.faults[0].reason
+    guess = "perhaps Windows-1252, which reads 'It’s'; if that is the word: data.encoding=cp1252"
+    assert latin.faults[0].reason.endswith(f"0x92 is a control character in iso8859-1 ({guess})")
+
+
+ONE_BYTE = ["cp1252", "latin-1", "mac-roman", "koi8-r", "cp437", "cp850", "cp866", "hp-roman8", "kz1048", "ptcp154"]
+
+
+@pytest.mark.parametrize("encoding", ONE_BYTE)
+def test_utf_8_under_an_encoding_that_reads_any_byte_is_a_fault(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"text,label\nplain,neg\n" + "café déjà,pos\n".encode())
+    (fault,) = read(str(path), Labelled, {}, form=Format(encoding=encoding)).faults
+    assert fault.line == 3
+    assert "begins a character of UTF-8, not of" in fault.reason
+
+
+@pytest.mark.parametrize(
+    ("encoding", "word"), [("koi8-r", "Привет"), ("cp866", "Привет"), ("mac-roman", "“déjà”"), ("cp850", "déjà")]
+)
+def test_an_encoding_that_reads_any_byte_reads_its_own(tmp_path: Path, encoding: str, word: str) -> None:
+    (tmp_path / "a.csv").write_bytes(f"text,label\n{word},pos\n".encode(encoding))
+    result = read(str(tmp_path / "a.csv"), Labelled, {}, form=Format(encoding=encoding))
+    assert [r.value.text for r in result.records] == [word]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-8-sig", "shift_jis", "gb18030"])
