@@ -156,7 +156,9 @@ def read_inputs(sentences: list[str] | None, file: Path | None, form: Format | N
         try:
             rows.append(json.loads(line, object_pairs_hook=make_object))
         except DuplicateKeyError as error:
-            raise AppkitError(f"{source}:{number}: row {error}; got {shortened(line.strip())}; keep one") from None
+            raise AppkitError(
+                f"{source}:{number}: row {error}; got {shortened(line.strip())}; keep one"
+            ) from None
         except ValueError as error:
             raise AppkitError(f"{source}:{number}: broken JSON: {error}; correct the line") from None
     return Inputs(rows, places)

@@ -7,6 +7,7 @@ it can be one.
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ __all__ = ["read_delimited"]
 
 DELIMITERS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
 """what stands between cells -> how a message and `data.delimiter=` write it"""
+EXCEL = re.compile(r'"?sep=(?P<sign>.)"?')
+"""the line in front of the header by which Excel knows the delimiter"""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def read_delimited(path: Path, source: str, delimiter: str, columns: Collection[
     cells_of = list(zip(*(row.cells for row in short), strict=True))
     repeated = [_find_repeated(cells) for cells in cells_of]
     labels = [_find_labels(cells) for cells in cells_of]
+    read = []
     for row in rows:
         bad = find_bad_byte(source, row.line, row.text, form)
         reason, lines_lost = _find_fault(row, len(table.columns), delimiter, repeated, labels)
@@ -74,7 +78,8 @@ def read_delimited(path: Path, source: str, delimiter: str, columns: Collection[
         values = (cell if cell.strip() else None for cell in row.cells)
         table.rows.append((row.line, dict(zip(table.columns, values, strict=True))))
         table.other += len(row.lines) - 1
-    _note_quotes(table, source, [row for row in rows if not row.fault], delimiter)
+        read.append(row)
+    _note_quotes(table, source, read, delimiter)
     return table
 
 
@@ -144,26 +149,38 @@ def _may_be_rows(lines: Sequence[str], width: int, delimiter: str, labels: Seque
 def _read_header(
     source: str, header: Cells, delimiter: str, columns: Collection[str], form: Format
 ) -> list[str]:
+    if excel := EXCEL.fullmatch(header.text.rstrip("\r\n")):
+        raise DataError(
+            f"{source!r} begins with Excel's line {shortened(excel[0])}, which is no header; delete that line, and say "
+            f"how cells are separated: {_write_option(excel['sign'])}"
+        )
+    names = [cell.strip() for cell in header.cells]
     bad = find_bad_byte(source, header.line, header.text, form)
+    other = None if bad or set(names) & set(columns) else _find_delimiter(header, delimiter)
+    if other:
+        ours = DELIMITERS.get(delimiter, repr(delimiter))
+        raise DataError(
+            f"{source!r} separates its cells by {DELIMITERS[other]}, not by {ours}: its header is "
+            f"{shortened(header.lines[0].strip())}; say so: {_write_option(other)}"
+        )
     if bad or header.fault:
         fault = bad or Fault(source, header.line, None, header.fault or "", shortened(header.text.rstrip()))
         raise DataError(f"{source!r} has no readable header: {fault}; repair its first line")
-    names = [cell.strip() for cell in header.cells]
     twice = [name for name in names if name and names.count(name) > 1]
     if twice:
         raise DataError(f"{source!r} has two columns called {twice[0]!r}; rename one of them")
-    if not set(names) & set(columns):
-        counts = {sign: header.text.count(sign) for sign in DELIMITERS if sign != delimiter}
-        sign = max(counts, key=lambda sign: counts[sign])
-        if counts[sign] >= len(names):  # more cells than with ours
-            word = DELIMITERS[sign]
-            ours = DELIMITERS.get(delimiter, repr(delimiter))
-            option = "data.delimiter=tab" if sign == "\t" else f"'data.delimiter={sign}'"
-            raise DataError(
-                f"{source!r} separates its cells by {word}, not by {ours}: its header is "
-                f"{shortened(header.text.strip())}; say so: {option}"
-            )
     return names
+
+
+def _find_delimiter(header: Cells, delimiter: str) -> str | None:
+    """Find another delimiter that makes more cells of the header's line than ours, quoted or not; None if none does."""
+    cells = {sign: _read_quoted(header.lines[:1], 0, sign).cells for sign in DELIMITERS if sign != delimiter}
+    sign = max(cells, key=lambda sign: len(cells[sign]))
+    return sign if len(cells[sign]) > max(1, len(header.cells)) else None
+
+
+def _write_option(delimiter: str) -> str:
+    return "data.delimiter=tab" if delimiter == "\t" else f"'data.delimiter={delimiter}'"
 
 
 def _note_quotes(table: Table, source: str, rows: Sequence[Cells], delimiter: str) -> None:

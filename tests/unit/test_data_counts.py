@@ -171,7 +171,7 @@ SWALLOWED = {
     "commas and classes": f'text,label\n{CLASSES}"Well, I said,pos\nbar,neg\nand, left",neg\n',
     "first line too long": 'text,label\n"foo,pos,extra\nbar,neg\nbaz",pos\n',
     "first line too short": f'text,label\n{CLASSES}"foo\nbar,neg\nbaz",pos\n',
-    "classes in front": f'label,text\nx,a\ny,b\nx,c\ny,d\nx,"Well, I said\ny,bar, no\nx,and left"\n',
+    "classes in front": 'label,text\nx,a\ny,b\nx,c\ny,d\nx,"Well, I said\ny,bar, no\nx,and left"\n',
     "numbers": 'text,label\n"Great,4.5\nbar,3.25\nbaz",1.75\n',
     "formulas": 'text,label\n"Dogs bark,∀x (Dog(x) → Bark(x))\nAnn runs,Runs(ann)\nBob sleeps",Sleeps(bob)\n',
 }
@@ -183,7 +183,7 @@ def test_quoted_lines_of_a_csv_that_may_be_rows_are_refused(tmp_path: Path, cont
     (fault,) = result.faults
     lines = content.split("\n")[fault.line - 1 :]
     swallowed = next(at for at, line in enumerate(lines) if '"' in line[1:] and at) + 1
-    assert result.left_out == swallowed
+    assert (result.left_out, result.notes) == (swallowed, ())
     assert "rows of their own; double a quote" in fault.reason
 
 
@@ -342,7 +342,9 @@ def test_a_guess_at_other_encodings_shows_what_it_makes_of_them(
 def test_the_encoding_that_failed_is_not_advised(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"text,label\n\x81ber,pos\n")
     result = read(str(tmp_path / "a.csv"), Labelled, {}, form=Format(encoding="cp1252"))
-    assert result.faults[0].reason.endswith("0x81 is not cp1252 (name the encoding that wrote it: data.encoding=)")
+    assert result.faults[0].reason.endswith(
+        "0x81 is not cp1252 (name the encoding that wrote it: data.encoding=)"
+    )
 
 
 def test_windows_1252_read_as_latin_1_does_not_corrupt_silently(tmp_path: Path) -> None:
@@ -353,7 +355,18 @@ def test_windows_1252_read_as_latin_1_does_not_corrupt_silently(tmp_path: Path) 
     assert latin.faults[0].reason.endswith(f"0x92 is a control character in iso8859-1 ({guess})")
 
 
-ONE_BYTE = ["cp1252", "latin-1", "mac-roman", "koi8-r", "cp437", "cp850", "cp866", "hp-roman8", "kz1048", "ptcp154"]
+ONE_BYTE = [
+    "cp1252",
+    "latin-1",
+    "mac-roman",
+    "koi8-r",
+    "cp437",
+    "cp850",
+    "cp866",
+    "hp-roman8",
+    "kz1048",
+    "ptcp154",
+]
 
 
 @pytest.mark.parametrize("encoding", ONE_BYTE)
@@ -366,7 +379,8 @@ def test_utf_8_under_an_encoding_that_reads_any_byte_is_a_fault(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("encoding", "word"), [("koi8-r", "Привет"), ("cp866", "Привет"), ("mac-roman", "“déjà”"), ("cp850", "déjà")]
+    ("encoding", "word"),
+    [("koi8-r", "Привет"), ("cp866", "Привет"), ("mac-roman", "“déjà”"), ("cp850", "déjà")],
 )
 def test_an_encoding_that_reads_any_byte_reads_its_own(tmp_path: Path, encoding: str, word: str) -> None:
     (tmp_path / "a.csv").write_bytes(f"text,label\n{word},pos\n".encode(encoding))
@@ -402,6 +416,27 @@ def test_another_delimiter_is_named_and_read_on_demand(tmp_path: Path, sign: str
         rows_of(path, content)
     result = read(str(path), Labelled, {}, form=Format(delimiter=sign))
     assert [r.value.text for r in result.records] == ["good, really", "bad"]
+
+
+@pytest.mark.parametrize(
+    ("sign", "word"), [(";", "'data.delimiter=;'"), ("|", "'data.delimiter=|'"), ("\t", "=tab")]
+)
+def test_another_delimiter_between_quoted_names_is_named(tmp_path: Path, sign: str, word: str) -> None:
+    content = f'"text"{sign}"label"\n"good, really"{sign}"x"\n'
+    with pytest.raises(DataError, match=rf"separates its cells by .*, not by ','.*{re.escape(word)}"):
+        rows_of(tmp_path / "a.csv", content)
+    assert len(read(str(tmp_path / "a.csv"), Labelled, {}, form=Format(delimiter=sign)).records) == 1
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "sep=;\r"])
+def test_the_line_of_excel_that_names_the_delimiter_is_told(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"{first}\ntext;label\na;x\n", encoding="utf-8", newline="")
+    for delimiter in (None, ";"):
+        with pytest.raises(
+            DataError, match=r"Excel's line .*sep=;.*; delete that line.*: 'data\.delimiter=;'$"
+        ):
+            read(str(path), Labelled, {}, form=Format(delimiter=delimiter))
 
 
 def test_a_tsv_with_commas_is_told(tmp_path: Path) -> None:
