@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from appkit.errors import AppkitError, ConfigError, DataError
+from appkit.errors import AppkitError, ConfigError, DataError, shortened
 
 if TYPE_CHECKING:
     from appkit.data.tables import Format
@@ -139,6 +139,8 @@ def read_inputs(sentences: list[str] | None, file: Path | None, form: Format | N
     Raises AppkitError for both sentences and a file, and for a text that is missing, not of its encoding, or broken
     JSON.
     """
+    from appkit.data.objects import DuplicateKeyError, make_object
+
     if sentences and file:
         raise AppkitError("give sentences or --file, not both")
     if sentences:
@@ -154,7 +156,11 @@ def read_inputs(sentences: list[str] | None, file: Path | None, form: Format | N
     rows = []
     for number, line in lines:
         try:
-            rows.append(json.loads(line))
+            rows.append(json.loads(line, object_pairs_hook=make_object))
+        except DuplicateKeyError as error:
+            raise AppkitError(
+                f"{source}:{number}: row {error}; got {shortened(line.strip())}; keep one"
+            ) from None
         except ValueError as error:
             raise AppkitError(f"{source}:{number}: broken JSON: {error}; correct the line") from None
     return Inputs(rows, places)

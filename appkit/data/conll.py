@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ NUMBER = re.compile(r"\d+([-.]\d+)?")
 """of an index: 1, and in CoNLL-U 1-2 and 1.1"""
 CHUNKS = {"NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"}
 """types of phrases, whose tags stand beside those of entities in CoNLL-2003"""
-ASK = "name the columns, counted from 1: data.columns.tokens=1 data.columns.tags=4"
+ASK = "name the columns, counted from 1: data.columns.tokens=1 data.columns.tags={width}"
 
 Sentence = list[tuple[int, str, list[str]]]
 """(physical line, text, cells) of each token"""
@@ -43,7 +43,7 @@ def read_conll(path: Path, source: str, columns: Collection[str], form: Format) 
     """
     lines = list(read_lines(path, form))
     table = Table(lines=len(lines))
-    sentences = list(_split_sentences(lines))
+    sentences, doubtful = _split_sentences(lines)
     numbered = sorted({int(name) - 1 for name in columns if name.isdecimal() and int(name)})
     roles = _find_roles(source, sentences, columns, numbered)
     wanted = {"tokens": roles.tokens, "tags": roles.tags} | {str(place + 1): place for place in numbered}
@@ -66,6 +66,11 @@ def read_conll(path: Path, source: str, columns: Collection[str], form: Format) 
         row = {name: [cells[wanted[name]] for *_, cells in sentence] for name in present}
         table.rows.append((sentence[0][0], row))
     table.other += len(lines) - sum(map(len, sentences))
+    if doubtful:
+        table.notes.append(
+            f"{source}: {len(doubtful)} lines that begin with '#' are read as comments, not as tokens (the first: line "
+            f"{doubtful[0]})"
+        )
     if width and roles.tokens >= 0 <= roles.tags and roles != (0, width - 1):
         table.notes.append(
             f"{source}: tokens are read from column {roles.tokens + 1}, tags from column {roles.tags + 1} of {width}"
@@ -73,24 +78,27 @@ def read_conll(path: Path, source: str, columns: Collection[str], form: Format) 
     return table
 
 
-def _split_sentences(lines: Sequence[str]) -> Iterator[Sentence]:
-    """Yield each sentence's tokens, without comments and lines that begin a document."""
+def _split_sentences(lines: Sequence[str]) -> tuple[list[Sentence], list[int]]:
+    """Collect each sentence's tokens, without comments and lines that begin a document; and the comments in doubt."""
     tokens = [
         cells for text in lines if text.strip() and not text.startswith("#") for cells in [_split(text)]
     ]
     width = Counter(map(len, tokens)).most_common(1)[0][0] if tokens else 0
     tabbed = 2 * sum("\t" in text for text in lines) > sum(bool(text.strip()) for text in lines)
-    sentence: Sentence = []
+    known = [set(cells) for cells in zip(*(cells for cells in tokens if len(cells) == width), strict=True)]
+    sentences: list[Sentence] = [[]]
+    doubtful = []
     for line, text in enumerate(lines, 1):
         cells = _split(text)
         if not text.strip() or cells[0] == "-DOCSTART-":
-            if sentence:
-                yield sentence
-            sentence = []
-        elif not _is_comment(text, cells, width, tabbed):
-            sentence.append((line, text, cells))
-    if sentence:
-        yield sentence
+            sentences.append([])
+        elif _is_comment(text, cells, width, tabbed):
+            continue
+        elif not sentences[-1] and _may_be_comment(cells, known):  # within a sentence it is a token
+            doubtful.append(line)
+        else:
+            sentences[-1].append((line, text, cells))
+    return [sentence for sentence in sentences if sentence], doubtful
 
 
 def _is_comment(text: str, cells: list[str], width: int, tabbed: bool) -> bool:
@@ -100,6 +108,19 @@ def _is_comment(text: str, cells: list[str], width: int, tabbed: bool) -> bool:
     if "\t" in text or not text.startswith("# "):
         return False
     return tabbed or len(cells) != (width or len(cells)) or not any(map(TAG.fullmatch, cells[1:]))
+
+
+def _may_be_comment(cells: list[str], known: Sequence[set[str]]) -> bool:
+    """Tell a comment with tabs, or of as many words as there are columns, by what no token has in that column.
+
+    known: the cells of each column, of lines that do not begin with "#"; the token "#" may be its own part of speech.
+    """
+    if not known or not (cells[0] == "#" or cells[0].startswith("# ")):
+        return False
+    return len(cells) != len(known) or any(
+        cell != "#" and not TAG.fullmatch(cell) and cell not in seen
+        for cell, seen in zip(cells[1:], known[1:], strict=True)
+    )
 
 
 def _split(text: str) -> list[str]:
@@ -131,8 +152,9 @@ def _find_roles(
     """
     count = Counter(len(cells) for sentence in sentences for *_, cells in sentence)
     width = count.most_common(1)[0][0] if count else 0
+    ask = ASK.format(width=max(width, 2))
     if numbered and width and numbered[-1] >= width:
-        raise DataError(f"{source!r} has {width} columns, and column {numbered[-1] + 1} is to be read; {ASK}")
+        raise DataError(f"{source!r} has {width} columns, and column {numbered[-1] + 1} is to be read; {ask}")
     if width < 2:
         return Roles(0, 1)  # each line is then at fault
     whole = [
@@ -159,7 +181,7 @@ def _find_roles(
         if named
         else "no column seems to be"
     )
-    raise DataError(f"{source!r}: {what} the tags (O, B-person, I-person), a line is {shown}; {ASK}")
+    raise DataError(f"{source!r}: {what} the tags (O, B-person, I-person), a line is {shown}; {ask}")
 
 
 def _find_tags(source: str, cells: Sequence[Sequence[str]], free: Sequence[int]) -> list[int]:
@@ -194,7 +216,8 @@ def _find_tokens(
     if leads and variety[texts[0]] == max(variety.values()):
         return texts[0]
     raise DataError(
-        f"{source!r}: which column holds the tokens is not certain, a line is {shortened(' '.join(rows[0]))}; {ASK}"
+        f"{source!r}: which column holds the tokens is not certain, a line is {shortened(' '.join(rows[0]))}; "
+        f"{ASK.format(width=len(rows[0]))}"
     )
 
 

@@ -7,6 +7,7 @@ it can be one.
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ __all__ = ["read_delimited"]
 
 DELIMITERS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
 """what stands between cells -> how a message and `data.delimiter=` write it"""
+EXCEL = re.compile(r'"?sep=(?P<sign>.)"?')
+"""the line in front of the header by which Excel knows the delimiter"""
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,13 @@ def read_delimited(path: Path, source: str, delimiter: str, columns: Collection[
     table.columns = _read_header(source, header, delimiter, columns, form)
     table.other += len(header.lines)
     short = [row for row in rows if len(row.lines) == 1 and len(row.cells) == len(table.columns)]
-    repeated = [_find_repeated(cells) for cells in zip(*(row.cells for row in short), strict=True)]
+    cells_of = list(zip(*(row.cells for row in short), strict=True))
+    repeated = [_find_repeated(cells) for cells in cells_of]
+    labels = [_find_labels(cells) for cells in cells_of]
+    read = []
     for row in rows:
         bad = find_bad_byte(source, row.line, row.text, form)
-        reason, lines_lost = _find_fault(row, len(table.columns), delimiter, repeated)
+        reason, lines_lost = _find_fault(row, len(table.columns), delimiter, repeated, labels)
         if bad or reason:
             fault = bad or Fault(source, row.line, None, reason or "", shortened(row.text.rstrip()))
             table.lose(fault, lines=lines_lost)
@@ -72,7 +78,8 @@ def read_delimited(path: Path, source: str, delimiter: str, columns: Collection[
         values = (cell if cell.strip() else None for cell in row.cells)
         table.rows.append((row.line, dict(zip(table.columns, values, strict=True))))
         table.other += len(row.lines) - 1
-    _note_quotes(table, source, [row for row in rows if not row.fault], delimiter)
+        read.append(row)
+    _note_quotes(table, source, read, delimiter)
     return table
 
 
@@ -81,8 +88,14 @@ def _find_repeated(cells: Sequence[str]) -> set[str]:
     return {cell for cell, count in Counter(cells).items() if count > 1 and cell.strip() and '"' not in cell}
 
 
+def _find_labels(cells: Sequence[str]) -> set[str]:
+    """Find the values of a column of classes: one that is never blank and has two rows or more a value, on average."""
+    values = set(cells)
+    return values if all(map(str.strip, cells)) and 2 * len(values) <= len(cells) else set()
+
+
 def _find_fault(
-    row: Cells, width: int, delimiter: str, repeated: Sequence[set[str]]
+    row: Cells, width: int, delimiter: str, repeated: Sequence[set[str]], labels: Sequence[set[str]]
 ) -> tuple[str | None, int]:
     """Say what is wrong with a row, None if nothing, and how many rows are lost with it."""
     if row.fault:
@@ -95,7 +108,16 @@ def _find_fault(
             'double a quote that belongs to the text, and put the cell in quotes: """No"", he said"',
             len(row.lines),
         )
+    if len(row.lines) > 1 < width and _may_be_rows(row.lines, width, delimiter, labels):
+        return _doubt(row), len(row.lines)
     return None, 1
+
+
+def _doubt(row: Cells) -> str:
+    return (
+        f"opens a quote that closes {len(row.lines) - 1} lines below, and {row.span} may be rows of their own; double "
+        "a quote that belongs to the text and put the cell in quotes, or write JSONL"
+    )
 
 
 def _are_rows(lines: Sequence[str], width: int, delimiter: str, repeated: Sequence[set[str]]) -> bool:
@@ -106,29 +128,59 @@ def _are_rows(lines: Sequence[str], width: int, delimiter: str, repeated: Sequen
     return any(all(cells[place] in known for cells in pieces) for place, known in enumerate(repeated))
 
 
+def _may_be_rows(lines: Sequence[str], width: int, delimiter: str, labels: Sequence[set[str]]) -> bool:
+    """Tell whether quoted lines may be rows, although not each has as many cells as the header.
+
+    Where the file has a column of classes: each line, or one within, has a class in its place. Else: each line has the
+    delimiters of a row, which unlike a comma of prose have no blank behind them.
+    """
+    pieces = [line.rstrip("\r\n").split(delimiter) for line in lines]
+    if any(labels):
+        # from both ends: a text with delimiters of its own moves the columns behind it
+        labelled = [
+            len(cells) >= width
+            and any({cells[place], cells[place - width]} & known for place, known in enumerate(labels))
+            for cells in pieces
+        ]
+        return all(labelled) or any(labelled[1:-1])
+    return all(sum(not cell[:1].isspace() for cell in cells[1:] if cell) >= width - 1 for cells in pieces)
+
+
 def _read_header(
     source: str, header: Cells, delimiter: str, columns: Collection[str], form: Format
 ) -> list[str]:
+    if excel := EXCEL.fullmatch(header.text.rstrip("\r\n")):
+        raise DataError(
+            f"{source!r} begins with Excel's line {shortened(excel[0])}, which is no header; delete that line, and say "
+            f"how cells are separated: {_write_option(excel['sign'])}"
+        )
+    names = [cell.strip() for cell in header.cells]
     bad = find_bad_byte(source, header.line, header.text, form)
+    other = None if bad or set(names) & set(columns) else _find_delimiter(header, delimiter)
+    if other:
+        ours = DELIMITERS.get(delimiter, repr(delimiter))
+        raise DataError(
+            f"{source!r} separates its cells by {DELIMITERS[other]}, not by {ours}: its header is "
+            f"{shortened(header.lines[0].strip())}; say so: {_write_option(other)}"
+        )
     if bad or header.fault:
         fault = bad or Fault(source, header.line, None, header.fault or "", shortened(header.text.rstrip()))
         raise DataError(f"{source!r} has no readable header: {fault}; repair its first line")
-    names = [cell.strip() for cell in header.cells]
     twice = [name for name in names if name and names.count(name) > 1]
     if twice:
         raise DataError(f"{source!r} has two columns called {twice[0]!r}; rename one of them")
-    if not set(names) & set(columns):
-        counts = {sign: header.text.count(sign) for sign in DELIMITERS if sign != delimiter}
-        sign = max(counts, key=lambda sign: counts[sign])
-        if counts[sign] >= len(names):  # more cells than with ours
-            word = DELIMITERS[sign]
-            ours = DELIMITERS.get(delimiter, repr(delimiter))
-            option = "data.delimiter=tab" if sign == "\t" else f"'data.delimiter={sign}'"
-            raise DataError(
-                f"{source!r} separates its cells by {word}, not by {ours}: its header is "
-                f"{shortened(header.text.strip())}; say so: {option}"
-            )
     return names
+
+
+def _find_delimiter(header: Cells, delimiter: str) -> str | None:
+    """Find another delimiter that makes more cells of the header's line than ours, quoted or not; None if none does."""
+    cells = {sign: _read_quoted(header.lines[:1], 0, sign).cells for sign in DELIMITERS if sign != delimiter}
+    sign = max(cells, key=lambda sign: len(cells[sign]))
+    return sign if len(cells[sign]) > max(1, len(header.cells)) else None
+
+
+def _write_option(delimiter: str) -> str:
+    return "data.delimiter=tab" if delimiter == "\t" else f"'data.delimiter={delimiter}'"
 
 
 def _note_quotes(table: Table, source: str, rows: Sequence[Cells], delimiter: str) -> None:
@@ -209,18 +261,11 @@ def _choose_reading(
     """
     if quoted.fault or len(quoted.cells) != width:
         return plain
-    if (
-        len(quoted.lines) == 1
-        or len(plain.cells) != width
-        or not any(delimiter in cell for cell in quoted.cells)
-    ):
+    if len(quoted.lines) == 1 or not any(delimiter in cell for cell in quoted.cells):
         return quoted
     if _are_rows(quoted.lines, width, delimiter, repeated):
         return plain
-    if all(line.count(delimiter) == width - 1 for line in quoted.lines):
-        reason = (
-            f"opens a quote that closes {len(quoted.lines) - 1} lines below, and each of {quoted.span} may be a row; "
-            "double a quote that belongs to the text and put the cell in quotes, or write JSONL"
-        )
-        return replace(quoted, fault=reason)
+    whole = [line.count(delimiter) == width - 1 for line in quoted.lines]
+    if all(whole) or any(whole[1:-1]):
+        return replace(quoted, fault=_doubt(quoted))
     return quoted

@@ -6,8 +6,10 @@ import difflib
 import gzip
 import io
 import os
+import re
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,8 +43,8 @@ PACKED = {
 }
 """first bytes -> what such a file is"""
 WIDE = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-ONE_BYTE = ("cp125", "iso8859", "latin")
-"""beginnings of the names of encodings that read any bytes, UTF-8 too, as some text"""
+WORD = re.compile(r"[\w'\x80-\x9f\udc80-\udcff]+")
+"""with the bytes that could not be decoded, and those that Latin-1 reads as control characters"""
 
 
 def suffix_of(path: Path) -> str:
@@ -159,9 +161,9 @@ def find_bad_byte(source: str, line: int, text: str, form: Format) -> Fault | No
             text.encode()
         except UnicodeEncodeError as error:
             at = error.start
-            reason = f"0x{ord(text[at]) - 0xDC00:02x} is not {form.encoding or 'UTF-8'} ({_guess(text)})"
+            reason = f"0x{ord(text[at]) - 0xDC00:02x} is not {form.encoding or 'UTF-8'} ({_guess(text, at, encoding)})"
         else:
-            if encoding.startswith(ONE_BYTE) and (wrong := _find_misread(text, encoding)):
+            if _reads_any_byte(encoding) and (wrong := _find_misread(text, encoding)):
                 at, reason = wrong
     if at < 0:
         return None
@@ -177,18 +179,29 @@ def find_bad_byte(source: str, line: int, text: str, form: Format) -> Fault | No
     )
 
 
-def _guess(text: str) -> str:
-    """Say what the bytes of `text` that could not be decoded may be, and the remedy."""
-    if any("\udc80" <= sign <= "\udc9f" for sign in text):  # control characters in Latin-1
-        return "Windows-1252? data.encoding=cp1252"
-    return "Latin-1 or Windows-1252? data.encoding=cp1252 reads both"
+@lru_cache
+def _reads_any_byte(encoding: str) -> bool:
+    """Whether an encoding makes a sign of each byte by itself: it then reads any bytes, UTF-8 too, as some text."""
+    signs = bytes(range(256)).decode(encoding, "replace")
+    return len(signs) == 256 and any(sign != "\ufffd" for sign in signs[128:])
+
+
+def _guess(text: str, at: int, encoding: str) -> str:
+    """Say how Windows-1252 reads the word at a wrong byte, and the remedy; only a reader can tell if that is right."""
+    word = next((match[0] for match in WORD.finditer(text) if match.start() <= at < match.end()), text[at])
+    try:
+        guess = word.encode(encoding, "surrogateescape").decode("cp1252")
+    except UnicodeError:
+        return "name the encoding that wrote it: data.encoding="
+    return f"perhaps Windows-1252, which reads {shortened(guess)}; if that is the word: data.encoding=cp1252"
 
 
 def _find_misread(text: str, encoding: str) -> tuple[int, str] | None:
     """Find what an encoding that reads any bytes made of other ones: UTF-8, or Windows-1252 read as Latin-1."""
     at = next(place for place, sign in enumerate(text) if not sign.isascii())
+    raw = text.encode(encoding)
     try:
-        text.encode(encoding).decode()
+        raw.decode()
     except UnicodeError:
         pass
     else:
@@ -198,8 +211,6 @@ def _find_misread(text: str, encoding: str) -> tuple[int, str] | None:
         )
     controls = (place for place, sign in enumerate(text) if "\x80" <= sign <= "\x9f" and sign != "\x85")
     if (at := next(controls, -1)) >= 0:
-        return (
-            at,
-            f"0x{ord(text[at]):02x} is a control character in {encoding} (Windows-1252? data.encoding=cp1252)",
-        )
+        byte = text[at].encode(encoding)[0]
+        return at, f"0x{byte:02x} is a control character in {encoding} ({_guess(text, at, encoding)})"
     return None

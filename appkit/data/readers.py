@@ -15,6 +15,7 @@ from appkit.data.conll import read_conll
 from appkit.data.delimited import read_delimited
 from appkit.data.limits import DEPTH, Limits, is_deep, measure_texts
 from appkit.data.lines import CONLL, SUFFIXES, find_bad_byte, open_file, read_lines, resolve_path, suffix_of
+from appkit.data.objects import DuplicateKeyError, make_object
 from appkit.data.tables import Fault, Format, Table, place_of
 from appkit.errors import DataError, shortened
 
@@ -41,9 +42,12 @@ def _read_jsonl(path: Path, source: str, columns: Collection[str], form: Format)
             table.lose(bad)
             continue
         try:
-            value = json.loads(text.rstrip())  # else an error at the end counts as column 1 of the next line
+            # stripped, or else an error at the end counts as column 1 of the next line
+            value = json.loads(text.rstrip(), object_pairs_hook=make_object)
         except json.JSONDecodeError as error:
             reason = f"is broken JSON: {error.msg} at column {error.colno}"
+        except DuplicateKeyError as error:
+            reason = str(error)
         except (ValueError, RecursionError) as error:  # a number of 5,000 digits; ten thousand brackets
             reason = f"is JSON beyond limits: {error}"
         else:
@@ -87,13 +91,12 @@ def _read_json(path: Path, source: str, form: Format) -> Table:
     Raises DataError where the JSON is broken: unlike in JSONL, the next element cannot be found.
     """
     table, text = Table(), "".join(read_lines(path, form))
-    decoder = json.JSONDecoder(strict=False)  # not strict: a NUL then costs its row, not the file
     if not text.lstrip().startswith("["):
         raise DataError(f"{source!r} {_describe_object(text)}")
     line, last, at = 1, 0, _skip_gap(text, text.index("[") + 1)
     while text[at : at + 1] != "]":
         try:
-            value, end = decoder.raw_decode(text, at)
+            value, end, twice = _decode_element(text, at)
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{source!r} is broken JSON: {error}; repair it, or write one object a line (.jsonl)"
@@ -103,6 +106,8 @@ def _read_json(path: Path, source: str, form: Format) -> Table:
         form.limits.check_lines(source, table.lines)
         if bad := find_bad_byte(source, line, text[at:end], form):
             table.lose(bad)
+        elif twice:
+            table.lose(Fault(source, line, None, twice, shortened(text[at:end])))
         elif is_deep(value):
             table.lose(Fault(source, line, None, DEEP, shortened(value)))
         elif isinstance(value, dict):
@@ -116,6 +121,16 @@ def _read_json(path: Path, source: str, form: Format) -> Table:
         )
     table.columns = _collect_columns(table.rows)
     return table
+
+
+def _decode_element(text: str, at: int) -> tuple[Any, int, str | None]:
+    """Decode the element at a place: its value, where it ends, and what is said of a key that it has twice, if any."""
+    # not strict: a NUL then costs its row, not the file
+    try:
+        decoder = json.JSONDecoder(strict=False, object_pairs_hook=make_object)
+        return *decoder.raw_decode(text, at), None
+    except DuplicateKeyError as error:
+        return *json.JSONDecoder(strict=False).raw_decode(text, at), str(error)
 
 
 def _describe_object(text: str) -> str:

@@ -113,6 +113,18 @@ def test_a_broken_row_is_one_line_with_its_place(tmp_path: Path) -> None:
     assert str(caught.value).endswith("; and 1 more; correct the file")
 
 
+def test_a_key_that_comes_twice_is_one_line_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b'{"text": "a"}\n{"text": "b", "text": "c"}\n'
+    (tmp_path / "a.jsonl").write_bytes(content)
+    with pytest.raises(AppkitError, match=r"a\.jsonl:2: row has the key 'text' twice"):
+        read_rows(tmp_path / "a.jsonl", FIELDS, naming())
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False))
+    with pytest.raises(AppkitError, match=r"stdin:2: row has the key 'text' twice; got .*; keep one"):
+        read_inputs(None, None)
+
+
 def test_other_files_hold_a_text_a_line(tmp_path: Path) -> None:
     for name in ("a.txt", "a", "a.md"):
         file = tmp_path / name
@@ -190,7 +202,7 @@ def test_a_text_file_and_stdin_of_another_encoding(tmp_path: Path, monkeypatch: 
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False))
         with pytest.raises(DataError) as caught:
             read_inputs(None, file)
-        line = f"{file or 'stdin'}:2: row byte 9 of the line 0x84 is not UTF-8 (Windows-1252? data.encoding=cp1252)"
+        line = f"{file or 'stdin'}:2: row byte 9 of the line 0x84 is not UTF-8 (perhaps Windows-1252, which reads '„sch"
         assert str(caught.value).startswith(line)
     (tmp_path / "b.txt").write_bytes("Fine.\n".encode("utf-16"))
     with pytest.raises(DataError, match=r"data\.encoding=utf-16"):

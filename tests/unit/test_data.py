@@ -212,6 +212,23 @@ def test_a_bad_line_is_one_fault_and_the_rest_is_read(
     assert [r.line for r in result.records] == [1, 4]
 
 
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [
+        ('{"sentence": "a", "formula": "P", "formula": "Q"}', "formula"),
+        ('{"sentence": "a", "note": {"by": 1, "by": 2}}', "by"),
+    ],
+)
+def test_a_key_that_comes_twice_costs_its_row(tmp_path: Path, row: str, key: str) -> None:
+    for source in (
+        text(tmp_path / "a.jsonl", f"{good()}{row}\n{good('z')}"),
+        text(tmp_path / "a.json", f"[{good().strip()},\n{row},\n{good('z').strip()}]"),
+    ):
+        result = read(source, Sentence, {})
+        assert one_fault(result) == (2, None, f"has the key '{key}' twice")
+        assert [r.line for r in result.records] == [1, 3]
+
+
 def test_two_bad_fields_are_two_faults(tmp_path: Path) -> None:
     result = read(text(tmp_path / "a.jsonl", good() + '{"sentence": "", "depth": "x"}\n'), Sentence, {})
     assert [(f.line, f.field) for f in result.faults] == [(2, "sentence"), (2, "depth")]

@@ -155,7 +155,7 @@ def test_quoted_lines_of_a_tsv_that_may_be_rows_are_refused_where_nothing_decide
     result = rows_of(tmp_path / "a.tsv", 'text\tlabel\n"a\tx\nb"\ty\nc\tz\n')
     assert [r.value.text for r in result.records] == ["c"]
     assert counts(result) == (4, 1, 2, 1)
-    assert "each of lines 2 to 3 may be a row; double a quote" in result.faults[0].reason
+    assert "lines 2 to 3 may be rows of their own; double a quote" in result.faults[0].reason
 
 
 def test_rows_inside_a_quote_of_a_csv_are_refused(tmp_path: Path) -> None:
@@ -163,6 +163,56 @@ def test_rows_inside_a_quote_of_a_csv_are_refused(tmp_path: Path) -> None:
     result = rows_of(tmp_path / "a.csv", lines)
     assert counts(result) == (8, 4, 3, 1)
     assert "lines 6 to 8 look like rows of their own" in result.faults[0].reason
+
+
+CLASSES = "a,pos\nb,neg\nc,pos\nd,neg\n"
+SWALLOWED = {
+    "commas in the texts": 'text,label\n"Well, I said,pos\nbar,neg\nno way,pos\nand, left",neg\nqux,neg\n',
+    "commas and classes": f'text,label\n{CLASSES}"Well, I said,pos\nbar,neg\nand, left",neg\n',
+    "first line too long": 'text,label\n"foo,pos,extra\nbar,neg\nbaz",pos\n',
+    "first line too short": f'text,label\n{CLASSES}"foo\nbar,neg\nbaz",pos\n',
+    "classes in front": 'label,text\nx,a\ny,b\nx,c\ny,d\nx,"Well, I said\ny,bar, no\nx,and left"\n',
+    "numbers": 'text,label\n"Great,4.5\nbar,3.25\nbaz",1.75\n',
+    "formulas": 'text,label\n"Dogs bark,∀x (Dog(x) → Bark(x))\nAnn runs,Runs(ann)\nBob sleeps",Sleeps(bob)\n',
+}
+
+
+@pytest.mark.parametrize("content", SWALLOWED.values(), ids=SWALLOWED)
+def test_quoted_lines_of_a_csv_that_may_be_rows_are_refused(tmp_path: Path, content: str) -> None:
+    result = rows_of(tmp_path / "a.csv", content)
+    (fault,) = result.faults
+    lines = content.split("\n")[fault.line - 1 :]
+    swallowed = next(at for at, line in enumerate(lines) if '"' in line[1:] and at) + 1
+    assert (result.left_out, result.notes) == (swallowed, ())
+    assert "rows of their own; double a quote" in fault.reason
+
+
+@pytest.mark.parametrize("others", ["", CLASSES])
+@pytest.mark.parametrize(
+    "cell", ["one, two\nthree, four", "one\n\ntwo, pos", "1,000 or so, yes\nfine\nno, never", "a,b\nc"]
+)
+def test_prose_of_several_lines_in_a_csv_is_a_cell(tmp_path: Path, others: str, cell: str) -> None:
+    if cell == "a,b\nc" and not others:
+        return  # nothing says that "b" is no label
+    result = rows_of(tmp_path / "a.csv", f'text,label\n{others}"{cell}",pos\n')
+    assert result.records[-1].value.text == cell
+    assert not result.faults
+    (tmp_path / "b.csv").write_text(f'text\n"{cell}"\n', encoding="utf-8")
+    assert [cells["text"] for _, cells in read_table(str(tmp_path / "b.csv"), {"text"}).rows] == [cell]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'text\tlabel\tby\n"foo\tpos\nbar\tneg\tx\ngood\tneg\ty\nbaz"\ty\tneg\n',
+        'text\tlabel\n"foo\nbar\tneg\nok\tpos\nbaz"\tneg\n',
+        'text\tlabel\n"foo\tpos\nbar\tneg\nok\nbaz"\tneg\n',
+    ],
+)
+def test_whole_rows_inside_a_quote_of_a_tsv_are_refused(tmp_path: Path, content: str) -> None:
+    result = rows_of(tmp_path / "a.tsv", content)
+    assert counts(result) == (5, 0, 4, 1)
+    assert "lines 2 to 5 may be rows of their own" in result.faults[0].reason
 
 
 def test_all_lines_behind_an_open_quote_of_a_csv_are_left_out(tmp_path: Path) -> None:
@@ -263,26 +313,79 @@ def test_other_binary_files_are_told(tmp_path: Path, first: bytes, message: str)
 WINDOWS = "text,label\nIt’s “great” 5 €,pos\ncafé,neg\n"
 
 
-def test_windows_1252_is_named_and_read_on_demand(tmp_path: Path) -> None:
+def test_windows_1252_is_a_guess_that_shows_its_word(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     faults = rows_of(path, WINDOWS.encode("cp1252")).faults
-    assert "0x92 is not UTF-8 (Windows-1252? data.encoding=cp1252)" in faults[0].reason
-    assert "(Latin-1 or Windows-1252? data.encoding=cp1252 reads both)" in faults[1].reason
+    for fault, byte, word in zip(faults, ("0x92", "0xe9"), ("It’s", "café"), strict=True):
+        guess = f"perhaps Windows-1252, which reads {word!r}; if that is the word: data.encoding=cp1252"
+        assert fault.reason.endswith(f"{byte} is not UTF-8 ({guess})")
     result = read(str(path), Labelled, {}, form=Format(encoding="cp1252"))
     assert [r.value.text for r in result.records] == ["It’s “great” 5 €", "café"]
 
 
-def test_an_encoding_that_reads_any_byte_does_not_corrupt_silently(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_bytes(WINDOWS.encode("cp1252") + "naïve,pos\n".encode())
-    latin = read(str(path), Labelled, {}, form=Format(encoding="latin-1"))
-    assert (
-        "0x92 is a control character in iso8859-1 (Windows-1252? data.encoding=cp1252)"
-        in latin.faults[0].reason
+@pytest.mark.parametrize(
+    ("word", "encoding", "shown"),
+    [
+        ("Привет", "cp1251", "perhaps Windows-1252, which reads 'Ïðèâåò'; if that is the word"),
+        ("你好世界", "gbk", "perhaps Windows-1252, which reads 'ÄãºÃÊÀ½ç'; if that is the word"),
+        ("“x”", "mac-roman", "perhaps Windows-1252, which reads 'ÒxÓ'; if that is the word"),
+        ("üben", "cp850", "(name the encoding that wrote it: data.encoding=)"),  # cp1252 has no 0x81
+    ],
+)
+def test_a_guess_at_other_encodings_shows_what_it_makes_of_them(
+    tmp_path: Path, word: str, encoding: str, shown: str
+) -> None:
+    result = rows_of(tmp_path / "a.csv", f"text,label\n{word},pos\n".encode(encoding))
+    assert shown in result.faults[0].reason
+
+
+def test_the_encoding_that_failed_is_not_advised(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"text,label\n\x81ber,pos\n")
+    result = read(str(tmp_path / "a.csv"), Labelled, {}, form=Format(encoding="cp1252"))
+    assert result.faults[0].reason.endswith(
+        "0x81 is not cp1252 (name the encoding that wrote it: data.encoding=)"
     )
-    windows = read(str(path), Labelled, {}, form=Format(encoding="cp1252"))
-    assert [fault.line for fault in windows.faults] == [4]
-    assert "begins a character of UTF-8, not of cp1252" in windows.faults[0].reason
+
+
+def test_windows_1252_read_as_latin_1_does_not_corrupt_silently(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(WINDOWS.encode("cp1252"))
+    latin = read(str(path), Labelled, {}, form=Format(encoding="latin-1"))
+    guess = "perhaps Windows-1252, which reads 'It’s'; if that is the word: data.encoding=cp1252"
+    assert latin.faults[0].reason.endswith(f"0x92 is a control character in iso8859-1 ({guess})")
+
+
+ONE_BYTE = [
+    "cp1252",
+    "latin-1",
+    "mac-roman",
+    "koi8-r",
+    "cp437",
+    "cp850",
+    "cp866",
+    "hp-roman8",
+    "kz1048",
+    "ptcp154",
+]
+
+
+@pytest.mark.parametrize("encoding", ONE_BYTE)
+def test_utf_8_under_an_encoding_that_reads_any_byte_is_a_fault(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"text,label\nplain,neg\n" + "café déjà,pos\n".encode())
+    (fault,) = read(str(path), Labelled, {}, form=Format(encoding=encoding)).faults
+    assert fault.line == 3
+    assert "begins a character of UTF-8, not of" in fault.reason
+
+
+@pytest.mark.parametrize(
+    ("encoding", "word"),
+    [("koi8-r", "Привет"), ("cp866", "Привет"), ("mac-roman", "“déjà”"), ("cp850", "déjà")],
+)
+def test_an_encoding_that_reads_any_byte_reads_its_own(tmp_path: Path, encoding: str, word: str) -> None:
+    (tmp_path / "a.csv").write_bytes(f"text,label\n{word},pos\n".encode(encoding))
+    result = read(str(tmp_path / "a.csv"), Labelled, {}, form=Format(encoding=encoding))
+    assert [r.value.text for r in result.records] == [word]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-8-sig", "shift_jis", "gb18030"])
@@ -313,6 +416,27 @@ def test_another_delimiter_is_named_and_read_on_demand(tmp_path: Path, sign: str
         rows_of(path, content)
     result = read(str(path), Labelled, {}, form=Format(delimiter=sign))
     assert [r.value.text for r in result.records] == ["good, really", "bad"]
+
+
+@pytest.mark.parametrize(
+    ("sign", "word"), [(";", "'data.delimiter=;'"), ("|", "'data.delimiter=|'"), ("\t", "=tab")]
+)
+def test_another_delimiter_between_quoted_names_is_named(tmp_path: Path, sign: str, word: str) -> None:
+    content = f'"text"{sign}"label"\n"good, really"{sign}"x"\n'
+    with pytest.raises(DataError, match=rf"separates its cells by .*, not by ','.*{re.escape(word)}"):
+        rows_of(tmp_path / "a.csv", content)
+    assert len(read(str(tmp_path / "a.csv"), Labelled, {}, form=Format(delimiter=sign)).records) == 1
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "sep=;\r"])
+def test_the_line_of_excel_that_names_the_delimiter_is_told(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"{first}\ntext;label\na;x\n", encoding="utf-8", newline="")
+    for delimiter in (None, ";"):
+        with pytest.raises(
+            DataError, match=r"Excel's line .*sep=;.*; delete that line.*: 'data\.delimiter=;'$"
+        ):
+            read(str(path), Labelled, {}, form=Format(delimiter=delimiter))
 
 
 def test_a_tsv_with_commas_is_told(tmp_path: Path) -> None:

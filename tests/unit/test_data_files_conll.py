@@ -85,6 +85,43 @@ def test_a_comment_in_a_file_of_as_many_columns_is_no_token(tmp_path: Path) -> N
     assert rows(table(tmp_path, content)) == [(2, ["Ada", "sleeps"], ["B-PER", "O"])]
 
 
+@pytest.mark.parametrize(
+    ("comment", "token"),
+    [
+        ("# blood O", "Ada NNP B-PER"),  # as many words as columns
+        ("# id 5239d808\tdomain=en", "Ada _ _ B-PER"),  # MultiCoNER
+        ("#\thttp://de.wikipedia.org/wiki/A\t[2009-10-17]", "1\tAda\tB-PER\tO"),  # GermEval
+        ("# id 7\tdomain=en", "Ada\tB-PER"),
+    ],
+)
+def test_a_comment_that_could_be_a_token_is_noted(tmp_path: Path, comment: str, token: str) -> None:
+    path = tmp_path / "rows.conll"
+    path.write_text(f"{comment}\n{token}\n\n{comment}\n{token}\n", encoding="utf-8")
+    names = (str(token.split().index("Ada") + 1), str(token.split().index("B-PER") + 1))
+    found = read_table(str(path), set(names))
+    assert [(line, cells[names[0]]) for line, cells in found.rows] == [(2, ["Ada"]), (5, ["Ada"])]
+    assert not found.faults
+    assert (
+        "2 lines that begin with '#' are read as comments, not as tokens (the first: line 1)"
+        in found.notes[0]
+    )
+
+
+@pytest.mark.parametrize("line", ["# NNP O", "# # O", "#\tNNP\tO", "#Paris HT O"])
+def test_a_hash_with_the_cells_of_other_tokens_is_a_token(tmp_path: Path, line: str) -> None:
+    gap = "\t" if "\t" in line else " "
+    content = f"{line}\nAda NNP B-PER\nruns VBZ O\n\nOslo NNP B-LOC\n{line}\n"
+    found = table(tmp_path, "\n".join(gap.join(row.split()) for row in content.split("\n")))
+    hash_ = line.split()[0]
+    assert [tokens for _, tokens, _ in rows(found)] == [[hash_, "Ada", "runs"], ["Oslo", hash_]]
+    assert not found.notes
+
+
+def test_the_columns_that_are_asked_for_exist(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.columns\.tokens=1 data\.columns\.tags=2$"):
+        table(tmp_path, "Ada PER\nruns none\n")
+
+
 # --- columns --------------------------------------------------------------------------------------------
 
 SENTENCE = [("Ada", "NNP", "B-PER"), ("sleeps", "VBZ", "O"), ("in", "IN", "O"), ("Oslo", "NNP", "B-LOC")]
