@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -21,9 +22,24 @@ def validate(schema: type[BaseModel], values: Mapping[str, Any], where: str) -> 
     """Validate values; where: the key that holds them, "" for all. Raises ConfigError with the first fault."""
     values = read_words(schema, values)
     try:
-        return schema.model_validate(values)
+        config = schema.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(error, schema, values, where)) from None
+    for key, number in _list_infinite(config.model_dump(), where):
+        raise ConfigError(f"{key}: input should be a finite number, got {number!r}")
+    return config
+
+
+def _list_infinite(value: Any, key: str) -> Iterator[tuple[str, float]]:
+    """List the numbers that are infinite or NaN, by their keys: pydantic takes them, and JSON has none."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _list_infinite(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, (list, tuple)):
+        for place, item in enumerate(value):
+            yield from _list_infinite(item, f"{key}.{place}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield key, value
 
 
 def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[str, Any], where: str) -> str:

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from appkit.config.words import read_words
 from appkit.task import Decoding
 
 __all__ = [
@@ -50,14 +51,15 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _write_paths(cls, values: Any) -> Any:
-        """Turn paths, as Python code gives them to a section itself, into text."""
+    def _read_python(cls, values: Any) -> Any:
+        """Read what Python code gives to a section itself: a path is text, a truth value no number."""
         if not isinstance(values, Mapping):
             return values
-        return {
+        texts = {
             key: os.fspath(value) if isinstance(value, os.PathLike) else value
             for key, value in values.items()
         }
+        return read_words(cls, texts)
 
 
 class ModelConfig(Section):
