@@ -334,6 +334,8 @@ def test_misspelt_words_and_keys(word: str, hint: str) -> None:
     [
         ("method.rank=0", "method.rank: input should be greater than or equal to 1, got 0"),
         ("method.rank=513", "method.rank: input should be less than or equal to 512, got 513"),
+        ("head.dropout=5", "head.dropout: input should be less than 1 or 'auto', got 5"),
+        ("head.dropout=-1", "head.dropout: input should be greater than or equal to 0 or 'auto', got -1"),
         ("method.dropout=1", "method.dropout: input should be less than 1, got 1"),
         ("train.learning_rate=-1", "train.learning_rate: input should be greater than 0, got -1"),
         ("train.epochs=many", "train.epochs: input should be a valid number"),
