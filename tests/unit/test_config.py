@@ -600,3 +600,26 @@ def test_a_key_of_the_command_line_as_a_keyword_is_told(key: str, hint: str) -> 
         ConfigError, match=re.escape(f"unknown key {key!r}; did you mean {hint}? On a command line")
     ):
         build_run_config({"task": "classification", key: "x"})
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "hint"),
+    [
+        ({"data": {"columns.text": "a"}}, "data.columns.text", 'data={"columns": {"text": ...}}'),
+        ({"train.epoch": 2}, "train.epochs", 'train={"epochs": ...}'),
+        ({"eval": {"row": 2}}, "eval.rows", None),
+        ({"data": {"train.x": 1}}, "", None),
+        ({"task": {"name": "classification", "oos.x": "a"}}, "", None),
+    ],
+)
+def test_a_hint_can_be_followed(values: dict[str, Any], key: str, hint: str | None) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_run_config({"task": "classification", **values})
+    if not key:
+        assert "; known: name, " in str(caught.value) or "; known: train, " in str(caught.value)
+        return
+    meant = f"{hint}? On a command line it is {key}=..." if hint else f"{key}?"
+    assert str(caught.value).endswith(f"; did you mean {meant}")
+    assert load_run_config(["task=classification", f"{key}=2"])
+    if hint:
+        build_run_config({"task": "classification", **eval(f"dict({hint})".replace("...", "'2'"))})
