@@ -15,7 +15,8 @@ __all__ = ["list_inputs", "list_paths", "list_words", "read_path"]
 def list_inputs(inputs: Any, *rows: type) -> list[Any]:
     """List inputs: one text, dict or row (of the types `rows`) is a list of one; else the items of an iterable.
 
-    Raises DataError for what holds no inputs in order: None, a number, bytes, a table, a set.
+    Raises DataError for what holds no inputs in order: None, a number, bytes, a table, a set; and for one row that
+    iterates as its cells, such as a named tuple.
     """
     if isinstance(inputs, (str, Mapping, *rows)):
         return [inputs]
@@ -23,6 +24,11 @@ def list_inputs(inputs: Any, *rows: type) -> list[Any]:
     if callable(getattr(inputs, "to_dict", None)) and hasattr(inputs, "columns"):
         # iterating it would give the names of its columns
         raise DataError(f"a table is no list of inputs, {shown}; give its rows: frame.to_dict('records')")
+    if _has_named_cells(inputs):
+        raise DataError(
+            f"its cells have names, so it is one row and no list of inputs, {shown}; give a dict of its cells "
+            "(dict(row), row._asdict()), or a column as a list (column.tolist())"
+        )
     if isinstance(inputs, (bytes, bytearray, memoryview)):
         raise DataError(f"an input is a text, {shown}; decode it: text.decode()")
     if isinstance(inputs, Set) or hasattr(inputs, "model_dump"):
@@ -32,6 +38,17 @@ def list_inputs(inputs: Any, *rows: type) -> list[Any]:
         return list(inputs)
     except TypeError:  # None, a number, an array without dimensions
         raise DataError(f"inputs are a text, a dict, or a list of them, {shown}") from None
+
+
+def _has_named_cells(inputs: Any) -> bool:
+    """Whether it iterates as cells that have names: a named tuple, a row of pandas, of numpy or of sqlite3."""
+    if isinstance(inputs, tuple):
+        return hasattr(inputs, "_fields")
+    if getattr(getattr(inputs, "dtype", None), "names", None):
+        return not inputs.shape  # an array of such rows is a list of them
+    keys = getattr(inputs, "keys", None)
+    names = list(keys()) if callable(keys) and not isinstance(inputs, type) else []
+    return bool(names) and all(isinstance(name, str) for name in names)
 
 
 def list_words(words: str | Iterable[str]) -> list[str]:

@@ -105,7 +105,7 @@ class Specialist:
         """Answer the inputs, in order: bare texts, dicts with the schema's input fields, or rows.
 
         One text, dict or row is a list of one. Any iterable of them will do: a generator, an array of texts, a data
-        set of `datasets`.
+        set of `datasets`. Other keys of a dict are not read, as the other columns of a file are not.
 
         Raises DataError for what is neither, and for an input that does not fit the pack's schema.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -102,8 +103,8 @@ def evaluate(
     """Measure a bundle against its base, bundles against each other, or the base alone."""
     from appkit.config import parse_overrides, to_yaml
 
-    targets = [word for word in words or [] if "=" not in word]
-    pairs = [word for word in words or [] if "=" in word]
+    targets = [word for word in words or [] if _is_target(word)]
+    pairs = [word for word in words or [] if not _is_target(word)]
     resolved: Any = None
     if targets:
         from appkit.bundles.manifest import find, read_manifest
@@ -138,6 +139,14 @@ def evaluate(
     if to:
         _write_evaluations(to, result, load_task(resolved.task.name))
         print(f"written to {to}")
+
+
+def _is_target(word: str) -> bool:
+    """Whether a word of `eval` is a bundle, whose path may hold "=" (`runs/lr=1e-3`), and no key with its value."""
+    from appkit.config import RunConfig
+
+    group = word.partition("=")[0].partition(".")[0]
+    return "=" not in word or (group not in RunConfig.model_fields and os.path.exists(word))
 
 
 def _write_evaluations(to: Path, result: Any, task: Any) -> None:

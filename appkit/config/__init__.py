@@ -14,6 +14,7 @@ from appkit.config.build import (
     parse_overrides,
     presets,
     rag_words,
+    require_alone,
     to_values,
     to_yaml,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "parse_overrides",
     "presets",
     "rag_words",
+    "require_alone",
     "to_values",
     "to_yaml",
 ]

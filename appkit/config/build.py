@@ -16,7 +16,7 @@ from appkit.arguments import list_words
 from appkit.config.faults import validate
 from appkit.config.sections import ModelConfig, RagConfig, RunConfig, index_of_word
 from appkit.config.words import MapWord, read_file_text, read_word
-from appkit.errors import ConfigError
+from appkit.errors import ConfigError, shortened
 from appkit.plugins import did_you_mean, load_method, load_task
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "parse_overrides",
     "presets",
     "rag_words",
+    "require_alone",
     "to_values",
     "to_yaml",
 ]
@@ -201,6 +202,25 @@ def build_run_config(values: Mapping[str, Any]) -> RunConfig:
     merged["method"] = validate(method.config, merged["method"], "method")
     config: RunConfig = validate(RunConfig, merged, "")
     return _settle(config)
+
+
+def require_alone(config: Any, values: Mapping[str, Any]) -> None:
+    """Check a ready configuration of Python code, or None.
+
+    Raises ConfigError for what is no RunConfig, and for keywords beside one, which would have no effect.
+    """
+    if config is None:
+        return
+    if not isinstance(config, RunConfig):
+        raise ConfigError(
+            f"config is a RunConfig, got {type(config).__name__} {shortened(config)}; give its values by keyword "
+            "(task=...), or what appkit.config.load_run_config(words, file) returns"
+        )
+    for key, value in values.items():
+        raise ConfigError(
+            f"{key} has no effect beside a ready configuration, got {shortened(value)}; leave it out, or give all "
+            "values by keyword"
+        )
 
 
 def _settle(config: RunConfig) -> RunConfig:

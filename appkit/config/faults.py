@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -21,9 +22,24 @@ def validate(schema: type[BaseModel], values: Mapping[str, Any], where: str) -> 
     """Validate values; where: the key that holds them, "" for all. Raises ConfigError with the first fault."""
     values = read_words(schema, values)
     try:
-        return schema.model_validate(values)
+        config = schema.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(error, schema, values, where)) from None
+    for key, number in _list_infinite(config.model_dump(), where):
+        raise ConfigError(f"{key}: input should be a finite number, got {number!r}")
+    return config
+
+
+def _list_infinite(value: Any, key: str) -> Iterator[tuple[str, float]]:
+    """List the numbers that are infinite or NaN, by their keys: pydantic takes them, and JSON has none."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _list_infinite(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, (list, tuple)):
+        for place, item in enumerate(value):
+            yield from _list_infinite(item, f"{key}.{place}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield key, value
 
 
 def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[str, Any], where: str) -> str:
@@ -37,19 +53,15 @@ def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[st
             inner = owner.model_fields[part].annotation
             owner = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else owner
         fields = list(owner.model_fields)
-        close = difflib.get_close_matches(path[-1], fields, n=1, cutoff=0.5)
-        if "." in path[-1]:  # a key of the command line, given as a keyword of Python
-            *groups, leaf = path[-1].split(".")
-            opening = "".join(f'{{"{name}": ' for name in groups[1:])
-            written = f'{opening}{{"{leaf}": ...}}{"}" * len(groups[1:])}'
-            return f"unknown key {key!r}; did you mean {groups[0]}={written}? On a command line it is {path[-1]}=..."
-        prefix = key.rpartition(".")[0]
-        hint = (
-            f"did you mean {prefix + '.' if prefix else ''}{close[0]}?"
-            if close
-            else f"known: {', '.join(fields)}"
-        )
-        return f"unknown key {key!r}; {hint}"
+        near = _correct_key(owner, path[-1].split("."))
+        if near is None:
+            return f"unknown key {key!r}; known: {', '.join(fields)}"
+        corrected = ".".join([*([where] if where else []), *path[:-1], *near])
+        if "." not in path[-1]:
+            return f"unknown key {key!r}; did you mean {corrected}?"
+        outer, *inner = corrected.split(".")  # a key of the command line, given as one of Python
+        written = "".join(f'{{"{name}": ' for name in inner) + "..." + "}" * len(inner)
+        return f"unknown key {key!r}; did you mean {outer}={written}? On a command line it is {corrected}=..."
     # a value of a union type gives a fault for each of its alternatives
     expected = [_say_expected(fault)]
     if len(path) < len(fault["loc"]):
@@ -61,6 +73,19 @@ def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[st
     if not path:  # the values are many; the message names those that do not fit
         return f"{key}: {' or '.join(expected)}" if key else " or ".join(expected)
     return f"{key}: {' or '.join(expected)}, got {fault['input']!r}"
+
+
+def _correct_key(schema: type[BaseModel], parts: Sequence[str]) -> list[str] | None:
+    """Correct the parts of a dotted key to a key that the schema has; None where no key is near."""
+    first, *inner = parts
+    close = difflib.get_close_matches(first, schema.model_fields, n=1, cutoff=0.5)
+    if not close or not inner:
+        return close or None
+    below = schema.model_fields[close[0]].annotation
+    if isinstance(below, type) and issubclass(below, BaseModel):
+        near = _correct_key(below, inner)
+        return [*close, *near] if near else None
+    return [*close, *inner] if below is Any or get_origin(below) is dict else None
 
 
 def _find_user_path(fault: ErrorDetails, values: Mapping[str, Any]) -> list[str]:

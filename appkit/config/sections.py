@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from appkit.config.words import read_words
 from appkit.task import Decoding
 
 __all__ = [
@@ -50,14 +51,15 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _write_paths(cls, values: Any) -> Any:
-        """Turn paths, as Python code gives them to a section itself, into text."""
+    def _read_python(cls, values: Any) -> Any:
+        """Read what Python code gives to a section itself: a path is text, a truth value no number."""
         if not isinstance(values, Mapping):
             return values
-        return {
+        texts = {
             key: os.fspath(value) if isinstance(value, os.PathLike) else value
             for key, value in values.items()
         }
+        return read_words(cls, texts)
 
 
 class ModelConfig(Section):
@@ -101,8 +103,8 @@ class HeadConfig(Section):
     pooling: Literal["auto", "last", "mean", "max"] = Field(
         "auto", description="of a sequence's states; auto is last with causal attention, mean with unmasked"
     )
-    dropout: float | Literal["auto"] = Field(
-        "auto", description="on what the head sees; auto is 0.1 for tokens, 0 for sequences"
+    dropout: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = Field(
+        "auto", description="share of what the head sees that is set to 0; auto is 0.1 for tokens, 0 for sequences"
     )
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: rows of rare labels count more, n / (classes x rows of the class)"

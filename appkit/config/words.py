@@ -1,7 +1,7 @@
 """Words keeps a value as it was typed until the field that takes it is known: text, or what YAML reads.
 
 A text field gets the text: `no`, `#`, `0.10` and a blank are words. Fields that take a number, a truth value or a list
-get what YAML reads. Only `null` is none. A value in quotes of its own is what the quotes enclose.
+get what YAML reads, but a number is never a truth value. Only `null` is none. A value in quotes of its own is what the quotes enclose.
 """
 
 from __future__ import annotations
@@ -105,8 +105,11 @@ def read_word(text: str) -> Any:
 def read_words(annotation: Any, value: Any) -> Any:
     """Turn the words in a value into what the annotated type takes; values that are no words stay as they are."""
     types = _list_types(annotation)
+    typed = value
     if isinstance(value, Word):
-        return str(value) if _takes_text(types) and value != "null" else value.value
+        value = str(value) if _takes_text(types) and value != "null" else value.value
+    if isinstance(value, bool) and _takes_numbers_alone(types):
+        return str(typed)  # the field refuses this text; pydantic would read a truth value as 1 or 0
     if isinstance(value, (list, tuple)):
         items = [kind for kind in types if get_origin(kind) in (list, tuple, set, frozenset)]
         if not items and isinstance(value, ListWord) and _takes_text(types):
@@ -135,6 +138,11 @@ def _list_types(annotation: Any) -> list[Any]:
     if get_origin(annotation) in (list, tuple, set, frozenset, dict, Literal) or not arguments:
         return [] if annotation in (None, NoneType) else [annotation]
     return [kind for alternative in arguments for kind in _list_types(alternative)]
+
+
+def _takes_numbers_alone(types: list[Any]) -> bool:
+    """Whether numbers are taken, and truth values are not."""
+    return (int in types or float in types) and bool not in types
 
 
 def _takes_text(types: list[Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from appkit.bundles import specialist
 from appkit.bundles.manifest import find, read_manifest
-from appkit.config import RunConfig, build_run_config
+from appkit.config import RunConfig, build_run_config, require_alone
 from appkit.data.rows import Record
 from appkit.data.splits import Splits
 from appkit.errors import RunError
@@ -65,6 +65,7 @@ def evaluate(
     Raises BundleError for a bundle that does not load, RunError for bundles of different tasks, ConfigError
     for a keyword that would have no effect, DataError for rows that eval.seen refuses.
     """
+    require_alone(config, values)
     _check_tasks(targets)
     first = [specialist.load(target) for target in targets[:1]]
     if config is None:

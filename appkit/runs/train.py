@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appkit.arguments import read_path
-from appkit.config import RunConfig, build_run_config, to_values, to_yaml
-from appkit.errors import AppkitError, Interrupted, RunError
+from appkit.config import RunConfig, build_run_config, require_alone, to_values, to_yaml
+from appkit.errors import AppkitError, ConfigError, Interrupted, RunError
 from appkit.evaluation.report import format_value
 from appkit.evaluation.scores import Evaluation, score
 from appkit.progress import watched
@@ -78,7 +78,13 @@ def train(
     Raises AppkitError for every error a user can cause; Interrupted after ctrl-C, once the state is saved.
     """
     _require_one_process()
+    require_alone(config, values)
     if resume is not None:
+        if config is not None or values:
+            raise ConfigError(
+                f"a resumed run has its own configuration, got {', '.join(values) or 'config'} beside resume; leave "
+                "it out, or start a new run"
+            )
         run_dir = read_path(resume, "the run to resume")
         config = build_run_config(directory.read_state(run_dir)["config"])
         with directory.locked_run(run_dir):
@@ -87,7 +93,7 @@ def train(
             with _record_events(run_dir) as events:
                 events.write(Phase(phase="preparing"))
                 return _run(prepare(config, say), run_dir, events, say)
-    config = build_run_config(to_values(config) if config else values)
+    config = build_run_config(values if config is None else to_values(config))
     try:
         prepared = prepare(config, say)  # before the directory is created, so that bad data leaves none
     except KeyboardInterrupt:

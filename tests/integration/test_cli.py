@@ -370,6 +370,26 @@ def test_what_is_not_there_is_one_line(
     assert one_line(commands.run(*words, cwd=tmp_path)).startswith(line)
 
 
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("runs/lr=1e-3", "runs/lr=1e-3 is no bundle (no appkit.json)"),
+        ("lr=1e-3/bundle", "lr=1e-3/bundle is no bundle (no appkit.json)"),
+        ("runs/lr=2e-3", "expected key=value, got 'runs/lr=2e-3'"),
+        ("seed=1", "task is missing"),
+        ("lr=" + "9" * 5000, "unknown key 'lr'"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_eval_takes_a_path_with_an_equals_sign(
+    word: str, line: str, commands: Commands, tmp_path: Path
+) -> None:
+    for path in ("runs/lr=1e-3", "lr=1e-3/bundle", "seed=1"):
+        (tmp_path / path).mkdir(parents=True)
+    words = ("task=nl2fol",) if line.startswith("unknown key") else ()
+    assert one_line(commands.run("eval", word, *words, cwd=tmp_path)).startswith(line)
+
+
 def test_a_directory_that_holds_files_is_not_written_into(
     project: Project, commands: Commands, tmp_path: Path
 ) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 import appkit
 from appkit.config import (
     DataConfig,
+    EvalConfig,
     RunConfig,
     TrainConfig,
     build,
@@ -202,7 +204,7 @@ def test_in_every_field_of_every_section_and_pack_only_null_is_none() -> None:
         assert read_words(field.annotation, Word("null")) is None
         for text in ("", " ", "#", "~", "Null", "a #b", "#x.csv"):
             assert read_words(field.annotation, Word(text)) == text, key
-        if text_field := read_words(field.annotation, Word("no")) == "no":
+        if text_field := read_words(field.annotation, Word("1")) == "1":
             assert read_words(field.annotation, Word("0.10")) == "0.10", key
         seen.add((key, text_field))
     assert {("task.oos", True), ("task.normalize", False), ("data.train", True), ("seed", False)} <= seen
@@ -332,6 +334,8 @@ def test_misspelt_words_and_keys(word: str, hint: str) -> None:
     [
         ("method.rank=0", "method.rank: input should be greater than or equal to 1, got 0"),
         ("method.rank=513", "method.rank: input should be less than or equal to 512, got 513"),
+        ("head.dropout=5", "head.dropout: input should be less than 1 or 'auto', got 5"),
+        ("head.dropout=-1", "head.dropout: input should be greater than or equal to 0 or 'auto', got -1"),
         ("method.dropout=1", "method.dropout: input should be less than 1, got 1"),
         ("train.learning_rate=-1", "train.learning_rate: input should be greater than 0, got -1"),
         ("train.epochs=many", "train.epochs: input should be a valid number"),
@@ -355,6 +359,54 @@ def test_misspelt_words_and_keys(word: str, hint: str) -> None:
 )
 def test_a_wrong_value_is_one_line_with_key_and_value(word: str, line: str) -> None:
     assert refusal(word).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("key", "truth", "line"),
+    [
+        ("train.max_rows", "yes", "input should be a valid integer"),
+        ("eval.rows", "Yes", "input should be a valid integer"),
+        ("train.epochs", "on", "input should be a valid number"),
+        ("data.near", "off", "input should be a valid number"),
+        ("head.dropout", "no", "input should be a valid number or 'auto'"),
+        ("decoding.max_new_tokens", "true", "input should be a valid integer or 'auto'"),
+        ("method.rank", "yes", "input should be a valid integer"),
+        ("method.alpha", "yes", "input should be a valid number"),
+        ("threads", "on", "input should be a valid integer"),
+        ("seed", "no", "input should be a valid integer"),
+    ],
+)
+def test_a_truth_value_is_no_number(key: str, truth: str, line: str, tmp_path: Path) -> None:
+    assert refusal(f"{key}={truth}") == f"{key}: {line}, got {truth!r}"
+    group, _, leaf = key.rpartition(".")
+    file = tmp_path / "run.yaml"
+    file.write_text(f"{group}:\n  {leaf}: {truth}" if group else f"{leaf}: {truth}")
+    with pytest.raises(ConfigError) as caught:
+        load(file=file)
+    assert str(caught.value) == f"{key}: {line}, got {truth!r}"
+    values: dict[str, Any] = {group: {leaf: True}} if group else {leaf: True}
+    with pytest.raises(ConfigError) as caught:
+        build_run_config({"task": "nl2fol", **values})
+    assert str(caught.value) == f"{key}: {line}, got 'True'"
+
+
+def test_a_section_itself_takes_no_truth_value_for_a_number_either() -> None:
+    with pytest.raises(ValidationError, match="'True'"):
+        TrainConfig(epochs=True)
+    assert load("eval.baseline=no").eval.baseline is False
+    assert EvalConfig(baseline=True, rows="3").rows == 3  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan"])
+def test_every_number_is_finite(number: str) -> None:
+    words = ("train.max_grad_norm", "method.alpha", "head.dropout", "head.label_smoothing", "data.near")
+    for key in (*words, "train.epochs", "train.beta2", "decoding.temperature", "seed"):
+        line = refusal(f"{key}={number if number == 'nan' else number.replace('inf', '.inf')}")
+        assert re.fullmatch(rf"{key}: input should be .*, got '?\.?{number}'?", line)
+        group, _, leaf = key.rpartition(".")
+        values: dict[str, Any] = {group: {leaf: float(number)}} if group else {leaf: float(number)}
+        with pytest.raises(ConfigError, match=rf"^{key}: input should be .*, got {number}$"):
+            build_run_config({"task": "nl2fol", **values})
 
 
 @pytest.mark.parametrize(
@@ -548,3 +600,26 @@ def test_a_key_of_the_command_line_as_a_keyword_is_told(key: str, hint: str) -> 
         ConfigError, match=re.escape(f"unknown key {key!r}; did you mean {hint}? On a command line")
     ):
         build_run_config({"task": "classification", key: "x"})
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "hint"),
+    [
+        ({"data": {"columns.text": "a"}}, "data.columns.text", 'data={"columns": {"text": ...}}'),
+        ({"train.epoch": 2}, "train.epochs", 'train={"epochs": ...}'),
+        ({"eval": {"row": 2}}, "eval.rows", None),
+        ({"data": {"train.x": 1}}, "", None),
+        ({"task": {"name": "classification", "oos.x": "a"}}, "", None),
+    ],
+)
+def test_a_hint_can_be_followed(values: dict[str, Any], key: str, hint: str | None) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_run_config({"task": "classification", **values})
+    if not key:
+        assert "; known: name, " in str(caught.value) or "; known: train, " in str(caught.value)
+        return
+    meant = f"{hint}? On a command line it is {key}=..." if hint else f"{key}?"
+    assert str(caught.value).endswith(f"; did you mean {meant}")
+    assert load_run_config(["task=classification", f"{key}=2"])
+    if hint:
+        build_run_config({"task": "classification", **eval(f"dict({hint})".replace("...", "'2'"))})

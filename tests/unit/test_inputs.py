@@ -1,6 +1,7 @@
 """What a specialist is asked: one text or row, many of them, or one line that says why it is neither."""
 
-from collections import OrderedDict
+import sqlite3
+from collections import OrderedDict, namedtuple
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,6 +53,7 @@ MANY: list[Any] = [
     pandas.DataFrame({"text": ["Terrible", "Fine"], "other": [1, 2]}).to_dict("records"),
     datasets.Dataset.from_dict({"text": ["Terrible", "Fine"], "label": ["a", "b"], "id": [1, 2]}),
     [ROW, "Fine"],
+    pandas.Series(["Terrible", "Fine"], index=pandas.MultiIndex.from_tuples([("a", 1), ("a", 2)])),
 ]
 
 
@@ -63,6 +65,39 @@ def test_many_inputs_are_as_many_answers_in_order(many: Any) -> None:
 def test_none_are_no_answers() -> None:
     assert predict([]) == []
     assert predict(np.array([], dtype=str)) == []
+    assert predict(pandas.Series([], dtype=str)) == []
+
+
+Row = namedtuple("Row", "text label")
+
+
+def sqlite_row() -> sqlite3.Row:
+    connection = sqlite3.connect(":memory:")
+    connection.row_factory = sqlite3.Row
+    row: sqlite3.Row = connection.execute("select 'Terrible' as text, 'neg' as label").fetchone()
+    return row
+
+
+ONE_ROW: list[Any] = [
+    pandas.DataFrame({"text": ["Terrible"], "label": ["neg"]}).iloc[0],
+    pandas.Series(["Terrible", "Fine"], index=["row1", "row2"]),
+    Row("Terrible", "neg"),
+    sqlite_row(),
+    np.array([("Terrible", "neg")], dtype=[("text", "U8"), ("label", "U3")])[0],
+]
+
+
+@pytest.mark.parametrize("row", ONE_ROW, ids=lambda row: type(row).__name__)
+def test_a_row_of_named_cells_is_no_list_of_inputs(row: Any) -> None:
+    with pytest.raises(DataError, match=rf"^its cells have names.*, got {type(row).__name__}; give a dict of its cells"):
+        predict(row)
+
+
+def test_the_remedies_of_named_cells_work() -> None:
+    assert predict(dict(sqlite_row())) == ["Terrible"]
+    assert predict(Row("Terrible", "neg")._asdict()) == ["Terrible"]
+    assert predict(dict(ONE_ROW[0])) == ["Terrible"]
+    assert predict(ONE_ROW[1].tolist()) == ["Terrible", "Fine"]
 
 
 FRAME = pandas.DataFrame({"text": ["Terrible", "Fine"]})

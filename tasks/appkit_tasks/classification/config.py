@@ -45,6 +45,8 @@ class ClassificationConfig(BaseModel):
     @field_validator("oos")
     @classmethod
     def _check_oos(cls, oos: str | None, before: ValidationInfo) -> str | None:
+        if oos is not None and not oos.strip():
+            raise ValueError("is blank; name a label, or leave it out")
         several = before.data.get("separator") is not None or before.data.get("problem") == "multi"
         if oos is not None and (several or before.data.get("problem") == "regression"):
             raise ValueError(

@@ -184,6 +184,7 @@ def test_a_cell_of_many_labels_may_be_long() -> None:
         (["oos=other", "problem=regression"], "task.oos: is answered instead of one label"),
         (["oos=other", 'separator=";"'], "task.oos: is answered instead of one label"),
         ([f"oos={'x' * 201}"], "task.oos: "),
+        (["oos= "], "task.oos: is blank; name a label, or leave it out, got ' '"),
         (["threshold=0.5"], "unknown key 'task.threshold'"),
         (["problem=multiple"], "task.problem: "),
     ],
