@@ -345,6 +345,8 @@ class LabelHead:
     """(head, options) -> the metrics that apply to it, and the name of the primary one; None: `Task.metrics`"""
     out_of_scope: Callable[[Any], str | None] = field(default=lambda options: None)
     """options -> the label answered where no label is likely enough; None: there is none"""
+    refuse: Callable[[Sequence[Any], Any], str | None] = field(default=lambda rows, options: None)
+    """(training rows, options) -> why all of them together mean something else than their targets; None: they do not"""
 
     @property
     def name(self) -> Literal["sequence", "token"]:

@@ -69,6 +69,45 @@ def test_labels_of_several_kinds_are_refused_with_their_places() -> None:
         found("a", 2.5)
 
 
+@pytest.mark.parametrize(
+    ("labels", "options"),
+    [
+        (([0, 1, 0], [1, 0, 0], [0, 0, 1]), {}),
+        (([True, False], [False, True]), {"problem": "multi"}),
+        ((["0", "1", "1"], [0.0, 0.0, 1.0]), {}),
+        (("0|1|0", "1|0|0"), {"separator": "|"}),
+    ],
+)
+def test_multi_hot_vectors_are_refused(labels: tuple[Any, ...], options: dict[str, str]) -> None:
+    with pytest.raises(DataError, match=r"'label' holds \d of 0 and 1 in every row, .* write the names"):
+        found(*labels, **options)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (([0, 1], [1], [0]), ("0", "1")),
+        (([0, 1, 1], [1, 2, 0]), ("0", "1", "2")),
+        ((["true", "false"], []), ("false", "true")),
+        (([1], [0]), ("0", "1")),
+    ],
+)
+def test_sets_of_0_and_1_are_names(labels: tuple[Any, ...], names: tuple[str, ...]) -> None:
+    targets = found(*labels)
+    assert (targets.problem, targets.labels) == ("multi", names)
+    assert targets.counts[0] <= len(labels)
+
+
+def test_fractions_that_are_written_as_text_are_refused() -> None:
+    labels = ("0.25", "3", "1.5")
+    with pytest.raises(DataError, match=r"written as text, such as '0\.25': set task\.problem=regression"):
+        found(*labels)
+    assert found(*labels, problem="regression").problem == "regression"
+    assert found(*labels, problem="single").labels == ("0.25", "1.5", "3")
+    assert found("0.25", 2.5).problem == "regression"
+    assert found("0.25", "n/a").problem == found("1", "2").problem == found("1.0", "2.0").problem == "single"
+
+
 @pytest.mark.parametrize("labels", [("a", "a"), ([], []), (2.5, 2.5)])
 def test_nothing_to_learn(labels: tuple[Any, ...]) -> None:
     with pytest.raises(DataError, match="there is nothing to learn"):

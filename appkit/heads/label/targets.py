@@ -40,8 +40,11 @@ class Targets(NamedTuple):
 def discover(task: Task, head: LabelHead, options: Any, records: Sequence[Record]) -> Targets:
     """Finds problem and labels from all targets of the training rows.
 
-    Raises DataError, with the places, for targets of different kinds and for targets that are all the same.
+    Raises DataError, with the places, for targets of different kinds, for targets that are all the same, and where the
+    pack refuses the rows.
     """
+    if reason := head.refuse([record.value for record in records], options):
+        raise DataError(f"the column {task.output!r} {reason}")
     targets = [task.target(record.value, options) for record in records]
     if head.words:
         return _find_tags(task, head.tagging, targets)

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from appkit.task import Row, Shipped
 from appkit_tasks.classification.config import ClassificationConfig
 
-__all__ = ["LONGEST", "ClassificationRow", "Label", "class_name", "load"]
+__all__ = ["BITS", "LONGEST", "ClassificationRow", "Label", "class_name", "load"]
 
 Label = str | float | tuple[str, ...]
 
@@ -24,6 +24,9 @@ LONGEST = 200
 ITEM = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?![\w.])""")
 ITEMS = re.compile(rf"(?:{ITEM.pattern})(?:\s*,\s*(?:{ITEM.pattern}))*\s*,?")
 """what stands between the brackets of a list that is written out"""
+
+BITS = frozenset({"0", "1", "true", "false"})
+"""the items of a multi-hot vector"""
 
 LONGEST_CELL = 2000
 """most characters of the field `label`: with `task.separator` it holds several labels"""
@@ -51,7 +54,9 @@ class ClassificationRow(Row):
         if isinstance(label, str):
             label = _read_list(label)
         if isinstance(label, list | tuple):
-            return tuple(sorted({_name(item) for item in label}))
+            names = tuple(_name(item) for item in label)
+            # order and repeats tell a multi-hot vector, [0, 1, 0], from a set of names
+            return names if BITS.issuperset(names) else tuple(sorted(set(names)))
         return (
             _number(label) if isinstance(label, float | int) and not isinstance(label, bool) else _name(label)
         )
