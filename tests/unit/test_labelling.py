@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -266,6 +266,12 @@ def test_the_threshold_of_several_labels_has_the_best_micro_f1() -> None:
     assert (said == truth).all()
 
 
+def test_a_dev_row_of_one_plain_text_is_one_label() -> None:
+    spec = HeadSpec(kind="sequence", problem="multi", labels=("art", "cart"), threshold=0.5)
+    logits = np.random.default_rng(1).normal(size=(40, 2))
+    assert settle(spec, logits, ["cart"] * 40) == settle(spec, logits, [("cart",)] * 40)
+
+
 def test_the_threshold_of_oos_leaves_unlikely_rows_to_it() -> None:
     spec = HeadSpec(kind="sequence", labels=("a", "b"), oos="other", threshold=0.0)
     known = np.array([[4.0, 0.0], [0.0, 4.0]] * 30)
@@ -335,6 +341,36 @@ def test_rows_without_any_known_label_are_refused() -> None:
     ):
         head.unknown(records(*[0, 1] * 5), "test")
     assert head.unknown(records(*[0, 1] * 5, "pos"), "test")
+
+
+@pytest.mark.parametrize(
+    ("head", "label", "error"),
+    [
+        (
+            label_head("1", "5"),
+            4.5,
+            r"label is 4\.5 \(rows\.jsonl:2\), and training rows have one label, as text",
+        ),
+        (
+            label_head("a", "b"),
+            ["a"],
+            r"label is \['a'\] \(rows\.jsonl:2\), and training rows have one label",
+        ),
+        (label_head("a", "b", problem="multi"), 0.5, r"label is 0\.5 .* training rows have a list of labels"),
+        (label_head(problem="regression"), "n/a", r"label is 'n/a' \(rows\.jsonl:2\), .* have a number"),
+        (label_head(problem="regression"), [1], r"label is \['1'\] .* have a number"),
+    ],
+)
+def test_a_target_of_another_kind_than_the_training_rows_is_refused(
+    head: LinearHead, label: Any, error: str
+) -> None:
+    # as `auto` reads them, which is what a bundle's rows are read by
+    auto = replace(head, options=CLASSIFICATION.config())
+    known = "3" if head.spec.problem == "regression" else head.spec.labels[0]
+    assert auto.unknown(records(known), "test") == []
+    with pytest.raises(DataError, match=f"^test: {error}") as raised:
+        auto.unknown(records(known, label), "test")
+    assert "\n" not in str(raised.value)
 
 
 def test_spellings_among_training_rows_are_noted() -> None:

@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from appkit.data.rows import Record
-from appkit.errors import DataError
+from appkit.errors import DataError, shortened
 from appkit.task import LabelHead, Labels, Tagging, Task, TokenLabels
 
-__all__ = ["Targets", "discover", "require_spelling"]
+__all__ = ["Targets", "discover", "require_kind", "require_spelling"]
 
 Problem = Literal["single", "multi", "regression"]
 UNEVEN = 10
@@ -92,6 +92,23 @@ def _fold(label: str) -> str:
     """Fold a label to what its spellings share: True and true, 1.0 and 1, late_delivery and late delivery."""
     number = _parse_number(label)
     return str(number) if number is not None else re.sub(r"[\s_-]+", " ", label).strip().casefold()
+
+
+def require_kind(
+    output: str, split: str, problem: Problem, value: str | tuple[str, ...] | float, place: str
+) -> None:
+    """Raises DataError for a target of another kind than the training rows have; one label is a list of one."""
+    fits, wanted = {
+        "single": (isinstance(value, str), "one label, as text"),
+        "multi": (not isinstance(value, float), "a list of labels"),
+        "regression": (_parse_number(value) is not None, "a number"),
+    }[problem]
+    if not fits:
+        got = list(value) if isinstance(value, tuple) else value
+        raise DataError(
+            f"{split}: {output} is {shortened(got)} ({place}), and training rows have {wanted}; correct the row, "
+            "or have all files read alike: task.problem="
+        )
 
 
 def require_spelling(

@@ -49,20 +49,29 @@ def refuse(rows: Sequence[ClassificationRow], options: ClassificationConfig) -> 
     """Says why the labels of all training rows are none to learn: multi-hot vectors, or numbers written as text."""
     labels = [_list_parts(row.label, options.separator) for row in rows]
     first = labels[0] if labels else ""
-    if isinstance(first, tuple) and len(first) > 1 and all(map(BITS.issuperset, labels)):
-        if all(isinstance(label, tuple) and len(label) == len(first) for label in labels):
-            return (
-                f"holds {len(first)} of 0 and 1 in every row, such as {list(first)}: their places have no names; "
-                "write the names of the labels that apply, such as ['late', 'damaged']"
-            )
+    if (
+        isinstance(first, tuple)
+        and len(first) > 1
+        and all(_is_multi_hot(label, len(first)) for label in labels)
+    ):
+        return (
+            f"holds {len(first)} of 0 and 1 in every row, such as {list(first)}: their places have no names; "
+            "write the names of the labels that apply, such as ['late', 'damaged']"
+        )
     fractions = [label for label in labels if not (_parse_number(label) or 0.0).is_integer()]
-    if options.problem == "auto" and None not in map(_parse_number, labels):
-        if fractions and all(isinstance(label, str) for label in fractions):  # as a CSV file has all numbers
-            return (
-                f"holds numbers written as text, such as {fractions[0]!r}: set task.problem=regression to learn "
-                "numbers, or task.problem=single to learn classes"
-            )
+    numeric = options.problem == "auto" and None not in map(_parse_number, labels)
+    if (
+        numeric and fractions and all(isinstance(label, str) for label in fractions)
+    ):  # as all numbers of a CSV
+        return (
+            f"holds numbers written as text, such as {fractions[0]!r}: set task.problem=regression to learn "
+            "numbers, or task.problem=single to learn classes"
+        )
     return None
+
+
+def _is_multi_hot(label: Label, length: int) -> bool:
+    return isinstance(label, tuple) and len(label) == length and BITS.issuperset(label)
 
 
 def _list_parts(label: Label, separator: str | None) -> Label:
