@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -313,6 +314,8 @@ def label_head(*labels: str, **more: Any) -> LinearHead:
         ("Spam", "spam"),
         ("late_delivery", "late delivery"),
         ("2.50", "2.5"),
+        ("spam", "spam\u200b"),
+        ("\N{FULLWIDTH LATIN SMALL LETTER S}pam", "spam"),
     ],
 )
 @pytest.mark.parametrize("problem", ["single", "multi"])
@@ -322,7 +325,8 @@ def test_a_label_in_another_spelling_than_the_training_rows_is_refused(
     head = label_head("other", train, problem=problem)
     labels = ["other", test, test] if problem == "single" else [["other"], [test], ["other", test]]
     with pytest.raises(
-        DataError, match=rf"^test: label is '{test}' in 2 rows, and training rows write '{train}'"
+        DataError,
+        match=rf"^test: label is {re.escape(repr(test))} in 2 rows, and training rows write '{train}'",
     ):
         head.unknown(records(*labels), "test")
 

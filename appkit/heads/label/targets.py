@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -89,9 +90,14 @@ def _find_labels(task: Task, records: Sequence[Record], targets: Sequence[Any]) 
 
 
 def _fold(label: str) -> str:
-    """Fold a label to what its spellings share: True and true, 1.0 and 1, late_delivery and late delivery."""
-    number = _parse_number(label)
-    return str(number) if number is not None else re.sub(r"[\s_-]+", " ", label).strip().casefold()
+    """Fold a label to what its spellings share: True and true, 1.0 and 1, late_delivery and late delivery.
+
+    Fullwidth letters are letters, and characters that nobody sees, such as a zero-width space, are none.
+    """
+    text = unicodedata.normalize("NFKC", label)
+    text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
+    number = _parse_number(text)
+    return str(number) if number is not None else re.sub(r"[\s_-]+", " ", text).strip().casefold()
 
 
 def require_kind(

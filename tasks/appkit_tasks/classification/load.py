@@ -25,6 +25,19 @@ ITEM = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?![\w.
 ITEMS = re.compile(rf"(?:{ITEM.pattern})(?:\s*,\s*(?:{ITEM.pattern}))*\s*,?")
 """what stands between the brackets of a list that is written out"""
 
+BARE = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|nan|NaN|NaT|None|null|True|False|\.\.\."
+UNREAD = re.compile(
+    rf"""\[.*['",].*\]
+    | \[\s*(?:{BARE})(?:[\s,]+(?:{BARE}))*[\s,]*\]  # NumPy's [1 2], and [None]
+    | \(\s*(?:{ITEM.pattern})\s*,.*\)                # a tuple
+    | \{{(?:.*['",:].*|\s*)\}}                         # a dict, or PostgreSQL's {{a,b}}
+    | (?:array|tensor|Index|Series|list|tuple|set|frozenset)\(\s*[\[({{].*\)
+    | (?:frozen)?set\(\)
+    | (?:<[^<>]+>){{2,}}                               # <a><b>""",
+    re.VERBOSE | re.DOTALL,
+)
+"""a cell that is a list in a form that is not read; (none), [spam], {x} and <unk> are labels"""
+
 BITS = frozenset({"0", "1", "true", "false"})
 """the items of a multi-hot vector"""
 
@@ -69,18 +82,18 @@ def _read_list(cell: str) -> str | list[Any]:
     """
     text = cell.strip()
     ends, inner = text[:1] + text[-1:], text[1:-1].strip()
-    if ends not in ("[]", "()", "{}") or len(text) < 2:
-        return cell
-    if ITEMS.fullmatch(inner) and (ends == "[]" or inner[:1] in ("'", '"')):
+    listed = ends == "[]" or (ends in ("()", "{}") and inner[:1] in ("'", '"'))
+    if listed and ITEMS.fullmatch(inner):
         try:
             return list(json.loads(text))
         except ValueError:  # in Python's own way, with single quotes
             return [ast.literal_eval(item) for item in ITEM.findall(inner)]
     if ends == "[]" and not inner:
         return []
-    if ends == "[]" and any(sign in inner for sign in "'\","):
+    if len(text) <= LONGEST_CELL and UNREAD.fullmatch(text):
         raise ValueError(
-            "looks like a list and cannot be read as one; write ['a', 'b'], or set task.separator="
+            "looks like a list and cannot be read as one; write ['a', 'b'], or a|b with task.separator=|, or one label "
+            "without the brackets"
         )
     return cell
 
