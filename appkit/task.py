@@ -339,14 +339,15 @@ class LabelHead:
     """(row, probabilities, head) -> text and value of a Prediction, and its confidence. Probabilities are (C,) of a
     whole text, in the order of `head.labels` (a number is (1,), in its own unit), and (W, C) of words"""
     words: Callable[[Any, Any], Sequence[tuple[int, int]]] | None = None
-    """(row, options) -> start and end of each word, in characters of the prompt's text, ascending; None: the text as a
-    whole has a label"""
+    """(row, options) -> start and end of each word, in characters of the prompt, ascending; None: the text has a label"""
     tagging: Tagging = field(default_factory=Tagging)
     """of words: how their labels name entities"""
     metrics_for: Callable[[HeadSpec, Any], tuple[tuple[Metric, ...], str]] | None = None
     """(head, options) -> the metrics that apply to it, and the name of the primary one; None: `Task.metrics`"""
     out_of_scope: Callable[[Any], str | None] = field(default=lambda options: None)
     """options -> the label answered where no label is likely enough; None: there is none"""
+    refuse: Callable[[Sequence[Any], Any], str | None] = field(default=lambda rows, options: None)
+    """(training rows, options) -> why all of them together mean something else than their targets; None: they do not"""
 
     @property
     def name(self) -> Literal["sequence", "token"]:
@@ -432,8 +433,7 @@ class Task:
 
     def answer_text(self, row: Any, options: Any) -> str:
         """Return the text to be learned for a row of a task in words. Raises TypeError for other targets."""
-        target = self.target(row, options)
-        if not isinstance(target, Text):
+        if not isinstance(target := self.target(row, options), Text):
             raise TypeError(f"task {self.name!r} gives {type(target).__name__} targets, a text is needed")
         return target.value
 

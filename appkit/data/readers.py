@@ -233,10 +233,14 @@ def _read_features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
 def _name_classes(table: Table, source: str, features: Mapping[str, Any]) -> None:
     """Put names in the place of the numbers that stand for them (`ClassLabel`), also inside lists."""
     names = {name: found for name, feature in features.items() if (found := _find_class_names(feature))}
+    renamed = set()
     for _, cells in table.rows:
         for column, classes in names.items():
             try:
-                cells[column] = _name_class(cells[column], classes)
+                value = cells[column]
+                cells[column] = _name_class(value, classes)
+                if cells[column] is not value and cells[column] != value:  # NaN is unlike itself
+                    renamed.add(column)
             except IndexError:
                 raise DataError(
                     f"{source!r} holds {shortened(cells[column])} in {column!r}, and names for 0 to "
@@ -246,6 +250,7 @@ def _name_classes(table: Table, source: str, features: Mapping[str, Any]) -> Non
         f"{source}: the numbers of column {column!r} are read as the names that are stored beside them "
         f"({', '.join(map(str, classes[:3]))}{', …' if len(classes) > 3 else ''})"
         for column, classes in names.items()
+        if column in renamed
     ]
 
 
@@ -264,13 +269,25 @@ def _find_class_names(feature: Any) -> list[str] | None:
 def _name_class(value: Any, names: list[str]) -> Any:
     if isinstance(value, list):
         return [_name_class(item, names) for item in value]
-    if type(value) is not int:
+    number = _read_class_number(value, names)
+    if number is None:
         return value
-    if value == -1:  # of rows without a label, by the package's custom
+    if number == -1:  # of rows without a label, by the package's custom
         return None
-    if value < 0:
-        raise IndexError(value)
-    return names[value]
+    if number < 0:
+        raise IndexError(number)
+    return names[number]
+
+
+def _read_class_number(value: Any, names: list[str]) -> int | None:
+    """Read the number of a class, also from a column that pandas has made floats or text of; None: it is none."""
+    if isinstance(value, str):
+        return (
+            int(float(value)) if value not in names and re.fullmatch(r"-?[0-9]{1,9}(\.0)?", value) else None
+        )
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if type(value) is int else None
 
 
 def _read_hub(source: str, columns: Collection[str]) -> Table:

@@ -25,7 +25,7 @@ def settle(spec: HeadSpec, logits: np.ndarray, targets: Sequence[Any]) -> HeadSp
     accuracy, the label `oos` included.
     """
     if spec.problem == "multi":
-        truth = np.array([[label in target for label in spec.labels] for target in targets], dtype=np.float64)
+        truth = _mark_labels(spec, targets)
         if len(truth) < LEAST:
             return spec
         spec = spec.model_copy(update={"temperature": _temperature(spec, logits, truth)})
@@ -46,9 +46,15 @@ def settle(spec: HeadSpec, logits: np.ndarray, targets: Sequence[Any]) -> HeadSp
 def best_threshold(spec: HeadSpec, probabilities: np.ndarray, targets: Sequence[Any]) -> float:
     """Find the threshold of the best micro F1, or of the best accuracy with `oos`: probabilities (N, C), N targets."""
     if spec.problem == "multi":
-        truth = np.array([[label in target for label in spec.labels] for target in targets], dtype=np.float64)
+        truth = _mark_labels(spec, targets)
         return _best_f1(probabilities, truth)
     return _best_accuracy(spec, probabilities, targets)
+
+
+def _mark_labels(spec: HeadSpec, targets: Sequence[str | tuple[str, ...]]) -> np.ndarray:
+    """Mark the labels of N targets: (N, C), 1 where a label applies; a text is one label."""
+    sets = [{target} if isinstance(target, str) else set(target) for target in targets]
+    return np.array([[label in names for label in spec.labels] for names in sets], dtype=np.float64)
 
 
 def _temperature(spec: HeadSpec, logits: np.ndarray, truth: np.ndarray) -> float:

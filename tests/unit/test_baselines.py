@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from appkit.errors import AppkitError, ModelError
+from appkit.errors import AppkitError, DataError, ModelError
 from appkit.evaluation import baselines
 from appkit.evaluation.baselines import predict_sequence, predict_tokens, tokens
 from appkit.models import embedder
@@ -329,3 +329,9 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_regression_refuses_a_dev_row_without_a_number() -> None:
+    head = HeadSpec(kind="sequence", problem="regression")
+    with pytest.raises(DataError, match="a training or dev row has 'n/a'; correct the row"):
+        predict_sequence("majority", [("a", 1.0), ("b", 2.0)], [("c", "n/a")], ["d"], head)

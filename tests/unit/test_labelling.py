@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -67,6 +68,45 @@ def test_labels_of_several_kinds_are_refused_with_their_places() -> None:
         DataError, match=r"a text \('a', rows\.jsonl:1\) and a number \(2\.5, rows\.jsonl:2\)"
     ):
         found("a", 2.5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "options"),
+    [
+        (([0, 1, 0], [1, 0, 0], [0, 0, 1]), {}),
+        (([True, False], [False, True]), {"problem": "multi"}),
+        ((["0", "1", "1"], [0.0, 0.0, 1.0]), {}),
+        (("0|1|0", "1|0|0"), {"separator": "|"}),
+    ],
+)
+def test_multi_hot_vectors_are_refused(labels: tuple[Any, ...], options: dict[str, str]) -> None:
+    with pytest.raises(DataError, match=r"'label' holds \d of 0 and 1 in every row, .* write the names"):
+        found(*labels, **options)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (([0, 1], [1], [0]), ("0", "1")),
+        (([0, 1, 1], [1, 2, 0]), ("0", "1", "2")),
+        ((["true", "false"], []), ("false", "true")),
+        (([1], [0]), ("0", "1")),
+    ],
+)
+def test_sets_of_0_and_1_are_names(labels: tuple[Any, ...], names: tuple[str, ...]) -> None:
+    targets = found(*labels)
+    assert (targets.problem, targets.labels) == ("multi", names)
+    assert targets.counts[0] <= len(labels)
+
+
+def test_fractions_that_are_written_as_text_are_refused() -> None:
+    labels = ("0.25", "3", "1.5")
+    with pytest.raises(DataError, match=r"written as text, such as '0\.25': set task\.problem=regression"):
+        found(*labels)
+    assert found(*labels, problem="regression").problem == "regression"
+    assert found(*labels, problem="single").labels == ("0.25", "1.5", "3")
+    assert found("0.25", 2.5).problem == "regression"
+    assert found("0.25", "n/a").problem == found("1", "2").problem == found("1.0", "2.0").problem == "single"
 
 
 @pytest.mark.parametrize("labels", [("a", "a"), ([], []), (2.5, 2.5)])
@@ -227,6 +267,12 @@ def test_the_threshold_of_several_labels_has_the_best_micro_f1() -> None:
     assert (said == truth).all()
 
 
+def test_a_dev_row_of_one_plain_text_is_one_label() -> None:
+    spec = HeadSpec(kind="sequence", problem="multi", labels=("art", "cart"), threshold=0.5)
+    logits = np.random.default_rng(1).normal(size=(40, 2))
+    assert settle(spec, logits, ["cart"] * 40) == settle(spec, logits, [("cart",)] * 40)
+
+
 def test_the_threshold_of_oos_leaves_unlikely_rows_to_it() -> None:
     spec = HeadSpec(kind="sequence", labels=("a", "b"), oos="other", threshold=0.0)
     known = np.array([[4.0, 0.0], [0.0, 4.0]] * 30)
@@ -268,6 +314,8 @@ def label_head(*labels: str, **more: Any) -> LinearHead:
         ("Spam", "spam"),
         ("late_delivery", "late delivery"),
         ("2.50", "2.5"),
+        ("spam", "spam\u200b"),
+        ("\N{FULLWIDTH LATIN SMALL LETTER S}pam", "spam"),
     ],
 )
 @pytest.mark.parametrize("problem", ["single", "multi"])
@@ -277,7 +325,8 @@ def test_a_label_in_another_spelling_than_the_training_rows_is_refused(
     head = label_head("other", train, problem=problem)
     labels = ["other", test, test] if problem == "single" else [["other"], [test], ["other", test]]
     with pytest.raises(
-        DataError, match=rf"^test: label is '{test}' in 2 rows, and training rows write '{train}'"
+        DataError,
+        match=rf"^test: label is {re.escape(repr(test))} in 2 rows, and training rows write '{train}'",
     ):
         head.unknown(records(*labels), "test")
 
@@ -296,6 +345,36 @@ def test_rows_without_any_known_label_are_refused() -> None:
     ):
         head.unknown(records(*[0, 1] * 5), "test")
     assert head.unknown(records(*[0, 1] * 5, "pos"), "test")
+
+
+@pytest.mark.parametrize(
+    ("head", "label", "error"),
+    [
+        (
+            label_head("1", "5"),
+            4.5,
+            r"label is 4\.5 \(rows\.jsonl:2\), and training rows have one label, as text",
+        ),
+        (
+            label_head("a", "b"),
+            ["a"],
+            r"label is \['a'\] \(rows\.jsonl:2\), and training rows have one label",
+        ),
+        (label_head("a", "b", problem="multi"), 0.5, r"label is 0\.5 .* training rows have a list of labels"),
+        (label_head(problem="regression"), "n/a", r"label is 'n/a' \(rows\.jsonl:2\), .* have a number"),
+        (label_head(problem="regression"), [1], r"label is \['1'\] .* have a number"),
+    ],
+)
+def test_a_target_of_another_kind_than_the_training_rows_is_refused(
+    head: LinearHead, label: Any, error: str
+) -> None:
+    # as `auto` reads them, which is what a bundle's rows are read by
+    auto = replace(head, options=CLASSIFICATION.config())
+    known = "3" if head.spec.problem == "regression" else head.spec.labels[0]
+    assert auto.unknown(records(known), "test") == []
+    with pytest.raises(DataError, match=f"^test: {error}") as raised:
+        auto.unknown(records(known, label), "test")
+    assert "\n" not in str(raised.value)
 
 
 def test_spellings_among_training_rows_are_noted() -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from appkit.errors import DataError, shortened
 from appkit.evaluation.baselines import linear
 from appkit.models import embedder
 from appkit.task import HeadSpec
@@ -45,6 +46,7 @@ def predict_sequence(
 
     Raises:
         ValueError: no row of train has a label of the head, or the name is unknown.
+        DataError: a row of a regression has no number.
         AppkitError: MiniLM cannot be fetched.
     """
     if name not in SEQUENCE:
@@ -73,7 +75,7 @@ def _select_known(rows: Rows, head: HeadSpec) -> tuple[list[str], np.ndarray]:
     The targets of a regression are (N, 1) numbers.
     """
     if head.problem == "regression":
-        numbers = [float(target) for _, target in rows]  # type: ignore[arg-type]
+        numbers = [_read_number(target) for _, target in rows]
         return [text for text, _ in rows], np.array(numbers).reshape(-1, 1)
     place = {label: number for number, label in enumerate(head.labels)}
     usable = [row for row in rows if head.problem == "multi" or row[1] in place]
@@ -83,6 +85,15 @@ def _select_known(rows: Rows, head: HeadSpec) -> tuple[list[str], np.ndarray]:
             if label in place:
                 targets[number, place[label]] = 1
     return [text for text, _ in usable], targets
+
+
+def _read_number(target: Target) -> float:
+    try:
+        return float(target)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise DataError(
+            f"a number is learned, and a training or dev row has {shortened(target)}; correct the row or leave it out"
+        ) from None
 
 
 def _weigh_words(train: Sequence[str], dev: Sequence[str], test: Sequence[str]) -> tuple[Any, Any, Any]:

@@ -13,7 +13,7 @@ from appkit.heads.label import check, encode
 from appkit.heads.label.answer import engine_logits, model_logits, read_logits
 from appkit.heads.label.encode import Windows
 from appkit.heads.label.spec import head_spec, read_head_spec
-from appkit.heads.label.targets import Targets, discover, require_spelling
+from appkit.heads.label.targets import Targets, discover, require_kind, require_spelling
 from appkit.heads.roles import MOST_LABELS, Asked, Checked, Matrix, Role, role_of
 from appkit.models.batch import Labelled, collate_labelled
 from appkit.stats.calibration import calibration_error, settle
@@ -128,8 +128,12 @@ class LinearHead:
     def unknown(self, records: Sequence[Record], split: str) -> list[str]:
         """Notes the labels in `records` that the head cannot answer; those rows count as wrong.
 
-        Raises DataError where such a label is one of the head's in another spelling, or no row has one of the head's.
+        Raises DataError where a row has another kind of target than the head answers, where such a label is one of the
+        head's in another spelling, or no row has one of the head's.
         """
+        if not self.spec.of_words:
+            for record in records:
+                require_kind(self.task.output, split, self.spec.problem, self.target(record), record.place)
         if self.spec.problem == "regression":
             return []
         known = {*self.spec.labels, self.spec.oos}

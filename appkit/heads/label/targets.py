@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -11,10 +12,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from appkit.data.rows import Record
-from appkit.errors import DataError
+from appkit.errors import DataError, shortened
 from appkit.task import LabelHead, Labels, Tagging, Task, TokenLabels
 
-__all__ = ["Targets", "discover", "require_spelling"]
+__all__ = ["Targets", "discover", "require_kind", "require_spelling"]
 
 Problem = Literal["single", "multi", "regression"]
 UNEVEN = 10
@@ -40,8 +41,11 @@ class Targets(NamedTuple):
 def discover(task: Task, head: LabelHead, options: Any, records: Sequence[Record]) -> Targets:
     """Finds problem and labels from all targets of the training rows.
 
-    Raises DataError, with the places, for targets of different kinds and for targets that are all the same.
+    Raises DataError, with the places, for targets of different kinds, for targets that are all the same, and where the
+    pack refuses the rows.
     """
+    if reason := head.refuse([record.value for record in records], options):
+        raise DataError(f"the column {task.output!r} {reason}")
     targets = [task.target(record.value, options) for record in records]
     if head.words:
         return _find_tags(task, head.tagging, targets)
@@ -86,9 +90,31 @@ def _find_labels(task: Task, records: Sequence[Record], targets: Sequence[Any]) 
 
 
 def _fold(label: str) -> str:
-    """Fold a label to what its spellings share: True and true, 1.0 and 1, late_delivery and late delivery."""
-    number = _parse_number(label)
-    return str(number) if number is not None else re.sub(r"[\s_-]+", " ", label).strip().casefold()
+    """Fold a label to what its spellings share: True and true, 1.0 and 1, late_delivery and late delivery.
+
+    Fullwidth letters are letters, and characters that nobody sees, such as a zero-width space, are none.
+    """
+    text = unicodedata.normalize("NFKC", label)
+    text = "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
+    number = _parse_number(text)
+    return str(number) if number is not None else re.sub(r"[\s_-]+", " ", text).strip().casefold()
+
+
+def require_kind(
+    output: str, split: str, problem: Problem, value: str | tuple[str, ...] | float, place: str
+) -> None:
+    """Raises DataError for a target of another kind than the training rows have; one label is a list of one."""
+    fits, wanted = {
+        "single": (isinstance(value, str), "one label, as text"),
+        "multi": (not isinstance(value, float), "a list of labels"),
+        "regression": (_parse_number(value) is not None, "a number"),
+    }[problem]
+    if not fits:
+        got = list(value) if isinstance(value, tuple) else value
+        raise DataError(
+            f"{split}: {output} is {shortened(got)} ({place}), and training rows have {wanted}; correct the row, "
+            "or have all files read alike: task.problem="
+        )
 
 
 def require_spelling(

@@ -7,7 +7,7 @@ from appkit_tasks.classification.appendix import appendix
 from appkit_tasks.classification.config import ClassificationConfig
 from appkit_tasks.classification.load import ClassificationRow, load
 from appkit_tasks.classification.metrics import METRICS, PRIMARY, metrics_for
-from appkit_tasks.classification.prompt import prompt, read, target
+from appkit_tasks.classification.prompt import prompt, read, refuse, target
 
 __all__ = ["TASK"]
 
@@ -19,7 +19,9 @@ TASK = Task(
     load=load,
     prompt=prompt,
     target=target,
-    head=LabelHead(read=read, metrics_for=metrics_for, out_of_scope=lambda options: options.oos),
+    head=LabelHead(
+        read=read, metrics_for=metrics_for, out_of_scope=lambda options: options.oos, refuse=refuse
+    ),
     appendix=appendix,
     needed=("text",),  # the schema asks for a label; an empty list is one: none of the labels
     metrics=METRICS["single"],

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from appkit.task import Row, Shipped
 from appkit_tasks.classification.config import ClassificationConfig
 
-__all__ = ["LONGEST", "ClassificationRow", "Label", "class_name", "load"]
+__all__ = ["BITS", "LONGEST", "ClassificationRow", "Label", "class_name", "load"]
 
 Label = str | float | tuple[str, ...]
 
@@ -24,6 +24,22 @@ LONGEST = 200
 ITEM = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?![\w.])""")
 ITEMS = re.compile(rf"(?:{ITEM.pattern})(?:\s*,\s*(?:{ITEM.pattern}))*\s*,?")
 """what stands between the brackets of a list that is written out"""
+
+BARE = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|nan|NaN|NaT|None|null|True|False|\.\.\."
+UNREAD = re.compile(
+    rf"""\[.*['",].*\]
+    | \[\s*(?:{BARE})(?:[\s,]+(?:{BARE}))*[\s,]*\]  # NumPy's [1 2], and [None]
+    | \(\s*(?:{ITEM.pattern})\s*,.*\)                # a tuple
+    | \{{(?:.*['",:].*|\s*)\}}                         # a dict, or PostgreSQL's {{a,b}}
+    | (?:array|tensor|Index|Series|list|tuple|set|frozenset)\(\s*[\[({{].*\)
+    | (?:frozen)?set\(\)
+    | (?:<[^<>]+>){{2,}}                               # <a><b>""",
+    re.VERBOSE | re.DOTALL,
+)
+"""a cell that is a list in a form that is not read; (none), [spam], {x} and <unk> are labels"""
+
+BITS = frozenset({"0", "1", "true", "false"})
+"""the items of a multi-hot vector"""
 
 LONGEST_CELL = 2000
 """most characters of the field `label`: with `task.separator` it holds several labels"""
@@ -51,7 +67,9 @@ class ClassificationRow(Row):
         if isinstance(label, str):
             label = _read_list(label)
         if isinstance(label, list | tuple):
-            return tuple(sorted({_name(item) for item in label}))
+            names = tuple(_name(item) for item in label)
+            # order and repeats tell a multi-hot vector, [0, 1, 0], from a set of names
+            return names if BITS.issuperset(names) else tuple(sorted(set(names)))
         return (
             _number(label) if isinstance(label, float | int) and not isinstance(label, bool) else _name(label)
         )
@@ -64,18 +82,18 @@ def _read_list(cell: str) -> str | list[Any]:
     """
     text = cell.strip()
     ends, inner = text[:1] + text[-1:], text[1:-1].strip()
-    if ends not in ("[]", "()", "{}") or len(text) < 2:
-        return cell
-    if ITEMS.fullmatch(inner) and (ends == "[]" or inner[:1] in ("'", '"')):
+    listed = ends == "[]" or (ends in ("()", "{}") and inner[:1] in ("'", '"'))
+    if listed and ITEMS.fullmatch(inner):
         try:
             return list(json.loads(text))
         except ValueError:  # in Python's own way, with single quotes
             return [ast.literal_eval(item) for item in ITEM.findall(inner)]
     if ends == "[]" and not inner:
         return []
-    if ends == "[]" and any(sign in inner for sign in "'\","):
+    if len(text) <= LONGEST_CELL and UNREAD.fullmatch(text):
         raise ValueError(
-            "looks like a list and cannot be read as one; write ['a', 'b'], or set task.separator="
+            "looks like a list and cannot be read as one; write ['a', 'b'], or a|b with task.separator=|, or one label "
+            "without the brackets"
         )
     return cell
 

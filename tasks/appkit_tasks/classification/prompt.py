@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from appkit.task import HeadSpec, Labels, Message
 from appkit_tasks.classification.config import ClassificationConfig
-from appkit_tasks.classification.load import LONGEST, ClassificationRow, Label, class_name
+from appkit_tasks.classification.load import BITS, LONGEST, ClassificationRow, Label, class_name
 
-__all__ = ["PAIR", "THRESHOLD", "prompt", "read", "target"]
+__all__ = ["PAIR", "THRESHOLD", "prompt", "read", "refuse", "target"]
 
 PAIR = "\n"
 """separates the two texts of a pair"""
@@ -44,8 +45,53 @@ def target(row: ClassificationRow, options: ClassificationConfig) -> Labels:
     return Labels(_require_short(label) if isinstance(label, str) else _require_each_short(label))
 
 
+def refuse(rows: Sequence[ClassificationRow], options: ClassificationConfig) -> str | None:
+    """Says why the labels of all training rows are none to learn: multi-hot vectors, or numbers written as text."""
+    labels = [_list_parts(row.label, options.separator) for row in rows]
+    first = labels[0] if labels else ""
+    if (
+        isinstance(first, tuple)
+        and len(first) > 1
+        and all(_is_multi_hot(label, len(first)) for label in labels)
+    ):
+        return (
+            f"holds {len(first)} of 0 and 1 in every row, such as {list(first)}: their places have no names; "
+            "write the names of the labels that apply, such as ['late', 'damaged']"
+        )
+    fractions = [label for label in labels if not (_parse_number(label) or 0.0).is_integer()]
+    numeric = options.problem == "auto" and None not in map(_parse_number, labels)
+    if (
+        numeric and fractions and all(isinstance(label, str) for label in fractions)
+    ):  # as all numbers of a CSV
+        return (
+            f"holds numbers written as text, such as {fractions[0]!r}: set task.problem=regression to learn "
+            "numbers, or task.problem=single to learn classes"
+        )
+    return None
+
+
+def _is_multi_hot(label: Label, length: int) -> bool:
+    return isinstance(label, tuple) and len(label) == length and BITS.issuperset(label)
+
+
+def _list_parts(label: Label, separator: str | None) -> Label:
+    """Lists the labels of a cell as they are written, repeats too."""
+    if separator is None or not isinstance(label, str):
+        return label
+    return tuple(part.strip() for part in label.split(separator) if part.strip())
+
+
+def _parse_number(label: Label) -> float | None:
+    try:
+        number = math.nan if isinstance(label, tuple) else float(label)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _require_each_short(labels: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(_require_short(label) for label in labels)
+    # a set: the row keeps order and repeats of 0 and 1
+    return tuple(_require_short(label) for label in sorted(set(labels)))
 
 
 def _require_short(label: str) -> str:
@@ -79,11 +125,8 @@ def _single_label(label: Label) -> str:
 
 def _number(label: Label) -> float:
     """Returns the label as a number, which a CSV file has as text."""
-    try:
-        value = float(label) if isinstance(label, str | float) else math.nan
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = _parse_number(label)
+    if value is None:
         raise ValueError(
             f"task.problem=regression needs a number such as 2.5, got {label!r}; correct the row, or use "
             "task.problem=single"

@@ -55,7 +55,8 @@ def parse(text: str) -> Formula:
     A name in argument position is a variable if a quantifier of the formula names it, bound inside the quantifier's
     scope and free outside, whatever its letters. Other names are free variables if they are `u` to `z` (perhaps with
     one digit), else constants, as FOLIO's `Grade(a)` and `DiedIn(mao, y1976)` need.
-    A name that differs from a quantified one by case alone, as in `∀x Dog(X)`, is an error, since it could mean either.
+    A name that differs from a quantified one by case or quotes alone, as in `∀x Dog(X)`, is an error, since it could
+    mean either.
     `∃x, y` is short for `∃x ∃y`. Functions, `∃!`, predicates without arguments and numbers with a comma (`1,000`) are
     errors.
 
@@ -101,7 +102,9 @@ def list_tokens(text: str) -> list[Any]:
     return list(_lark().parse_interactive(text).iter_parse())
 
 
-_COMMA_NUMBER = re.compile(r"(?<![\w.'’-])\d[\d.]*(?:,\d[\d.]*)+")
+_COMMA_NUMBER = re.compile(
+    r"(?<![\w.'’-])(?:\d[\d.]*(?:,\d[\d.]*)+|[\w.'’-]*\d(?:,\d{3})+(?!\w))"  # 1,5 and no1,000; not P(x1,2)
+)
 
 
 def _parse_raw(text: str) -> Any:
@@ -159,6 +162,12 @@ def _resolve(raw: Any, bound: frozenset[str], quantified: frozenset[str], level:
 def _term(name: Any, bound: frozenset[str], quantified: frozenset[str]) -> Term:
     # A quoted name keeps its words: "New York" is New_York, which can be read back.
     text = "_".join(name.strip('"').split())
+    if name.startswith('"') and text in quantified:
+        raise FormulaError(
+            f"{name!s} in quotes is a name and {text!r} is a variable: name the constant otherwise, or leave out the "
+            "quotes",
+            name.start_pos + 1,
+        )
     if text in bound or text in quantified:  # the same for `x` and for `a`, which could be a constant
         return Variable(text)
     for variable in sorted(quantified):

@@ -30,6 +30,7 @@ from appkit_tasks.nl2fol.syntax import (
     Xor,
     free_variables,
     is_free_name,
+    symbols,
     to_text,
 )
 
@@ -54,9 +55,12 @@ _TOKEN = re.compile(
 def to_words(formula: Formula, sentence: str) -> str:
     """Writes the formula with its names as words, cased as in the sentence.
 
-    Returns the normal text where the words would not be read back as the same formula (case aside).
+    Returns the normal text where the words would not be read back as the same formula (case aside), and where names
+    differ by case alone, which words do not keep.
     """
     text = to_text(formula)
+    if _has_case_twins(formula):
+        return text
     written = _write(formula, sentence)
     try:
         read = parse(from_words(written))
@@ -64,6 +68,13 @@ def to_words(formula: Formula, sentence: str) -> str:
     except FormulaError:
         same = False
     return written if same else text
+
+
+def _has_case_twins(formula: Formula) -> bool:
+    """Tells whether two predicates, or two constants, differ by case alone."""
+    names = symbols(formula)
+    predicates = {name for name, _ in names.predicates}
+    return any(len({name.casefold() for name in kind}) < len(kind) for kind in (predicates, names.constants))
 
 
 def _write(formula: Formula, sentence: str) -> str:
@@ -137,8 +148,11 @@ def from_words(text: str) -> str:
 
     `can soar(` becomes `CanSoar(`, `Mount Karst` becomes `mountKarst`, `all x: …` becomes `∀x (…)` and `A implies …`
     becomes `A → (…)`, up to the end of the text or of the parenthesis around it. A term that would become a variable
-    keeps its capital: `grade( X)` is `Grade(X)`.
+    keeps its capital: `grade( X)` is `Grade(X)`. A formula in the normal text whose names differ by case alone is left
+    as it is.
     """
+    if _is_normal_with_twins(text.strip()):
+        return text
     out: list[str] = []
     variables = {
         match["variable"] or match["prefix"][1:].strip()
@@ -170,9 +184,23 @@ def from_words(text: str) -> str:
     return "".join(out) + (")" * pending[0] if len(pending) == 1 else "")
 
 
+def _is_normal_with_twins(text: str) -> bool:
+    names = set(re.findall(r"\w+", text))
+    if len({name.casefold() for name in names}) == len(names):  # parsing takes longer
+        return False
+    try:
+        formula = parse(text)
+    except FormulaError:
+        return False
+    return to_text(formula) == text and _has_case_twins(formula)
+
+
 def _join_term(name: str, joined: str, variables: set[str]) -> str:
     """Writes a term with a small first letter; a variable, and what would become one, as it is."""
-    lowered = joined[0].lower() + joined[1:]
+    first = joined[0].lower()
+    lowered = (first if len(first) == 1 else joined[0]) + joined[
+        1:
+    ]  # İ becomes two characters, which are no name
     if name in variables:
         return name
     return joined if name != lowered and (lowered in variables or is_free_name(lowered)) else lowered

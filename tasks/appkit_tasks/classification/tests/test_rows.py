@@ -280,6 +280,16 @@ def test_a_number() -> None:
         ("a, b", "a, b"),
         ("(a), (b)", "(a), (b)"),
         ("[", "["),
+        ("{late}", "{late}"),
+        ("<unk>", "<unk>"),
+        ("(1)", "(1)"),
+        ("(refund, full)", "(refund, full)"),
+        ("refund (EU)", "refund (EU)"),
+        ("refund ([EU])", "refund ([EU])"),
+        ("f(x)", "f(x)"),
+        ("help()", "help()"),
+        ("sum([1, 2])", "sum([1, 2])"),
+        ("[not relevant]", "[not relevant]"),
     ],
 )
 def test_a_list_that_is_written_out_is_a_list(tmp_path: Path, cell: str, label: object) -> None:
@@ -289,7 +299,15 @@ def test_a_list_that_is_written_out_is_a_list(tmp_path: Path, cell: str, label: 
     assert [record.value.label for record in read_rows(str(path), TASK.row, {}).records] == [label]
 
 
-@pytest.mark.parametrize("cell", ["['a' 'b']", "[a, b]", "['a', None]", "['a', ['b']]", "['a]"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *("['a' 'b']", "[a, b]", "['a', None]", "['a', ['b']]", "['a]"),
+        *("[1 2]", "[0. 1.]", "[0 0\n 1]", "[0 ... 1]", "[None]", "[nan]", "[1e5]", "[True, False]"),
+        *("(1, 2)", "(1,)", "('a', None)", "{a,b}", "{'a': 1}", '{"name": "a"}', "{}", "<a><b>"),
+        *("array(['a', 'b'], dtype=object)", "frozenset({'a'})", "set()", "Index(['a'])"),
+    ],
+)
 def test_what_looks_like_a_list_and_is_none_is_a_fault(cell: str) -> None:
     with pytest.raises(ValidationError, match="looks like a list and cannot be read as one"):
         row(cell)
@@ -326,6 +344,15 @@ def test_names_that_are_stored_beside_class_numbers_are_the_labels(tmp_path: Pat
     for column, labels in (("labels", [("pos",), ("neg", "pos"), ()]), ("listed", [("neg",), ("pos",), ()])):
         found = read_rows(path, TASK.row, {"label": column}).records
         assert [record.value.label for record in found] == labels
+    for stored in ([1.0, 0.0, None], ["1", "0", "-1"], ["1.0", "neg", ""], [1.0, 0.0, float("nan")]):
+        pyarrow.parquet.write_table(table.set_column(1, "label", pyarrow.array(stored)), path)
+        result = read_rows(path, TASK.row, {})
+        assert [record.value.label for record in result.records] == ["pos", "neg"]
+        assert "are read as the names" in result.notes[0]
+    pyarrow.parquet.write_table(table.set_column(1, "label", pyarrow.array(["pos", "0.5", "neg"])), path)
+    result = read_rows(path, TASK.row, {})
+    assert [record.value.label for record in result.records] == ["pos", "0.5", "neg"]
+    assert not any("are read as the names" in note for note in result.notes)
     broken = table.set_column(1, "label", pyarrow.array([0, 1, 2]))
     pyarrow.parquet.write_table(broken, path)
     with pytest.raises(DataError, match="holds 2 in 'label', and names for 0 to 1 only"):

@@ -197,7 +197,11 @@ def test_the_check_of_data_counts_them_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Score(bob, 1,000)", "Score(bob,1,000)", "Score(bob, 3,5)", "P(1.000,50)", "10,00,000 = a"]
+    "text",
+    [
+        *("Score(bob, 1,000)", "Score(bob,1,000)", "Score(bob, 3,5)", "P(1.000,50)", "10,00,000 = a"),
+        *("Score(bob, no1,000)", "Score(bob, mid-1,000)", "Score(bob, 1-000,000)", "P(v1,000)"),
+    ],
 )
 def test_a_number_with_commas_is_refused_by_a_word(text: str) -> None:
     with pytest.raises(FormulaError, match="is one number or several arguments"):
@@ -215,3 +219,9 @@ def test_arguments_with_a_space_behind_each_comma_may_be_numbers() -> None:
 def test_a_sign_of_the_same_look_is_the_same_connective(sign: str, normal: str) -> None:
     assert to_text(parse(f"P(a) {sign} Q(b)")) == f"P(a) {normal} Q(b)"
     assert to_text(parse("∼P(a)")) == "¬P(a)"
+
+
+@pytest.mark.parametrize("text", ['∀x Dog("x")', '∀x (Dog(x) ∧ Cat("x"))', '∃y (y = "y")'])
+def test_a_quoted_name_is_no_variable(text: str) -> None:
+    with pytest.raises(FormulaError, match=r"in quotes is a name and '[xy]' is a variable"):
+        parse(text)

@@ -113,6 +113,32 @@ def test_a_name_that_holds_a_keyword_keeps_the_usual_notation():
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "Likes(Bob, bob)",
+        "P(Bob) ∧ P(bob)",
+        "P(A1) ∧ P(a1)",
+        "P_q(a) ∧ P_Q(a)",
+        "dog(rex) ∧ Dog(rex, ben)",
+        "∀x (x = Bob ∨ x = bob)",
+        "P(Éa) ∧ P(éa)",
+    ],
+)
+def test_names_that_differ_by_case_alone_stay_two(text: str) -> None:
+    row = FolRow(sentence="Bob likes bob.", formula=text)
+    assert answer(target(row, Nl2FolConfig()).value).value == text
+
+
+def test_a_letter_that_has_no_small_form_of_one_character_is_read_back() -> None:
+    row = FolRow(sentence="İ runs.", formula="Runs(İ)")
+    assert answer(target(row, Nl2FolConfig()).value).value == "Runs(İ)"
+
+
+def test_words_that_differ_by_case_alone_are_one_name() -> None:
+    assert answer(" likes( Bob, bob) and dog( Bob)").value == "Likes(bob, bob) ∧ Dog(bob)"
+
+
+@pytest.mark.parametrize(
     "text", ["all x: dog(x", "all x: dog(x))", "some: dog(x)", "all x: ", ")", "not", ""]
 )
 def test_what_is_broken_is_an_error(text):
