@@ -59,8 +59,8 @@ def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[st
         corrected = ".".join([*([where] if where else []), *path[:-1], *near])
         if "." not in path[-1]:
             return f"unknown key {key!r}; did you mean {corrected}?"
-        outer, *inner = corrected.split(".")  # a key of the command line, given as one of Python
-        written = "".join(f'{{"{name}": ' for name in inner) + "..." + "}" * len(inner)
+        outer, *below = corrected.split(".")  # a key of the command line, given as one of Python
+        written = "".join(f'{{"{name}": ' for name in below) + "..." + "}" * len(below)
         return f"unknown key {key!r}; did you mean {outer}={written}? On a command line it is {corrected}=..."
     # a value of a union type gives a fault for each of its alternatives
     expected = [_say_expected(fault)]

@@ -104,7 +104,8 @@ class HeadConfig(Section):
         "auto", description="of a sequence's states; auto is last with causal attention, mean with unmasked"
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = Field(
-        "auto", description="share of what the head sees that is set to 0; auto is 0.1 for tokens, 0 for sequences"
+        "auto",
+        description="share of what the head sees that is set to 0; auto is 0.1 for tokens, 0 for sequences",
     )
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: rows of rare labels count more, n / (classes x rows of the class)"

@@ -1,7 +1,8 @@
 """Words keeps a value as it was typed until the field that takes it is known: text, or what YAML reads.
 
 A text field gets the text: `no`, `#`, `0.10` and a blank are words. Fields that take a number, a truth value or a list
-get what YAML reads, but a number is never a truth value. Only `null` is none. A value in quotes of its own is what the quotes enclose.
+get what YAML reads, but a truth value is no number. Only `null` is none. A value in quotes of its own is what the
+quotes enclose.
 """
 
 from __future__ import annotations

@@ -109,15 +109,23 @@ def test_what_is_no_configuration_is_refused_with_the_remedy(config: Any) -> Non
         with pytest.raises(ConfigError) as caught:
             call(config)
         assert str(caught.value).startswith(f"config is a RunConfig, got {type(config).__name__} ")
-        assert "by keyword (task=...), or what appkit.config.load_run_config(words, file)" in str(caught.value)
+        assert "by keyword (task=...), or what appkit.config.load_run_config(words, file)" in str(
+            caught.value
+        )
 
 
 def test_keywords_beside_a_configuration_or_a_run_are_refused(tmp_path: Path) -> None:
     config = load_run_config("task=nl2fol")
     for call in (appkit.train, lambda config, **values: appkit.evaluate(config=config, **values)):
-        with pytest.raises(ConfigError, match=r"^seed has no effect beside a ready configuration, got 'x'; leave"):
+        with pytest.raises(
+            ConfigError, match=r"^seed has no effect beside a ready configuration, got 'x'; leave"
+        ):
             call(config, seed="x", bogus=1)
-    with pytest.raises(ConfigError, match=r"^a resumed run has its own configuration, got seed, bogus beside"):
+    with pytest.raises(
+        ConfigError, match=r"^a resumed run has its own configuration, got seed, bogus beside"
+    ):
         appkit.train(resume=tmp_path, seed=1, bogus=1)
-    with pytest.raises(ConfigError, match=r"^a resumed run has its own configuration, got config beside resume"):
+    with pytest.raises(
+        ConfigError, match=r"^a resumed run has its own configuration, got config beside resume"
+    ):
         appkit.train(config, resume=tmp_path)

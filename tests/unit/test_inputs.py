@@ -89,7 +89,9 @@ ONE_ROW: list[Any] = [
 
 @pytest.mark.parametrize("row", ONE_ROW, ids=lambda row: type(row).__name__)
 def test_a_row_of_named_cells_is_no_list_of_inputs(row: Any) -> None:
-    with pytest.raises(DataError, match=rf"^its cells have names.*, got {type(row).__name__}; give a dict of its cells"):
+    with pytest.raises(
+        DataError, match=rf"^its cells have names.*, got {type(row).__name__}; give a dict of"
+    ):
         predict(row)
 
 
