@@ -8,6 +8,7 @@ quotes enclose.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -60,8 +61,8 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile(r"^(?:<<)$"))]}  # noqa: RUF012
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value]
-        if twice := [name for name in names if names.count(name) > 1]:
+        counts = Counter(str(key.value) for key, _ in node.value)
+        if twice := [name for name, count in counts.items() if count > 1]:
             raise yaml.YAMLError(f"duplicate key {twice[0]}")
         return super().construct_mapping(node, deep)
 

@@ -166,7 +166,7 @@ def _read_header(
     if bad or header.fault:
         fault = bad or Fault(source, header.line, None, header.fault or "", shortened(header.text.rstrip()))
         raise DataError(f"{source!r} has no readable header: {fault}; repair its first line")
-    twice = [name for name in names if name and names.count(name) > 1]
+    twice = [name for name, count in Counter(names).items() if name and count > 1]
     if twice:
         raise DataError(f"{source!r} has two columns called {twice[0]!r}; rename one of them")
     return names
