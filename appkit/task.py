@@ -339,7 +339,7 @@ class LabelHead:
     """(row, probabilities, head) -> text and value of a Prediction, and its confidence. Probabilities are (C,) of a
     whole text, in the order of `head.labels` (a number is (1,), in its own unit), and (W, C) of words"""
     words: Callable[[Any, Any], Sequence[tuple[int, int]]] | None = None
-    """(row, options) -> start and end of each word, in characters of the prompt, ascending; None: the text has a label"""
+    """(row, options) -> start and end of each word, in characters of the prompt, ascending; None: a text has one"""
     tagging: Tagging = field(default_factory=Tagging)
     """of words: how their labels name entities"""
     metrics_for: Callable[[HeadSpec, Any], tuple[tuple[Metric, ...], str]] | None = None
