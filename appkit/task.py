@@ -167,9 +167,7 @@ class HeadSpec(BaseModel):
     threshold: float | None = Field(
         None, ge=0, le=1, description="multi: least probability of a label; with oos: of the best label"
     )
-    oos: str | None = Field(
-        None, max_length=1000, description="answered where all labels are below threshold"
-    )
+    oos: str | None = Field(None, max_length=1000, description="answered where no label is likely enough")
     shift: float = Field(0.0, description="regression: mean of the training targets")
     scale: float = Field(1.0, gt=0, description="regression: their standard deviation")
 
