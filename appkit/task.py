@@ -164,9 +164,7 @@ class HeadSpec(BaseModel):
     max_length: int = Field(512, ge=1, description="tokens that the model reads at once")
     overlap: int = Field(0, ge=0, description="tokens that two windows of a long document share; token heads")
     temperature: float = Field(1.0, gt=0, description="logits are divided by it (Guo et al. 2017)")
-    threshold: float | None = Field(
-        None, ge=0, le=1, description="multi: least probability of a label; with oos: of the best label"
-    )
+    threshold: float | None = Field(None, ge=0, le=1, description="least probability of what is answered")
     oos: str | None = Field(None, max_length=1000, description="answered where no label is likely enough")
     shift: float = Field(0.0, description="regression: mean of the training targets")
     scale: float = Field(1.0, gt=0, description="regression: their standard deviation")
@@ -431,7 +429,8 @@ class Task:
 
     def answer_text(self, row: Any, options: Any) -> str:
         """Return the text to be learned for a row of a task in words. Raises TypeError for other targets."""
-        if not isinstance(target := self.target(row, options), Text):
+        target = self.target(row, options)
+        if not isinstance(target, Text):
             raise TypeError(f"task {self.name!r} gives {type(target).__name__} targets, a text is needed")
         return target.value
 

@@ -12,13 +12,13 @@ import math
 import os
 import re
 import stat
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from appkit.data.objects import DuplicateKeyError, make_object
 from appkit.errors import BundleError, shortened
 
 __all__ = ["escape", "hash_file", "open_file", "read_bytes", "read_object"]
@@ -71,9 +71,8 @@ def hash_file(folder: Path, name: str, most: int) -> str | None:
     Raises as `open_file`.
     """
     with open_file(folder, name) as handle:
-        if (
-            os.fstat(handle.fileno()).st_size > most
-        ):  # a sparse one takes no room on the disk, and hours to read
+        # before it is read: a sparse one takes no room on the disk, and hours to hash
+        if os.fstat(handle.fileno()).st_size > most:
             return None
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -98,9 +97,13 @@ def read_object(folder: Path, name: str, most: int) -> dict[str, Any]:
         raise BundleError(f"{path} has more than {most} bytes, which no bundle needs; copy the bundle again")
     try:
         value = json.loads(
-            content.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_make_object
+            content.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=make_object
         )
         _check_values(value)
+    except DuplicateKeyError as error:
+        raise BundleError(
+            f"{path} cannot be read: the key {escape(shortened(error.key))} comes twice; copy the bundle again"
+        ) from None
     except RecursionError:
         raise BundleError(
             f"{path} cannot be read: it is nested deeper than {DEPTH}; copy the bundle again"
@@ -114,14 +117,6 @@ def read_object(folder: Path, name: str, most: int) -> dict[str, Any]:
 
 def _refuse_constant(text: str) -> Any:
     raise ValueError(f"{text} is no number of JSON")
-
-
-def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise ValueError(f"the key {shortened(twice)} comes twice")
-    return values
 
 
 def _check_values(value: Any) -> None:

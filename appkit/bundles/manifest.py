@@ -52,16 +52,15 @@ PAYLOAD = (
 ROUTERS = "routers.safetensors"
 """a further file in the bundle of a method that routes"""
 
-LARGEST_MANIFEST, LARGEST_CONFIG = 32_000_000, 4_000_000
-"""bytes of the manifest, of adapter_config.json"""
+LARGEST_MANIFEST, LARGEST_CONFIG, LARGEST_WEIGHTS = 32_000_000, 4_000_000, 2**36
+"""bytes of the manifest, of adapter_config.json, of a file of weights"""
 LARGEST_FILES = {
     "adapter_config.json": LARGEST_CONFIG,
     "reference.safetensors": 32_000_000,
     "report.md": 8_000_000,
     "README.md": 1_000_000,
 }
-"""bytes of the payload's other files; of weights, `LARGEST_WEIGHTS`"""
-LARGEST_WEIGHTS = 2**36
+"""bytes of each file of the payload but weights"""
 DEEPEST = 24
 """levels below a root that bundles are looked for in"""
 
@@ -261,4 +260,4 @@ def find_bundles(root: Path) -> list[Path]:
                 and entry.name != "checkpoints"
             ]
     # a link may lead nowhere: that bundle alone is refused later
-    return sorted(bundles, key=lambda path: ((path / "appkit.json").lstat().st_mtime, str(path)))
+    return sorted(bundles, key=lambda path: ((path / MANIFEST).lstat().st_mtime, str(path)))

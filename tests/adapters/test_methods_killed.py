@@ -41,19 +41,19 @@ def test_a_killed_run_ends_as_the_unbroken_one(
         return done.code, done.stderr
 
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
-    code, said = run(*words, f"run_dir={unbroken}")
-    assert code == 0, said
+    code, stderr = run(*words, f"run_dir={unbroken}")
+    assert code == 0, stderr
     # as the checkpoint of step 9 gets its name
-    code, said = run(
+    code, stderr = run(
         *words, f"run_dir={killed}", at={"path": r"os.rename .*step-0*9\b", "nth": 1, "do": "kill"}
     )
-    assert code == -9, said
+    assert code == -9, stderr
     saved = sorted(path.name for path in (killed / "checkpoints").glob("step-*"))
     assert saved
     assert saved[-1].endswith("8")
-    code, said = run("train", "--resume", str(killed))
-    assert code == 0, said
-    assert "going on from step 8" in said
+    code, stderr = run("train", "--resume", str(killed))
+    assert code == 0, stderr
+    assert "going on from step 8" in stderr
     for file in ("metrics.jsonl", "bundle/adapter_model.safetensors", "predictions.adapter.jsonl"):
         assert (killed / file).read_bytes() == (unbroken / file).read_bytes(), file
     assert read_manifest(killed / "bundle")["sha"] == read_manifest(unbroken / "bundle")["sha"]

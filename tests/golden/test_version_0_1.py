@@ -136,17 +136,17 @@ def fitting(here: Path) -> Path:
 
 def test_its_certificate_without_a_seal_is_made_again_once(fitting: Path) -> None:
     """0.1 sealed none, so that anybody could have written it. Every check of it is made again and passes."""
-    kept = {name: json.loads(certificate(fitting / name).read_text(encoding="utf-8")) for name in BUNDLES}
+    of_0_1 = {name: json.loads(certificate(fitting / name).read_text(encoding="utf-8")) for name in BUNDLES}
     words = ["recertify", *(str(fitting / name) for name in BUNDLES), "--engine", "transformers"]
     said = command(*words)
     assert said.split().count("certified") == len(BUNDLES), said
     for name in BUNDLES:
         made = json.loads(certificate(fitting / name).read_text(encoding="utf-8"))
-        assert made["bundle"] == kept[name]["bundle"] == RECORDED[name]["sha"]
-        assert made["base"] == kept[name]["base"]
-        assert made.keys() >= kept[name].keys()
+        assert made["bundle"] == of_0_1[name]["bundle"] == RECORDED[name]["sha"]
+        assert made["base"] == of_0_1[name]["base"]
+        assert made.keys() >= of_0_1[name].keys()
         passed = {check["name"]: check["passed"] for check in made["checks"]}
-        assert passed.items() >= {check["name"]: check["passed"] for check in kept[name]["checks"]}.items()
+        assert passed.items() >= {check["name"]: check["passed"] for check in of_0_1[name]["checks"]}.items()
         assert all(passed.values())
     before = {name: certificate(fitting / name).read_bytes() for name in BUNDLES}
     said = command(*words)

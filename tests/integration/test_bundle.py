@@ -289,8 +289,8 @@ def test_predict_takes_arguments_stdin_and_files(trained: Path, project: Project
         return ok(commands.run("predict", str(trained / "bundle"), *words, cwd=project.folder, **options))
 
     assert predict(*sentences) == expected
-    told = commands.run("predict", str(trained / "bundle"), *sentences, cwd=project.folder).stderr
-    assert "note: of 4 answers, 4 cut off at the longest length (input 1 first); --jsonl tells each" in told
+    stderr = commands.run("predict", str(trained / "bundle"), *sentences, cwd=project.folder).stderr
+    assert "note: of 4 answers, 4 cut off at the longest length (input 1 first); --jsonl tells each" in stderr
     assert predict(stdin="\n\n".join(sentences)) == expected
     lines = project.folder / "lines.txt"
     lines.write_text("\ufeff" + "\r\n".join(sentences), encoding="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -15,6 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
+from appkit.data.objects import DuplicateKeyError, make_object
 from appkit.errors import shortened
 from appkit.serving.gateway.request import require_admin, require_key
 
@@ -65,6 +65,8 @@ class _JsonRequest(Request):
             return _read_json(body)
         except json.JSONDecodeError:
             raise
+        except DuplicateKeyError as error:  # readers differ in which counts
+            raise BadBody(f"body: the key {_show(error.key)} occurs twice in one object; keep one") from None
         except RecursionError:
             raise BadBody("body: it is nested too deeply; flatten it") from None
         except UnicodeDecodeError as error:
@@ -76,18 +78,9 @@ class _JsonRequest(Request):
 def _read_json(body: bytes) -> Any:
     # json.loads itself would let half a surrogate pair in raw bytes through
     text = body.decode(json.detect_encoding(body))
-    values = json.loads(text, object_pairs_hook=_unite, parse_constant=_refuse_constant)
+    values = json.loads(text, object_pairs_hook=make_object, parse_constant=_refuse_constant)
     if "\\u" in text:  # raw bytes cannot hold one
         _refuse_surrogates(values)
-    return values
-
-
-def _unite(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Makes an object of its pairs. Raises BadBody for a key that occurs twice: readers differ in which counts."""
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise BadBody(f"body: the key {_show(twice)} occurs twice in one object; keep one")
     return values
 
 

@@ -343,7 +343,7 @@ class Trainer:
 
     def _write_note(self, run: str, **values: Any) -> None:
         file = self.root / FOLDER / run / NOTE
-        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        before = self._read_note(run) if file.exists() else {}
         write_text(file, json.dumps(before | values, ensure_ascii=False))
 
 

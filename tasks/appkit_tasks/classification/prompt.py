@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def target(row: ClassificationRow, options: ClassificationConfig) -> Labels:
     """
     label: Label = row.label
     if options.separator is not None and not isinstance(label, tuple):
-        label = _split(_name(label), options.separator)
+        label = tuple(sorted(set(_split(_name(label), options.separator))))
     match options.problem:
         case "single":
             return Labels(_require_short(_single_label(label)))
@@ -48,21 +48,18 @@ def target(row: ClassificationRow, options: ClassificationConfig) -> Labels:
 def refuse(rows: Sequence[ClassificationRow], options: ClassificationConfig) -> str | None:
     """Says why the labels of all training rows are none to learn: multi-hot vectors, or numbers written as text."""
     labels = [_list_parts(row.label, options.separator) for row in rows]
-    first = labels[0] if labels else ""
-    if (
-        isinstance(first, tuple)
-        and len(first) > 1
-        and all(_is_multi_hot(label, len(first)) for label in labels)
-    ):
+    if labels and _are_multi_hot(labels):
         return (
-            f"holds {len(first)} of 0 and 1 in every row, such as {list(first)}: their places have no names; "
+            f"holds {len(labels[0])} of 0 and 1 in every row, such as {list(labels[0])}: their places have no names; "
             "write the names of the labels that apply, such as ['late', 'damaged']"
         )
-    fractions = [label for label in labels if not (_parse_number(label) or 0.0).is_integer()]
-    numeric = options.problem == "auto" and None not in map(_parse_number, labels)
-    if (
-        numeric and fractions and all(isinstance(label, str) for label in fractions)
-    ):  # as all numbers of a CSV
+    numbers = [_parse_number(label) for label in labels]
+    if options.problem != "auto" or None in numbers:
+        return None
+    fractions = [
+        label for label, number in zip(labels, numbers, strict=True) if number and not number.is_integer()
+    ]
+    if fractions and all(isinstance(label, str) for label in fractions):  # as all numbers of a CSV are
         return (
             f"holds numbers written as text, such as {fractions[0]!r}: set task.problem=regression to learn "
             "numbers, or task.problem=single to learn classes"
@@ -70,15 +67,15 @@ def refuse(rows: Sequence[ClassificationRow], options: ClassificationConfig) -> 
     return None
 
 
-def _is_multi_hot(label: Label, length: int) -> bool:
-    return isinstance(label, tuple) and len(label) == length and BITS.issuperset(label)
+def _are_multi_hot(labels: Sequence[Label]) -> TypeGuard[Sequence[tuple[str, ...]]]:
+    """Tells whether all are as long, more than one long, and made of 0 and 1."""
+    lengths = {len(label) if isinstance(label, tuple) and BITS.issuperset(label) else 0 for label in labels}
+    return len(lengths) == 1 and lengths.pop() > 1
 
 
 def _list_parts(label: Label, separator: str | None) -> Label:
     """Lists the labels of a cell as they are written, repeats too."""
-    if separator is None or not isinstance(label, str):
-        return label
-    return tuple(part.strip() for part in label.split(separator) if part.strip())
+    return label if separator is None or not isinstance(label, str) else _split(label, separator)
 
 
 def _parse_number(label: Label) -> float | None:
@@ -109,8 +106,8 @@ def _name(label: str | float) -> str:
 
 
 def _split(cell: str, separator: str) -> tuple[str, ...]:
-    """Splits a cell into its labels; none if it holds separators alone."""
-    return tuple(sorted({part.strip() for part in cell.split(separator)} - {""}))
+    """Splits a cell into its labels, in their order, repeats too; none if it holds separators alone."""
+    return tuple(part.strip() for part in cell.split(separator) if part.strip())
 
 
 def _single_label(label: Label) -> str:

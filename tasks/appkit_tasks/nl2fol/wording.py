@@ -185,6 +185,7 @@ def from_words(text: str) -> str:
 
 
 def _is_normal_with_twins(text: str) -> bool:
+    """Tells whether a text is a formula in normal form, two names of which differ by case alone."""
     names = set(re.findall(r"\w+", text))
     if len({name.casefold() for name in names}) == len(names):  # parsing takes longer
         return False
@@ -197,10 +198,9 @@ def _is_normal_with_twins(text: str) -> bool:
 
 def _join_term(name: str, joined: str, variables: set[str]) -> str:
     """Writes a term with a small first letter; a variable, and what would become one, as it is."""
-    first = joined[0].lower()
-    lowered = (first if len(first) == 1 else joined[0]) + joined[
-        1:
-    ]  # İ becomes two characters, which are no name
+    small = joined[0].lower()
+    # İ becomes two characters, which are no name
+    lowered = (small if len(small) == 1 else joined[0]) + joined[1:]
     if name in variables:
         return name
     return joined if name != lowered and (lowered in variables or is_free_name(lowered)) else lowered

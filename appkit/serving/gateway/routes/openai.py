@@ -79,6 +79,7 @@ async def chat_completions(
     chat.check()
     target = _require_words(gateway.find(chat.model, key))
     with target.used():
+        check_batch(gateway, chat.n or 1, "answers")
         turns = [(message.role, message.text) for message in chat.messages]
         tokens = await prompt_tokens(target, turns)
         job = _make_job(gateway, target, chat, tokens, bool(chat.logprobs), chat.max_completion_tokens)
@@ -95,10 +96,7 @@ async def completions(
     completion.check()
     target = _require_words(gateway.find(completion.model, key))
     with target.used():
-        prompt = completion.prompt
-        several = isinstance(prompt, list) and prompt and not isinstance(prompt[0], int)
-        check_batch(gateway, (len(prompt) if several else 1) * (completion.n or 1), "answers")
-        prompts = await _read_prompts(target, prompt)
+        prompts = await _read_prompts(gateway, target, completion)
         log_probabilities = completion.logprobs is not None
         jobs = [
             job
@@ -141,12 +139,15 @@ async def prompt_tokens(target: Target, turns: Sequence[tuple[str, str]]) -> tup
         raise Fault(400, f"the base's chat template refuses the messages: {error}") from None
 
 
-async def _read_prompts(target: Target, prompt_input: str | list[Any]) -> list[tuple[int, ...]]:
-    if isinstance(prompt_input, str):
-        prompt_input = [prompt_input]
+async def _read_prompts(
+    gateway: Gateway, target: Target, completion: CompletionRequest
+) -> list[tuple[int, ...]]:
+    """Tokenizes the prompts, once they are counted. Raises Fault for too many, an empty one, or an odd token id."""
+    prompt_input = [completion.prompt] if isinstance(completion.prompt, str) else completion.prompt
     if not prompt_input:
         raise Fault(400, "prompt is empty; a model needs at least one token to continue")
     lists = [prompt_input] if isinstance(prompt_input[0], int) else prompt_input
+    check_batch(gateway, len(lists) * (completion.n or 1), "answers")
     vocabulary, token_lists = len(target.chat.tokenizer), []
     for prompt in lists:
         ids = await _call_apart(len(prompt), target.chat.ids, prompt) if isinstance(prompt, str) else prompt
@@ -201,7 +202,6 @@ def _copy_job(job: Job, n: int | None) -> list[Job]:
 async def _respond(
     gateway: Gateway, request: Request, target: Target, parameters: Parameters, jobs: list[Job], form: Form
 ) -> Response | dict[str, Any]:
-    check_batch(gateway, len(jobs), "answers")
     check_work(gateway, sum(len(job.tokens) + job.max_tokens for job in jobs))
     # prompt by prompt, n choices each: every prompt is counted once
     read = sum(len(job.tokens) for job in jobs[:: parameters.n or 1])
