@@ -257,7 +257,7 @@ def test_the_bundle_tells_where_it_came_from(run: Path, base: Path) -> None:
     options = {"rank": 4, "alpha": 32.0, "targets": "all-linear", "ratio": 16.0, "clip": 0.01}
     assert manifest["method"] == {"name": "lora_plus", **options}
     assert manifest["exported"] == {"kind": "lora", "rank": 4, "error": 0.0}
-    assert manifest["base"]["id"] == str(base)
+    assert manifest["base"]["id"] == base.name  # its directory is nobody's business
     sources = manifest["data"]["sources"]
     assert [(source["split"], source["rows"]) for source in sources] == [("train", 32), ("test", 8)]
     assert {source["licence"] for source in sources} == {"CC0-1.0"}
