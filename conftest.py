@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT / "tests"))  # its helpers are importable, from the 
 if TYPE_CHECKING:
     from trained import Trained
 
+WARM = pytest.StashKey["Any"]()
 ENGINE_STARTS = 10
 """vLLM servers of a whole session: one each for five shared engines, `appkit serve` and its restart, the gateway that
 is killed, the plug-in's two-slot server, and the start that fails."""
@@ -37,8 +38,13 @@ def pytest_configure(config: pytest.Config) -> None:
     os.close(handle)
     os.environ["APPKIT_ENGINE_STARTS"] = file
     os.environ["APPKIT_SEAL_KEY"] = str(Path(tempfile.mkdtemp(prefix="appkit-seal-"), "seal.key"))
-    paths = [str(ROOT / "tests" / "starts"), os.environ.get("PYTHONPATH", "")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    starts = str(ROOT / "tests" / "starts")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [starts, os.environ.get("PYTHONPATH", "")]))
+    sys.path.append(starts)
+    from warm import Sockets
+
+    config.stash[WARM] = Sockets()
+    os.environ["APPKIT_WARM"] = str(config.stash[WARM].place)
 
 
 def pytest_collection_finish() -> None:
@@ -54,6 +60,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Give it back: at its end the process would report as leaked what the collector may not free."""
     gc.unfreeze()
     if not hasattr(config, "workerinput"):
+        config.stash[WARM].close()
         shutil.rmtree(Path(os.environ["APPKIT_SEAL_KEY"]).parent, ignore_errors=True)
 
 
@@ -113,6 +120,12 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
                 "share an engine (tests/engines.py) or raise ENGINE_STARTS in conftest.py", red=True
             )
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test starts, starts as a user starts it: processes that are each other's children."""
+    monkeypatch.delenv("APPKIT_WARM", raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,14 @@ import pytest
 
 
 @contextmanager
+def cold() -> Iterator[None]:
+    """What is started meanwhile starts as a user starts it, with processes that are each other's children."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("APPKIT_WARM", raising=False)
+        yield
+
+
+@contextmanager
 def running(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> Iterator[str]:
     """The URL of a gateway on a free port, once it is ready; afterwards it has ended well and in time."""
     process = subprocess.Popen(

@@ -26,7 +26,7 @@ def ten_labels() -> list[dict[str, Any]]:
 
 
 def names_in_texts() -> list[dict[str, Any]]:
-    return shipped("entities/train.jsonl")[:400]
+    return shipped("entities/train.jsonl")[:240]
 
 
 def label_run(task: str, rows: list[dict[str, Any]], folder: Path, **more: Any) -> dict[str, Any]:
@@ -50,8 +50,8 @@ def nl2fol(folder: Path) -> dict[str, Any]:
     return {
         "task": "nl2fol",
         "model": {"name": "smollm2-135m", "dtype": "float32"},
-        "train": SHORT | {"max_rows": 96, "batch_rows": 4},
-        "eval": {"rows": 12, "quant_rows": 6, "few_shot": 2},
+        "train": SHORT | {"max_rows": 64, "batch_rows": 4},
+        "eval": {"rows": 8, "quant_rows": 4, "few_shot": 2},
         "method": {"rank": 8},
         "run_dir": str(folder / "run"),
     }

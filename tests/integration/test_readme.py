@@ -1,6 +1,7 @@
 """What the documents tell a user to type works: every command and Python block of every README is run."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -201,7 +202,13 @@ def test_python_block(document, body, workplace, project, trained, gateway):
         body = re.sub(r'"http://[^"]*"', f'"{gateway["APPKIT_URL"]}", key="{gateway["APPKIT_KEY"]}"', body)
     body = re.sub(r'appkit\.load\("path/to/[^"]*"\)', f'appkit.load("{bundle}")', body)
     done = subprocess.run(
-        [sys.executable, "-c", body], cwd=workplace, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", body],
+        cwd=workplace,
+        env=os.environ | {"APPKIT_WARM_CODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     for line in body.splitlines():

@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from running import cold
 
 import appkit
 from appkit.bundles import manifest as manifests
@@ -136,7 +137,7 @@ def served(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     keys = folder / "keys.json"
     key, admin = add_key(keys, "user"), add_key(keys, "admin", admin=True)
     words = ["--bundles", str(bundles), "--keys", str(keys), "--engine", "vllm"]
-    with Gateway([*words, "serve.dtype=float32", "serve.max_slots=2"], folder / "log") as gateway:
+    with cold(), Gateway([*words, "serve.dtype=float32", "serve.max_slots=2"], folder / "log") as gateway:
         references = References({name: bundles / name for name in ("first", "second")})
         found = {name: references.greedy(name, TEXTS, TOKENS) for name in ("first", "second", "")}
         gateway.wait()
@@ -395,7 +396,7 @@ def test_sigterm_lets_a_stream_end_and_leaves_nothing(served: Served) -> None:
 
 def test_a_killed_gateway_leaves_no_engine(bundles: Path, tmp_path: Path) -> None:
     words = [str(bundles / "first"), "--engine", "vllm", "serve.dtype=float32"]
-    with Gateway(words, tmp_path / "log") as gateway:
+    with cold(), Gateway(words, tmp_path / "log") as gateway:
         gateway.wait()
         for part in ("api_server", "EngineCore"):
             assert gateway.engine(part).is_running()

@@ -456,6 +456,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.usefixtures("cold")
 def test_nothing_is_left_when_the_gateway_is_killed(tmp_path: Path, words: list[str]) -> None:
     trainer = Trainer(tmp_path)
     run = trainer.new([*words, *SAVING])

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from running import cold
 
 from appkit import vllm_plugin
 from appkit.serving.engines.vllm import installed_version, null_adapter
@@ -124,7 +125,7 @@ def served(base: Path, adapters: dict[str, Path], folder: Path) -> Iterator[Serv
         "APPKIT_STOCK_LORA": "",
     }
     log = folder / "log"
-    with log.open("wb") as output:
+    with cold(), log.open("wb") as output:
         process = subprocess.Popen(
             words, stdout=output, stderr=output, env=environment, cwd=folder, start_new_session=True
         )

@@ -496,6 +496,7 @@ def test_the_first_specialist_is_trained_from_the_page(page: Any, tmp_path: Path
     assert not offering.is_alive()
 
 
+@pytest.mark.usefixtures("cold")
 def test_the_command_starts_a_gateway_of_its_own_and_leaves_nothing_behind(
     shelf: Path, tmp_path: Path
 ) -> None:
