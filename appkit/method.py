@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
@@ -20,6 +21,7 @@ __all__ = [
     "RoutedForm",
     "Servable",
     "Training",
+    "deferred",
 ]
 
 ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -137,17 +139,17 @@ class Method:
 
     name: str
     summary: str
+    """what it does, in half a line"""
     config: type[BaseModel]
     """options (`method.<key>=`), a frozen pydantic model"""
     build: Callable[[Any, Any], Any]
     """(base model, options) -> PEFT model, or one with its `get_base_model`, `disable_adapter` and `unload`, whose
-    trained parameters are fp32 and everything else frozen; `unload` gives the base back as it was"""
+    trained parameters are fp32 and everything else frozen; it never writes to the base's weights, and `unload` gives the
+    base back as it was"""
     servable: Callable[[Any], Servable]
     """options -> engines and exported rank"""
     export: Callable[[Any, Any], Form]
     """(model, options) -> what the bundle holds"""
-    changes_base: Callable[[Any], bool] = field(default=lambda options: False)
-    """options -> whether `build` changes weights of the base"""
     trained: Callable[[Any, Sequence[tuple[int, int]]], int] | None = None
     """(options, shapes (O, I) of the base's linear layers) -> trained parameters; None: factors of the exported rank"""
     before_training: Callable[[Any, Training], None] | None = None
@@ -171,6 +173,15 @@ class Method:
     """(model, state): puts these tensors back"""
     restore: Callable[[Any, Any, Mapping[str, torch.Tensor]], Any] | None = None
     """(base model, options, tensors of a RoutedForm) -> the trained model"""
+    paper: str = ""
+    """where it was published: title, arXiv id"""
+    formula: str = ""
+    """the trained weight W' in terms of W and what is trained (marked *), one line of text"""
+    proof: str = ""
+    """tier and reference of its own test. "exact": equal to another implementation or a closed form; "property": a
+    stated property holds; "toy effect": seen to work on planted data"""
+    unverified: str = ""
+    """what of it rests on no source that could be checked"""
 
     def trained_parameters(self, options: Any, shapes: Sequence[tuple[int, int]]) -> int:
         """Count the parameters that are trained on linear layers of these shapes (O, I)."""
@@ -178,3 +189,13 @@ class Method:
             return self.trained(options, shapes)
         rank = self.servable(options).rank or 0
         return rank * sum(out + into for out, into in shapes)
+
+
+def deferred(path: str) -> Callable[..., Any]:
+    """Return a function that imports `module:function` when it is called: to list methods imports no torch."""
+    module, _, name = path.partition(":")
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(import_module(module), name)(*args, **kwargs)
+
+    return call

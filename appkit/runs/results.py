@@ -80,7 +80,6 @@ def measure_quantization(
         config.quant.name == "none"
         or not config.eval.quant_rows
         or getattr(base.model, "is_quantized", False)
-        or prepared.method.changes_base(config.method)  # its weights are no longer the quantized ones
     ):
         return None
     from appkit.models.quantize import unquantized

@@ -1,34 +1,20 @@
-"""LoRA (arXiv 2106.09685), with rsLoRA, DoRA and the initializations that need neither data nor gradients."""
+"""LoRA (arXiv 2106.09685), with rsLoRA, DoRA and other random starts."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from appkit.adapters.lora.config import LoraOptions, servable
-from appkit.method import Form, Method
+from appkit.method import Method, deferred
 
 __all__ = ["METHOD"]
-
-
-def _build(base: Any, options: LoraOptions) -> Any:
-    from appkit.adapters.lora.build import lora_model
-
-    return lora_model(base, options)
-
-
-def _export(model: Any, options: LoraOptions) -> Form:
-    from appkit.adapters.lora.export import export
-
-    return export(model, options)
-
 
 METHOD = Method(
     name="lora",
     summary="low-rank updates of the linear layers",
     config=LoraOptions,
-    build=_build,
+    build=deferred("appkit.adapters.lora.build:lora_model"),
     servable=servable,
-    export=_export,
-    changes_base=lambda options: options.changes_base,
-    trained=lambda options, shapes: options.rank * sum(out + into for out, into in shapes),
+    export=deferred("appkit.adapters.lora.export:export"),
+    paper="LoRA: Low-Rank Adaptation of Large Language Models, arXiv 2106.09685; rsLoRA 2312.03732; DoRA 2402.09353",
+    formula="W' = W + s B* A*, s = alpha / r (rsLoRA: alpha / sqrt(r))",
+    proof="exact: logits and gradients of PEFT's LoRA, rsLoRA and DoRA",
 )
