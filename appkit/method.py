@@ -144,8 +144,8 @@ class Method:
     """options (`method.<key>=`), a frozen pydantic model"""
     build: Callable[[Any, Any], Any]
     """(base model, options) -> PEFT model, or one with its `get_base_model`, `disable_adapter` and `unload`, whose
-    trained parameters are fp32 and everything else frozen; it never writes to the base's weights, and `unload` gives the
-    base back as it was"""
+    trained parameters are fp32 and everything else frozen; it never writes to the base's weights, and `unload` gives
+    the base back as it was"""
     servable: Callable[[Any], Servable]
     """options -> engines and exported rank"""
     export: Callable[[Any, Any], Form]

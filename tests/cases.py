@@ -58,6 +58,22 @@ def cases(form: str | None = None) -> list[Any]:
     return params
 
 
+KINDS = {
+    "lora": "plain parameters",
+    "norms": "weights of the base",
+    "turns": "parameters that freeze and thaw",
+    "eva": "shapes that the data decided, and state",
+    "lora_ga": "a start from gradients, and state",
+}
+"""A method of each kind of resumption, for tests of whole runs; `test_methods.py` resumes every method."""
+
+
+def firsts(form: str | None = None, names: Mapping[str, Any] | None = None) -> list[Any]:
+    """The first case of each method, or of those named."""
+    by_name = {param.values[0]: param for param in reversed(cases(form))}
+    return [param for name, param in by_name.items() if names is None or name in names]
+
+
 def write_entry_points(site: Path) -> None:
     """The fixture package is found where `site`, an empty directory, is in Python's path."""
     project = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]

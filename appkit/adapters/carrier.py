@@ -1,4 +1,4 @@
-"""Carrier builds PEFT's LoRA on a base: the layers and the head that every low-rank method trains."""
+"""Carrier builds PEFT's LoRA on a base: the layers and the head that every low-rank method trains, and exports it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from appkit.adapters.low_rank import install
 from appkit.adapters.options import LowRankOptions
 from appkit.errors import ConfigError
+from appkit.method import LoraForm
 
-__all__ = ["carrier"]
+__all__ = ["carrier", "export"]
 
 
 def carrier(base: Any, options: LowRankOptions, **peft_options: Any) -> Any:
@@ -44,6 +45,19 @@ def carrier(base: Any, options: LowRankOptions, **peft_options: Any) -> Any:
             parameter.data = parameter.data.float()
     install(model)
     return model
+
+
+def export(model: Any, options: LowRankOptions) -> LoraForm:
+    """Export the adapter as PEFT stores it: its config, and its tensors under PEFT's names."""
+    from peft import get_peft_model_state_dict
+
+    config = model.peft_config["default"].to_dict()
+    config["inference_mode"] = True
+    config["target_modules"] = sorted(config["target_modules"])
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in get_peft_model_state_dict(model).items()
+    }
+    return LoraForm(config, tensors, error=0.0)
 
 
 def _find_peft_task(base: Any) -> str:

@@ -31,6 +31,7 @@ __all__ = [
     "layers",
     "load_state",
     "pair",
+    "principal",
     "replace",
     "require_rank",
     "since_start",
@@ -44,7 +45,7 @@ ADAPTER = "default"
 
 
 def layers(model: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the name in the bare base and the LoRA layer of each layer that the carrier adapts, in the model's order."""
+    """Yield the name in the bare base and the LoRA layer of each adapted layer, in the model's order."""
     for name, module in model.named_modules():
         if ADAPTER in getattr(module, "lora_A", ()):
             yield name.removeprefix("base_model.model."), module
@@ -60,30 +61,45 @@ def weight(layer: Any) -> torch.Tensor:
     stored = layer.get_base_layer().weight
     quantized = getattr(stored, "quant_state", None)
     if quantized is None:
-        return stored.detach().to(torch.float32, copy=True)  # a view would be trained with the base's own memory
+        # a view would be trained with the base's own memory
+        copied: torch.Tensor = stored.detach().to(torch.float32, copy=True)
+        return copied
     from bitsandbytes import functional
 
     packed = stored.data
     if getattr(quantized, "packing_format_for_cpu", False):
         # a forward of an evaluation has packed it anew for this CPU; the inverse changes the state that it gets
-        packed, quantized = functional._convert_weight_packed_for_cpu_inverse(packed, copy.deepcopy(quantized))
-    return functional.dequantize_4bit(packed, quantized).float()
+        packed, quantized = functional._convert_weight_packed_for_cpu_inverse(
+            packed, copy.deepcopy(quantized)
+        )
+    dequantized: torch.Tensor = functional.dequantize_4bit(packed, quantized).float()
+    return dequantized
 
 
-def require_rank(model: Any, rank: int, key: str = "method.rank") -> None:
-    """Raise ConfigError when a layer is too small for `rank` singular vectors, before any is computed."""
+def principal(matrix: torch.Tensor, rank: int, niter: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return U (O, r), S (r,), Vh (r, I) of `matrix` (O, I), the largest singular values first.
+
+    With niter they come from a randomized SVD, which draws from torch's global generator.
+    """
+    if niter:
+        U, S, V = torch.svd_lowrank(matrix, rank, niter=niter)
+        return U, S, V.T
+    U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
+    return U[:, :rank], S[:rank], Vh[:rank]
+
+
+def require_rank(model: Any, rank: int, key: str = "method.rank", parts: str = "singular vectors") -> None:
+    """Raise ConfigError when a layer has fewer `parts` than `rank`, before any is computed."""
     for name, layer in layers(model):
         most = min(layer.in_features, layer.out_features)
         if rank > most:
             raise ConfigError(
-                f"{key} is {rank}, and {name} ({layer.out_features} x {layer.in_features}) has {most} singular "
-                f"vectors; use {key}={most} or less, or other method.targets"
+                f"{key} is {rank}, and {name} ({layer.out_features} x {layer.in_features}) has {most} {parts}; "
+                f"use {key}={most} or less, or other method.targets"
             )
 
 
-def replace(
-    layer: Any, *, A: torch.Tensor | None = None, B: torch.Tensor | None = None, train: bool
-) -> None:
+def replace(layer: Any, *, A: torch.Tensor | None = None, B: torch.Tensor | None = None, train: bool) -> None:
     """Replace factors of the carrier by fp32 ones, of any rank."""
     for module, tensor in ((layer.lora_A, A), (layer.lora_B, B)):
         if tensor is not None:
@@ -131,6 +147,7 @@ def drive(model: Any, factors: Factors) -> None:
         layer.factors = factors
         # bound methods, not closures: a deep copy of the model computes with its own tensors
         layer.forward = MethodType(_forward, layer)
+        layer.enable_adapters = MethodType(_enable_adapters, layer)
         layer.get_delta_weight = MethodType(_delta, layer)
 
 
@@ -147,10 +164,16 @@ def _forward(layer: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Te
     return added
 
 
+def _enable_adapters(layer: Any, enabled: bool) -> None:
+    """Takes the place of PEFT's, which makes A and B trainable when it enables them, frozen ones too."""
+    layer._disable_adapters = not enabled
+
+
 def _delta(layer: Any, adapter: str) -> torch.Tensor:
     """Takes the place of PEFT's `get_delta_weight`: (O, I)."""
     A, B = layer.factors(layer)
-    return B @ A
+    delta: torch.Tensor = B @ A
+    return delta
 
 
 def state(model: Any) -> dict[str, torch.Tensor]:
@@ -197,7 +220,9 @@ def export(model: Any, factors: Factors) -> LoraForm:
             A, B = factors(layer)
         ranks[name] = len(A)
         for side, factor in (("A", A), ("B", B)):
-            tensors[f"base_model.model.{name}.lora_{side}.weight"] = factor.detach().cpu().contiguous().clone()
+            tensors[f"base_model.model.{name}.lora_{side}.weight"] = (
+                factor.detach().cpu().contiguous().clone()
+            )
     most = max(ranks.values())
     pattern = {name: rank for name, rank in ranks.items() if rank != most}
     config = model.peft_config[ADAPTER].to_dict()

@@ -21,8 +21,8 @@ def gradients(
 ) -> dict[str, torch.Tensor]:
     """Return d loss / d W, (O, I) in fp32 by the layer's name, summed over the units of all batches.
 
-    `loss` is `Training.loss`. Parameters, their gradients and the modes of the modules are left as they were; dropout is
-    off meanwhile. At least one factor below each layer must be trained, since autograd visits no other layers.
+    `loss` is `Training.loss`. Parameters, their gradients and the modes of the modules are left as they were; dropout
+    is off meanwhile. At least one factor below each layer must be trained, since autograd visits no other layers.
     """
     collected: dict[str, torch.Tensor] = {}
     modes = {module: module.training for module in model.modules()}
@@ -36,7 +36,7 @@ def gradients(
             if isinstance(module, torch.nn.Dropout):
                 module.eval()
         for batch in batches:
-            loss(model, batch).backward()
+            loss(model, batch).backward()  # type: ignore[no-untyped-call]
     finally:
         for hook in hooks:
             hook.remove()
@@ -60,6 +60,6 @@ def _make_hook(name: str, collected: dict[str, torch.Tensor]) -> Callable[[Any, 
             else:
                 collected[name] = product
 
-        output.register_hook(on_backward)
+        output.register_hook(on_backward)  # type: ignore[no-untyped-call]
 
     return on_forward

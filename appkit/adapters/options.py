@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from appkit.method import Servable
 
-__all__ = ["LowRankOptions", "count_factors", "servable", "servable_doubled"]
+__all__ = ["LowRankOptions", "count_factors", "match_rank", "servable", "servable_doubled"]
 
 
 class LowRankOptions(BaseModel):
@@ -23,6 +23,11 @@ class LowRankOptions(BaseModel):
         "all-linear",
         description="names of linear layers, such as q_proj; all-linear is each but the output layer",
     )
+
+
+def match_rank(values: dict[str, Any]) -> float:
+    """Return the alpha with which the update's scale is 1, as a default_factory."""
+    return float(values.get("rank", 1))
 
 
 def servable(options: LowRankOptions) -> Servable:

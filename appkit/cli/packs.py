@@ -10,21 +10,53 @@ import typer
 from appkit.cli.options import ConfigFile, Overrides, run_config
 from appkit.cli.terminal import print_table, quiet_libraries
 
-__all__ = ["app", "data", "tasks"]
+__all__ = ["app", "data", "methods", "tasks"]
 
 app = typer.Typer()
+methods = typer.Typer(invoke_without_command=True, help="Adapter methods: list, show.")
 tasks = typer.Typer(no_args_is_help=True, help="Task packs: list, show.")
 data = typer.Typer(no_args_is_help=True, help="Check rows before training on them.")
 
 
-@app.command()
-def methods() -> None:
+@methods.callback()
+def methods_default(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        methods_list()
+
+
+@methods.command("list")
+def methods_list() -> None:
     """List the adapter methods, with a line on each."""
     from appkit.plugins import load_method, modules
 
-    print_table(
-        ["method", ""], [[name, load_method(name).summary] for name in sorted(modules("appkit.methods"))]
-    )
+    rows = []
+    for name in sorted(modules("appkit.methods")):
+        method = load_method(name)
+        rows.append([name, method.summary, method.paper.rpartition("arXiv ")[2].partition(";")[0]])
+    print_table(["method", "", "arXiv"], rows)
+
+
+@methods.command("show")
+def methods_show(name: str) -> None:
+    """Show a method's paper, formula, options, export, cost, and what is proven of it."""
+    from appkit.plugins import load_method
+
+    method = load_method(name)
+    options = method.config()
+    served = method.servable(options)
+    print(f"{method.name}: {method.summary}\n")
+    print(f"paper       {method.paper or 'none'}")
+    print(f"formula     {method.formula or 'in the README'}")
+    print(f"proven      {method.proof or 'nothing beyond what every method is tested for'}")
+    print(f"unverified  {method.unverified or 'nothing'}")
+    print(f"engines     {', '.join(served.engines)}" + (f"; {served.reason}" if served.reason else ""))
+    print(f"export      {'no low-rank update' if served.rank is None else f'LoRA of rank {served.rank}'}")
+    trained = method.trained_parameters(options, [(1024, 1024)])
+    print(f"cost        {trained:,} trained parameters for a layer of 1,024 x 1,024, with the defaults below")
+    print("\noptions (method.<key>=)")
+    for field, info in method.config.model_fields.items():
+        if field != "name":
+            print(f"  {field} = {getattr(options, field)!r}  {info.description or ''}")
 
 
 @tasks.command("list")

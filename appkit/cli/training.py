@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 from appkit.cli.inputs import file_words, is_data_file, read_inputs, read_rows
 from appkit.cli.options import ConfigFile, DryRun, Overrides, PrintConfig, run_config
 from appkit.cli.terminal import print_table, quiet_libraries, say, show_citations, tell_unsound
-from appkit.errors import AppkitError, DataError
+from appkit.errors import AppkitError, ConfigError, DataError
 
 __all__ = ["app"]
 
@@ -60,6 +61,67 @@ def train(
 
         result = run(resolved, say=say)
     _show_result(result)
+
+
+@app.command("compare-methods")
+def compare_methods(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    methods: Annotated[
+        str, typer.Option(help="Names, separated by commas; appkit methods lists them.")
+    ] = "lora,pissa,miss",
+    rates: Annotated[str, typer.Option(help="The grid's learning rates.")] = "3e-4,1e-3,3e-3",
+    rows: Annotated[str, typer.Option(help="The grid's rows of an optimizer step.")] = "8,32",
+    share: Annotated[float, typer.Option(help="Share of the training rows that tuning uses.")] = 0.25,
+    seeds: Annotated[int, typer.Option(help="Runs of each method at its best.")] = 3,
+    out: Annotated[Path, typer.Option(help="Directory of the contest; a stopped one goes on.")] = Path(
+        "runs/methods"
+    ),
+) -> None:
+    """Tune methods on the same grid, train each at its best over seeds, and compare them with plain LoRA."""
+    from appkit.config import parse_overrides
+    from appkit.evaluation.contest import contest_table
+    from appkit.runs.contest import Contest
+    from appkit.runs.contest import compare_methods as run
+
+    words = overrides or []
+    own = [word for word in words if word.startswith(("method.", "method="))]
+    if any(word.startswith("method=") for word in own):
+        raise ConfigError("method= chooses one method; name those to compare with --methods")
+    resolved = run_config([word for word in words if word not in own], config)
+    contest = Contest(
+        tuple(_split(methods)),
+        tuple(_read_number(word, "--rates") for word in _split(rates)),
+        tuple(_read_count(word, "--rows") for word in _split(rows)),
+        share,
+        seeds,
+    )
+    quiet_libraries()
+    result = run(resolved, contest, out, parse_overrides(own).get("method"), say)
+    print()
+    print_table(*contest_table(result))
+    print(result.verdict)
+    print(f"\nreport  {out / 'report.md'}\nplot    {out / 'methods.png'}")
+
+
+def _split(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _read_number(word: str, key: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise ConfigError(f"{key} takes numbers above 0 and at most 1, separated by commas, got {word!r}")
+    return value
+
+
+def _read_count(word: str, key: str) -> int:
+    if not word.isdecimal() or not int(word):
+        raise ConfigError(f"{key} takes whole numbers from 1, separated by commas, got {word!r}")
+    return int(word)
 
 
 def _show_result(result: Any) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from appkit.evaluation.scores import Evaluation
 from appkit.stats.confidence import Calibration
+from appkit.stats.intervals import Comparison
 
-__all__ = ["plot_confidence", "plot_curve", "plot_scores"]
+__all__ = ["plot_confidence", "plot_curve", "plot_differences", "plot_scores"]
 
 INK, MUTED, BASE, OURS = "#1f2430", "#6b7280", "#b8c0cc", "#2563eb"
 
@@ -65,6 +66,23 @@ def plot_scores(columns: Sequence[Evaluation], path: Path) -> None:
     )
     axes.set_ylim(0, 1.12)
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=len(columns))
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def plot_differences(differences: Sequence[tuple[str, Comparison]], title: str, path: Path) -> None:
+    """Draw each difference with its 95 % interval beside zero, the largest above."""
+    from matplotlib import pyplot
+
+    ordered = sorted(differences, key=lambda one: one[1].difference)
+    figure, axes = _make_axes(5.6, 1.2 + 0.3 * max(1, len(ordered)))
+    axes.axvline(0, color=MUTED, linewidth=1)
+    for place, (_, compared) in enumerate(ordered):
+        apart = compared.low > 0 or compared.high < 0
+        axes.plot([compared.low, compared.high], [place, place], color=OURS if apart else BASE, linewidth=2)
+        axes.plot(compared.difference, place, "o", color=OURS if apart else MUTED)
+    axes.set_yticks(range(len(ordered)), [name for name, _ in ordered])
+    axes.set_xlabel(title, color=INK)
     figure.savefig(path)
     pyplot.close(figure)
 

@@ -1,4 +1,7 @@
-"""Every method as users train it: a run that is killed and gone on with ends as the unbroken one, bit for bit."""
+"""Methods as users train them: a run that is killed and gone on with ends as the unbroken one, bit for bit.
+
+`test_methods.py` cuts and resumes every method inside one process; here are those whose resumption differs in kind.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import PACKAGE, Case, cases, write_entry_points
+from cases import KINDS, PACKAGE, Case, firsts, write_entry_points
 from forked import Commands
 
 from appkit.bundles.manifest import read_manifest
 from conftest import Project
-
-FIRST = {param.values[0]: param for param in reversed(cases())}
-"""one case of each method"""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def as_word(option: str, value: Any) -> str:
     return f"method.{option}={value if isinstance(value, str) else json.dumps(value)}"
 
 
-@pytest.mark.parametrize(("name", "case"), FIRST.values())
+@pytest.mark.parametrize(("name", "case"), firsts(names=KINDS))
 def test_a_killed_run_ends_as_the_unbroken_one(
     name: str, case: Case, sites: list[str], project: Project, commands: Commands, tmp_path: Path
 ) -> None:

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tests" / "plugin_package"
 WORDS = (
     "task=shout",
-    "method=lora_plus",
+    "method=fast_b",
     "train.batch_rows=8",
     "train.epochs=1",
 )
@@ -84,7 +84,7 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
     ("words", "name", "summary"),
     [
         (("tasks", "list"), "shout", "sentence -> the same sentence in capitals"),
-        (("methods",), "lora_plus", "LoRA whose B learns faster than its A"),
+        (("methods",), "fast_b", "LoRA whose B learns faster than its A, within a bound"),
     ],
 )
 def test_listed(words: tuple[str, ...], name: str, summary: str, site: Path, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_the_bundle_tells_where_it_came_from(run: Path, base: Path) -> None:
     manifest = json.loads((run / "bundle" / "appkit.json").read_text())
     assert manifest["task"] == {"name": "shout", "version": "1", "kind": "generate"}
     options = {"rank": 4, "alpha": 32.0, "targets": "all-linear", "ratio": 16.0, "clip": 0.01}
-    assert manifest["method"] == {"name": "lora_plus", **options}
+    assert manifest["method"] == {"name": "fast_b", **options}
     assert manifest["exported"] == {"kind": "lora", "rank": 4, "error": 0.0}
     assert manifest["base"]["id"] == base.name  # its directory is nobody's business
     sources = manifest["data"]["sources"]

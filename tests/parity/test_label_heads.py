@@ -10,9 +10,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tiny import CONFIGS, VOCABULARY, tiny
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
+from appkit.adapters.carrier import export
 from appkit.adapters.lora.build import lora_model
 from appkit.adapters.lora.config import LoraOptions
-from appkit.adapters.lora.export import export
 from appkit.errors import ModelError
 from appkit.heads.label import loss as label_loss
 from appkit.models import attention, forward

@@ -13,7 +13,7 @@ METHOD = Method(
     config=LoraOptions,
     build=deferred("appkit.adapters.lora.build:lora_model"),
     servable=servable,
-    export=deferred("appkit.adapters.lora.export:export"),
+    export=deferred("appkit.adapters.carrier:export"),
     paper="LoRA: Low-Rank Adaptation of Large Language Models, arXiv 2106.09685; rsLoRA 2312.03732; DoRA 2402.09353",
     formula="W' = W + s B* A*, s = alpha / r (rsLoRA: alpha / sqrt(r))",
     proof="exact: logits and gradients of PEFT's LoRA, rsLoRA and DoRA",

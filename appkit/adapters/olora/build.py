@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from appkit.adapters.carrier import carrier
 from appkit.adapters import factors
+from appkit.adapters.carrier import carrier
 from appkit.adapters.factors import drive, keep_start, layers, replace, require_rank, since_start, weight
 from appkit.adapters.olora.config import OloraOptions
 from appkit.method import LoraForm

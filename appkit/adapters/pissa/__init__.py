@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from appkit.adapters.pissa.config import PissaOptions
 from appkit.adapters.options import count_factors, servable_doubled
+from appkit.adapters.pissa.config import PissaOptions
 from appkit.method import Method, deferred
 
 __all__ = ["METHOD"]

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
-from appkit.adapters.carrier import carrier
 from appkit.adapters import factors
-from appkit.adapters.factors import ADAPTER, drive, keep_start, layers, replace, require_rank, since_start, weight
+from appkit.adapters.carrier import carrier
+from appkit.adapters.factors import (
+    ADAPTER,
+    drive,
+    keep_start,
+    layers,
+    principal,
+    replace,
+    require_rank,
+    since_start,
+    weight,
+)
 from appkit.adapters.pissa.config import PissaOptions
 from appkit.method import LoraForm
 
@@ -20,7 +28,7 @@ def build(base: Any, options: PissaOptions) -> Any:
     model = carrier(base, options)
     require_rank(model, options.rank)
     for _, layer in layers(model):
-        U, S, Vh = _principal(weight(layer), options.rank, options.niter)
+        U, S, Vh = principal(weight(layer), options.rank, options.niter)
         root = (S / layer.scaling[ADAPTER]).sqrt()  # (r,)
         replace(layer, A=root[:, None] * Vh, B=U * root, train=True)
         keep_start(layer)
@@ -31,12 +39,3 @@ def build(base: Any, options: PissaOptions) -> Any:
 def export(model: Any, options: PissaOptions) -> LoraForm:
     """Export a LoRA of rank 2r."""
     return factors.export(model, since_start)
-
-
-def _principal(W: torch.Tensor, rank: int, niter: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """W (O, I) -> U (O, r), S (r,), Vh (r, I), the largest first."""
-    if niter:
-        U, S, V = torch.svd_lowrank(W, rank, niter=niter)
-        return U, S, V.T
-    U, S, Vh = torch.linalg.svd(W, full_matrices=False)
-    return U[:, :rank], S[:rank], Vh[:rank]

@@ -16,5 +16,8 @@ class PissaOptions(LowRankOptions):
 
     name: Literal["pissa"] = "pissa"
     niter: int = Field(
-        0, ge=0, le=100, description="subspace iterations of a randomized SVD (4 to 16 is usual); 0: exact SVD"
+        0,
+        ge=0,
+        le=100,
+        description="subspace iterations of a randomized SVD (4 to 16 is usual); 0: exact SVD",
     )

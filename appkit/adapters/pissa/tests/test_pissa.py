@@ -27,7 +27,9 @@ def test_it_is_pefts() -> None:
     for (name, layer), (_, other) in zip(layers(ours), layers(theirs), strict=True):
         A, B = pair(layer)
         # a singular vector has no sign of its own
-        torch.testing.assert_close(B @ A, other.lora_B[ADAPTER].weight @ other.lora_A[ADAPTER].weight, msg=name)
+        torch.testing.assert_close(
+            B @ A, other.lora_B[ADAPTER].weight @ other.lora_A[ADAPTER].weight, msg=name
+        )
         assert torch.equal(weight(layer), dict(tiny().named_parameters())[f"{name}.weight"])
     with torch.no_grad():
         torch.testing.assert_close(ours(TOKENS).logits, theirs(TOKENS).logits, atol=1e-4, rtol=1e-4)
@@ -38,5 +40,7 @@ def test_it_is_pefts() -> None:
 
 
 def test_more_singular_vectors_than_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"method\.rank is 64, and \S+ \(\d+ x \d+\) has \d+ singular vectors; use"):
+    with pytest.raises(
+        ConfigError, match=r"method\.rank is 64, and \S+ \(\d+ x \d+\) has \d+ singular vectors; use"
+    ):
         build(tiny(), PissaOptions(rank=64))

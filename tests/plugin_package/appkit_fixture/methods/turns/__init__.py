@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from appkit.method import Form, Method, Training
-from appkit_fixture.methods.turns.config import TurnsOptions, servable
+from appkit.adapters.options import count_factors, servable
+from appkit.method import Method, deferred
+from appkit_fixture.methods.turns.config import TurnsOptions
 
 __all__ = ["METHOD"]
-
-
-def _build(base: Any, options: TurnsOptions) -> Any:
-    from appkit.adapters.lora.build import lora_model
-
-    return lora_model(base, options.lora)
-
-
-def _before_forward(model: Any, training: Training) -> None:
-    from appkit_fixture.methods.turns.build import thaw
-
-    thaw(model, training)
-
-
-def _export(model: Any, options: TurnsOptions) -> Form:
-    from appkit.adapters.lora.export import export
-
-    return export(model, options.lora)
-
 
 METHOD = Method(
     name="turns",
     summary="LoRA whose layers learn in turn",
     config=TurnsOptions,
-    build=_build,
+    build=deferred("appkit.adapters.carrier:carrier"),
     servable=servable,
-    export=_export,
-    before_forward=_before_forward,
+    export=deferred("appkit.adapters.carrier:export"),
+    trained=count_factors,
+    before_forward=deferred("appkit_fixture.methods.turns.build:thaw"),
 )

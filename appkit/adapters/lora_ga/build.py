@@ -1,0 +1,60 @@
+"""Builds a LoRA-GA model: factors from the gradient's singular vectors, on an unmodified base."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import torch
+
+from appkit.adapters import factors
+from appkit.adapters.carrier import carrier
+from appkit.adapters.factors import drive, keep_start, layers, principal, replace, require_rank, since_start
+from appkit.adapters.gradients import gradients
+from appkit.adapters.lora_ga.config import LoraGaOptions
+from appkit.method import LoraForm, Training
+
+__all__ = ["before_training", "build", "export"]
+
+
+def build(base: Any, options: LoraGaOptions) -> Any:
+    """Build it, as a plain LoRA until `before_training`. Raises ConfigError for layers of fewer than 2r outputs."""
+    model = carrier(base, options, use_rslora=options.rslora)
+    require_rank(model, 2 * options.rank, "2 * method.rank")
+    drive(model, since_start)
+    return model
+
+
+def before_training(model: Any, training: Training) -> None:
+    """Replace the factors by singular vectors of the gradient over the first micro-batches; the update is 0 then."""
+    options, rank = training.options, training.options.rank
+    batches = islice(training.batches(), options.batches)
+    collected = gradients(model, batches, training.loss)
+    for name, layer in layers(model):
+        G = collected.pop(name)  # (O, I)
+        U, V = _decompose(G, rank, options.niter, training.seed)
+        # the rule of the authors' code: outputs keep their size whatever the width
+        length = G.shape[0] ** 0.25 / options.gamma**0.5
+        A, B = _fix_signs(V[:rank]), _fix_signs(U[rank:]).T  # (r, I), (O, r)
+        replace(layer, A=A * length, B=B * length, train=True)
+        keep_start(layer)
+
+
+def export(model: Any, options: LoraGaOptions) -> LoraForm:
+    """Export a LoRA of rank 2r."""
+    return factors.export(model, since_start)
+
+
+def _decompose(G: torch.Tensor, rank: int, niter: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """G (O, I) -> the 2r largest left (2r, O) and right (2r, I) singular vectors, as rows."""
+    # a randomized SVD draws numbers, and is computed with as many vectors as in the authors' code
+    with torch.random.fork_rng(devices=[G.device] if G.is_cuda else []):
+        torch.manual_seed(seed)
+        U, _, Vh = principal(G, min(4 * rank, *G.shape), niter)
+    return U.T[: 2 * rank], Vh[: 2 * rank]
+
+
+def _fix_signs(vectors: torch.Tensor) -> torch.Tensor:
+    """Make the largest entry of each row positive: a singular vector has no sign of its own."""
+    largest = vectors.abs().argmax(1, keepdim=True)
+    return vectors * vectors.gather(1, largest).sign()
