@@ -39,6 +39,8 @@ HEAVY = {
 }
 SETTLED = ("HF_", "HOME", "LC_", "LANG", "TRANSFORMERS_", "XDG_", "GRADIO_", "PYTHONUTF8", "PYTHONIOENCODING")
 """Variables that are read while something is imported: where they differ, a process starts by itself."""
+OURS = {"GRADIO_ANALYTICS_ENABLED"}
+"""of these, what the gallery sets itself when it is imported; gradio then sets HF_HUB_DISABLE_TELEMETRY"""
 
 
 def kind_of(words: list[str]) -> str | None:
@@ -110,7 +112,7 @@ class Sockets:
             asked.register(listener, selectors.EVENT_READ)
             asked.select()
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-        environment |= {"HF_HUB_OFFLINE": "1"} if kind == "vllm" else {}
+        environment |= {"HF_HUB_OFFLINE": "1"} if kind == "vllm" else dict.fromkeys(OURS, "False")
         command = [sys.executable, "-P", __file__, kind, str(listener.fileno())]
         self.servers.append(
             subprocess.Popen(
@@ -222,7 +224,11 @@ class EndOfSession(Exception):
 
 def fits(environment: dict[str, str]) -> bool:
     """Whether what was imported here would have been the same there."""
-    names = {name for name in (*environment, *os.environ) if name.startswith(SETTLED)}
+    names = (
+        {name for name in (*environment, *os.environ) if name.startswith(SETTLED)}
+        - OURS
+        - {"HF_HUB_DISABLE_TELEMETRY"}
+    )
     if any(environment.get(name) != os.environ.get(name) for name in names):
         return False
     theirs = environment.get("PYTHONPATH", "").split(os.pathsep)
@@ -234,8 +240,9 @@ def become(request: dict[str, Any]) -> None:
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
     ours = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    own = {name: os.environ[name] for name in OURS if name in os.environ}
     os.environ.clear()
-    os.environ.update(request["env"])
+    os.environ.update(own | request["env"])
     os.chdir(request["cwd"])
     more = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path not in ours]
     sys.path[:0] = more
@@ -295,12 +302,15 @@ def warm_up(kind: str) -> None:
         with suppress(ImportError):
             importlib.import_module(name)
     if kind == "appkit":
+        import appkit_apps
+        import appkit_tasks
         import matplotlib
 
         matplotlib.use("Agg")
-        for module in pkgutil.walk_packages(appkit.__path__, "appkit."):
-            if "vllm_plugin" not in module.name:
-                importlib.import_module(module.name)
+        for package in (appkit, appkit_tasks, appkit_apps):
+            for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+                if "vllm_plugin" not in module.name and ".tests" not in module.name:
+                    importlib.import_module(module.name)
     gc.collect()
     gc.freeze()
 
