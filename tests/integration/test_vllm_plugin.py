@@ -121,6 +121,7 @@ def served(base: Path, adapters: dict[str, Path], folder: Path) -> Iterator[Serv
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
         "APPKIT_ENGINE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "APPKIT_STOCK_LORA": "",
     }
     environment.pop("APPKIT_WARM", None)  # the processes must be each other's children
