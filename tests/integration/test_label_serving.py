@@ -44,7 +44,7 @@ def many() -> list[dict[str, Any]]:
     return [
         {"text": f"{word} room {number}, please", "label": f"room {number}"}
         for number in range(77)
-        for word in ("Open", "Close", "Clean")
+        for word in ("Open", "Close")
     ]
 
 

@@ -24,7 +24,7 @@ def test_the_loss_falls_far_below_the_base(real):
 
 
 def test_answers_look_like_formulas(real):
-    assert sum("(" in answer for answer in real.answers) >= 10
+    assert sum("(" in answer for answer in real.answers) >= len(real.answers) - 2
     assert real.scores["adapter"]["BLEU"] > real.scores["base"]["BLEU"]
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from running import cold
 
 from appkit import vllm_plugin
 from appkit.serving.engines.vllm import installed_version, null_adapter
@@ -122,10 +121,12 @@ def served(base: Path, adapters: dict[str, Path], folder: Path) -> Iterator[Serv
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
         "APPKIT_ENGINE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "APPKIT_STOCK_LORA": "",
     }
+    environment.pop("APPKIT_WARM", None)  # the processes must be each other's children
     log = folder / "log"
-    with cold(), log.open("wb") as output:
+    with log.open("wb") as output:
         process = subprocess.Popen(
             words, stdout=output, stderr=output, env=environment, cwd=folder, start_new_session=True
         )

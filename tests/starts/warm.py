@@ -39,6 +39,8 @@ HEAVY = {
 }
 SETTLED = ("HF_", "HOME", "LC_", "LANG", "TRANSFORMERS_", "XDG_", "GRADIO_", "PYTHONUTF8", "PYTHONIOENCODING")
 """Variables that are read while something is imported: where they differ, a process starts by itself."""
+OURS = {"GRADIO_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY"}
+"""of these, what the gallery sets itself when it is imported, and gradio for it"""
 
 
 def kind_of(words: list[str]) -> str | None:
@@ -110,7 +112,7 @@ class Sockets:
             asked.register(listener, selectors.EVENT_READ)
             asked.select()
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-        environment |= {"HF_HUB_OFFLINE": "1"} if kind == "vllm" else {}
+        environment |= {"HF_HUB_OFFLINE": "1"} if kind == "vllm" else {"GRADIO_ANALYTICS_ENABLED": "False"}
         command = [sys.executable, "-P", __file__, kind, str(listener.fileno())]
         self.servers.append(
             subprocess.Popen(
@@ -157,47 +159,45 @@ class Server:
 
     def _accept(self, listener: socket.socket) -> dict[str, Any] | None:
         line, _ = listener.accept()
-        with suppress(OSError, ValueError):
+        streams: list[int] = []
+        try:
             head, streams, _, _ = socket.recv_fds(line, 8, 3)
-            left = int.from_bytes(head, "big")
-            data = b""
-            while len(data) < left:
-                part = line.recv(left - len(data))
-                if not part:
-                    raise OSError("the command has ended")
-                data += part
-            request = json.loads(data)
-            if fits(request["env"]):
-                return self._fork(line, request, streams)
-            line.sendall(b"0\n")
-        line.close()
-        return None
-
-    def _fork(
-        self, line: socket.socket, request: dict[str, Any], streams: list[int]
-    ) -> dict[str, Any] | None:
-        pid = os.fork()
-        if not pid:
-            os.setsid()
-            for number, stream in enumerate(streams):
-                os.dup2(stream, number)
-                os.close(stream)
-            for other, handle in self.children.values():
-                other.close()
-                os.close(handle)
+            request = json.loads(receive(line, int.from_bytes(head, "big")))
+            differing = settled_otherwise(request["env"])
+            if differing:
+                print(f"started cold, for {', '.join(differing)}: {request['words'][1:6]}", file=sys.stderr)
+                line.sendall(b"0\n")
+        except (OSError, ValueError):  # who asked has ended
+            differing = ["all"]
+        if differing:
             line.close()
-            self.listener.close()
-            self.selector.close()
-            return request
+        elif not (pid := os.fork()):
+            self._leave(line, streams)
+            return request  # type: ignore[no-any-return]
+        else:
+            handle = os.pidfd_open(pid)
+            self.children[pid] = line, handle
+            self.selector.register(handle, selectors.EVENT_READ, lambda _: self._ended(pid))
+            self.selector.register(line, selectors.EVENT_READ, lambda _: self._left(pid))
+            with suppress(OSError):
+                line.sendall(f"{pid}\n".encode())
+        # whoever reads their other ends waits until all of these are closed
         for stream in streams:
             os.close(stream)
-        handle = os.pidfd_open(pid)
-        self.children[pid] = line, handle
-        self.selector.register(handle, selectors.EVENT_READ, lambda _: self._ended(pid))
-        self.selector.register(line, selectors.EVENT_READ, lambda _: self._left(pid))
-        with suppress(OSError):
-            line.sendall(f"{pid}\n".encode())
         return None
+
+    def _leave(self, line: socket.socket, streams: list[int]) -> None:
+        """In the child: take the streams, and close what is the server's."""
+        os.setsid()
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        for other, handle in self.children.values():
+            other.close()
+            os.close(handle)
+        line.close()
+        self.listener.close()
+        self.selector.close()
 
     def _ended(self, pid: int) -> None:
         line, handle = self.children.pop(pid)
@@ -220,13 +220,23 @@ class EndOfSession(Exception):
     pass
 
 
-def fits(environment: dict[str, str]) -> bool:
-    """Whether what was imported here would have been the same there."""
-    names = {name for name in (*environment, *os.environ) if name.startswith(SETTLED)}
-    if any(environment.get(name) != os.environ.get(name) for name in names):
-        return False
+def receive(line: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = line.recv(size - len(data))
+        if not part:
+            raise OSError("the command has ended")
+        data += part
+    return data
+
+
+def settled_otherwise(environment: dict[str, str]) -> list[str]:
+    """The variables for which what was imported here would not have been the same there."""
+    names = {name for name in (*environment, *os.environ) if name.startswith(SETTLED)} - OURS
+    differing = sorted(name for name in names if environment.get(name) != os.environ.get(name))
     theirs = environment.get("PYTHONPATH", "").split(os.pathsep)
-    return set(os.environ.get("PYTHONPATH", "").split(os.pathsep)) <= set(theirs)
+    missing = set(os.environ.get("PYTHONPATH", "").split(os.pathsep)) - set(theirs)
+    return differing + (["PYTHONPATH"] if missing else [])
 
 
 def become(request: dict[str, Any]) -> None:
@@ -234,8 +244,9 @@ def become(request: dict[str, Any]) -> None:
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
     ours = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    own = {name: os.environ[name] for name in OURS if name in os.environ}
     os.environ.clear()
-    os.environ.update(request["env"])
+    os.environ.update(own | request["env"])
     os.chdir(request["cwd"])
     more = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path not in ours]
     sys.path[:0] = more
@@ -295,12 +306,15 @@ def warm_up(kind: str) -> None:
         with suppress(ImportError):
             importlib.import_module(name)
     if kind == "appkit":
+        import appkit_apps
+        import appkit_tasks
         import matplotlib
 
         matplotlib.use("Agg")
-        for module in pkgutil.walk_packages(appkit.__path__, "appkit."):
-            if "vllm_plugin" not in module.name:
-                importlib.import_module(module.name)
+        for package in (appkit, appkit_tasks, appkit_apps):
+            for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+                if "vllm_plugin" not in module.name and ".tests" not in module.name:
+                    importlib.import_module(module.name)
     gc.collect()
     gc.freeze()
 
