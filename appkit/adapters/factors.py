@@ -138,7 +138,10 @@ def since_start(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
     A, B = pair(layer)
     if not hasattr(layer, "lora_A0"):
         return A, B * layer.scaling[ADAPTER]
-    return torch.cat([A, layer.lora_A0]), torch.cat([B, -layer.lora_B0], dim=1) * layer.scaling[ADAPTER]
+    # (B - B0) A + B0 (A - A0), not B A - B0 A0: in bf16 the difference of two large products would lose small steps
+    return torch.cat([A, A - layer.lora_A0]), torch.cat(
+        [B - layer.lora_B0, layer.lora_B0], dim=1
+    ) * layer.scaling[ADAPTER]
 
 
 def drive(model: Any, factors: Factors) -> None:

@@ -266,7 +266,8 @@ def test_micro_batches_are_one_step_with_an_extra_loss_too(name: str, case: Case
     one, many = (gradients(str(tokens), tokens, penalized=True) for tokens in (1000, 40))
     assert one.keys() == many.keys()
     for parameter, gradient in one.items():
-        torch.testing.assert_close(gradient, many[parameter], atol=1e-4, rtol=1e-3)
+        largest = max(1.0, float(gradient.abs().max()))
+        torch.testing.assert_close(gradient, many[parameter], atol=1e-4 * largest, rtol=1e-3)
     plain = gradients("plain", 1000, penalized=False)
     assert any(not torch.allclose(one[name], plain[name], atol=1e-3, rtol=1e-2) for name in plain)
 
@@ -275,11 +276,19 @@ def test_micro_batches_are_one_step_with_an_extra_loss_too(name: str, case: Case
 def test_gradients_are_the_same_with_checkpointing(name: str, case: Case, tmp_path: Path) -> None:
     plain = Subject.of(name, without_dropout(case)).gradients(tmp_path / "plain", steps(1, 1000))
     subject, passes = Subject.of(name, without_dropout(case)), []
+    before_forward = subject.method.before_forward
+
+    def begin(model: Any, training: Training) -> None:
+        passes.clear()  # of a start from gradients
+        if before_forward:
+            before_forward(model, training)
+
+    subject.method = replace(subject.method, before_forward=begin)
     subject.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     subject.base.model.layers[0].register_forward_pre_hook(lambda *_: passes.append(torch.is_grad_enabled()))
     assert_equal(subject.gradients(tmp_path / "again", steps(1, 1000)), plain)
-    # forward, and once more in backward; others are of a method's own hooks
-    assert [grad for grad in passes if grad][-2:] == [True, True]
+    # forward, and once more in backward; one without gradients is of a method's own hook
+    assert [grad for grad in passes if grad] == [True, True]
 
 
 @pytest.fixture(scope="module")

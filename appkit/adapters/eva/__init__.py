@@ -22,4 +22,5 @@ METHOD = Method(
     paper="EVA: Parameter Efficient Fine-tuning via Explained Variance Adaptation, arXiv 2410.07170",
     formula="W' = W + s B* A*, A0 = r_l principal components of the layer's inputs, B0 = 0, mean r_l = r",
     proof="exact: the components of the stacked inputs; components and ranks of PEFT's EvaConfig",
+    unverified="that vLLM computes with ranks that differ between layers what PEFT does",
 )

@@ -63,7 +63,7 @@ def _pass_on(layer: Any) -> torch.Tensor:
     multiplied, product = getattr(layer, "computed", (None, None))
     if multiplied is None or multiplied.device != A.device or not torch.equal(multiplied, A):
         multiplied = A.detach().clone()
-        product = multiplied @ weight(layer)
+        product = multiplied.float() @ weight(layer)  # fp32 in a bf16 copy of the model too
         layer.computed = multiplied, product
     passed: torch.Tensor = _Through.apply(A, layer, product)  # type: ignore[no-untyped-call]
     return passed

@@ -22,4 +22,5 @@ METHOD = Method(
     paper="LoRA-GA: Low-Rank Adaptation with Gradient Approximation, arXiv 2407.05000",
     formula="W' = W + s (B* A* - B0 A0), A0 = c V_r^T, B0 = c U_r..2r, dL/dW = U S V^T, c = O^(1/4) / sqrt(gamma)",
     proof="exact: the first step's update is the best one of rank 2r; subspaces of PEFT's init_lora_weights=lora_ga",
+    unverified="the paper's text: lengths, directions and scale are those of the authors' code and instructions",
 )

@@ -20,7 +20,7 @@ class LoraGaOptions(LowRankOptions):
         gt=0,
         description="the update is scaled by alpha / sqrt(rank), or by alpha / rank with rslora=false",
     )
-    rslora: bool = Field(True, description="scale by alpha / sqrt(rank), as the paper; false: alpha / rank")
+    rslora: bool = Field(True, description="scale by alpha / sqrt(rank), as the authors; false: alpha / rank")
     gamma: float = Field(
         16,
         gt=0,

@@ -59,10 +59,10 @@ def _mix(layer: Any, side: str, seed: int, shape: tuple[int, int], start: int | 
     known, mixed, value = layer.computed.get(side, (None, None, None))
     if known != bases or mixed.device != coefficients.device or not torch.equal(mixed, coefficients):
         mixed = coefficients.detach().clone()
-        value = bases.combine(mixed)
+        value = bases.combine(mixed.float())  # fp32 in a bf16 copy of the model too
         if start is not None:
             # Kaiming-uniform, as LoRA's A: within ±1 / sqrt(I)
-            value += Bases(start, 1, shape).combine(mixed.new_ones(1)) / shape[1] ** 0.5
+            value += Bases(start, 1, shape).combine(torch.ones(1, device=mixed.device)) / shape[1] ** 0.5
         layer.computed[side] = bases, mixed, value
     factor: torch.Tensor = Mixture.apply(coefficients, bases, value)  # type: ignore[no-untyped-call]
     return factor

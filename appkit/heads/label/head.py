@@ -21,11 +21,10 @@ from appkit.stats.confidence import LabelCalibration, Uncalibrated
 from appkit.task import HeadSpec, LabelHead, Metric, Parsed, Prediction, Task
 
 if TYPE_CHECKING:
-    import torch
-
     from appkit.config import RunConfig
     from appkit.data.rows import Record
     from appkit.heads.checks import Check
+    from appkit.heads.label.loss import LabelLoss
     from appkit.heads.reference import Recorded
     from appkit.models.batch import Batch
     from appkit.models.chat import Chat
@@ -176,11 +175,11 @@ class LinearHead:
     def collate(self, examples: Sequence[Labelled], device: Any) -> Batch:
         return collate_labelled(examples, device, causal=self.spec.attention == "causal")
 
-    def loss(self, model: Any, batch: Batch) -> torch.Tensor:
+    @property
+    def loss(self) -> LabelLoss:
         from appkit.heads.label.loss import LabelLoss
 
-        loss = LabelLoss(self.spec.problem, self.spec.pooling, self.dropout, self.smoothing, self.weights)
-        return loss(model, batch)
+        return LabelLoss(self.spec.problem, self.spec.pooling, self.dropout, self.smoothing, self.weights)
 
     def calibrate(self, model: Any, dev: Sequence[Record]) -> Self:
         """Chooses temperature and thresholds on the dev rows."""
