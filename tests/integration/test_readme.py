@@ -182,6 +182,8 @@ def test_command(document, line, workplace, project, commands):
             f"model={project.folder / 'base'}",
             *SMALL,
         ]
+    if words[0] == "compare-methods":
+        words += [f"model={project.folder / 'base'}", *SMALL, "--rates=1e-3", "--rows=8", "--seeds=1"]
     if words[0] == "eval":
         words += ["eval.rows=2"]
     if words[:2] == ["data", "check"]:
