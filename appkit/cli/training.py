@@ -88,6 +88,9 @@ def compare_methods(
     own = [word for word in words if word.startswith(("method.", "method="))]
     if any(word.startswith("method=") for word in own):
         raise ConfigError("method= chooses one method; name those to compare with --methods")
+    for key, option in (("train.learning_rate", "--rates"), ("train.batch_rows", "--rows")):
+        if any(word.startswith(f"{key}=") for word in words):
+            raise ConfigError(f"{key}= has no effect here, the grid has its own; use {option}")
     resolved = run_config([word for word in words if word not in own], config)
     contest = Contest(
         tuple(_split(methods)),

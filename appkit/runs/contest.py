@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from appkit.config import RunConfig, build_run_config, to_values
-from appkit.errors import ConfigError, RunError
+from appkit.errors import ConfigError, Interrupted, RunError
 from appkit.evaluation.contest import ContestResult, Standing, write_contest
 from appkit.evaluation.scores import score
 from appkit.plugins import did_you_mean, load_method, modules
@@ -107,12 +107,15 @@ def compare_methods(
     """
     configs = {name: _configure(config, name, options or {}) for name in contest.methods}
     _check_options(options or {}, configs)
-    _claim(folder, contest, configs)
-    prepared = prepare(config, say)
-    tuned = _tune(contest, configs, prepared, folder, say)
-    metric = prepared.head.task.metric(prepared.head.task.primary)
-    chosen = {name: choose_cell(tuned, name, metric) for name in contest.methods}
-    results = _train_all(contest, configs, chosen, folder, say)
+    try:
+        prepared = prepare(config, say)  # before anything is written: bad data leaves no directory
+        _claim(folder, contest, configs)
+        tuned = _tune(contest, configs, prepared, folder, say)
+        metric = prepared.head.task.metric(prepared.head.task.primary)
+        chosen = {name: choose_cell(tuned, name, metric) for name in contest.methods}
+        results = _train_all(contest, configs, chosen, folder, say)
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted(f"stopped; what was finished is in {folder}, go on with the same command") from None
     result = _summarize(contest, configs, tuned, chosen, results, prepared)
     write_contest(result, folder)
     return result
@@ -120,6 +123,9 @@ def compare_methods(
 
 def _configure(config: RunConfig, name: str, options: Mapping[str, Any]) -> RunConfig:
     """Make the configuration of one method, with the options that it has."""
+    for key, option in (("run_dir", "--out"), ("name", "--out")):
+        if getattr(config, key) is not None:
+            raise ConfigError(f"{key}= has no effect here, every run has its own; use {option}")
     known = load_method(name).config.model_fields
     method = {"name": name, **{key: value for key, value in options.items() if key in known}}
     values = to_values(config)
@@ -187,7 +193,8 @@ def _tune(
             )
             write_text(file, "".join(json.dumps(line) + "\n" for line in lines))
             shutil.rmtree(place)
-            bar.advance(1, note=f"{name} {lines[-1]['dev']:.3f}")
+            dev = lines[-1]["dev"]
+            bar.advance(1, note=f"{name} {'no score' if dev is None else f'{dev:.3f}'}")
     say(f"tuned: {len(lines)} cells in {file}")
     return lines
 
@@ -195,7 +202,10 @@ def _tune(
 def _read_lines(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    try:
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise RunError(f"{file} is damaged ({error}); remove it to tune anew") from error
 
 
 def _set_cell(config: RunConfig, rate: float, rows: int) -> RunConfig:

@@ -105,6 +105,11 @@ def test_killed_it_goes_on_and_ends_the_same(
         (("--seeds", "0"), "--seeds must be in 1..100, got 0"),
         (("--share", "0"), "--share must be above 0 and at most 1, got 0.0"),
         (("method=lora",), "method= chooses one method; name those to compare with --methods"),
+        (
+            ("train.learning_rate=1e-3",),
+            "train.learning_rate= has no effect here, the grid has its own; use --rates",
+        ),
+        (("run_dir=x",), "run_dir= has no effect here, every run has its own; use --out"),
         (("method.ratio=3",), "method.ratio is an option of none of lora, pissa; leave it out"),
         (("method.rank=0",), "method.rank: input should be greater than or equal to 1, got 0"),
     ],

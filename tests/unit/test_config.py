@@ -356,7 +356,10 @@ def test_misspelt_words_and_keys(word: str, hint: str) -> None:
         ("eval=3", "eval: input should be a valid dictionary"),
         ("method.init=loftq", "method.init: init must be default, gaussian or orthogonal, got 'loftq'"),
         ("method.init=pissa", "method.init: pissa is a method of its own; use method=pissa"),
-        ("method.init=pissa_niter_4", "method.init: pissa_niter_4 is a method of its own; use method=pissa method.niter=4"),
+        (
+            "method.init=pissa_niter_4",
+            "method.init: pissa_niter_4 is a method of its own; use method=pissa method.niter=4",
+        ),
     ],
 )
 def test_a_wrong_value_is_one_line_with_key_and_value(word: str, line: str) -> None:
