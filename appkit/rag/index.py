@@ -30,12 +30,12 @@ from appkit.rag import stores
 from appkit.rag.encoders import Encoder, encoder
 from appkit.rag.files import find, of_extra, passages, unreadable_told
 from appkit.rag.rank import fused, signed_qim
+from appkit.rag.schema import PREFIX, SCHEMA, read_about, read_passages, read_vectors
 from appkit.storage.atomic import file_sha256, locked, staged, write_text
 from appkit.task import Passage
 
 __all__ = ["Built", "Encoder", "Hit", "Index", "build", "encoder"]
 
-SCHEMA = 2
 POOL = 50
 """passages of each ranking that are fused"""
 JUDGED = 20
@@ -43,7 +43,6 @@ JUDGED = 20
 By = Literal["dense", "bm25", "hybrid"]
 WAYS: tuple[str, ...] = get_args(By)
 Say = Callable[[str], None]
-PREFIX = re.compile(r"appkit-[0-9a-f]{8}-")
 VERSION_NAME = re.compile(r"\w[\w-]{0,63}")
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -315,15 +314,11 @@ def _load_version(to: Path) -> Version:
         if not VERSION_NAME.fullmatch(name):  # it could lead out of the index
             raise ValueError(f"current names no version, got {name[:40]!r}")
         path = to / name
-        about = json.loads((path / "index.json").read_text(encoding="utf-8"))
+        about = read_about(path / "index.json")
         if about["schema"] != SCHEMA:
             raise _OtherSchema(f"{to} has schema {about['schema']}, this appkit reads {SCHEMA}; index again")
-        with (path / "passages.jsonl").open(encoding="utf-8") as lines:
-            pieces = [Passage(**json.loads(line)) for line in lines]
-        vectors = np.load(path / "vectors.npy", allow_pickle=False)
-        if len(pieces) != about["passages"] or len(vectors) != len(pieces):
-            raise ValueError(f"{len(pieces)} passages, {len(vectors)} vectors, {about['passages']} recorded")
-        return Version(path, about, pieces, vectors)
+        pieces = read_passages(path / "passages.jsonl", about)
+        return Version(path, about, pieces, read_vectors(path / "vectors.npy", len(pieces)))
 
 
 def _read_current(to: Path) -> str | None:
@@ -338,8 +333,11 @@ def _read_current(to: Path) -> str | None:
 def _report_damage(to: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise DataError(f"{to} is damaged ({error}); delete it and index again") from None
+    except AppkitError:
+        raise
+    except Exception as error:  # the stores' libraries read a stranger's files, and raise what they like
+        why = str(error) or type(error).__name__
+        raise DataError(f"{to} is damaged ({why}); delete it and index again") from None
 
 
 class Index:
@@ -355,6 +353,13 @@ class Index:
         else:
             self._dense = store.open(self.path, self.vectors)
         self._words = _import_bm25s().BM25.load(str(self.path / "words"))
+        # one search of each kind: damage in their files shows here, not in a request
+        for row, _ in [
+            *self._dense.search(self.vectors[0], 1),
+            *self._rank_by_words(self.passages[0].text, 1),
+        ]:
+            if not 0 <= row < len(self.passages):
+                raise ValueError(f"a search gives passage {row} of {len(self.passages)}")
 
     @classmethod
     def open(cls, to: Path) -> Index:

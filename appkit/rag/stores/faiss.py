@@ -37,7 +37,10 @@ def write(directory: Path, vectors: np.ndarray) -> None:
 def open_file(directory: Path, vectors: np.ndarray) -> Flat:
     with of_extra():
         import faiss
-    return Flat(faiss.read_index(str(directory / FILE)))
+    dense = faiss.read_index(str(directory / FILE))
+    if (dense.ntotal, dense.d) != vectors.shape:
+        raise ValueError(f"{FILE} holds {dense.ntotal} vectors of {dense.d}, vectors.npy {vectors.shape}")
+    return Flat(dense)
 
 
 KIND = Kind(write, open_file)
