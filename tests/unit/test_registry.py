@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fakes import BASE, FakeDeployment, FakeEngine, deployment, in_loop, sha, state_of, until
 
-from appkit.errors import BundleError, RunError
+from appkit.errors import BundleError, ModelError, RunError
 from appkit.serving.engines.protocol import NULL, Conflict, JobRefused
 from appkit.serving.gateway.registry import Alias, Registry, Unknown
 
@@ -129,6 +129,17 @@ async def test_whatever_a_bundle_does_to_its_reader_it_alone_is_refused(
     async with shelf(tmp_path, "one") as one:
         one.bundles["two"] = fault  # type: ignore[assignment]
         with pytest.raises(BundleError, match=f"two is damaged: {type(fault).__name__} while it was read"):
+            await one.add("two")
+        assert one.asked("nl2fol") == ONE
+
+
+@in_loop
+async def test_a_base_that_is_not_here_is_the_bundles_fault(tmp_path: Path) -> None:
+    async with shelf(tmp_path, "one") as one:
+        one.bundles["two"] = ModelError("no model 'far/away'\nhere")  # type: ignore[assignment]
+        with pytest.raises(
+            BundleError, match="two: its base cannot be served here: no model 'far/away' here"
+        ):
             await one.add("two")
         assert one.asked("nl2fol") == ONE
 

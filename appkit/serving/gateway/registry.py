@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from appkit.bundles.files import escape
 from appkit.bundles.schema import NAME
-from appkit.errors import AppkitError, BundleError, ConfigError
+from appkit.errors import AppkitError, BundleError, ConfigError, ModelError
 from appkit.serving.engines.protocol import NULL, Conflict, JobRefused
 from appkit.serving.engines.supervised import Pool, Supervised
 from appkit.storage.atomic import write_text
@@ -182,6 +182,9 @@ class Registry:
                 return self._open(path)
         except ConfigError as error:  # the bundle's own configuration, nothing that the operator set
             raise BundleError(f"{path} is damaged: {error}; install what it was trained with") from None
+        except ModelError as error:  # the base is the bundle's choice
+            reason = escape(" ".join(str(error).split())[:500])
+            raise BundleError(f"{path}: its base cannot be served here: {reason}") from None
 
     def _check_pins(self, deployment: Deployment) -> None:
         """Raises Conflict where a pin of a version that is, or was, served could come to mean this bundle."""
