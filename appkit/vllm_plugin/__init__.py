@@ -80,7 +80,8 @@ def _fork_engine(platform: Any) -> None:
 
     vLLM spawns it, which imports all of vLLM once more: 18 of the 44 s until an engine is ready. Forking is sound as
     long as the process that serves has not computed with OpenMP yet, whose threads a child does not get; until it has
-    its engine it does not. Where the user binds threads to cores, vLLM's own way stays.
+    its engine it does not. Where threads are bound to cores, or the engine's worker is one more process, vLLM's own way
+    stays.
     """
     if os.environ.get("VLLM_CPU_OMP_THREADS_BIND") != "nobind":
         return
@@ -88,7 +89,8 @@ def _fork_engine(platform: Any) -> None:
 
     def check_and_fork(platform: Any, config: Any) -> None:
         check(config)
-        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+        if config.parallel_config.distributed_executor_backend == "uni":
+            os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
 
     platform.check_and_update_config = classmethod(check_and_fork)
     os.register_at_fork(after_in_child=_end_with_parent)

@@ -112,6 +112,7 @@ def served(base: Path, adapters: dict[str, Path], folder: Path) -> Iterator[Serv
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(base)),
         *("--served-model-name", "base", "--host", "127.0.0.1", "--port", str(port)),
         *("--dtype", "float32", "--enforce-eager", "--enable-lora", "--max-logprobs", "1"),
+        *("--distributed-executor-backend", "uni"),
         *("--max-loras", "2", "--max-cpu-loras", str(max(2, len(adapters))), "--max-lora-rank", "64"),
         *("--lora-target-modules", *TARGETS),
         *("--lora-modules", *(f"{name}={path}" for name, path in adapters.items())),
