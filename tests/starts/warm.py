@@ -39,8 +39,13 @@ HEAVY = {
 }
 SETTLED = ("HF_", "HOME", "LC_", "LANG", "TRANSFORMERS_", "XDG_", "GRADIO_", "PYTHONUTF8", "PYTHONIOENCODING")
 """Variables that are read while something is imported: where they differ, a process starts by itself."""
-OURS = {"GRADIO_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY"}
-"""of these, what the gallery sets itself when it is imported, and gradio for it"""
+OURS = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "True",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+"""of these, what appkit's commands and pages set themselves, before they import what reads it"""
 
 
 def kind_of(words: list[str]) -> str | None:
@@ -112,7 +117,7 @@ class Sockets:
             asked.register(listener, selectors.EVENT_READ)
             asked.select()
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-        environment |= {"HF_HUB_OFFLINE": "1"} if kind == "vllm" else {"GRADIO_ANALYTICS_ENABLED": "False"}
+        environment |= {"HF_HUB_OFFLINE": "1"} if kind == "vllm" else OURS
         command = [sys.executable, "-P", __file__, kind, str(listener.fileno())]
         self.servers.append(
             subprocess.Popen(
@@ -232,7 +237,7 @@ def receive(line: socket.socket, size: int) -> bytes:
 
 def settled_otherwise(environment: dict[str, str]) -> list[str]:
     """The variables for which what was imported here would not have been the same there."""
-    names = {name for name in (*environment, *os.environ) if name.startswith(SETTLED)} - OURS
+    names = {name for name in (*environment, *os.environ) if name.startswith(SETTLED)} - OURS.keys()
     differing = sorted(name for name in names if environment.get(name) != os.environ.get(name))
     theirs = environment.get("PYTHONPATH", "").split(os.pathsep)
     missing = set(os.environ.get("PYTHONPATH", "").split(os.pathsep)) - set(theirs)
