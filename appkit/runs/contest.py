@@ -107,9 +107,12 @@ def compare_methods(
     """
     configs = {name: _configure(config, name, options or {}) for name in contest.methods}
     _check_options(options or {}, configs)
+    settings = _write_settings(contest, configs)
+    _check_folder(folder, settings)
     try:
         prepared = prepare(config, say)  # before anything is written: bad data leaves no directory
-        _claim(folder, contest, configs)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "contest.json", settings)
         tuned = _tune(contest, configs, prepared, folder, say)
         metric = prepared.head.task.metric(prepared.head.task.primary)
         chosen = {name: choose_cell(tuned, name, metric) for name in contest.methods}
@@ -140,22 +143,20 @@ def _check_options(options: Mapping[str, Any], configs: Mapping[str, RunConfig])
             raise ConfigError(f"method.{key} is an option of none of {', '.join(configs)}; leave it out")
 
 
-def _claim(folder: Path, contest: Contest, configs: Mapping[str, RunConfig]) -> None:
-    """Write what is compared, or check that it is what the folder was made for."""
+def _write_settings(contest: Contest, configs: Mapping[str, RunConfig]) -> str:
+    """Write what is compared as the text of contest.json."""
+    settings = asdict(contest) | {"configs": {name: to_values(config) for name, config in configs.items()}}
+    return json.dumps(settings, indent=1, sort_keys=True, default=str)
+
+
+def _check_folder(folder: Path, settings: str) -> None:
+    """Raise RunError for a folder that holds another contest, or something else."""
     file = folder / "contest.json"
-    settings = {
-        **json.loads(json.dumps(asdict(contest))),
-        "configs": {name: to_values(config) for name, config in configs.items()},
-    }
-    text = json.dumps(settings, indent=1, sort_keys=True, default=str)
     if file.exists():
-        if file.read_text(encoding="utf-8") != text:
+        if file.read_text(encoding="utf-8", errors="replace") != settings:
             raise RunError(f"{folder} holds another contest (contest.json differs); choose another --out")
-        return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise RunError(f"{folder} is not empty and holds no contest; choose another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(file, text)
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} is there and holds no contest; choose another --out")
 
 
 # --- tuning ----------------------------------------------------------------------------------------------

@@ -310,7 +310,7 @@ def test_what_is_no_index_is_told_and_kept(notes: Path, tmp_path: Path, letters:
     version = tmp_path / "index" / (tmp_path / "index" / "current").read_text()
     lines = (version / "passages.jsonl").read_text().splitlines()
     (version / "passages.jsonl").write_text(lines[0] + "\n")
-    with pytest.raises(DataError, match=r"is damaged .*1 passages, 3 vectors"):
+    with pytest.raises(DataError, match=r"is damaged .*1 passages, 3 recorded"):
         Index.open(tmp_path / "index")
     for sizes in ({"size": 50}, {"overlap": 1000}):
         with pytest.raises(ConfigError, match="size is 100 to 20000"):
