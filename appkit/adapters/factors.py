@@ -26,6 +26,7 @@ __all__ = [
     "Factors",
     "drive",
     "export",
+    "fix_signs",
     "keep",
     "keep_start",
     "layers",
@@ -86,6 +87,12 @@ def principal(matrix: torch.Tensor, rank: int, niter: int) -> tuple[torch.Tensor
         return U, S, V.T
     U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
     return U[:, :rank], S[:rank], Vh[:rank]
+
+
+def fix_signs(vectors: torch.Tensor) -> torch.Tensor:
+    """Make the largest entry of each row positive: a singular vector has no sign of its own."""
+    largest = vectors.abs().argmax(1, keepdim=True)
+    return vectors * vectors.gather(1, largest).sign()
 
 
 def require_rank(model: Any, rank: int, key: str = "method.rank", parts: str = "singular vectors") -> None:
@@ -204,8 +211,10 @@ def load_state(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
             module.register_buffer(leaf, tensor, persistent=False)
 
 
-def export(model: Any, factors: Factors) -> LoraForm:
+def export(model: Any, options: Any) -> LoraForm:
     """Export a plain LoRA of the unmodified base, with scale 1 and the rank that each layer's factors have.
+
+    A `Method.export` for every model that `drive` has: the factors say all, the options nothing more.
 
     A layer whose rank differs from the largest is named in `rank_pattern`, and with the same number in `alpha_pattern`:
     the scale is 1 in engines that read the patterns, and in those that divide alpha by r.
@@ -220,7 +229,7 @@ def export(model: Any, factors: Factors) -> LoraForm:
     ranks = {}
     for name, layer in layers(model):
         with torch.no_grad():
-            A, B = factors(layer)
+            A, B = layer.factors(layer)
         ranks[name] = len(A)
         for side, factor in (("A", A), ("B", B)):
             tensors[f"base_model.model.{name}.lora_{side}.weight"] = (

@@ -6,14 +6,15 @@ tokens. So 4-bit bases have one as well, and the fused product is used as in tra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from appkit.adapters.factors import layers
 
-__all__ = ["gradients"]
+__all__ = ["gradients", "watched_layers"]
 
 
 def gradients(
@@ -25,26 +26,38 @@ def gradients(
     is off meanwhile. At least one factor below each layer must be trained, since autograd visits no other layers.
     """
     collected: dict[str, torch.Tensor] = {}
-    modes = {module: module.training for module in model.modules()}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     before = [parameter.grad for parameter in trained]
-    hooks = [layer.register_forward_hook(_make_hook(name, collected)) for name, layer in layers(model)]
+    try:
+        with watched_layers(model, lambda name: _make_hook(name, collected)):
+            for batch in batches:
+                loss(model, batch).backward()  # type: ignore[no-untyped-call]
+    finally:
+        for parameter, gradient in zip(trained, before, strict=True):
+            parameter.grad = gradient
+    return collected
+
+
+@contextmanager
+def watched_layers(model: Any, make_hook: Callable[[str], Callable[..., None]]) -> Iterator[None]:
+    """Call a hook after each forward of each adapted layer, without dropout; hooks and modes are undone at the end.
+
+    make_hook: the layer's name -> (layer, inputs, output).
+    """
+    modes = {module: module.training for module in model.modules()}
+    hooks = [layer.register_forward_hook(make_hook(name)) for name, layer in layers(model)]
     try:
         # not eval(): on some CPUs a 4-bit layer packs its weight anew in a forward that needs no gradient
         model.train()
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.eval()
-        for batch in batches:
-            loss(model, batch).backward()  # type: ignore[no-untyped-call]
+        yield
     finally:
         for hook in hooks:
             hook.remove()
         for module, mode in modes.items():
             module.training = mode
-        for parameter, gradient in zip(trained, before, strict=True):
-            parameter.grad = gradient
-    return collected
 
 
 def _make_hook(name: str, collected: dict[str, torch.Tensor]) -> Callable[[Any, Any, torch.Tensor], None]:

@@ -54,11 +54,11 @@ def kind_of(words: list[str]) -> str | None:
         words = words[1:]
     if words[:2] == ["-m", VLLM]:
         return "vllm"
-    asked = words[:2] == ["-c", APPKIT] or (
+    is_command = words[:2] == ["-c", APPKIT] or (
         words and words[0] == str(Path(sys.executable).with_name("appkit"))
     )
-    everything = os.environ.get("APPKIT_WARM_CODE") == "1" and words and not words[0].startswith("-m")
-    return "appkit" if asked or everything else None
+    is_code = os.environ.get("APPKIT_WARM_CODE") == "1" and words and words[0] != "-m"
+    return "appkit" if is_command or is_code else None
 
 
 # --- the command that is asked for -----------------------------------------------------------------------
@@ -113,9 +113,9 @@ class Sockets:
             threading.Thread(target=self._wait, args=(kind, listener), daemon=True).start()
 
     def _wait(self, kind: str, listener: socket.socket) -> None:
-        with selectors.DefaultSelector() as asked:
-            asked.register(listener, selectors.EVENT_READ)
-            asked.select()
+        with selectors.DefaultSelector() as first_request:
+            first_request.register(listener, selectors.EVENT_READ)
+            first_request.select()
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         environment |= {"HF_HUB_OFFLINE": "1"} if kind == "vllm" else OURS
         command = [sys.executable, "-P", __file__, kind, str(listener.fileno())]
@@ -326,7 +326,7 @@ def warm_up(kind: str) -> None:
 
 if __name__ == "__main__":
     warm_up(sys.argv[1])
-    asked = Server(socket.socket(fileno=int(sys.argv[2]))).serve()
-    if not asked:
+    command = Server(socket.socket(fileno=int(sys.argv[2]))).serve()
+    if not command:
         os._exit(0)
-    end(lambda: become(asked))
+    end(lambda: become(command))

@@ -6,27 +6,22 @@ import math
 from typing import Any
 
 import torch
-from torch.nn.functional import linear
 
 from appkit.adapters.ba_lora import terms
 from appkit.adapters.ba_lora.config import BaLoraOptions
 from appkit.adapters.pissa import build as pissa
 from appkit.adapters.pissa.config import PissaOptions
-from appkit.method import LoraForm, Training
+from appkit.method import Training
 from appkit.models.batch import Batch
 from appkit.models.forward import decoder, states, without_wrapper
+from appkit.models.label_head import apply, pooled
 
-__all__ = ["build", "compute_weights", "export", "regularize", "release", "watch"]
+__all__ = ["build", "compute_weights", "regularize", "release", "watch"]
 
 
 def build(base: Any, options: BaLoraOptions) -> Any:
     """Build it. Raises ConfigError when a layer has fewer singular vectors than the rank."""
     return pissa.build(base, _without_regularizers(options))
-
-
-def export(model: Any, options: BaLoraOptions) -> LoraForm:
-    """Export a LoRA of rank 2r."""
-    return pissa.export(model, _without_regularizers(options))
 
 
 class _Watch:
@@ -107,26 +102,8 @@ def _apply_head(model: Any, hidden: torch.Tensor, batch: Batch, pooling: str | N
         logits: torch.Tensor = base.get_output_embeddings()(hidden[batch.label_positions]).float()
         cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
         return cap * torch.tanh(logits / cap) if cap else logits
-    # PEFT trains a copy of the head; the reference is seen through it too, since the original is random
-    head = base.score.modules_to_save["default"] if hasattr(base.score, "modules_to_save") else base.score
-    return linear(
-        _pool(hidden.float(), batch, pooling),
-        head.weight.float(),
-        None if head.bias is None else head.bias.float(),
-    )
-
-
-def _pool(hidden: torch.Tensor, batch: Batch, pooling: str) -> torch.Tensor:
-    """Pool states (T, d) as the label head does: (L, d)."""
-    if pooling in ("last", "none"):
-        return hidden[batch.label_positions]
-    segments = batch.segments
-    pooled = hidden.new_zeros(segments.rows, hidden.shape[1])
-    if pooling == "mean":
-        return pooled.index_add(0, segments.row, hidden) / segments.lengths[:, None]
-    return pooled.scatter_reduce(
-        0, segments.row[:, None].expand_as(hidden), hidden, "amax", include_self=False
-    )
+    # the reference is seen through the trained head too, since the original is random
+    return apply(model, pooled(hidden.float(), batch, pooling))
 
 
 def _spread_evenly(logits: torch.Tensor, most: int) -> torch.Tensor:

@@ -12,11 +12,12 @@ from appkit.adapters import factors
 from appkit.adapters.carrier import carrier
 from appkit.adapters.eva.config import EvaOptions
 from appkit.adapters.eva.spectrum import Spectrum, distribute, fold
-from appkit.adapters.factors import ADAPTER, drive, keep, layers, pair, replace, require_rank
+from appkit.adapters.factors import ADAPTER, drive, fix_signs, keep, layers, pair, replace, require_rank
+from appkit.adapters.gradients import watched_layers
 from appkit.errors import ConfigError
-from appkit.method import LoraForm, Training
+from appkit.method import Training
 
-__all__ = ["before_training", "build", "export", "load_state"]
+__all__ = ["before_training", "build", "load_state"]
 
 OVERSAMPLED = 4
 """components kept between batches, over those that a layer can get"""
@@ -45,7 +46,7 @@ def before_training(model: Any, training: Training) -> None:
         )
     ranks = _distribute(model, spectra, options)
     for name, layer in layers(model):
-        A = _fix_signs(spectra[name].components[: ranks[name]])  # (r_l, I)
+        A = fix_signs(spectra[name].components[: ranks[name]])  # (r_l, I)
         replace(layer, A=A, B=A.new_zeros(layer.out_features, ranks[name]), train=True)
         keep(layer, "rank", torch.tensor(ranks[name]), train=False)
 
@@ -58,11 +59,6 @@ def load_state(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
         if len(A) != rank:
             replace(layer, A=A.new_zeros(rank, A.shape[1]), B=B.new_zeros(len(B), rank), train=True)
     factors.load_state(model, tensors)
-
-
-def export(model: Any, options: EvaOptions) -> LoraForm:
-    """Export a LoRA of each layer's rank."""
-    return factors.export(model, _scale)
 
 
 def _scale(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -105,21 +101,8 @@ def _collect_inputs(
 
         return on_forward
 
-    modes = {module: module.training for module in model.modules()}
-    hooks = [layer.register_forward_hook(make_hook(name)) for name, layer in layers(model)]
-    try:
-        # not eval(): on some CPUs a 4-bit layer packs its weight anew in a forward that needs no gradient
-        model.train()
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.eval()
-        with torch.no_grad():
-            loss(model, batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, mode in modes.items():
-            module.training = mode
+    with watched_layers(model, make_hook), torch.no_grad():
+        loss(model, batch)
     return collected
 
 
@@ -138,9 +121,3 @@ def _is_stable(before: Spectrum, after: Spectrum, rank: int, tau: float) -> bool
         return False
     cosines = (before.components[:rank] * after.components[:rank]).sum(1).abs()
     return bool((cosines >= tau).all())
-
-
-def _fix_signs(vectors: torch.Tensor) -> torch.Tensor:
-    """Make the largest entry of each row positive: a component has no sign of its own."""
-    largest = vectors.abs().argmax(1, keepdim=True)
-    return vectors * vectors.gather(1, largest).sign()

@@ -13,7 +13,7 @@ METHOD = Method(
     config=HydraOptions,
     build=deferred("appkit.adapters.hydra.build:build"),
     servable=servable_both,
-    export=deferred("appkit.adapters.hydra.build:export"),
+    export=deferred("appkit.adapters.factors:export"),
     trained=count_branches,
     paper="Hydra: Multi-head Low-rank Adaptation for Parameter Efficient Fine-tuning, arXiv 2309.06922",
     formula="W' = W + s (Bp* Ap* + Bs* As* W)",

@@ -6,13 +6,11 @@ from typing import Any
 
 import torch
 
-from appkit.adapters import factors
 from appkit.adapters.carrier import carrier
 from appkit.adapters.factors import ADAPTER, drive, keep, layers, pair, weight
 from appkit.adapters.hydra.config import HydraOptions
-from appkit.method import LoraForm
 
-__all__ = ["branches", "build", "export"]
+__all__ = ["branches", "build"]
 
 
 def build(base: Any, options: HydraOptions) -> Any:
@@ -34,11 +32,6 @@ def branches(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
     A, B = pair(layer)
     up = torch.cat([B, layer.lora_sequential_B], dim=1) * layer.scaling[ADAPTER]
     return torch.cat([A, _pass_on(layer)]), up
-
-
-def export(model: Any, options: HydraOptions) -> LoraForm:
-    """Export a LoRA of both ranks together."""
-    return factors.export(model, branches)
 
 
 class _Through(torch.autograd.Function):

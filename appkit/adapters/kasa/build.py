@@ -6,14 +6,13 @@ from typing import Any
 
 import torch
 
-from appkit.adapters import factors
 from appkit.adapters.carrier import carrier
 from appkit.adapters.factors import ADAPTER, drive, keep, layers, pair, require_rank, weight
 from appkit.adapters.kasa.config import KasaOptions
 from appkit.errors import ConfigError
-from appkit.method import LoraForm, Training
+from appkit.method import Training
 
-__all__ = ["build", "export", "penalty"]
+__all__ = ["build", "penalty"]
 
 
 def build(base: Any, options: KasaOptions) -> Any:
@@ -50,11 +49,6 @@ def penalty(model: Any, batch: Any, training: Training) -> torch.Tensor:
             training.options.beta * layer.lora_sigma.square().sum() + training.options.gamma * turned
         )
     return torch.stack(terms).mean()
-
-
-def export(model: Any, options: KasaOptions) -> LoraForm:
-    """Export a LoRA of rank 2r."""
-    return factors.export(model, product)
 
 
 def _require_remainder(model: Any, rank: int) -> None:

@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 
-from appkit.adapters import factors
 from appkit.adapters.carrier import carrier
 from appkit.adapters.factors import ADAPTER, drive, keep, layers, pair, replace, require_rank, weight
 from appkit.adapters.lamda.config import LamdaOptions
-from appkit.method import LoraForm, Training
+from appkit.method import Training
 
-__all__ = ["build", "count_frozen", "export", "freeze", "product", "put_back", "share_ranks"]
+__all__ = ["build", "count_frozen", "freeze", "product", "put_back", "share_ranks"]
 
 
 def build(base: Any, options: LamdaOptions) -> Any:
@@ -49,11 +48,6 @@ def product(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
     A, B = pair(layer)
     frozen, live = B[:, : layer.frozen_columns].detach(), B[:, layer.frozen_columns :]
     return A, (torch.cat([frozen, live], dim=1) @ layer.lora_N - layer.lora_start) * layer.scaling[ADAPTER]
-
-
-def export(model: Any, options: LamdaOptions) -> LoraForm:
-    """Export a LoRA of each layer's rank."""
-    return factors.export(model, product)
 
 
 def count_frozen(rank: int, step: int, steps: int, share: float) -> int:

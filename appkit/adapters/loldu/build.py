@@ -6,14 +6,12 @@ from typing import Any
 
 import torch
 
-from appkit.adapters import factors
 from appkit.adapters.carrier import carrier
 from appkit.adapters.factors import ADAPTER, drive, keep, layers, pair, replace, require_rank, weight
 from appkit.adapters.loldu.config import LolduOptions
 from appkit.errors import ConfigError
-from appkit.method import LoraForm
 
-__all__ = ["build", "export"]
+__all__ = ["build"]
 
 
 def build(base: Any, options: LolduOptions) -> Any:
@@ -38,11 +36,6 @@ def product(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Return U_r (r, I) and P L_r diag(σ z - s z0) (O, r): what changed since the start."""
     A, B = pair(layer)
     return A, B * (layer.lora_scale * layer.lora_z - layer.scaling[ADAPTER] * layer.lora_z0)
-
-
-def export(model: Any, options: LolduOptions) -> LoraForm:
-    """Export a LoRA of rank r."""
-    return factors.export(model, product)
 
 
 def _check_pivots(name: str, pivots: torch.Tensor) -> None:

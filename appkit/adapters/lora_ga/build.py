@@ -7,14 +7,22 @@ from typing import Any
 
 import torch
 
-from appkit.adapters import factors
 from appkit.adapters.carrier import carrier
-from appkit.adapters.factors import drive, keep_start, layers, principal, replace, require_rank, since_start
+from appkit.adapters.factors import (
+    drive,
+    fix_signs,
+    keep_start,
+    layers,
+    principal,
+    replace,
+    require_rank,
+    since_start,
+)
 from appkit.adapters.gradients import gradients
 from appkit.adapters.lora_ga.config import LoraGaOptions
-from appkit.method import LoraForm, Training
+from appkit.method import Training
 
-__all__ = ["before_training", "build", "export"]
+__all__ = ["before_training", "build"]
 
 
 def build(base: Any, options: LoraGaOptions) -> Any:
@@ -35,14 +43,9 @@ def before_training(model: Any, training: Training) -> None:
         U, V = _decompose(G, rank, options.niter, training.seed)
         # the rule of the authors' code: outputs keep their size whatever the width
         length = G.shape[0] ** 0.25 / options.gamma**0.5
-        A, B = _fix_signs(V[:rank]), _fix_signs(U[rank:]).T  # (r, I), (O, r)
+        A, B = fix_signs(V[:rank]), fix_signs(U[rank:]).T  # (r, I), (O, r)
         replace(layer, A=A * length, B=B * length, train=True)
         keep_start(layer)
-
-
-def export(model: Any, options: LoraGaOptions) -> LoraForm:
-    """Export a LoRA of rank 2r."""
-    return factors.export(model, since_start)
 
 
 def _decompose(G: torch.Tensor, rank: int, niter: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -52,9 +55,3 @@ def _decompose(G: torch.Tensor, rank: int, niter: int, seed: int) -> tuple[torch
         torch.manual_seed(seed)
         U, _, Vh = principal(G, min(4 * rank, *G.shape), niter)
     return U.T[: 2 * rank], Vh[: 2 * rank]
-
-
-def _fix_signs(vectors: torch.Tensor) -> torch.Tensor:
-    """Make the largest entry of each row positive: a singular vector has no sign of its own."""
-    largest = vectors.abs().argmax(1, keepdim=True)
-    return vectors * vectors.gather(1, largest).sign()

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from appkit.adapters import factors
 from appkit.adapters.carrier import carrier
 from appkit.adapters.factors import (
     ADAPTER,
@@ -20,9 +19,8 @@ from appkit.adapters.factors import (
     weight,
 )
 from appkit.adapters.lora_xs.config import LoraXsOptions
-from appkit.method import LoraForm
 
-__all__ = ["build", "core_factors", "export"]
+__all__ = ["build", "core_factors"]
 
 SPREAD = 1e-5
 """standard deviation of R at the start, as in the authors' code; the update begins near 0"""
@@ -39,11 +37,6 @@ def build(base: Any, options: LoraXsOptions) -> Any:
         keep(layer, "R", R.to(U.device), train=True)
     drive(model, core_factors)
     return model
-
-
-def export(model: Any, options: LoraXsOptions) -> LoraForm:
-    """Export a LoRA of rank r."""
-    return factors.export(model, core_factors)
 
 
 def core_factors(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:

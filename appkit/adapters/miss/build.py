@@ -6,14 +6,12 @@ from typing import Any
 
 import torch
 
-from appkit.adapters import factors
 from appkit.adapters.carrier import carrier
 from appkit.adapters.factors import ADAPTER, drive, layers, pair, replace
 from appkit.adapters.miss.config import MissOptions
 from appkit.errors import ConfigError
-from appkit.method import LoraForm
 
-__all__ = ["build", "export"]
+__all__ = ["build"]
 
 
 def build(base: Any, options: MissOptions) -> Any:
@@ -29,11 +27,6 @@ def build(base: Any, options: MissOptions) -> Any:
         replace(layer, A=_share(options.rank, layer.in_features, pair(layer)[0].device), train=False)
     drive(model, shard_factors)
     return model
-
-
-def export(model: Any, options: MissOptions) -> LoraForm:
-    """Export a LoRA of rank r."""
-    return factors.export(model, shard_factors)
 
 
 def shard_factors(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:

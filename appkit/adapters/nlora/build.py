@@ -7,13 +7,11 @@ from typing import Any
 
 import torch
 
-from appkit.adapters import factors
 from appkit.adapters.carrier import carrier
 from appkit.adapters.factors import ADAPTER, drive, keep, layers, pair, replace, require_rank, weight
 from appkit.adapters.nlora.config import NloraOptions
-from appkit.method import LoraForm
 
-__all__ = ["build", "export"]
+__all__ = ["build"]
 
 
 def build(base: Any, options: NloraOptions) -> Any:
@@ -39,8 +37,3 @@ def product(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Return N A (r, I) and s B (O, r)."""
     A, B = pair(layer)
     return layer.lora_N @ A, B * layer.scaling[ADAPTER]
-
-
-def export(model: Any, options: NloraOptions) -> LoraForm:
-    """Export a LoRA of rank r."""
-    return factors.export(model, product)

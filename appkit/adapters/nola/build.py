@@ -6,14 +6,12 @@ from typing import Any
 
 import torch
 
-from appkit.adapters import factors
 from appkit.adapters.carrier import carrier
 from appkit.adapters.factors import ADAPTER, drive, keep, layers, pair, replace
 from appkit.adapters.nola.bases import Bases, Mixture
 from appkit.adapters.nola.config import NolaOptions
-from appkit.method import LoraForm
 
-__all__ = ["build", "export", "mixtures"]
+__all__ = ["build", "mixtures"]
 
 
 def build(base: Any, options: NolaOptions) -> Any:
@@ -41,11 +39,6 @@ def mixtures(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
     A = _mix(layer, "A", of_A, (rank, into), start)
     B = _mix(layer, "B", of_B, (out, rank))
     return A, B * layer.scaling[ADAPTER]
-
-
-def export(model: Any, options: NolaOptions) -> LoraForm:
-    """Export a LoRA of rank r: factors, not seeds, so that every engine loads it."""
-    return factors.export(model, mixtures)
 
 
 def _mix(layer: Any, side: str, seed: int, shape: tuple[int, int], start: int | None = None) -> torch.Tensor:

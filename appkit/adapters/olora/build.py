@@ -6,13 +6,11 @@ from typing import Any
 
 import torch
 
-from appkit.adapters import factors
 from appkit.adapters.carrier import carrier
 from appkit.adapters.factors import drive, keep_start, layers, replace, require_rank, since_start, weight
 from appkit.adapters.olora.config import OloraOptions
-from appkit.method import LoraForm
 
-__all__ = ["build", "export"]
+__all__ = ["build"]
 
 
 def build(base: Any, options: OloraOptions) -> Any:
@@ -25,8 +23,3 @@ def build(base: Any, options: OloraOptions) -> Any:
         keep_start(layer)
     drive(model, since_start)
     return model
-
-
-def export(model: Any, options: OloraOptions) -> LoraForm:
-    """Export a LoRA of rank 2r."""
-    return factors.export(model, since_start)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from appkit.adapters import factors
 from appkit.adapters.carrier import carrier
 from appkit.adapters.factors import (
     ADAPTER,
@@ -18,9 +17,8 @@ from appkit.adapters.factors import (
     weight,
 )
 from appkit.adapters.pissa.config import PissaOptions
-from appkit.method import LoraForm
 
-__all__ = ["build", "export"]
+__all__ = ["build"]
 
 
 def build(base: Any, options: PissaOptions) -> Any:
@@ -34,8 +32,3 @@ def build(base: Any, options: PissaOptions) -> Any:
         keep_start(layer)
     drive(model, since_start)
     return model
-
-
-def export(model: Any, options: PissaOptions) -> LoraForm:
-    """Export a LoRA of rank 2r."""
-    return factors.export(model, since_start)

@@ -13,10 +13,10 @@ from peft.tuners.lora import EvaConfig, initialize_lora_eva_weights
 from tiny import VOCABULARY, tiny
 
 from appkit.adapters import factors
-from appkit.adapters.eva.build import before_training, build, export, load_state
+from appkit.adapters.eva.build import before_training, build, load_state
 from appkit.adapters.eva.config import EvaOptions, servable
 from appkit.adapters.eva.spectrum import Spectrum, distribute, fold
-from appkit.adapters.factors import ADAPTER, layers, pair
+from appkit.adapters.factors import ADAPTER, export, layers, pair
 from appkit.config import build_run_config
 from appkit.errors import ConfigError
 from appkit.heads.label.loss import LabelLoss, attach

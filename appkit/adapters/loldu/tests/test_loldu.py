@@ -7,9 +7,9 @@ import torch
 from scipy.linalg import lu
 from tiny import tiny
 
-from appkit.adapters.factors import layers, weight
+from appkit.adapters.factors import export, layers, weight
 from appkit.adapters.loldu import METHOD
-from appkit.adapters.loldu.build import build, export, product
+from appkit.adapters.loldu.build import build, product
 from appkit.adapters.loldu.config import LolduOptions
 from appkit.config import build_run_config
 from appkit.errors import ConfigError

@@ -9,9 +9,9 @@ import pytest
 import torch
 from tiny import tiny
 
-from appkit.adapters.factors import layers, pair, weight
+from appkit.adapters.factors import export, layers, pair, weight
 from appkit.adapters.nlora import METHOD
-from appkit.adapters.nlora.build import build, export, product
+from appkit.adapters.nlora.build import build, product
 from appkit.adapters.nlora.config import NloraOptions
 from appkit.config import build_run_config
 from appkit.errors import ConfigError
