@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -50,8 +50,8 @@ def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[st
     if fault["type"] == "extra_forbidden":
         owner = schema
         for part in path[:-1]:
-            inner = owner.model_fields[part].annotation
-            owner = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else owner
+            if part in owner.model_fields:  # else a place in a list, or a name in a mapping
+                owner = _find_model(owner.model_fields[part].annotation) or owner
         fields = list(owner.model_fields)
         near = _correct_key(owner, path[-1].split("."))
         if near is None:
@@ -73,6 +73,13 @@ def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[st
     if not path:  # the values are many; the message names those that do not fit
         return f"{key}: {' or '.join(expected)}" if key else " or ".join(expected)
     return f"{key}: {' or '.join(expected)}, got {fault['input']!r}"
+
+
+def _find_model(annotation: Any) -> type[BaseModel] | None:
+    """Find the model that a field holds, also in a list or mapping of them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for inner in get_args(annotation) if (model := _find_model(inner))), None)
 
 
 def _correct_key(schema: type[BaseModel], parts: Sequence[str]) -> list[str] | None:

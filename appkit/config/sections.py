@@ -25,6 +25,7 @@ __all__ = [
     "DataConfig",
     "EvalConfig",
     "HeadConfig",
+    "MixSource",
     "ModelConfig",
     "QuantConfig",
     "RagConfig",
@@ -160,11 +161,50 @@ class TrainConfig(Section):
     )
 
 
+class MixSource(Section):
+    """One source of a mix."""
+
+    path: Filled = Field(description="as data.train")
+    weight: float | None = Field(
+        None,
+        gt=0,
+        le=1e9,
+        description="how much of it is drawn, relative to the others; none: its number of rows",
+    )
+    domain: Filled | None = Field(
+        None, max_length=100, description="what its rows are about; none: the file's name"
+    )
+    dev: Filled | None = Field(
+        None, description="as data.dev, of this domain; none: carved from `path` by hash"
+    )
+    test: Filled | None = Field(
+        None, description="as data.test, of this domain; none: carved from `path` by hash"
+    )
+
+
 class DataConfig(Section):
     """Where rows come from and what happens to bad ones."""
 
     train: Filled | None = Field(
         None, description="JSONL, CSV or Parquet file, or hub:org/name; none: shipped"
+    )
+    mix: tuple[MixSource, ...] = Field(
+        (), description="several sources in the place of train: [{path: a.jsonl, weight: 2, domain: law}, …]"
+    )
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        description="of a mix: a source is drawn in proportion to weight ** (1 / temperature); 1: as the weights say, "
+        "large: all sources alike",
+    )
+    document: Filled | None = Field(
+        None,
+        description="column that names the document of a row: a document is never split, and intervals are over "
+        "documents; none: the task's own field, if it has one",
+    )
+    domain: Filled | None = Field(
+        None, description="column that names the domain of a row, by which scores are also given"
     )
     dev: Filled | None = Field(None, description="rows for early stopping; none: carved from train by hash")
     test: Filled | None = Field(None, description="rows for the final figures; none: shipped, or carved")
@@ -196,6 +236,14 @@ class DataConfig(Section):
         description="rows whose inputs share this much of their character sequences (Jaccard) are reported as "
         "near-duplicates, and stay; none: not looked for",
     )
+
+    @model_validator(mode="after")
+    def _check_mix(self) -> DataConfig:
+        if self.mix and self.train:
+            raise ValueError("mix and train both name the training rows; put train's file into mix")
+        if self.temperature != 1 and not self.mix:
+            raise ValueError("temperature has no effect without a mix; name the sources: mix")
+        return self
 
     @field_validator("encoding")
     @classmethod

@@ -43,6 +43,10 @@ class Record:
     """physical line of a text file, row of Parquet or the hub; from 1"""
     digest: str
     """sha256 of the schema's fields in NFC: the same for every file format, order and column name"""
+    document: str | None = None
+    """the document that the row is a part of: splits keep it whole, intervals draw it whole"""
+    domain: str | None = None
+    """the source or field of knowledge that it belongs to: scores and losses are also given by it"""
 
     @property
     def place(self) -> str:
@@ -68,6 +72,8 @@ class Read:
     """lines without a row of their own: header, blank lines, comments, and the further lines of a row"""
     notes: tuple[str, ...] = ()
     """what was decided while reading, a line each"""
+    parts: tuple[Read, ...] = ()
+    """of a mix: what was read of each source"""
 
 
 def _normalize(value: Any) -> Any:
@@ -199,12 +205,33 @@ def spell_columns(source: str, table: Table, column_of: Mapping[str, str]) -> di
     return spelled
 
 
+NO_MARKS: Mapping[str, str] = {}
+
+
+def _find_marks(source: str, table: Table, marks: Mapping[str, str]) -> dict[str, str]:
+    """Find the columns of document and domain as the file spells them. Raises DataError for one that it lacks."""
+    spelled = {column.strip(): column for column in table.columns}
+    for name, column in marks.items():
+        if table.columns and column.strip() not in spelled:
+            raise DataError(
+                f"{source!r} has no column {column!r}; it has {', '.join(map(repr, table.columns[:30]))}; name the one "
+                f"that says the {name}: data.{name}=<column>"
+            )
+    return {name: spelled.get(column.strip(), column) for name, column in marks.items()}
+
+
+def _read_mark(cell: Any) -> str | None:
+    """Read the name of a document or domain; None for an empty cell."""
+    return str(cell).strip() or None if isinstance(cell, (str, int, float)) else None
+
+
 def read(
     source: str,
     row: type[Row],
     columns: Mapping[str, str],
     needed: Collection[str] = (),
     form: Format = UTF8,
+    marks: Mapping[str, str] = NO_MARKS,
 ) -> Read:
     """Read every row of a file or of a data set on the hub.
 
@@ -213,6 +240,8 @@ def read(
     columns: field of `row` -> column of the file, where the names differ; of CoNLL a number from 1.
     needed: fields that must be filled though the schema has a default, such as the target when training.
     form: encoding and delimiter of text files.
+    marks: "document" and "domain" of a Record -> the column that names them; without one, the field of `row` of that
+        name, where it has such a field.
 
     A null (JSON null, an empty CSV cell) in a field with a default means the default.
 
@@ -226,7 +255,8 @@ def read(
                 f"no field {name!r} for data.columns.{name}; {did_you_mean(name, list(row.model_fields))}"
             )
     asked = {name: columns.get(name, name) for name in row.model_fields}
-    table = read_table(source, {column.strip() for column in asked.values()}, form)
+    table = read_table(source, {column.strip() for column in (*asked.values(), *marks.values())}, form)
+    marked = _find_marks(source, table, marks)
     column_of = spell_columns(source, table, asked)
     if not table.rows and not table.faults:
         raise DataError(f"{source!r} holds no rows; write some to it or name another file")
@@ -239,7 +269,9 @@ def read(
         values = {name: value for name, value in values.items() if value is not None or name not in optional}
         value, problems = fit_row(row, values, needed)
         if value is not None:
-            result.records.append(Record(value, source, line, digest(value)))
+            of_row = {name: getattr(value, name, None) for name in ("document", "domain")}
+            of_cell = {name: _read_mark(cells.get(column)) for name, column in marked.items()}
+            result.records.append(Record(value, source, line, digest(value), **of_row | of_cell))
         result.faults.extend(
             Fault(source, line, name, why, shortened(received)) for name, why, received in problems
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from appkit.data.limits import UNLIMITED, Limits
+from appkit.data.mix import join_reads, mark_domain, name_domain
 from appkit.data.overlap import conflicts, duplicates, input_key, overlap
 from appkit.data.readers import HUB, Fault, Format, open_file
 from appkit.data.rows import Read, Record, digest, fit_row, read
@@ -121,21 +123,43 @@ def read_splits(task: Task, options: Any, data: DataConfig, limits: Limits = UNL
     limits: of each of the user's files.
     Raises DataError and ConfigError as `read` does; bad rows are in the faults of each Read.
     """
-    configured = {"train": data.train, "dev": data.dev, "test": data.test}
-    yours = {name: source for name, source in configured.items() if source}
-    sources = yours if data.train else {**_find_shipped(task, options), **yours}
+    sources = _list_sources(data)
+    yours = set(sources)
+    if "train" not in sources:
+        sources = {name: [(path, None)] for name, path in _find_shipped(task, options).items()} | sources
     if "train" not in sources:
         raise DataError(f"task {task.name!r} ships no train rows; name yours: data.train=rows.jsonl")
-    reads = {}
-    for name, source in sources.items():
+    marks = {name: column for name in ("document", "domain") if (column := getattr(data, name))}
+    needed = (task.input, task.output) if task.needed is None else task.needed
+    form = Format(data.encoding, data.delimiter, limits)
+
+    def read_one(split: str, source: str, domain: str | None) -> Read:
         match = HUB.fullmatch(source)
         if match and not match["split"]:  # or data.test=hub:org/name would measure on the train split
-            source = f"{source}:{HUB_SPLIT[name]}"
-        needed = (task.input, task.output) if task.needed is None else task.needed
-        mine = name in yours
-        form = Format(data.encoding, data.delimiter, limits) if mine else Format()
-        reads[name] = read(source, task.row, data.columns if mine else {}, needed, form)
-    return reads
+            source = f"{source}:{HUB_SPLIT[split]}"
+        if split not in yours:
+            return read(source, task.row, {}, needed)
+        result = read(source, task.row, data.columns, needed, form, marks)
+        return result if domain is None else mark_domain(result, domain)
+
+    return {name: join_reads([read_one(name, *one) for one in many]) for name, many in sources.items()}
+
+
+def _list_sources(data: DataConfig) -> dict[str, list[tuple[str, str | None]]]:
+    """List the user's sources of each split, each with its domain. Raises DataError for two sources of one domain."""
+    sources: dict[str, list[tuple[str, str | None]]] = {}
+    domains = Counter(map(name_domain, data.mix))
+    if twice := [name for name, count in domains.items() if count > 1]:
+        raise DataError(
+            f"data.mix names the domain {twice[0]!r} twice; give each source a domain of its own: domain"
+        )
+    for name in ("train", "dev", "test"):
+        if path := getattr(data, name):
+            sources[name] = [(path, None)]
+        of_mix = [(getattr(one, "path" if name == "train" else name), name_domain(one)) for one in data.mix]
+        if any(path for path, _ in of_mix):
+            sources[name] = [*sources.get(name, []), *((path, domain) for path, domain in of_mix if path)]
+    return sources
 
 
 def read_feedback(task: Task, store: str) -> Read:
@@ -178,6 +202,11 @@ def _join_corrections(
     if left_out := len(correction_of) - len(new):
         note += f"; {left_out} were left out, their input is in dev or test"
     return [*unchanged, *new], note
+
+
+def _describe_sources(name: str, read: Read) -> list[Source]:
+    """Describe where a split's rows come from; of a mix each source."""
+    return [_describe_source(name, part) for part in read.parts or (read,)]
 
 
 def _describe_source(name: str, read: Read) -> Source:
@@ -230,6 +259,50 @@ def _drop(records: list[Record], pairs: Sequence[tuple[Record, Record]], positio
     return [record for record in records if id(record) not in removed]
 
 
+def _carve(
+    train: list[Record],
+    held: Mapping[str, list[Record]],
+    data: DataConfig,
+    key: Callable[[Record], str],
+    notes: list[str],
+) -> dict[str, list[Record]]:
+    """Carve the splits that have no file, by hash: of a mix, from each domain without a file; documents stay whole.
+
+    dev comes first: its rows then stay the same when the user later brings a test file.
+    """
+    parts = {name: list(records) for name, records in held.items()}
+
+    def unit(record: Record) -> str:
+        return key(record) if record.document is None else f"document {record.document}"
+
+    by_domain: dict[str | None, list[Record]] = {}
+    for record in train:
+        by_domain.setdefault(record.domain if data.mix else None, []).append(record)
+    remaining: set[int] = set()
+    for domain, records in by_domain.items():
+        lacking = {
+            name: getattr(data, f"{name}_share")
+            for name in ("dev", "test")
+            if name not in held
+            or (getattr(data, name) is None and all(record.domain != domain for record in held[name]))
+        }
+        carved = split(records, lacking, unit)
+        remaining |= set(map(id, carved.pop("train")))
+        for name, rows in carved.items():
+            parts.setdefault(name, []).extend(rows)
+            of = f" of {domain}" if domain else ""
+            notes.append(f"{name}: {len(rows)} rows{of} carved from train by hash")
+    parts["train"] = [record for record in train if id(record) in remaining]
+    if any(record.document is not None for record in train):  # two documents may hold the same input
+        for name in ("dev", "test"):
+            if shared := overlap(parts["train"], parts[name], key):
+                parts["train"] = _drop(parts["train"], shared, 0)
+                notes.append(
+                    f"train: {len(shared)} rows removed, their input is in {name} ({_list_places(shared)})"
+                )
+    return parts
+
+
 def load_splits(task: Task, options: Any, data: DataConfig) -> Splits:
     """Read, clean and carve the rows of a run; `notes` counts every row that is left out.
 
@@ -265,10 +338,7 @@ def load_splits(task: Task, options: Any, data: DataConfig) -> Splits:
     if len(held) == 2 and (shared := overlap(held["dev"], held["test"], key)):
         notes.append(f"dev: {len(shared)} rows kept, their input is in test too ({_list_places(shared)})")
 
-    # dev first: its rows then stay the same when the user later brings a test file
-    shares = {name: getattr(data, f"{name}_share") for name in ("dev", "test") if name not in held}
-    parts = held | split(train, shares, key)
-    notes += [f"{carved}: {len(parts[carved])} rows carved from train by hash" for carved in shares]
+    parts = _carve(train, held, data, key, notes)
     corrections = read_feedback(task, data.feedback) if data.feedback else None
     if corrections:
         # after the carving, so that corrections move no row to another split
@@ -290,7 +360,7 @@ def load_splits(task: Task, options: Any, data: DataConfig) -> Splits:
             notes.append(
                 f"{name}: {len(torn)} inputs have more than one {task.output} ({_list_places(torn)})"
             )
-    sources = [_describe_source(name, part) for name, part in reads.items()]
+    sources = [source for name, part in reads.items() for source in _describe_sources(name, part)]
     if corrections:
         sources.append(_describe_source("train", corrections))
     return Splits(parts["train"], parts["dev"], parts["test"], faults, sources, notes)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from appkit.stats.intervals import Comparison
 __all__ = ["plot_confidence", "plot_curve", "plot_differences", "plot_scores"]
 
 INK, MUTED, BASE, OURS = "#1f2430", "#6b7280", "#b8c0cc", "#2563eb"
+DOMAINS = ("#0f766e", "#9333ea", "#be123c", "#a16207", "#0369a1", "#4d7c0f")
 
 
 def _make_axes(width: float, height: float) -> tuple[Any, Any]:
@@ -104,8 +106,22 @@ def plot_confidence(calibration: Calibration, path: Path) -> None:
     pyplot.close(figure)
 
 
+def _smooth(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Compute the running mean of values by step."""
+    smooth, mean = [], points[0][1]
+    for step, value in points:
+        mean = 0.9 * mean + 0.1 * value
+        smooth.append((step, mean))
+    return smooth
+
+
+def _list_domains(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """List the domains whose loss was logged."""
+    return list(dict.fromkeys(domain for entry in entries for domain in entry.get("losses", {})))
+
+
 def plot_curve(curve: Path, path: Path, primary: str) -> None:
-    """Draw the training loss by step, its running mean, and the dev metric where it was measured."""
+    """Draw the training loss by step, its running mean, that of each domain, and the dev metric where measured."""
     from matplotlib import pyplot
 
     with curve.open(encoding="utf-8") as lines:
@@ -114,11 +130,10 @@ def plot_curve(curve: Path, path: Path, primary: str) -> None:
     measured = [(entry["step"], entry[f"eval_{primary}"]) for entry in entries if f"eval_{primary}" in entry]
     figure, axes = _make_axes(6.4, 3.4)
     axes.plot(*zip(*steps, strict=True), color=BASE, linewidth=1, label="loss of the step")
-    smooth, mean = [], steps[0][1]
-    for _, loss in steps:
-        mean = 0.9 * mean + 0.1 * loss
-        smooth.append(mean)
-    axes.plot([step for step, _ in steps], smooth, color=OURS, linewidth=2, label="running mean")
+    axes.plot(*zip(*_smooth(steps), strict=True), color=OURS, linewidth=2, label="running mean")
+    for domain, colour in zip(_list_domains(entries), itertools.cycle(DOMAINS)):
+        own = [(e["step"], e["losses"][domain]) for e in entries if domain in e.get("losses", {})]
+        axes.plot(*zip(*_smooth(own), strict=True), color=colour, linewidth=1.2, label=domain or "other rows")
     axes.set_xlabel("optimizer step", color=INK)
     axes.set_ylabel("loss of the step", color=INK)
     axes.set_ylim(bottom=0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from appkit.evaluation.scores import Evaluation, compare_scores
+from appkit.evaluation.scores import Evaluation, cluster, compare_scores
 from appkit.stats import intervals
 from appkit.stats.confidence import Calibration, LabelCalibration, Uncalibrated
 from appkit.task import Task
@@ -108,6 +108,19 @@ def table(columns: Sequence[Evaluation]) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
+FEW_DOCUMENTS = 20
+"""below so many, a bootstrap over documents gives intervals that are too narrow (Cameron et al. 2008)"""
+
+
+def _name_units(evaluation: Evaluation) -> str:
+    """Say what the resamples of an evaluation drew."""
+    clusters = cluster(evaluation.records)
+    if clusters is None or (count := len(set(clusters.tolist()))) < 2:
+        return "rows"
+    few = ", too few for a sound interval" if count < FEW_DOCUMENTS else ""
+    return f"documents ({count}{few})"
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Write a table in Markdown."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
@@ -177,7 +190,7 @@ def report(
     """Write the run's report in Markdown. With `rows_shown` false it shows no row of the data (for bundles)."""
     header, rows = table(columns)
     parts = [f"# {task.name}: {task.summary}\n\n**{summary}**\n\n{markdown_table(header, rows)}\n"]
-    parts.append("\nIntervals: 95 %, percentile bootstrap over rows.\n")
+    parts.append(f"\nIntervals: 95 %, percentile bootstrap over {_name_units(columns[-1])}.\n")
     parts += [f"- {metric.name}: {metric.description}\n" for metric in task.metrics]
     remarks = [
         f"- {evaluation.who}: {remark if rows_shown else remark.text}\n"
@@ -203,7 +216,7 @@ def report(
             )
             + "\n"
         )
-    if task.strata:
+    if columns[-1].strata:
         parts.append(f"\n## By group\n{_list_strata(columns, task)}")
     if appendix:
         parts.append(f"\n## In detail\n\n{appendix.strip()}\n")

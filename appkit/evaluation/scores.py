@@ -29,11 +29,13 @@ __all__ = [
     "Evaluation",
     "Remark",
     "Score",
+    "cluster",
     "compare_scores",
     "evaluate_rows",
     "explain",
     "read_evaluation",
     "score",
+    "score_domains",
     "scored",
 ]
 
@@ -54,6 +56,8 @@ class Score:
     """place of a row that the metric could not score -> why"""
     fault: str | None = None
     """why there is no value although rows were scored: the aggregate failed"""
+    clusters: np.ndarray | None = None
+    """(N,) number of each row's document; None: rows stand alone"""
 
     @property
     def scored(self) -> np.ndarray:
@@ -61,6 +65,10 @@ class Score:
         rows = np.ones(len(self.matrix), dtype=bool)
         rows[list(self.unscored)] = False
         return rows
+
+    def clusters_of(self, rows: np.ndarray) -> np.ndarray | None:
+        """The documents of the rows in the mask (N,); None where rows stand alone."""
+        return None if self.clusters is None else self.clusters[rows]
 
     @property
     def has_value(self) -> bool:
@@ -158,6 +166,14 @@ def read_evaluation(
     return scored(who, head.task, records, predictions, 0.0, resamples)
 
 
+def cluster(records: Sequence[Record]) -> np.ndarray | None:
+    """Number the documents of the rows, (N,); a row of none is one of its own. None where no two rows share one."""
+    names = [record.document for record in records]
+    first: dict[str, int] = {}
+    numbers = [place if name is None else first.setdefault(name, place) for place, name in enumerate(names)]
+    return None if len(set(numbers)) == len(numbers) else np.array(numbers)
+
+
 def score(
     task: Task, records: Sequence[Record], predictions: Sequence[Prediction], resamples: int
 ) -> dict[str, Score]:
@@ -182,17 +198,32 @@ def _score(
             matrix[place] = values
         else:
             unscored[place] = f"it gave {len(values)} figures, {width} for other rows"
-    result = Score(metric, NO_VALUE, matrix, unscored)
+    result = Score(metric, NO_VALUE, matrix, unscored, clusters=cluster(records))
     rows = matrix[result.scored]
     if not len(rows):
         return result
     try:
-        interval = intervals.bootstrap(rows, metric.aggregate, resamples)
+        interval = intervals.bootstrap(
+            rows, metric.aggregate, resamples, clusters=result.clusters_of(result.scored)
+        )
     except Exception as error:
         return replace(result, fault=explain(error))
     if not all(map(math.isfinite, (interval.value, interval.low, interval.high))):
         return replace(result, fault=f"it gave {interval.value} [{interval.low}, {interval.high}]")
     return replace(result, interval=interval)
+
+
+def score_domains(score: Score, records: Sequence[Record]) -> dict[str, float]:
+    """Compute a metric's value in each domain, by `metric (domain)`; nothing where the rows are of one."""
+    domains = [record.domain for record in records]
+    names = dict.fromkeys(domains) if len(set(domains)) > 1 else {}
+    intervals_of = {
+        name: _measure_group(score, [domain == name for domain in domains], 100) for name in names
+    }
+    return {
+        f"{score.metric.name} ({name or 'other rows'})": interval.value
+        for name, interval in intervals_of.items()
+    }
 
 
 def _compute_statistics(metric: Metric, record: Record, prediction: Prediction) -> tuple[float, ...]:
@@ -215,7 +246,9 @@ def compare_scores(a: Score, b: Score, resamples: int) -> intervals.Comparison |
     if not both.any() or a.matrix.shape != b.matrix.shape:
         return None
     try:
-        compared = intervals.compare(a.matrix[both], b.matrix[both], b.metric.aggregate, resamples)
+        compared = intervals.compare(
+            a.matrix[both], b.matrix[both], b.metric.aggregate, resamples, clusters=b.clusters_of(both)
+        )
     except Exception:  # the report says which metrics were not compared
         return None
     return compared if math.isfinite(compared.difference + compared.low + compared.high) else None
@@ -245,8 +278,7 @@ def scored(
     ]
     primary = scores[task.primary]
     strata: dict[str, dict[str, intervals.Interval]] = {}
-    for name, group_of in task.strata.items():
-        groups, faults = _group(group_of, records)
+    for name, (groups, faults) in _group_all(task, records).items():
         strata[name] = {
             group: interval
             for group in sorted(set(groups))
@@ -265,6 +297,15 @@ def scored(
     return Evaluation(who, records, predictions, scores, strata, seconds, remarks)
 
 
+def _group_all(task: Task, records: Sequence[Record]) -> dict[str, tuple[list[str], dict[int, str]]]:
+    """Group the rows by the pack's strata, and by domain where there are several."""
+    grouped = {name: _group(group_of, records) for name, group_of in task.strata.items()}
+    domains = [record.domain or UNGROUPED for record in records]
+    if len(set(domains)) > 1:
+        grouped.setdefault("domain", (domains, {}))
+    return grouped
+
+
 def _group(group_of: Callable[[Any], str], records: Sequence[Record]) -> tuple[list[str], dict[int, str]]:
     """Find each row's group; and the rows, with the reason, for which the pack's function failed."""
     groups, faults = [], {}
@@ -278,11 +319,13 @@ def _group(group_of: Callable[[Any], str], records: Sequence[Record]) -> tuple[l
 
 
 def _measure_group(primary: Score, members: Sequence[bool], resamples: int) -> intervals.Interval:
-    rows = primary.matrix[np.array(members, dtype=bool) & primary.scored]
-    if not len(rows) or not primary.has_value:
+    chosen = np.array(members, dtype=bool) & primary.scored
+    if not chosen.any() or not primary.has_value:
         return NO_VALUE
     try:
-        interval = intervals.bootstrap(rows, primary.metric.aggregate, resamples)
+        interval = intervals.bootstrap(
+            primary.matrix[chosen], primary.metric.aggregate, resamples, clusters=primary.clusters_of(chosen)
+        )
     except Exception:  # the aggregate needs more rows than the group has: the group has no value
         return NO_VALUE
     return interval if math.isfinite(interval.value + interval.low + interval.high) else NO_VALUE

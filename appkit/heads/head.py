@@ -123,6 +123,9 @@ class Head(Protocol):
     def loss(self, model: Any, batch: Batch) -> torch.Tensor:
         """Sums the losses over the examples' `targets` (tokens, words or rows), in nats."""
 
+    def losses(self, model: Any, batch: Batch) -> torch.Tensor:
+        """Computes the loss of each target, (L,) in the order of the examples, in nats."""
+
     def calibrate(self, model: Any, dev: Sequence[Record]) -> Self:
         """Copies the head with temperature and thresholds chosen on the dev rows after training."""
 

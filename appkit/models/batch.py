@@ -21,6 +21,8 @@ class Example:
     """token ids"""
     supervised: int
     """index of the first token that is learned; all later ones are too"""
+    domain: str | None = None
+    """of its row; the loss is also given by it, and a mix draws by it"""
 
     @property
     def targets(self) -> int:
@@ -38,6 +40,8 @@ class Labelled:
     """indices of the tokens that carry a label, ascending: the first of each word, or the last of a sequence"""
     labels: tuple[int, ...] | tuple[tuple[float, ...], ...] | tuple[float, ...] = ()
     """one for each place: a class, a share of 0 or 1 for each class, or a number; empty when predicting"""
+    domain: str | None = None
+    """of its row; the loss is also given by it, and a mix draws by it"""
 
     @property
     def targets(self) -> int:

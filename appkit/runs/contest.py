@@ -326,6 +326,7 @@ def _summarize(
     metric, resamples = task.metric(task.primary), prepared.config.eval.resamples
     scores = {name: [run.adapter.scores[task.primary] for run in runs] for name, runs in results.items()}
     rows = np.logical_and.reduce([one.scored for many in scores.values() for one in many])
+    clusters = scores[contest.reference][0].clusters_of(rows)
     if not rows.any():
         raise RunError(f"{metric.name} could score no test row of every run; look at {task.name}'s rows")
     # the mean over seeds of a row's statistics: a resample draws rows, and with each all its seeds
@@ -342,7 +343,7 @@ def _summarize(
         compared = None
         if name != contest.reference:
             compared = intervals.compare(
-                matrices[contest.reference], matrices[name], metric.aggregate, resamples
+                matrices[contest.reference], matrices[name], metric.aggregate, resamples, clusters=clusters
             )
         standings.append(
             Standing(
@@ -350,7 +351,7 @@ def _summarize(
                 learning_rate=chosen[name]["learning_rate"],
                 batch_rows=chosen[name]["batch_rows"],
                 dev=chosen[name]["dev"],
-                interval=intervals.bootstrap(matrices[name], metric.aggregate, resamples),
+                interval=intervals.bootstrap(matrices[name], metric.aggregate, resamples, clusters=clusters),
                 seeds=[float(metric.aggregate(one.matrix[rows])) for one in scores[name]],
                 comparison=compared,
                 parameters=cost["parameters"],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from appkit.bundles.schema import NAME
 from appkit.config import RunConfig
+from appkit.data.mix import describe_shares, shares
 from appkit.data.near import note_alike
 from appkit.data.rows import Record, fingerprint
 from appkit.data.splits import Splits, subset
@@ -19,7 +20,7 @@ from appkit.models.chat import Chat
 from appkit.plugins import load_method, load_task
 from appkit.rag.rows import load_rows
 from appkit.runs.seen import hash_rows
-from appkit.training.plan import Step, plan
+from appkit.training.plan import Mix, Step, plan
 
 if TYPE_CHECKING:
     from appkit.method import Method, Servable
@@ -113,6 +114,7 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
         raise DataError("no training row is left; raise data.max_length, or check data.train")
     head.audit(examples, records)
     parts = {"train": splits.train, "dev": splits.dev, "test": splits.test}
+    domains = [example.domain for example in examples]
     prepared = Prepared(
         config,
         method,
@@ -123,7 +125,13 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
         plan_steps(config, examples),
         subset(splits.test, config.eval.rows) if config.eval.rows else list(splits.test),
         subset(splits.dev, config.train.eval_rows),
-        [*splits.notes, *note_alike(parts, task, config.data.near), *target_notes, *row_notes],
+        [
+            *splits.notes,
+            *describe_shares(domains, shares(domains, config.data)),
+            *note_alike(parts, task, config.data.near),
+            *target_notes,
+            *row_notes,
+        ],
         documents,
     )
     notes = [*prepared.notes, *filter(None, [prepared.servable.reason])]
@@ -136,7 +144,10 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
 def plan_steps(config: RunConfig, examples: Sequence[Any]) -> list[Step]:
     """Plan the optimizer steps over examples, by the configuration's batch sizes and epochs."""
     sizes, lengths = config.train, [len(example.tokens) for example in examples]
-    return plan(lengths, sizes.batch_rows, sizes.batch_tokens, sizes.epochs, config.seed)
+    domains = [example.domain for example in examples]
+    drawn = shares(domains, config.data)
+    mix = None if drawn is None else Mix.of(domains, drawn)
+    return plan(lengths, sizes.batch_rows, sizes.batch_tokens, sizes.epochs, config.seed, mix)
 
 
 def _report_data(prepared: Prepared, say: Say) -> None:
@@ -162,7 +173,10 @@ def _encode_training_rows(
     while waiting and (wanted := most - len(set(map(id, records)))):
         taken, waiting = waiting[:wanted], waiting[wanted:]
         encoded, sources, dropped = head.encode(taken, config.data.max_length, config.data.on_long)
-        examples.extend(encoded)
+        examples.extend(
+            example if record.domain is None else replace(example, domain=record.domain)
+            for example, record in zip(encoded, sources, strict=True)
+        )
         records.extend(sources)
         notes.extend(dropped)
     count = len(examples)

@@ -18,7 +18,7 @@ from appkit.arguments import read_path
 from appkit.config import RunConfig, build_run_config, require_alone, to_values, to_yaml
 from appkit.errors import AppkitError, ConfigError, Interrupted, RunError
 from appkit.evaluation.report import format_value
-from appkit.evaluation.scores import Evaluation, score
+from appkit.evaluation.scores import Evaluation, score, score_domains
 from appkit.progress import watched
 from appkit.runs import directory
 from appkit.runs.base import base_facts, load_run_base, set_threads
@@ -235,8 +235,10 @@ def fit_adapter(model: Any, prepared: Prepared, run_dir: Path, events: Events, s
 
     def measure(current: Any) -> dict[str, float]:
         rows = [record.value for record in prepared.dev]
-        scores = score(task, prepared.dev, head.answer(current, rows, show=False), 100)
-        return {name: entry.interval.value for name, entry in scores.items()}
+        answers = head.answer(current, rows, show=False)
+        scores = score(task, prepared.dev, answers, 100)
+        values = {name: entry.interval.value for name, entry in scores.items()}
+        return values | score_domains(scores[task.primary], prepared.dev)
 
     outcome = fit(
         model,

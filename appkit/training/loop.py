@@ -30,6 +30,7 @@ from appkit.storage.atomic import explained, sync, write_text
 from appkit.task import Metric
 from appkit.training import checkpoint
 from appkit.training.callbacks import ForecastCorrection, MethodHooks, ProgressBar, Stopper
+from appkit.training.domains import DomainLosses
 from appkit.training.forecast import Pace
 from appkit.training.optimizer import make_optimizer, schedule, trackers
 from appkit.training.plan import Step
@@ -108,6 +109,7 @@ class Loop(Trainer):  # type: ignore[misc]
         self.curve = run_dir / "metrics.jsonl"
         self.device = next(model.parameters()).device
         self.fresh_tokens = self.fresh_supervised = 0
+        self.domain_losses: dict[str, float] = {}
         super().__init__(
             model=model,
             args=arguments,
@@ -153,9 +155,12 @@ class Loop(Trainer):  # type: ignore[misc]
         rows = [[self.examples[row] for row in batch] for batch in inputs.batches]
         units = sum(example.targets for batch in rows for example in batch)
         total = torch.zeros((), device=self.device)
+        by_domain = DomainLosses()
         for examples in rows:
             batch = self.head.collate(examples, self.device)
-            loss = self.head.loss(model, batch) / units
+            losses = self.head.losses(model, batch)
+            by_domain.add(examples, losses)
+            loss = losses.sum() / units
             if self.method.extra_loss:
                 share = sum(example.targets for example in examples) / units
                 loss = loss + self.method.extra_loss(model, batch, self.training) * share
@@ -166,6 +171,7 @@ class Loop(Trainer):  # type: ignore[misc]
                 f"the loss became {float(total)} at step {self.state.global_step + 1}; "
                 f"lower train.learning_rate (now {self.config.train.learning_rate:g}) or raise train.warmup"
             )
+        self.domain_losses = by_domain.means()
         self.fresh_supervised += units
         self.fresh_tokens += sum(len(example.tokens) for batch in rows for example in batch)
         return total
@@ -186,6 +192,8 @@ class Loop(Trainer):  # type: ignore[misc]
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs, start_time)
         entry = {"step": self.state.global_step, **{k: v for k, v in logs.items() if k != "epoch"}}
+        if "loss" in logs and len(self.domain_losses) > 1:
+            entry["losses"] = self.domain_losses
         if any(key == "loss" or key.startswith("eval_") for key in logs):
             with self.curve.open("a", encoding="utf-8") as handle:
                 handle.write(json.dumps(entry) + "\n")

@@ -32,7 +32,7 @@ def reference(
 @pytest.mark.parametrize("scale", [1.0, 40.0], ids=["plain", "logits of hundreds"])
 def test_value_and_gradient(scale: float) -> None:
     hidden, weight, labels = inputs(torch.float32, scale)
-    loss = Fused.apply(hidden, weight, labels)
+    loss = Fused.apply(hidden, weight, labels).sum()
     loss.backward()
     expected, gradient = reference(hidden, weight, labels)
     torch.testing.assert_close(loss.double(), expected, atol=1e-4, rtol=1e-6)
@@ -42,7 +42,7 @@ def test_value_and_gradient(scale: float) -> None:
 
 def test_the_gradient_scales_with_what_follows() -> None:
     hidden, weight, labels = inputs(torch.float32)
-    (Fused.apply(hidden, weight, labels) / 7).backward()
+    (Fused.apply(hidden, weight, labels).sum() / 7).backward()
     _, gradient = reference(hidden, weight, labels)
     assert hidden.grad is not None
     torch.testing.assert_close(hidden.grad.double(), gradient / 7, atol=1e-6, rtol=1e-5)
@@ -50,7 +50,7 @@ def test_the_gradient_scales_with_what_follows() -> None:
 
 def test_the_gradient_is_that_of_finite_differences() -> None:
     hidden, weight, labels = inputs(torch.float32)
-    Fused.apply(hidden, weight, labels).backward()
+    Fused.apply(hidden, weight, labels).sum().backward()
     direction = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     step = 1e-4
     moved = (hidden.detach().double() + sign * step * direction for sign in (1, -1))
@@ -63,7 +63,7 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
 
 def test_bf16_rounds_products_but_sums_in_fp32() -> None:
     hidden, weight, labels = inputs(torch.bfloat16)
-    loss = Fused.apply(hidden, weight, labels)
+    loss = Fused.apply(hidden, weight, labels).sum()
     loss.backward()
     expected, gradient = reference(hidden, weight, labels)
     assert loss.dtype is torch.float32

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from appkit.stats.intervals import Comparison, bootstrap, compare
+from appkit.task import row_mean
 
 
 def mean(matrix: np.ndarray) -> float:
@@ -164,3 +165,57 @@ def test_results_do_not_depend_on_anybody_elses_random_numbers() -> None:
     assert (bootstrap(a, mean), compare(a, b, mean)) == first
     many = column(np.random.default_rng(0).random(50))
     assert bootstrap(many, mean, seed=1) != bootstrap(many, mean)
+
+
+def clustered(
+    draw: np.random.Generator, documents: int, rows: int, shared: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values (N, 1) of rows that have some of their spread in common with their document, and their documents (N,)."""
+    of_document = draw.normal(0, shared, documents)
+    clusters = np.repeat(np.arange(documents), rows)
+    return column(0.5 + of_document[clusters] + draw.normal(0, 1, documents * rows)), clusters
+
+
+def test_intervals_over_documents_cover_the_truth_where_those_over_rows_do_not() -> None:
+    draw, rows_alone, documents = np.random.default_rng(8), 0, 0
+    for _ in range(200):
+        values, clusters = clustered(draw, 40, 10, 1.0)
+        alone, whole = bootstrap(values, mean, 300), bootstrap(values, mean, 300, clusters=clusters)
+        assert alone.value == whole.value
+        rows_alone += alone.low <= 0.5 <= alone.high
+        documents += whole.low <= 0.5 <= whole.high
+    assert documents / 200 == pytest.approx(0.95, abs=0.04)
+    assert rows_alone / 200 < 0.7
+
+
+@pytest.mark.parametrize("aggregate", [row_mean, mean], ids=["all at once", "one by one"])
+def test_documents_of_one_row_each_are_rows(aggregate: object) -> None:
+    values = column(np.random.default_rng(3).random(50))
+    assert bootstrap(values, aggregate, 200) == bootstrap(values, aggregate, 200, clusters=np.arange(50))  # type: ignore[arg-type]
+
+
+def test_both_ways_to_draw_documents_agree() -> None:
+    values, clusters = clustered(np.random.default_rng(4), 12, 5, 0.5)
+    shuffled = np.random.default_rng(5).permutation(len(values))
+    values, clusters = values[shuffled], clusters[shuffled]
+    fast, slow = (bootstrap(values, one, 500, clusters=clusters) for one in (row_mean, mean))
+    assert (fast.low, fast.high) == pytest.approx((slow.low, slow.high))
+    other = values + np.random.default_rng(6).normal(0.2, 0.5, values.shape)
+    fast_pair, slow_pair = (compare(values, other, one, 500, clusters=clusters) for one in (row_mean, mean))
+    assert fast_pair.p == slow_pair.p
+    assert (fast_pair.low, fast_pair.high) == pytest.approx((slow_pair.low, slow_pair.high))
+
+
+def test_a_difference_within_few_documents_is_no_proof() -> None:
+    """Six documents, each wholly better or worse: over rows it looks certain, over documents it is a coin."""
+    clusters = np.repeat(np.arange(6), 50)
+    a, b = column(np.zeros(300)), column(np.where(clusters < 4, 1.0, -1.0))
+    assert compare(a, b, mean, 500).p < 0.01
+    assert compare(a, b, mean, 2000, clusters=clusters).p == pytest.approx(
+        44 / 64, abs=0.04
+    )  # at least 4 of 6 alike
+
+
+def test_rows_of_a_single_document_are_drawn_by_row() -> None:
+    values = column(np.random.default_rng(9).random(30))
+    assert bootstrap(values, mean, 200, clusters=np.zeros(30)) == bootstrap(values, mean, 200)

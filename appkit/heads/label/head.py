@@ -21,6 +21,8 @@ from appkit.stats.confidence import LabelCalibration, Uncalibrated
 from appkit.task import HeadSpec, LabelHead, Metric, Parsed, Prediction, Task
 
 if TYPE_CHECKING:
+    import torch
+
     from appkit.config import RunConfig
     from appkit.data.rows import Record
     from appkit.heads.checks import Check
@@ -180,6 +182,9 @@ class LinearHead:
         from appkit.heads.label.loss import LabelLoss
 
         return LabelLoss(self.spec.problem, self.spec.pooling, self.dropout, self.smoothing, self.weights)
+
+    def losses(self, model: Any, batch: Batch) -> torch.Tensor:
+        return self.loss.each(model, batch)
 
     def calibrate(self, model: Any, dev: Sequence[Record]) -> Self:
         """Chooses temperature and thresholds on the dev rows."""

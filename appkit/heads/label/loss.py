@@ -82,21 +82,25 @@ class LabelLoss:
     """(C,) of the classes, mean 1 over the training set; None: all alike"""
 
     def __call__(self, model: Any, batch: Batch) -> torch.Tensor:
+        return self.each(model, batch).sum()
+
+    def each(self, model: Any, batch: Batch) -> torch.Tensor:
+        """Computes the loss of each sequence or word, (L,)."""
         seen = pooled(states(model, batch).float(), batch, self.pooling)
         seen = functional.dropout(seen, self.dropout, training=model.training)
         return self.of_logits(apply(model, seen), batch.labels)
 
     def of_logits(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Sums the loss of logits (L, C) and labels (L,) or (L, C)."""
+        """Computes the losses (L,) of logits (L, C) and labels (L,) or (L, C)."""
         weights = None if self.weights is None else logits.new_tensor(self.weights)
         if self.problem == "regression":
-            return functional.mse_loss(logits[:, 0], labels, reduction="sum")
+            return functional.mse_loss(logits[:, 0], labels, reduction="none")
         if self.problem == "multi":
             smooth = labels * (1 - self.smoothing) + 0.5 * self.smoothing
             each = functional.binary_cross_entropy_with_logits(
                 logits, smooth, pos_weight=weights, reduction="none"
             )
-            return each.mean(1).sum()
+            return each.mean(1)
         return functional.cross_entropy(
-            logits, labels, weight=weights, label_smoothing=self.smoothing, reduction="sum"
+            logits, labels, weight=weights, label_smoothing=self.smoothing, reduction="none"
         )

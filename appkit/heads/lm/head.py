@@ -153,6 +153,11 @@ class LmHead:
 
         return loss(model, batch)
 
+    def losses(self, model: Any, batch: Batch) -> torch.Tensor:
+        from appkit.heads.lm.loss import losses
+
+        return losses(model, batch)
+
     def calibrate(self, model: Any, dev: Sequence[Record]) -> Self:
         return self
 

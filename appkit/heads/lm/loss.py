@@ -9,7 +9,7 @@ import torch
 from appkit.models.batch import Batch
 from appkit.models.forward import states, without_wrapper
 
-__all__ = ["loss", "token_losses"]
+__all__ = ["loss", "losses", "token_losses"]
 
 
 class _FrozenVocabularyLoss(torch.autograd.Function):
@@ -30,16 +30,16 @@ class _FrozenVocabularyLoss(torch.autograd.Function):
         logits.mul_(1 / total)
         logits.scatter_add_(1, labels[:, None], logits.new_full((len(labels), 1), -1.0))
         ctx.save_for_backward(logits.to(hidden.dtype) @ weight)  # (L, C)
-        return losses.sum()
+        return losses
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (hidden_gradient,) = ctx.saved_tensors
-        return hidden_gradient * gradients[0].to(hidden_gradient.dtype), None, None
+        return hidden_gradient * gradients[0].to(hidden_gradient.dtype)[:, None], None, None
 
 
-def loss(model: Any, batch: Batch) -> torch.Tensor:
-    """Sums the negative log-likelihood of labelled tokens, in nats (not yet divided by their number)."""
+def losses(model: Any, batch: Batch) -> torch.Tensor:
+    """Computes the negative log-likelihood of each labelled token in nats, (L,), with gradients."""
     hidden = states(model, batch)[batch.label_positions]  # (L, d)
     layer = without_wrapper(model).get_output_embeddings()
     if (
@@ -48,12 +48,16 @@ def loss(model: Any, batch: Batch) -> torch.Tensor:
         and not layer.weight.requires_grad
         and not _read_softcap(model)
     ):
-        summed: torch.Tensor = _FrozenVocabularyLoss.apply(hidden, layer.weight, batch.labels)
-        return summed
-    losses = torch.nn.functional.cross_entropy(
+        each: torch.Tensor = _FrozenVocabularyLoss.apply(hidden, layer.weight, batch.labels)
+        return each
+    return torch.nn.functional.cross_entropy(
         _cap_logits(model, layer(hidden)).float(), batch.labels, reduction="none"
     )
-    return losses.sum()
+
+
+def loss(model: Any, batch: Batch) -> torch.Tensor:
+    """Sums the negative log-likelihood of labelled tokens, in nats (not yet divided by their number)."""
+    return losses(model, batch).sum()
 
 
 @torch.no_grad()
