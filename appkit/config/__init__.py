@@ -27,6 +27,7 @@ from appkit.config.sections import (
     QuantConfig,
     RagConfig,
     RunConfig,
+    StageConfig,
     TrainConfig,
 )
 
@@ -40,6 +41,7 @@ __all__ = [
     "QuantConfig",
     "RagConfig",
     "RunConfig",
+    "StageConfig",
     "TrainConfig",
     "build_run_config",
     "load_run_config",

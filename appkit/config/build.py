@@ -14,7 +14,14 @@ from pydantic import BaseModel
 
 from appkit.arguments import list_words
 from appkit.config.faults import validate
-from appkit.config.sections import ModelConfig, RagConfig, RunConfig, index_of_word
+from appkit.config.sections import (
+    DataConfig,
+    ModelConfig,
+    RagConfig,
+    RunConfig,
+    TrainConfig,
+    index_of_word,
+)
 from appkit.config.words import MapWord, read_file_text, read_word
 from appkit.errors import ConfigError, shortened
 from appkit.plugins import did_you_mean, load_method, load_task
@@ -200,8 +207,59 @@ def build_run_config(values: Mapping[str, Any]) -> RunConfig:
     # options of the pack and the method are validated by their own schemas
     merged["task"] = validate(task.config, merged["task"], "task")
     merged["method"] = validate(method.config, merged["method"], "method")
+    if merged.get("stages"):
+        merged |= _fill_stages(merged)
     config: RunConfig = validate(RunConfig, merged, "")
     return _settle(config)
+
+
+STAGE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+def _order_stages(stages: Any) -> dict[str, Any]:
+    """Order the stages: as they are written, or as `stages=[general,domain]` names them."""
+    if isinstance(stages, (list, tuple)):
+        stages = {"name": stages}
+    if not isinstance(stages, Mapping) or not isinstance(stages.get("name", []), (list, tuple)):
+        raise ConfigError(
+            f"stages must hold names with train and data, such as stages.general.data.train=rows.jsonl, got {stages!r}"
+        )
+    named = [str(name) for name in stages.get("name", [])]
+    rest = {name: stage for name, stage in stages.items() if name != "name"}
+    if len(set(named)) < len(named):
+        raise ConfigError(f"stages names one twice: {', '.join(named)}; give each a name of its own")
+    if named and (lost := [name for name in rest if name not in named]):
+        raise ConfigError(
+            f"stages.{lost[0]} is none of the stages {', '.join(named)}; {did_you_mean(lost[0], named)}"
+        )
+    return {name: rest.get(name, {}) for name in named or rest}
+
+
+def _fill_stages(merged: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill each stage with what it does not say itself; train and data of the run become those of the last stage."""
+    whole = {}
+    for name, stage in _order_stages(merged["stages"]).items():
+        if not STAGE.fullmatch(name):
+            raise ConfigError(
+                f"stages.{name}: a stage's name has lower-case letters, digits, _ and -, 32 at most, and begins with a "
+                "letter"
+            )
+        if not isinstance(stage, Mapping):
+            raise ConfigError(f"stages.{name} must hold train and data, got {stage!r}")
+        if unknown := [key for key in stage if key not in ("train", "data")]:
+            raise ConfigError(f"unknown key 'stages.{name}.{unknown[0]}'; known: train, data")
+        train, data = stage.get("train", {}), stage.get("data", {})
+        if isinstance(train, (str, int, float)):
+            train = {"name": train}
+        preset = _read_preset("train", str(train["name"])) if "name" in train else {}
+        below = {"train": merged["train"], "data": merged.get("data", {})}
+        filled = _merge(below, {"train": preset}, {"train": train, "data": data})
+        whole[name] = {
+            "train": validate(TrainConfig, filled["train"], f"stages.{name}.train"),
+            "data": validate(DataConfig, filled["data"], f"stages.{name}.data"),
+        }
+    last = list(whole.values())[-1]
+    return {"stages": whole, "train": last["train"], "data": last["data"]}
 
 
 def require_alone(config: Any, values: Mapping[str, Any]) -> None:

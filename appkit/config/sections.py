@@ -30,6 +30,7 @@ __all__ = [
     "QuantConfig",
     "RagConfig",
     "RunConfig",
+    "StageConfig",
     "TrainConfig",
     "index_of_word",
 ]
@@ -311,6 +312,13 @@ def index_of_word(value: Any) -> Any:
     return value
 
 
+class StageConfig(Section):
+    """One stage of a run: the adapter goes through all of them, each with its own rows and schedule."""
+
+    train: TrainConfig = TrainConfig()
+    data: DataConfig = DataConfig()
+
+
 class RunConfig(Section):
     """Everything that decides a run."""
 
@@ -322,6 +330,11 @@ class RunConfig(Section):
     train: TrainConfig = TrainConfig()
     data: DataConfig = DataConfig()
     rag: Annotated[RagConfig, BeforeValidator(index_of_word)] = RagConfig()
+    stages: dict[str, StageConfig] = Field(
+        default_factory=dict,
+        description="name -> train and data of a stage, in order; what a stage does not say is as for the run. The "
+        "report measures the last one",
+    )
     eval: EvalConfig = EvalConfig()
     decoding: Decoding = Decoding()
     seed: int = Field(0, ge=0, lt=2**31, description="of initialization, batches and dropout")

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from appkit.config import DataConfig
     from appkit.task import Task
 
-__all__ = ["Source", "Splits", "load_splits", "read_feedback", "read_splits", "split", "subset"]
+__all__ = ["Source", "Splits", "leave_out", "load_splits", "read_feedback", "read_splits", "split", "subset"]
 
 HUB_SPLIT = {"train": "train", "dev": "validation", "test": "test"}
+NO_DOMAIN: str | None = None
 SHOWN = 5
 """faults and places in one message"""
 
@@ -126,7 +127,7 @@ def read_splits(task: Task, options: Any, data: DataConfig, limits: Limits = UNL
     sources = _list_sources(data)
     yours = set(sources)
     if "train" not in sources:
-        sources = {name: [(path, None)] for name, path in _find_shipped(task, options).items()} | sources
+        sources = {name: [(path, NO_DOMAIN)] for name, path in _find_shipped(task, options).items()} | sources
     if "train" not in sources:
         raise DataError(f"task {task.name!r} ships no train rows; name yours: data.train=rows.jsonl")
     marks = {name: column for name in ("document", "domain") if (column := getattr(data, name))}
@@ -202,6 +203,15 @@ def _join_corrections(
     if left_out := len(correction_of) - len(new):
         note += f"; {left_out} were left out, their input is in dev or test"
     return [*unchanged, *new], note
+
+
+def leave_out(splits: Splits, held: Sequence[Record], task: Task, why: str) -> Splits:
+    """Leave out the training rows whose input is one of `held`; a note says how many."""
+    shared = overlap(splits.train, held, input_key(task))
+    if not shared:
+        return splits
+    note = f"train: {len(shared)} rows removed, their input is in {why} ({_list_places(shared)})"
+    return replace(splits, train=_drop(splits.train, shared, 0), notes=[*splits.notes, note])
 
 
 def _describe_sources(name: str, read: Read) -> list[Source]:

@@ -120,12 +120,26 @@ def _list_domains(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(domain for entry in entries for domain in entry.get("losses", {})))
 
 
-def plot_curve(curve: Path, path: Path, primary: str) -> None:
-    """Draw the training loss by step, its running mean, that of each domain, and the dev metric where measured."""
+def _read_curves(curves: Sequence[tuple[str, Path]]) -> tuple[list[dict[str, Any]], list[tuple[str, int]]]:
+    """Read the curves of a run's stages as one; and the step before each stage, by its name."""
+    entries: list[dict[str, Any]] = []
+    starts = []
+    for name, curve in curves:
+        start = max((entry["step"] for entry in entries), default=0)
+        starts.append((name, start))
+        with curve.open(encoding="utf-8") as lines:
+            entries += [entry | {"step": start + entry["step"]} for entry in map(json.loads, lines)]
+    return entries, starts
+
+
+def plot_curve(curves: Sequence[tuple[str, Path]], path: Path, primary: str) -> None:
+    """Draw the training loss by step, its running mean, that of each domain, and the dev metric where measured.
+
+    curves: the name of each stage and its metrics.jsonl, in order; one without a name is a run without stages.
+    """
     from matplotlib import pyplot
 
-    with curve.open(encoding="utf-8") as lines:
-        entries = [json.loads(line) for line in lines]
+    entries, starts = _read_curves(curves)
     steps = [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
     measured = [(entry["step"], entry[f"eval_{primary}"]) for entry in entries if f"eval_{primary}" in entry]
     figure, axes = _make_axes(6.4, 3.4)
@@ -134,6 +148,10 @@ def plot_curve(curve: Path, path: Path, primary: str) -> None:
     for domain, colour in zip(_list_domains(entries), itertools.cycle(DOMAINS)):
         own = [(e["step"], e["losses"][domain]) for e in entries if domain in e.get("losses", {})]
         axes.plot(*zip(*_smooth(own), strict=True), color=colour, linewidth=1.2, label=domain or "other rows")
+    for name, start in starts:
+        if name:
+            axes.axvline(start + 0.5, color=MUTED, linewidth=1, linestyle=":")
+            axes.annotate(name, (start + 0.5, axes.get_ylim()[1]), fontsize=8, color=MUTED, va="top")
     axes.set_xlabel("optimizer step", color=INK)
     axes.set_ylabel("loss of the step", color=INK)
     axes.set_ylim(bottom=0)

@@ -12,7 +12,7 @@ from appkit.config import RunConfig
 from appkit.data.mix import describe_shares, shares
 from appkit.data.near import note_alike
 from appkit.data.rows import Record, fingerprint
-from appkit.data.splits import Splits, subset
+from appkit.data.splits import Source, Splits, leave_out, subset
 from appkit.errors import ConfigError, DataError, shortened
 from appkit.heads.choose import check_options, head_of_rows
 from appkit.heads.head import Head
@@ -24,14 +24,35 @@ from appkit.training.plan import Mix, Step, plan
 
 if TYPE_CHECKING:
     from appkit.method import Method, Servable
+    from appkit.task import Task
 
-__all__ = ["Prepared", "Say", "plan_steps", "prepare", "quiet"]
+__all__ = ["Prepared", "Say", "Stage", "plan_steps", "prepare", "quiet"]
 
 Say = Callable[[str], None]
 
 
 def quiet(line: str) -> None:
     """Print nothing: the default of the Python API."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of training before the last one."""
+
+    name: str
+    config: RunConfig
+    """with the stage's own train and data"""
+    splits: Splits
+    examples: Sequence[Any]
+    """training rows as tokens"""
+    records: Sequence[Record]
+    """the row of each example"""
+    plan: Sequence[Step]
+    """which examples form which step"""
+    dev: Sequence[Record]
+    """rows that are measured during the stage"""
+    notes: Sequence[str]
+    """rows left out and other remarks, a line each"""
 
 
 @dataclass(frozen=True)
@@ -56,6 +77,8 @@ class Prepared:
     """rows left out and other remarks, a line each"""
     documents: str | None = None
     """version of the index that the rows' passages came from"""
+    earlier: Sequence[Stage] = ()
+    """the stages before the one that everything else here is of"""
 
     @property
     def rows(self) -> list[Record]:
@@ -71,15 +94,26 @@ class Prepared:
     def data_fingerprints(self) -> dict[str, Any]:
         """Fingerprint the rows of each split, and the documents; a resumed run must have the same."""
         splits = {"train": self.records, "dev": self.dev, "test": self.test}
+        stages = {stage.name: fingerprint(stage.records) for stage in self.earlier}
         return {
             **{name: fingerprint(records) for name, records in splits.items()},
             "rows": {name: len(records) for name, records in splits.items()},
             "documents": self.documents,
+            **({"stages": stages} if stages else {}),
         }
+
+    @property
+    def sources(self) -> list[Source]:
+        """The files and data sets that were read, of earlier stages those that were trained on."""
+        trained = [
+            source for stage in self.earlier for source in stage.splits.sources if source["split"] == "train"
+        ]
+        return [*trained, *self.splits.sources]
 
     def hash_rows(self) -> dict[str, str] | None:
         """Hash the inputs that were trained on, selected by, and kept for the test; see `seen`."""
-        splits = {"train": self.rows, "dev": self.splits.dev, "test": self.splits.test}
+        trained = [record for stage in self.earlier for record in stage.records]
+        splits = {"train": [*trained, *self.rows], "dev": self.splits.dev, "test": self.splits.test}
         return hash_rows(self.head.task, fingerprint(self.records), splits)
 
 
@@ -100,10 +134,10 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
     check_choices(config.train)
     check_options(task, config)
     splits, documents = load_rows(task, config)
+    loaded = _load_earlier(task, config, splits)
     chat = Chat.at(locate_tokenizer(config.model))
-    head, target_notes = head_of_rows(
-        task, config, chat, splits.train, {"dev": splits.dev, "test": splits.test}
-    )
+    every = [record for part in [*loaded.values(), splits] for record in part.train]
+    head, target_notes = head_of_rows(task, config, chat, every, {"dev": splits.dev, "test": splits.test})
     if head.spec is not None and method.servable(config.method).rank is None:
         raise ConfigError(
             f"method={method.name} changes weights of the base, which no engine serves together with a head over "
@@ -113,6 +147,7 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
     if not examples:
         raise DataError("no training row is left; raise data.max_length, or check data.train")
     head.audit(examples, records)
+    earlier = [_prepare_stage(name, config, head, part) for name, part in loaded.items()]
     parts = {"train": splits.train, "dev": splits.dev, "test": splits.test}
     domains = [example.domain for example in examples]
     prepared = Prepared(
@@ -131,14 +166,52 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
             *note_alike(parts, task, config.data.near),
             *target_notes,
             *row_notes,
+            *(f"stage {stage.name}: {note}" for stage in earlier for note in stage.notes),
         ],
         documents,
+        earlier,
     )
     notes = [*prepared.notes, *filter(None, [prepared.servable.reason])]
     notes += [f"dropped: {fault}" for fault in splits.faults]
     prepared = replace(prepared, notes=notes)
     _report_data(prepared, say)
     return prepared
+
+
+def _load_earlier(task: Task, config: RunConfig, last: Splits) -> dict[str, Splits]:
+    """Load the rows of the stages before the last, without those that the last one measures on."""
+    held = [*last.dev, *last.test]
+    return {
+        name: leave_out(
+            load_rows(task, config.model_copy(update={"data": stage.data}))[0],
+            held,
+            task,
+            "the last stage's dev or test",
+        )
+        for name, stage in list(config.stages.items())[:-1]
+    }
+
+
+def _prepare_stage(name: str, config: RunConfig, head: Head, splits: Splits) -> Stage:
+    """Encode and plan a stage before the last. Raises DataError when it has no row to train on."""
+    stage = config.stages[name]
+    config = config.model_copy(update={"train": stage.train, "data": stage.data})
+    examples, records, notes = _encode_training_rows(config, head, splits)
+    if not examples:
+        raise DataError(f"stage {name} has no training row left; check stages.{name}.data.train")
+    head.audit(examples, records)
+    domains = [example.domain for example in examples]
+    faults = [f"dropped: {fault}" for fault in splits.faults]
+    return Stage(
+        name,
+        config,
+        splits,
+        examples,
+        records,
+        plan_steps(config, examples),
+        subset(splits.dev, stage.train.eval_rows),
+        [*splits.notes, *describe_shares(domains, shares(domains, stage.data)), *notes, *faults],
+    )
 
 
 def plan_steps(config: RunConfig, examples: Sequence[Any]) -> list[Step]:
@@ -157,6 +230,8 @@ def _report_data(prepared: Prepared, say: Say) -> None:
         f"{len(prepared.test)} test; {sum(len(e.tokens) for e in examples) / len(examples):.0f} tokens a row, "
         f"{sum(e.targets for e in examples) / len(examples):.0f} supervised"
     )
+    for stage in prepared.earlier:
+        say(f"stage {stage.name}: {len(stage.records)} rows to train on in {len(stage.plan)} steps first")
     for note in prepared.notes[:10]:
         say(f"  note: {note}")
 

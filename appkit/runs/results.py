@@ -16,6 +16,7 @@ from appkit.evaluation.scores import Evaluation, compare_scores, explain, score
 from appkit.runs import directory
 from appkit.runs.base import base_facts
 from appkit.runs.prepare import Prepared
+from appkit.runs.stages import StageResult, curves
 from appkit.stats import intervals
 from appkit.stats.confidence import Calibration, LabelCalibration, Uncalibrated
 from appkit.storage.atomic import write_text
@@ -34,7 +35,9 @@ class Results:
     prepared: Prepared
     """with the calibrated head"""
     outcome: Outcome
-    """steps, tokens and seconds of training"""
+    """steps, tokens and seconds of training, of the last stage"""
+    stages: Sequence[StageResult]
+    """the stages before the last"""
     rivals: Sequence[Evaluation]
     """the base or the baselines, on the test rows"""
     bare: Sequence[Evaluation]
@@ -110,7 +113,7 @@ def write_report(run_dir: Path, results: Results, base: Base, seconds: float) ->
     prepared = results.prepared
     task = prepared.head.task
     _, comparison, verdict = compared(results.rivals, results.adapter, prepared)
-    plots.plot_curve(run_dir / "metrics.jsonl", run_dir / "loss.png", task.primary)
+    plots.plot_curve(curves(run_dir, prepared), run_dir / "loss.png", task.primary)
     plots.plot_scores(results.columns, run_dir / "scores.png")
     if isinstance(results.confidence, Calibration):
         plots.plot_confidence(results.confidence, run_dir / "confidence.png")
@@ -175,9 +178,19 @@ def _collect_facts(results: Results, base: Base) -> dict[str, str]:
         "method": f"{config.method.name}: "
         + ", ".join(f"{key} {value}" for key, value in config.method.model_dump().items() if key != "name"),
         "data": f"{len(prepared.records)} train, {len(prepared.dev)} dev, {len(prepared.test)} test",
+        **{f"stage {stage.name}": _describe_stage(stage, prepared) for stage in results.stages},
         "optimization": f"{outcome.steps} steps, preset {config.train.name}, learning rate "
         f"{config.train.learning_rate:g}, {config.train.schedule}, seed {config.seed}",
     }
+
+
+def _describe_stage(stage: StageResult, prepared: Prepared) -> str:
+    primary = prepared.head.task.primary
+    dev = "no value" if stage.dev is None else f"{stage.dev:.3f}"
+    return (
+        f"{stage.rows} rows, {stage.outcome.steps} steps, learning rate {stage.learning_rate:g}; then {primary} {dev} "
+        "on its dev rows"
+    )
 
 
 def write_bundle(run_dir: Path, model: Any, results: Results, base: Base, report: str) -> Path:
@@ -206,7 +219,7 @@ def write_bundle(run_dir: Path, model: Any, results: Results, base: Base, report
             confidence.model_dump(mode="json") if isinstance(confidence, LabelCalibration) else None
         ),
         "no_confidence": str(confidence) if isinstance(confidence, Uncalibrated) else None,
-        "data": {"sources": prepared.splits.sources, **prepared.data_fingerprints()},
+        "data": {"sources": prepared.sources, **prepared.data_fingerprints()},
         "rows": prepared.hash_rows(),
         "seed": config.seed,
         "versions": directory.versions(),

@@ -18,7 +18,7 @@ from appkit.arguments import read_path
 from appkit.config import RunConfig, build_run_config, require_alone, to_values, to_yaml
 from appkit.errors import AppkitError, ConfigError, Interrupted, RunError
 from appkit.evaluation.report import format_value
-from appkit.evaluation.scores import Evaluation, score, score_domains
+from appkit.evaluation.scores import Evaluation
 from appkit.progress import watched
 from appkit.runs import directory
 from appkit.runs.base import base_facts, load_run_base, set_threads
@@ -32,6 +32,7 @@ from appkit.runs.rivals import (
     read_adapter,
     read_rivals,
 )
+from appkit.runs.stages import StageResult, fit_stages
 from appkit.stats import intervals
 from appkit.stats.confidence import Uncalibrated
 from appkit.storage.atomic import write_text
@@ -162,7 +163,7 @@ def _run(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> TrainRe
     events.write(Phase(phase="measuring rivals"))
     rivals = measure_rivals(run_dir, base, prepared, _make_rival_training(prepared, run_dir, say), say)
     model = build(prepared, base)
-    outcome = fit_adapter(model, prepared, run_dir, events, say)
+    outcome, stages = fit_adapter(model, prepared, run_dir, events, say)
     events.write(Phase(phase="evaluating"))
     prepared = replace(prepared, head=prepared.head.calibrate(model, prepared.splits.dev))
     bare = measure_without_passages(run_dir, model, prepared, say)
@@ -170,6 +171,7 @@ def _run(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> TrainRe
     results = Results(
         prepared,
         outcome,
+        stages,
         rivals,
         bare,
         adapter,
@@ -197,7 +199,7 @@ def start(prepared: Prepared, run_dir: Path) -> None:
             config=to_values(config),
             versions=directory.versions(),
             seed=config.seed,
-            data={"sources": prepared.splits.sources, **prepared.data_fingerprints()},
+            data={"sources": prepared.sources, **prepared.data_fingerprints()},
         )
     # after the state: a directory with a config but no state could be neither resumed nor started anew
     write_text(run_dir / "config.yaml", to_yaml(config))
@@ -227,33 +229,13 @@ def build(prepared: Prepared, base: Base) -> Any:
     return model
 
 
-def fit_adapter(model: Any, prepared: Prepared, run_dir: Path, events: Events, say: Say) -> Outcome:
-    """Train the adapter, measuring dev rows on the way. Raises Interrupted after ctrl-C, once the state is saved."""
-    from appkit.training.loop import fit
-
-    head, task = prepared.head, prepared.head.task
-
-    def measure(current: Any) -> dict[str, float]:
-        rows = [record.value for record in prepared.dev]
-        answers = head.answer(current, rows, show=False)
-        scores = score(task, prepared.dev, answers, 100)
-        values = {name: entry.interval.value for name, entry in scores.items()}
-        return values | score_domains(scores[task.primary], prepared.dev)
-
-    outcome = fit(
-        model,
-        prepared.config,
-        prepared.method,
-        head,
-        prepared.examples,
-        prepared.plan,
-        measure,
-        task.metric(task.primary),
-        run_dir,
-        say,
-        events,
-    )
-    return _raise_if_stopped(outcome, run_dir, len(prepared.plan))
+def fit_adapter(
+    model: Any, prepared: Prepared, run_dir: Path, events: Events, say: Say
+) -> tuple[Outcome, list[StageResult]]:
+    """Train the adapter through its stages. Raises Interrupted after ctrl-C, once the state is saved."""
+    outcome, stages = fit_stages(model, prepared, run_dir, events, say)
+    steps = sum(len(stage.plan) for stage in prepared.earlier) + len(prepared.plan)
+    return _raise_if_stopped(outcome, run_dir, steps), stages
 
 
 def _make_rival_training(prepared: Prepared, run_dir: Path, say: Say) -> Any:

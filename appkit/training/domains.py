@@ -22,9 +22,8 @@ class DomainLosses:
         """Add a batch: examples, with `targets` and `domain`; losses (L,), of their targets in order."""
         if all(example.domain is None for example in examples):
             return
-        for example, part in zip(
-            examples, losses.detach().split([example.targets for example in examples]), strict=True
-        ):
+        parts = torch.split(losses.detach(), [example.targets for example in examples])
+        for example, part in zip(examples, parts, strict=True):
             self.sums[example.domain] = self.sums.get(example.domain, 0) + part.sum()
             self.targets[example.domain] += example.targets
 

@@ -235,12 +235,15 @@ def fit(
     run_dir: Path,
     say: Callable[[str], None] = lambda line: None,
     journal: Journal | None = None,
+    *,
+    carried: bool = False,
 ) -> Outcome:
     """Train `model` over `plan`, from the newest complete checkpoint of `run_dir` if there is one.
 
     examples: what `head` collates, each with `tokens` and `targets`. measure: model in eval mode -> the task's dev
     metrics by name. `say` receives the first step, the corrected forecast and every damaged checkpoint; `journal` every
-    step. On return the model has the weights that `train.select` names. Raises RunError when the loss is not finite.
+    step. carried: the adapter was trained before, so the method does not prepare it anew. On return the model has the
+    weights that `train.select` names. Raises RunError when the loss is not finite.
     """
     train, folder = config.train, run_dir / "checkpoints"
     newest, notes = _find_newest_checkpoint(run_dir, len(plan), say)
@@ -251,7 +254,7 @@ def fit(
     arguments = _arguments(config, len(plan), primary, run_dir)
     stopper = Stopper()
     bar = Progress("training", len(plan), "steps", first_step)
-    training = _begin_training(model, config, method, head, examples, plan, newest)
+    training = _begin_training(model, config, method, head, examples, plan, newest, carried)
     progress = ProgressBar(bar)
     correction = ForecastCorrection(
         [_count_tokens(step, examples) for step in plan[first_step:]],
@@ -342,6 +345,7 @@ def _begin_training(
     examples: Sequence[Any],
     plan: Sequence[Step],
     newest: Path | None,
+    carried: bool,
 ) -> Training:
     """Make the hooks' Training; call the method's `before_training`, or of a resumed run load the method's state."""
     device = next(model.parameters()).device
@@ -354,7 +358,7 @@ def _begin_training(
     training = Training(config.method, config.seed, len(plan), head.loss, batches)
     if newest is not None and method.load_state:
         load_method_state(newest, model, method)
-    elif method.before_training:
+    elif method.before_training and not carried:
         method.before_training(model, training)
     return training
 
