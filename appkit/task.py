@@ -6,26 +6,42 @@ else of the pack; the pack never knows the trainer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from appkit.message import (
+    Audio,
+    Image,
+    Labels,
+    Message,
+    Parsed,
+    Part,
+    Prediction,
+    Text,
+    TokenLabels,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "AnswerInputs",
     "Audio",
     "Decoding",
+    "FileRows",
+    "Finding",
     "HeadSpec",
     "Image",
     "LabelHead",
     "Labels",
     "Message",
     "Metric",
+    "NotApplicable",
     "Parsed",
     "Part",
     "Passage",
@@ -45,103 +61,6 @@ class Row(BaseModel):
     """Base of every pack's row schema. Unknown columns are ignored: users' files carry their own."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", str_strip_whitespace=True)
-
-
-@dataclass(frozen=True)
-class Text:
-    """A piece of text: of a message, or the target of a task that answers in words."""
-
-    value: str
-
-
-@dataclass(frozen=True)
-class Image:
-    """A picture in a message: the content of its file (PNG, JPEG)."""
-
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Audio:
-    """Sound in a message: the content of its file (WAV, FLAC)."""
-
-    data: bytes
-
-
-Part = Text | Image | Audio
-"""a typed piece of a message"""
-
-
-@dataclass(frozen=True)
-class Message:
-    """One turn of the chat: who speaks, and what, in parts."""
-
-    role: Literal["system", "user", "assistant"]
-    parts: tuple[Part, ...]
-
-    @classmethod
-    def of(cls, role: Literal["system", "user", "assistant"], text: str) -> Message:
-        """Make a message of one text."""
-        return cls(role, (Text(text),))
-
-    @property
-    def text(self) -> str:
-        """The message's text. Raises TypeError for a message with media, which its text alone does not represent."""
-        if media := [type(part).__name__ for part in self.parts if not isinstance(part, Text)]:
-            raise TypeError(f"a message with a part of type {media[0]} has no text alone")
-        return "".join(part.value for part in self.parts if isinstance(part, Text))
-
-
-@dataclass(frozen=True)
-class Labels:
-    """The target of a sequence task: one label, any number of them, or a number."""
-
-    values: str | tuple[str, ...] | float
-
-
-@dataclass(frozen=True)
-class TokenLabels:
-    """The target of a token task: one label for each word."""
-
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """A pack's reading of the model's text: a value, or the reason why there is none."""
-
-    value: Any
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One answer of the model."""
-
-    text: str
-    """decoded, without the end-of-turn token; of labels, what a person reads"""
-    parsed: Parsed
-    """the pack's reading of the text"""
-    tokens: int
-    """generated, the end of turn included; of labels, read"""
-    truncated: bool
-    """the length cap was reached; of labels, the input was cut"""
-    log_probabilities: tuple[float, ...] = ()
-    """of each generated token, in nats; empty unless requested"""
-    confidence: float | None = None
-    """calibrated, 0 to 1; None where there is no single one, or it was not requested"""
-    logits: tuple[float, ...] = ()
-    """of a sequence task, the head's outputs in the order of its labels"""
-
-    @property
-    def whole(self) -> bool:
-        """Whether it parsed and was not cut off."""
-        return self.parsed.error is None and not self.truncated
-
-    @property
-    def answer(self) -> str:
-        """The text to show: the pack's reading if it is a text, else the raw text."""
-        return self.parsed.value if isinstance(self.parsed.value, str) else self.text
 
 
 class HeadSpec(BaseModel):
@@ -242,6 +161,35 @@ class Shipped:
     package: str
     files: Mapping[str, str]
     """split name ("train", "test") -> file name, for instance {"train": "nl2fol/train.jsonl"}"""
+
+
+@dataclass
+class FileRows:
+    """The rows that a pack reads of a file of its field's own formats."""
+
+    rows: Iterable[tuple[int, Mapping[str, Any]]]
+    """(line, or number of the unit where lines mean nothing; field -> value), read once"""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """reason -> how many were left out; complete when the rows are read"""
+    notes: Sequence[str] = ()
+    """what was assumed, a line each; complete when the rows are read"""
+
+
+class Finding(NamedTuple):
+    """What one of a pack's checks says of a row."""
+
+    kind: str
+    """the check's name"""
+    reason: str
+    """one line"""
+
+
+AnswerInputs = Callable[[Sequence[Mapping[str, Any]]], Sequence[tuple[Prediction, float | None]]]
+"""input fields of rows -> each one's answer, and its confidence, None where there is none"""
+
+
+class NotApplicable(ValueError):
+    """Says that a metric does not apply to a row: it counts neither as scored nor as a fault."""
 
 
 @dataclass(frozen=True)
@@ -398,6 +346,21 @@ class Task:
     """options -> the subclass of `row`, with its fields, that rows of data are read by; None: `row`"""
     row_notes: Callable[[Sequence[Any]], Sequence[str]] | None = None
     """rows of a split -> notes for the user on how they were read"""
+    files: Callable[[Path, Any], FileRows | None] | None = None
+    """(path, options) -> the rows of a file in one of the field's own formats, None for any other; ValueError for one
+    that cannot be read"""
+    complete: Callable[[Mapping[str, Sequence[Any]], Any, int], Mapping[str, Sequence[Any]]] | None = None
+    """(rows by split, options, seed) -> the same rows in the same order, filled from what the options name, such as a
+    glossary; a pure function; ValueError for what cannot be read"""
+    inspect: Callable[[Sequence[Any], Any], Iterable[tuple[int, Finding]]] | None = None
+    """(rows of a split, options) -> the number, from 0, of each row that one of the pack's checks finds something in"""
+    left_out: Callable[[Any], Sequence[str]] = field(default=lambda options: ())
+    """options -> the kinds of findings whose rows are left out; others are reported and stay"""
+    rewrite: Callable[[Path, Path, Any, Mapping[str, Any], AnswerInputs], Sequence[str]] | None = None
+    """(file, output, options, wishes, answer) -> lines for the user: writes the file with its texts answered, in its
+    own format and in one step; ValueError for a file or wish that it cannot do"""
+    variants: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    """name -> row -> the row with something of its prompt left out: the adapter is measured on these too"""
     strata: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
     """named functions that put a row into a group, for scores by group (depth, domain, ...)"""
     tools: Mapping[str, Callable[..., Any]] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 import typer.core
 
-from appkit.cli import apps, machine, packs, rag, serving, training
+from appkit.cli import apps, documents, machine, packs, rag, serving, training
 from appkit.cli.terminal import outlive_reader
 from appkit.errors import AppkitError, ConfigError, Interrupted
 
@@ -68,6 +68,7 @@ app.add_typer(machine.cache, name="cache")
 app.add_typer(serving.app)
 app.add_typer(apps.app)
 app.add_typer(rag.app)
+app.add_typer(documents.app)
 
 
 def main() -> None:

@@ -277,6 +277,10 @@ class EvalConfig(Section):
         "measure nothing",
     )
     batch_rows: int = Field(128, ge=1, description="rows decoded side by side, at most")
+    general: Filled | None = Field(
+        None,
+        description="rows of another kind, as data.test: measured before and after training, to see what is forgotten",
+    )
     few_shot: int = Field(4, ge=0, description="examples in the base's prompt")
     quant_rows: int = Field(
         64, ge=0, description="rows on which the cost of quantization is measured; 0: off"

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from appkit.data.findings import RowFinding
 from appkit.data.near import Alike, explain_absence, find_alike, group_alike
 from appkit.data.overlap import conflicts, duplicates, input_key, overlap
 
@@ -76,6 +78,8 @@ class DataReport:
     """what was decided while reading"""
     near: float | None = None
     """similarity from which on two inputs are alike (data.near); None: not looked for"""
+    findings: dict[str, list[RowFinding]] = field(default_factory=dict)
+    """of the pack's own checks; their rows stay unless its options say otherwise"""
     alike: tuple[Alike, ...] | None = None
     """rows with an input almost like that of another; None when none were looked for"""
 
@@ -96,7 +100,7 @@ class DataReport:
     def _cut(self, most: int) -> tuple[DataReport, dict[str, dict[str, int]]]:
         short: dict[str, Any] = {}
         counts = {}
-        for kind in ("faults", "duplicates", "overlaps", "alike", "conflicts", "long"):
+        for kind in ("faults", "duplicates", "overlaps", "alike", "conflicts", "long", "findings"):
             findings = getattr(self, kind)
             if isinstance(findings, dict):
                 counts[kind] = sum(map(len, findings.values()))
@@ -131,6 +135,10 @@ class DataReport:
             f"{len(self.conflicts)} inputs with more than one target",
             (" / ".join(item.targets) for item in self.conflicts),
         )
+        for name, findings in self.findings.items():
+            for check, count in Counter(finding.kind for finding in findings).most_common():
+                own = (str(finding) for finding in findings if finding.kind == check)
+                lines += _list_some(f"{name}: {count} rows with finding {check!r}", own)
         for name, kinds in self.lengths.items():
             for kind, values in kinds.items():
                 lines.append(
@@ -180,12 +188,13 @@ def check(
     lengths: Callable[[Row], int] | None = None,
     max_length: int | None = None,
     near: float | None = None,
+    findings: Mapping[str, list[RowFinding]] | None = None,
 ) -> DataReport:
     """Report on the splits as read, before training cleans or carves anything.
 
     lengths: tokens of a row as it would be trained on, prompt and answer; without it lengths are characters
     and `max_length` (tokens) cannot be checked. near: similarity from which on two inputs are alike; None: they are
-    not looked for.
+    not looked for. findings: of the pack's own checks, by split.
     """
     key = input_key(task)
     parts = {name: part.records for name, part in reads.items()}
@@ -233,5 +242,6 @@ def check(
             *filter(None, [absence]),
         ),
         near=near,
+        findings=dict(findings or {}),
         alike=None if near is None or absence else tuple(find_alike(parts, task, near)),
     )

@@ -9,9 +9,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,7 @@ from appkit.plugins import did_you_mean
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-    from appkit.task import Row
+    from appkit.task import FileRows, Row
 
 __all__ = ["Read", "Record", "digest", "fingerprint", "read", "spell_columns"]
 
@@ -205,6 +207,33 @@ def spell_columns(source: str, table: Table, column_of: Mapping[str, str]) -> di
     return spelled
 
 
+def _read_own(source: str, files: Callable[[Path], FileRows | None], form: Format) -> Table | None:
+    """Read a file of one of the pack's formats; None for any other. Raises DataError for one that cannot be read."""
+    path = Path(source).expanduser()
+    if source.startswith("hub:") or not os.path.isfile(path):
+        return None
+    try:
+        own = files(path)
+        if own is None:
+            return None
+        table = Table()
+        for line, cells in own.rows:
+            table.rows.append((line, dict(cells)))
+            form.limits.check_lines(source, len(table.rows))
+    except ValueError as error:
+        raise DataError(" ".join(str(error).split())) from error
+    table.columns = list(dict.fromkeys(key for _, cells in table.rows for key in cells))
+    table.other = sum(own.left_out.values())
+    table.lines = len(table.rows) + table.other
+    table.notes = [
+        *own.notes,
+        *(f"{source}: {count} left out: {reason}" for reason, count in own.left_out.items()),
+    ]
+    if not table.rows:
+        raise DataError(f"{source!r} holds no rows; {'; '.join(table.notes) or 'name another file'}")
+    return table
+
+
 NO_MARKS: Mapping[str, str] = {}
 
 
@@ -232,6 +261,7 @@ def read(
     needed: Collection[str] = (),
     form: Format = UTF8,
     marks: Mapping[str, str] = NO_MARKS,
+    files: Callable[[Path], FileRows | None] | None = None,
 ) -> Read:
     """Read every row of a file or of a data set on the hub.
 
@@ -242,6 +272,7 @@ def read(
     form: encoding and delimiter of text files.
     marks: "document" and "domain" of a Record -> the column that names them; without one, the field of `row` of that
         name, where it has such a field.
+    files: reads the pack's own formats.
 
     A null (JSON null, an empty CSV cell) in a field with a default means the default.
 
@@ -255,7 +286,8 @@ def read(
                 f"no field {name!r} for data.columns.{name}; {did_you_mean(name, list(row.model_fields))}"
             )
     asked = {name: columns.get(name, name) for name in row.model_fields}
-    table = read_table(source, {column.strip() for column in (*asked.values(), *marks.values())}, form)
+    wanted = {column.strip() for column in (*asked.values(), *marks.values())}
+    table = (_read_own(source, files, form) if files else None) or read_table(source, wanted, form)
     marked = _find_marks(source, table, marks)
     column_of = spell_columns(source, table, asked)
     if not table.rows and not table.faults:

@@ -12,10 +12,12 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from appkit.data.findings import leave_out_found
 from appkit.data.limits import UNLIMITED, Limits
 from appkit.data.mix import join_reads, mark_domain, name_domain
 from appkit.data.overlap import conflicts, duplicates, input_key, overlap
@@ -25,9 +27,19 @@ from appkit.errors import DataError, shortened
 
 if TYPE_CHECKING:
     from appkit.config import DataConfig
-    from appkit.task import Task
+    from appkit.task import FileRows, Task
 
-__all__ = ["Source", "Splits", "leave_out", "load_splits", "read_feedback", "read_splits", "split", "subset"]
+__all__ = [
+    "Source",
+    "Splits",
+    "leave_out",
+    "load_splits",
+    "read_feedback",
+    "read_source",
+    "read_splits",
+    "split",
+    "subset",
+]
 
 HUB_SPLIT = {"train": "train", "dev": "validation", "test": "test"}
 NO_DOMAIN: str | None = None
@@ -130,20 +142,36 @@ def read_splits(task: Task, options: Any, data: DataConfig, limits: Limits = UNL
         sources = {name: [(path, NO_DOMAIN)] for name, path in _find_shipped(task, options).items()} | sources
     if "train" not in sources:
         raise DataError(f"task {task.name!r} ships no train rows; name yours: data.train=rows.jsonl")
-    marks = {name: column for name in ("document", "domain") if (column := getattr(data, name))}
-    needed = (task.input, task.output) if task.needed is None else task.needed
-    form = Format(data.encoding, data.delimiter, limits)
 
     def read_one(split: str, source: str, domain: str | None) -> Read:
-        match = HUB.fullmatch(source)
-        if match and not match["split"]:  # or data.test=hub:org/name would measure on the train split
-            source = f"{source}:{HUB_SPLIT[split]}"
         if split not in yours:
-            return read(source, task.row, {}, needed)
-        result = read(source, task.row, data.columns, needed, form, marks)
+            return read(source, task.row, {}, list_needed(task))
+        result = read_source(task, options, data, split, source, limits)
         return result if domain is None else mark_domain(result, domain)
 
     return {name: join_reads([read_one(name, *one) for one in many]) for name, many in sources.items()}
+
+
+def list_needed(task: Task) -> tuple[str, ...]:
+    """List the fields that a row needs to be trained on or measured."""
+    return (task.input, task.output) if task.needed is None else task.needed
+
+
+def read_source(
+    task: Task, options: Any, data: DataConfig, split: str, source: str, limits: Limits = UNLIMITED
+) -> Read:
+    """Read one of the user's files, or a data set of the hub, as a split of that name. Raises as `read` does."""
+    match = HUB.fullmatch(source)
+    if match and not match["split"]:  # or data.test=hub:org/name would measure on the train split
+        source = f"{source}:{HUB_SPLIT[split]}"
+    marks = {name: column for name in ("document", "domain") if (column := getattr(data, name))}
+    form = Format(data.encoding, data.delimiter, limits)
+    own = partial(_call_files, task, options) if task.files else None
+    return read(source, task.row, data.columns, list_needed(task), form, marks, own)
+
+
+def _call_files(task: Task, options: Any, path: Path) -> FileRows | None:
+    return None if task.files is None else task.files(path, options)
 
 
 def _list_sources(data: DataConfig) -> dict[str, list[tuple[str, str | None]]]:
@@ -331,6 +359,8 @@ def load_splits(task: Task, options: Any, data: DataConfig) -> Splits:
     left_out = sum(part.left_out for part in reads.values())
     notes = [f"{left_out} rows at fault were left out"] if left_out else []
     notes += [f"{name}: {note}" for name, part in reads.items() for note in part.notes]
+    reads, findings = leave_out_found(task, options, reads)
+    notes += findings
     key, train = input_key(task), reads["train"].records
     held: dict[str, list[Record]] = {name: reads[name].records for name in ("dev", "test") if name in reads}
 

@@ -184,6 +184,7 @@ def report(
     facts: Mapping[str, str],
     notes: Sequence[str],
     appendix: str = "",
+    general: str = "",
     *,
     rows_shown: bool,
 ) -> str:
@@ -218,6 +219,8 @@ def report(
         )
     if columns[-1].strata:
         parts.append(f"\n## By group\n{_list_strata(columns, task)}")
+    if general:
+        parts.append(f"\n## On other rows, before and after training\n\n{general}\n")
     if appendix:
         parts.append(f"\n## In detail\n\n{appendix.strip()}\n")
     parts.append(f"\n## Confidence\n\n{_confidence(calibrated)}\n")

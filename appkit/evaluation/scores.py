@@ -20,7 +20,7 @@ import numpy as np
 from appkit.data.rows import Record
 from appkit.stats import intervals
 from appkit.storage.atomic import write_text
-from appkit.task import Metric, Prediction, Task
+from appkit.task import Metric, NotApplicable, Prediction, Task
 
 if TYPE_CHECKING:
     from appkit.heads.head import Head
@@ -41,6 +41,8 @@ __all__ = [
 
 NO_VALUE = intervals.Interval(math.nan, math.nan, math.nan, 0)
 UNGROUPED = "not grouped"
+NOT_APPLICABLE = ""
+"""the reason of a row without a score that needs none"""
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,8 @@ def _score(
     for place, (record, prediction) in enumerate(zip(records, predictions, strict=True)):
         try:
             statistics[place] = _compute_statistics(metric, record, prediction)
+        except NotApplicable:
+            unscored[place] = NOT_APPLICABLE
         except Exception as error:  # a pack's own code: whatever it raises is counted
             unscored[place] = explain(error)
     width = Counter(map(len, statistics.values())).most_common(1)[0][0] if statistics else 1
@@ -334,12 +338,13 @@ def _measure_group(primary: Score, members: Sequence[bool], resamples: int) -> i
 def _describe_unscored(name: str, score: Score, records: Sequence[Record]) -> Remark | None:
     if score.fault:
         return Remark(f"{name} has no value: its aggregate failed", score.fault)
-    if not score.unscored:
+    failed = [place for place, why in score.unscored.items() if why != NOT_APPLICABLE]
+    if not failed:
         return None
-    place = min(score.unscored)
+    place = min(failed)
     rest = len(records) - len(score.unscored)
     value = f"its value is over the other {rest}" if rest else "it has no value"
     return Remark(
-        f"{name} could not score {len(score.unscored)} of {len(records)} rows, {value}",
+        f"{name} could not score {len(failed)} of {len(records)} rows, {value}",
         f"{records[place].place}: {score.unscored[place]}",
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appkit.config import RagConfig, RunConfig
-from appkit.data.splits import Splits, load_splits
+from appkit.data.splits import Splits, load_splits, read_source, subset
 from appkit.errors import ConfigError, DataError
 from appkit.rag.index import Hit, Index
 from appkit.task import Retrieval, Task
@@ -19,7 +19,7 @@ from appkit.task import Retrieval, Task
 if TYPE_CHECKING:
     from appkit.data.rows import Record
 
-__all__ = ["AtHand", "Citation", "check_passages", "load_rows", "reading", "rule", "without_passages"]
+__all__ = ["AtHand", "Citation", "check_passages", "load_general", "load_rows", "reading", "rule"]
 
 
 @dataclass(frozen=True)
@@ -137,15 +137,42 @@ def check_passages(task: Task, rows: Sequence[Any]) -> None:
         )
 
 
-def without_passages(task: Task, records: Sequence[Record]) -> list[Record]:
-    """Remove all passages from the rows."""
-    retrieval = rule(task)
-    return [replace(record, value=retrieval.put(record.value, [])) for record in records]
-
-
 def reading(task: Task, options: Any) -> Task:
     """Return the task whose `row` reads data as the options say."""
     return task if task.row_for is None else replace(task, row=task.row_for(options))
+
+
+def _complete(task: Task, config: RunConfig, splits: Splits) -> Splits:
+    """Let the pack fill its rows from what its options name. Raises DataError where that cannot be read."""
+    if task.complete is None:
+        return splits
+    parts = {"train": splits.train, "dev": splits.dev, "test": splits.test}
+    values = {name: [record.value for record in records] for name, records in parts.items()}
+    try:
+        filled = task.complete(values, config.task, config.seed)
+    except ValueError as error:
+        raise DataError(" ".join(str(error).split())) from error
+    train, dev, test = (
+        [replace(record, value=row) for record, row in zip(records, filled[name], strict=True)]
+        for name, records in parts.items()
+    )
+    return replace(splits, train=train, dev=dev, test=test)
+
+
+def load_general(task: Task, config: RunConfig, source: str) -> list[Record]:
+    """Load the rows of another file as test rows, at most eval.rows of them."""
+    read = read_source(reading(task, config.task), config.task, config.data, "test", source)
+    if read.faults and config.data.on_error == "refuse":
+        raise DataError(
+            f"{len(read.faults)} faults in eval.general: {read.faults[0]}; repair it, or data.on_error=drop"
+        )
+    splits = Splits([], [], read.records, [], [], [])
+    splits = _complete(task, config, splits)
+    records = splits.test
+    if task.retrieval is not None and config.rag.index is not None:
+        filled = AtHand.open(config.rag).put(task, [record.value for record in records], anew=True)
+        records = [replace(record, value=row) for record, (row, _) in zip(records, filled, strict=True)]
+    return subset(records, config.eval.rows or len(records))
 
 
 def load_rows(task: Task, config: RunConfig) -> tuple[Splits, str | None]:
@@ -161,6 +188,7 @@ def load_rows(task: Task, config: RunConfig) -> tuple[Splits, str | None]:
         for name, records in (("train", splits.train), ("dev", splits.dev), ("test", splits.test)):
             notes = task.row_notes([record.value for record in records])
             splits.notes.extend(f"{name}: {note}" for note in notes)
+    splits = _complete(task, config, splits)
     if task.retrieval is None:
         return splits, None
     if config.rag.index is None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from appkit.config import RunConfig
+from appkit.data.findings import inspect
 from appkit.data.limits import UNLIMITED, Limits
 from appkit.data.report import DataReport, check
 from appkit.data.splits import read_splits
@@ -71,4 +72,5 @@ def check_data(config: RunConfig, limits: Limits = UNLIMITED) -> DataReport:
             )
             for name, part in reads.items()
         }
-    return check(reads, task, lengths, config.data.max_length, config.data.near)
+    findings = inspect(task, config.task, reads)
+    return check(reads, task, lengths, config.data.max_length, config.data.near, findings)

@@ -12,6 +12,7 @@ from appkit.bundles.manifest import find, read_manifest
 from appkit.config import RunConfig, build_run_config, require_alone
 from appkit.data.rows import Record
 from appkit.data.splits import Splits
+from appkit.data.variants import vary
 from appkit.errors import RunError
 from appkit.evaluation import report as reports
 from appkit.evaluation.scores import Evaluation, evaluate_rows
@@ -19,7 +20,7 @@ from appkit.heads.choose import base_answers, head_of_rows
 from appkit.heads.head import Head
 from appkit.models.chat import Chat
 from appkit.plugins import load_task
-from appkit.rag.rows import load_rows, without_passages
+from appkit.rag.rows import load_rows
 from appkit.runs.base import set_threads
 from appkit.runs.prepare import Say, quiet
 from appkit.runs.seen import check_seen
@@ -93,11 +94,10 @@ def evaluate(
                 say(f"note: {note}")
         if len(targets) == 1 and config.eval.baseline:
             evaluations += _evaluate_rivals(loaded, head, splits, rows, config, say)
-        if task.retrieval:
-            bare = without_passages(task, rows)
-            uncompared.append(
-                _evaluate_rows(f"{target}, without passages", head, loaded.model, bare, config, say)
-            )
+        uncompared += [
+            _evaluate_rows(f"{target}, {name}", head, loaded.model, varied, config, say)
+            for name, varied in vary(task, rows).items()
+        ]
         evaluations.append(_evaluate_rows(str(target), head, loaded.model, rows, config, say))
     compared: Mapping[str, intervals.Comparison] = {}
     summary = None

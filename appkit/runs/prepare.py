@@ -18,7 +18,7 @@ from appkit.heads.choose import check_options, head_of_rows
 from appkit.heads.head import Head
 from appkit.models.chat import Chat
 from appkit.plugins import load_method, load_task
-from appkit.rag.rows import load_rows
+from appkit.rag.rows import load_general, load_rows
 from appkit.runs.seen import hash_rows
 from appkit.training.plan import Mix, Step, plan
 
@@ -79,6 +79,8 @@ class Prepared:
     """version of the index that the rows' passages came from"""
     earlier: Sequence[Stage] = ()
     """the stages before the one that everything else here is of"""
+    general: Sequence[Record] = ()
+    """rows of eval.general"""
 
     @property
     def rows(self) -> list[Record]:
@@ -170,6 +172,7 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
         ],
         documents,
         earlier,
+        _read_general(head, config),
     )
     notes = [*prepared.notes, *filter(None, [prepared.servable.reason])]
     notes += [f"dropped: {fault}" for fault in splits.faults]
@@ -212,6 +215,26 @@ def _prepare_stage(name: str, config: RunConfig, head: Head, splits: Splits) -> 
         subset(splits.dev, stage.train.eval_rows),
         [*splits.notes, *describe_shares(domains, shares(domains, stage.data)), *notes, *faults],
     )
+
+
+def _read_general(head: Head, config: RunConfig) -> list[Record]:
+    """Read the rows of eval.general, at most eval.rows; none where it names none.
+
+    Raises ConfigError where nothing could answer them before training, DataError for rows that do not fit.
+    """
+    if config.eval.general is None:
+        return []
+    if head.spec is not None and len(config.stages) < 2:
+        raise ConfigError(
+            "eval.general compares with the model before training, which has no head over labels; train in two stages "
+            "(stages=[general,domain]), and it compares with the end of the first"
+        )
+    records = load_general(head.task, config, config.eval.general)
+    if not records:
+        raise DataError(
+            f"{config.eval.general!r} holds no rows that can be measured; name another eval.general"
+        )
+    return records
 
 
 def plan_steps(config: RunConfig, examples: Sequence[Any]) -> list[Step]:

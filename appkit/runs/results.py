@@ -15,6 +15,7 @@ from appkit.evaluation import report as reports
 from appkit.evaluation.scores import Evaluation, compare_scores, explain, score
 from appkit.runs import directory
 from appkit.runs.base import base_facts
+from appkit.runs.general import describe_general
 from appkit.runs.prepare import Prepared
 from appkit.runs.stages import StageResult, curves
 from appkit.stats import intervals
@@ -40,19 +41,21 @@ class Results:
     """the stages before the last"""
     rivals: Sequence[Evaluation]
     """the base or the baselines, on the test rows"""
-    bare: Sequence[Evaluation]
-    """the adapter without passages; empty for a pack without retrieval"""
+    variants: Sequence[Evaluation]
+    """the adapter on the test rows as the pack varies them"""
     adapter: Evaluation
     """the adapter on the test rows"""
     quantization: Mapping[str, Any] | None
     """its cost in the primary metric; None: not measured"""
     confidence: Calibration | LabelCalibration | Uncalibrated
     """calibration of the adapter's confidence, or why there is none"""
+    general: tuple[Evaluation, Evaluation] | None = None
+    """rows of eval.general before and after training"""
 
     @property
     def columns(self) -> list[Evaluation]:
         """The evaluations in the report's order, the adapter last."""
-        return [*self.rivals, *self.bare, self.adapter]
+        return [*self.rivals, *self.variants, self.adapter]
 
 
 def compared(
@@ -131,6 +134,7 @@ def write_report(run_dir: Path, results: Results, base: Base, seconds: float) ->
             facts | measured,
             notes,
             _write_appendix(rows, results, pictures),
+            describe_general(results.general, prepared.config.eval.resamples) if results.general else "",
             rows_shown=pictures is not None,
         )
         for notes, pictures, measured in (

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from appkit.data.variants import vary
 from appkit.errors import DataError
 from appkit.evaluation.report import format_value
 from appkit.evaluation.scores import Evaluation, evaluate_rows, read_evaluation, scored
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Train",
     "measure_adapter",
+    "measure_once",
     "measure_rivals",
-    "measure_without_passages",
+    "measure_variants",
     "read_adapter",
     "read_rivals",
 ]
 
-BARE = "adapter-without-passages"
 Train = Callable[[Any, "Head", Sequence[Any], Sequence[Any], Path], "Outcome"]
 """(model, head, examples, plan, folder) -> Outcome: trains in the folder, without measuring dev rows"""
 
@@ -38,7 +39,7 @@ def measure_adapter(run_dir: Path, model: Any, prepared: Prepared, say: Say) -> 
     """Measure the trained model on the test rows."""
     head = prepared.head.answering(confidence=True)  # only the adapter's confidence is calibrated
     resamples = prepared.config.eval.resamples
-    return _measure_once(
+    return measure_once(
         run_dir,
         "adapter",
         prepared,
@@ -47,24 +48,18 @@ def measure_adapter(run_dir: Path, model: Any, prepared: Prepared, say: Say) -> 
     )
 
 
-def measure_without_passages(run_dir: Path, model: Any, prepared: Prepared, say: Say) -> list[Evaluation]:
-    """Measure the trained model on the test rows without their passages; nothing for a pack without retrieval."""
-    task, resamples = prepared.head.task, prepared.config.eval.resamples
-    if task.retrieval is None:
-        return []
-    from appkit.rag.rows import without_passages
+def measure_variants(run_dir: Path, model: Any, prepared: Prepared, say: Say) -> list[Evaluation]:
+    """Measure the trained model on the test rows as the pack varies them; nothing for a pack without variants."""
+    resamples = prepared.config.eval.resamples
+    evaluations = []
+    for name, rows in vary(prepared.head.task, prepared.test).items():
+        who, varied = f"adapter-{name.replace(' ', '-')}", replace(prepared, test=rows)
 
-    bare = without_passages(task, prepared.test)
-    prepared = replace(prepared, test=bare)
-    return [
-        _measure_once(
-            run_dir,
-            BARE,
-            prepared,
-            say,
-            lambda: evaluate_rows(_label(BARE, prepared), prepared.head, model, bare, resamples=resamples),
-        )
-    ]
+        def measure(name: str = name, varied: Prepared = varied) -> Evaluation:
+            return evaluate_rows(f"adapter, {name}", varied.head, model, varied.test, resamples=resamples)
+
+        evaluations.append(measure_once(run_dir, who, varied, say, measure))
+    return evaluations
 
 
 def measure_rivals(run_dir: Path, base: Base, prepared: Prepared, train: Train, say: Say) -> list[Evaluation]:
@@ -83,7 +78,7 @@ def measure_rivals(run_dir: Path, base: Base, prepared: Prepared, train: Train, 
         return _measure_baseline(who, prepared)
 
     return [
-        _measure_once(run_dir, who, prepared, say, lambda who=who: measure(who))  # type: ignore[misc]
+        measure_once(run_dir, who, prepared, say, lambda who=who: measure(who))  # type: ignore[misc]
         for who in _names(prepared)
     ]
 
@@ -105,9 +100,10 @@ def _read(run_dir: Path, who: str, prepared: Prepared) -> Evaluation:
     return read_evaluation(_predictions_file(run_dir, who), label, prepared.head, prepared.test, resamples)
 
 
-def _measure_once(
+def measure_once(
     run_dir: Path, who: str, prepared: Prepared, say: Say, measure: Callable[[], Evaluation]
 ) -> Evaluation:
+    """Measure on the test rows, and store the answers; of a resumed run, read those that are stored."""
     if _predictions_file(run_dir, who).exists():
         return _read(run_dir, who, prepared)
     task = prepared.head.task
@@ -127,7 +123,11 @@ def _predictions_file(run_dir: Path, who: str) -> Path:
 
 def _label(who: str, prepared: Prepared) -> str:
     shots = prepared.config.eval.few_shot
-    return {"base": f"base, {shots}-shot", BARE: "adapter, without passages"}.get(who, who)
+    if who.startswith("adapter-"):
+        return who.replace("-", ", ", 1).replace("-", " ")
+    if who.startswith("general-"):
+        return who.replace("-", " rows, ", 1)
+    return f"base, {shots}-shot" if who == "base" else who
 
 
 def _names(prepared: Prepared) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from appkit.config import RunConfig
 from appkit.data.rows import Record
 from appkit.evaluation.scores import score, score_domains
 from appkit.runs.events import Events
+from appkit.runs.general import BEFORE, measure_general
 from appkit.runs.prepare import Prepared, Say
 from appkit.training.plan import Step
 
@@ -97,6 +98,8 @@ def fit_stages(
             )
         )
         before += len(stage.plan)
+    if prepared.earlier:
+        measure_general(run_dir, BEFORE, model, prepared, say)
     journal = _Shifted(events, before, steps)
     outcome = _fit(
         model, prepared, prepared.config, prepared.examples, prepared.plan, prepared.dev, run_dir, journal, say,

@@ -23,12 +23,13 @@ from appkit.progress import watched
 from appkit.runs import directory
 from appkit.runs.base import base_facts, load_run_base, set_threads
 from appkit.runs.events import Done, Events, Failed, Phase, Stopped
+from appkit.runs.general import AFTER, BEFORE, measure_general
 from appkit.runs.prepare import Prepared, Say, prepare, quiet
 from appkit.runs.results import Results, compared, measure_quantization, write_bundle, write_report
 from appkit.runs.rivals import (
     measure_adapter,
     measure_rivals,
-    measure_without_passages,
+    measure_variants,
     read_adapter,
     read_rivals,
 )
@@ -162,21 +163,26 @@ def _run(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> TrainRe
     directory.state(run_dir, phase="training", base=base_facts(prepared.config, base))
     events.write(Phase(phase="measuring rivals"))
     rivals = measure_rivals(run_dir, base, prepared, _make_rival_training(prepared, run_dir, say), say)
+    before = None if prepared.earlier else measure_general(run_dir, BEFORE, base.model, prepared, say)
     model = build(prepared, base)
     outcome, stages = fit_adapter(model, prepared, run_dir, events, say)
     events.write(Phase(phase="evaluating"))
     prepared = replace(prepared, head=prepared.head.calibrate(model, prepared.splits.dev))
-    bare = measure_without_passages(run_dir, model, prepared, say)
+    # with stages it was measured before the last one
+    before = before or measure_general(run_dir, BEFORE, None, prepared, say)
+    after = measure_general(run_dir, AFTER, model, prepared, say)
+    variants = measure_variants(run_dir, model, prepared, say)
     adapter = measure_adapter(run_dir, model, prepared, say)
     results = Results(
         prepared,
         outcome,
         stages,
         rivals,
-        bare,
+        variants,
         adapter,
         measure_quantization(model, base, prepared, adapter),
         calibrate_confidence(prepared, adapter, say),
+        (before, after) if before and after else None,
     )
     events.write(Phase(phase="bundling"))
     public = write_report(run_dir, results, base, time.monotonic() - began)

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from appkit.errors import ConfigError
+from appkit.errors import ConfigError, DataError
 from appkit.heads.head import Reply, Wishes
 from appkit.heads.lm import check, encode
 from appkit.heads.lm.answer import TextQuestion, parse_text, read_tokens
@@ -122,7 +122,10 @@ class LmHead:
 
     def prompt(self, row: Any) -> list[int]:
         """Puts the row's prompt through the template, behind the shots if there are any."""
-        messages = list(self.task.prompt(row, self.options))
+        try:
+            messages = list(self.task.prompt(row, self.options))
+        except ValueError as error:  # the pack cannot ask about this row
+            raise DataError(" ".join(str(error).split())) from error
         opening = 1 if messages[0].role == "system" else 0
         return self.chat.prompt([*messages[:opening], *self.shots, *messages[opening:]])
 

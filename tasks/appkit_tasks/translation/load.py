@@ -1,0 +1,226 @@
+"""Defines the schema of a row, reads the field's own files, and fills rows with terms and examples."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from appkit.task import FileRows, Finding, Row, Shipped
+from appkit_tasks.translation.codes import normalize
+from appkit_tasks.translation.config import TranslationConfig
+
+__all__ = ["Example", "Term", "TranslationRow", "complete", "inspect", "load", "read_file"]
+
+OWN_SUFFIXES = (".po", ".pot", ".tmx", ".xlf", ".xliff", ".sdlxliff", ".mqxliff", ".mxliff")
+COMMON_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz")
+SHIPPED = ("fr", "de")
+"""target languages of the shipped sets"""
+
+
+class Term(BaseModel):
+    """A glossary's entry, for a prompt."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str = Field(min_length=1, max_length=500)
+    target: str = Field(min_length=1, max_length=500)
+
+
+class Example(BaseModel):
+    """A translated text, for a prompt."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str = Field(min_length=1)
+    target: str = Field(min_length=1)
+
+
+class TranslationRow(Row):
+    """A row is a text and its translation."""
+
+    source: str = Field(min_length=1, max_length=100_000, description="the text")
+    target: str = Field("", max_length=100_000, description="its translation")
+    source_language: str | None = Field(
+        None, description="BCP 47 code, such as en; none: task.source_language"
+    )
+    target_language: str | None = Field(
+        None, description="BCP 47 code, such as pt-BR; none: task.target_language"
+    )
+    document: str | None = Field(
+        None,
+        description="the document that it is a part of: documents are not split, and intervals are over them",
+    )
+    domain: str | None = Field(None, description="what it is about; in the prompt with task.domain=true")
+    context: str | None = Field(
+        None, max_length=2000, description="tells equal texts apart, such as msgctxt of PO"
+    )
+    terms: tuple[Term, ...] = Field(
+        (), description="entries of a glossary that stand in the text; none: found by task.glossary"
+    )
+    examples: tuple[Example, ...] = Field(
+        (), description="similar pairs for the prompt; none: found by task.examples"
+    )
+    shows_terms: bool = Field(
+        True, description="whether the prompt shows the terms; they are measured anyway"
+    )
+
+    @field_validator("source_language", "target_language")
+    @classmethod
+    def _normalize(cls, code: str | None) -> str | None:
+        return None if code is None or not code.strip() else normalize(code)
+
+
+def load(options: TranslationConfig) -> Shipped | None:
+    """Names the shipped files: interface texts of invented programs, written for appkit, CC0; French, or German."""
+    target = options.target_language or SHIPPED[0]
+    if options.source_language != "en" or target not in SHIPPED:
+        return None
+    return Shipped("appkit_data", {side: f"interface/en-{target}.{side}.jsonl" for side in ("train", "test")})
+
+
+def read_file(path: Path, options: TranslationConfig) -> FileRows | None:
+    """Reads PO, TMX, XLIFF and parallel files (corpus.en beside corpus.fr); None for any other.
+
+    Raises ValueError for one that cannot be read, or where no target language is named.
+    """
+    suffix = path.suffix.lower()
+    parallel = suffix not in (*OWN_SUFFIXES, *COMMON_SUFFIXES) and _is_side(suffix, options.source_language)
+    if suffix not in OWN_SUFFIXES and not parallel:
+        return None
+    if options.target_language is None:
+        raise ValueError(f"{path}: name the language that it is translated into: task.target_language=fr")
+    from appkit_tasks.translation.formats import read_pairs
+
+    pairs = read_pairs(path, options.source_language, options.target_language)
+    return FileRows(_as_rows(pairs, path), pairs.counts.left_out, pairs.counts.notes)
+
+
+def _is_side(suffix: str, language: str) -> bool:
+    try:
+        return len(suffix) > 1 and normalize(suffix[1:]) == language
+    except ValueError:
+        return False
+
+
+def _as_rows(pairs: Iterable[Any], path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, segment in enumerate(pairs, 1):
+        line = re.fullmatch(r"line (\d+)", segment.place)
+        yield (
+            int(line[1]) if line else number,
+            {
+                "source": segment.source,
+                "target": segment.target,
+                "source_language": segment.source_language,
+                "target_language": segment.target_language,
+                "document": segment.document or path.name,
+                "context": segment.context or None,
+            },
+        )
+
+
+def inspect(rows: Sequence[TranslationRow], options: TranslationConfig) -> Iterator[tuple[int, Finding]]:
+    """Yields the number and finding of each row that a check finds something in."""
+    from appkit_tasks.translation.clean import check_pairs
+
+    pairs = ((row.source, row.target, *_languages(row, options)) for row in rows)
+    for number, findings in check_pairs(pairs, deviations=options.deviations):
+        for finding in findings:
+            yield number, Finding(finding.kind, finding.reason)
+
+
+def _languages(row: TranslationRow, options: TranslationConfig) -> tuple[str, str]:
+    """Returns the codes of a row. Raises ValueError where neither it nor the options name the target's."""
+    source, target = (
+        row.source_language or options.source_language,
+        row.target_language or options.target_language,
+    )
+    if target is None:
+        raise ValueError(
+            "no target language: the row has no target_language, and task.target_language is not set; name one, such "
+            "as task.target_language=fr"
+        )
+    return source, target
+
+
+def complete(
+    parts: Mapping[str, Sequence[TranslationRow]], options: TranslationConfig, seed: int
+) -> dict[str, list[TranslationRow]]:
+    """Fills the rows of all splits: languages, the glossary's terms, and similar training pairs.
+
+    Training rows show their terms in a share of cases, among entries of no use; other rows all of theirs.
+    Raises ValueError for a row without a target language, and for a glossary that cannot be read.
+    """
+    filled = {
+        name: [
+            row.model_copy(
+                update=dict(
+                    zip(("source_language", "target_language"), _languages(row, options), strict=True)
+                )
+            )
+            for row in rows
+        ]
+        for name, rows in parts.items()
+    }
+    if options.glossary:
+        filled = {
+            name: [_put_terms(row, options, seed, training=name == "train") for row in rows]
+            for name, rows in filled.items()
+        }
+    if options.examples:
+        from appkit_tasks.translation.examples import Retriever
+
+        retriever = Retriever(filled["train"])
+        filled = {
+            name: [_put_examples(row, retriever, options.examples) for row in rows]
+            for name, rows in filled.items()
+        }
+    return filled
+
+
+def _put_terms(
+    row: TranslationRow, options: TranslationConfig, seed: int, *, training: bool
+) -> TranslationRow:
+    from appkit_tasks.translation.glossary import choose_terms
+
+    if row.terms or not options.glossary or not row.source_language or not row.target_language:
+        return row
+    glossary = open_glossary(options.glossary, row.source_language, row.target_language)
+    matches = glossary.find(row.source)
+    entries: Sequence[Any] = list(dict.fromkeys(match.term for match in matches))
+    if training:
+        entries = choose_terms(
+            row.source,
+            matches,
+            glossary,
+            share=options.terms_share,
+            distractors=options.distractors,
+            seed=seed,
+        )
+    terms = tuple(Term(source=entry.source, target=target) for entry in entries for target in entry.targets)
+    return row.model_copy(update={"terms": terms})
+
+
+@lru_cache(maxsize=8)
+def open_glossary(path: str, source_language: str, target_language: str) -> Any:
+    """Opens a glossary once; `shipped` is that of the shipped sets. Raises ValueError for one that cannot be read."""
+    from appkit_tasks.translation.glossary import load_glossary
+
+    if path == "shipped":
+        from importlib.resources import files
+
+        path = str(files("appkit_data").joinpath("interface", "glossary.csv"))
+    return load_glossary(path, source_language, target_language)
+
+
+def _put_examples(row: TranslationRow, retriever: Any, count: int) -> TranslationRow:
+    if row.examples:
+        return row
+    pairs = retriever.nearest(row, count)
+    return row.model_copy(
+        update={"examples": tuple(Example(source=p.source, target=p.target) for p in pairs)}
+    )
