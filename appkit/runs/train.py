@@ -174,6 +174,7 @@ def _run(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> TrainRe
         bare,
         adapter,
         measure_quantization(model, base, prepared, adapter),
+        prepared.method.export(model, prepared.config.method),
         calibrate_confidence(prepared, adapter, say),
     )
     events.write(Phase(phase="bundling"))
