@@ -52,8 +52,8 @@ def test_an_export_of_each_shape_is_certified(
 ) -> None:
     """Some steps of a method on the real base; what its export does in vLLM is what training recorded."""
     words: dict[str, Any] = nl2fol(tmp_path)
-    words["method"] = {"name": name, "rank": rank}
-    words["train"] |= {"max_rows": 12}
+    words["method"] = {"name": name, "rank": rank, "targets": ["q_proj", "v_proj"]}
+    words["train"] |= {"max_rows": 4}
     words["eval"] = {"rows": 2, "quant_rows": 0, "baseline": False, "resamples": 100}
     bundle = appkit.train(**words).bundle
     shapes = load_file(bundle / "adapter_model.safetensors")
