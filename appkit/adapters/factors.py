@@ -11,6 +11,7 @@ Forward, merge and export call this one function, so what is exported is what wa
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from types import MethodType
 from typing import Any
@@ -221,10 +222,12 @@ def export(model: Any, options: Any) -> LoraForm:
     """
     from peft import get_peft_model_state_dict
 
+    with warnings.catch_warnings():
+        # of factors that are drawn from a seed PEFT's parameters are empty; they are not read here
+        warnings.filterwarnings("ignore", ".*tensor\\(s\\) have invalid shape")
+        states = get_peft_model_state_dict(model)
     tensors = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in get_peft_model_state_dict(model).items()
-        if ".lora_" not in name
+        name: tensor.detach().cpu().contiguous() for name, tensor in states.items() if ".lora_" not in name
     }
     ranks = {}
     for name, layer in layers(model):

@@ -109,9 +109,9 @@ def write(
     return target
 
 
-def describe_form(form: Form) -> dict[str, Any]:
-    """Describe an exported form, for the manifest's key `exported`."""
-    facts = {"kind": form.kind, "rank": form.rank, "error": form.error}
+def describe_form(form: Form, trained: int | None = None) -> dict[str, Any]:
+    """Describe an exported form, for the manifest's key `exported`; trained: parameters that were trained for it."""
+    facts = {"kind": form.kind, "rank": form.rank, "error": form.error, "trained": trained}
     return facts | {"routing": dict(form.routing)} if isinstance(form, RoutedForm) else facts
 
 

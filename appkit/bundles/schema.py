@@ -85,6 +85,7 @@ class Exported(Part):
     kind: Literal["lora", "routed", "full"]
     rank: Rank | None
     error: Annotated[float, Field(ge=0, le=1e15)]
+    trained: Annotated[int, Field(ge=0, le=10**13)] | None = None
     routing: dict[Line, Any] | None = None
 
 

@@ -269,6 +269,12 @@ _PIPELINES = {
 }
 
 
+def _count_trained(exported: Mapping[str, Any]) -> str:
+    """Say how many parameters were trained; bundles of before 0.2 did not record it."""
+    trained = exported.get("trained")
+    return f"{trained:,} trained parameters, " if trained is not None else ""
+
+
 def model_card(task: Task, manifest: Mapping[str, Any], summary: str) -> str:
     """Write the README.md of a bundle, with the front matter that the hub reads."""
     base = manifest["base"]
@@ -283,8 +289,9 @@ def model_card(task: Task, manifest: Mapping[str, Any], summary: str) -> str:
         f"tags: [appkit, {task.name}]\n---\n\n# {name}\n\n{task.summary}.\n\n**{summary}**\n\n"
         f"- base: `{base['id']}` ({base['source']}{revision}), "
         f"fingerprint `{base['fingerprint'][:19]}…`, quantized: {base['quantizer']}\n"
-        f"- method: {manifest['method']['name']}, exported as {manifest['exported']['kind']} of rank "
-        f"{manifest['exported']['rank']}\n- servable by: {', '.join(manifest['servable_by'])}\n"
+        f"- method: {manifest['method']['name']}, {_count_trained(manifest['exported'])}exported as "
+        f"{manifest['exported']['kind']} of rank {manifest['exported']['rank']}\n"
+        f"- servable by: {', '.join(manifest['servable_by'])}\n"
         f"- data: {data}\n\n"
         "```python\nimport appkit\n\n"
         f'appkit.load("path/to/{name}").predict([{json.dumps(task.examples[0], ensure_ascii=False)}])\n```\n\n'

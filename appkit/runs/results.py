@@ -23,6 +23,7 @@ from appkit.stats.confidence import Calibration, LabelCalibration, Uncalibrated
 from appkit.storage.atomic import write_text
 
 if TYPE_CHECKING:
+    from appkit.method import Form
     from appkit.models.base import Base
     from appkit.training.loop import Outcome
 
@@ -47,6 +48,8 @@ class Results:
     """the adapter on the test rows"""
     quantization: Mapping[str, Any] | None
     """its cost in the primary metric; None: not measured"""
+    form: Form
+    """the adapter as it is exported"""
     confidence: Calibration | LabelCalibration | Uncalibrated
     """calibration of the adapter's confidence, or why there is none"""
     general: tuple[Evaluation, Evaluation] | None = None
@@ -146,6 +149,15 @@ def write_report(run_dir: Path, results: Results, base: Base, seconds: float) ->
     return public
 
 
+def describe_rank(form: Form) -> str:
+    """Describe an exported form and its rank in words, with the ranks of single layers where they differ."""
+    if form.rank is None:
+        return f"{form.kind}, of no rank"
+    ranks = {len(tensor) for name, tensor in form.tensors.items() if ".lora_A." in name}
+    layers = f"{min(ranks)} to {max(ranks)}" if len(ranks) > 1 else str(form.rank)
+    return f"{form.kind} of rank {layers}"
+
+
 def _write_appendix(rows: Sequence[Any], results: Results, pictures: Path | None) -> str:
     """Write the pack's own part of the report; where the pack fails, one line that says so."""
     task = results.prepared.head.task
@@ -181,6 +193,7 @@ def _collect_facts(results: Results, base: Base) -> dict[str, str]:
         ),
         "method": f"{config.method.name}: "
         + ", ".join(f"{key} {value}" for key, value in config.method.model_dump().items() if key != "name"),
+        "adapter": f"{outcome.trained:,} trained parameters, exported as {describe_rank(results.form)}",
         "data": f"{len(prepared.records)} train, {len(prepared.dev)} dev, {len(prepared.test)} test",
         **{f"stage {stage.name}": _describe_stage(stage, prepared) for stage in results.stages},
         "optimization": f"{outcome.steps} steps, preset {config.train.name}, learning rate "
@@ -203,7 +216,6 @@ def write_bundle(run_dir: Path, model: Any, results: Results, base: Base, report
     config, head = prepared.config, prepared.head
     task = head.task
     tensors, metadata = head.reference(model)
-    form = prepared.method.export(model, config.method)
     servable = prepared.servable
     _, _, verdict = compared(results.rivals, results.adapter, prepared)
     manifest = {
@@ -212,7 +224,7 @@ def write_bundle(run_dir: Path, model: Any, results: Results, base: Base, report
         "base": base_facts(config, base),
         "quant": config.quant.model_dump(),
         "method": config.method.model_dump(),
-        "exported": manifests.describe_form(form),
+        "exported": manifests.describe_form(results.form, results.outcome.trained),
         "template": head.chat.fingerprint(),
         **head.facts(),
         "metrics": {evaluation.who: evaluation.summary() for evaluation in results.columns},
@@ -231,4 +243,4 @@ def write_bundle(run_dir: Path, model: Any, results: Results, base: Base, report
         "config": to_values(config),
     }
     card = reports.model_card(task, manifest, verdict)
-    return manifests.write(run_dir / "bundle", form, tensors, metadata, manifest, report, card)
+    return manifests.write(run_dir / "bundle", results.form, tensors, metadata, manifest, report, card)

@@ -181,6 +181,7 @@ def _run(prepared: Prepared, run_dir: Path, events: Events, say: Say) -> TrainRe
         variants,
         adapter,
         measure_quantization(model, base, prepared, adapter),
+        prepared.method.export(model, prepared.config.method),
         calibrate_confidence(prepared, adapter, say),
         (before, after) if before and after else None,
     )

@@ -55,6 +55,8 @@ class Outcome:
     """trained on in this call"""
     supervised: int
     """units of the loss in this call"""
+    trained: int
+    """parameters that were trained, a head's included"""
     notes: tuple[str, ...]
     """for the report, a line each"""
 
@@ -295,6 +297,7 @@ def fit(
     if steps < len(plan) and not stopper.requested:
         notes.append(f"stopped early at step {steps} of {len(plan)}: no gain in {train.patience} evaluations")
     model.eval()
+    parameters = dict(model.named_parameters())
     return Outcome(
         steps,
         interrupted,
@@ -302,6 +305,7 @@ def fit(
         time.monotonic() - began,
         loop.fresh_tokens,
         loop.fresh_supervised,
+        sum(parameters[name].numel() for name in loop.trained),
         tuple(notes),
     )
 

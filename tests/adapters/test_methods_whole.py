@@ -95,6 +95,19 @@ def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, 
 Run = Callable[[str, Case], appkit.TrainResult]
 
 
+def count_trained(name: str, case: Case, tensors: dict[str, torch.Tensor]) -> int:
+    """What was trained of a run, by its export; of EVA, whose ranks depend on the data, the export itself."""
+    if name == "eva":
+        return sum(tensor.numel() for tensor in tensors.values())
+    method = load_method(name)
+    shapes = [
+        (len(tensors[key.replace("lora_A", "lora_B")]), tensor.shape[1])
+        for key, tensor in tensors.items()
+        if key.endswith("lora_A.weight")
+    ]
+    return method.trained_parameters(method.config(**case.options), shapes)
+
+
 @every
 def test_a_bundle_answers_as_the_trained_model_and_is_certified(
     name: str, case: Case, run: Run, tmp_path: Path
@@ -105,6 +118,10 @@ def test_a_bundle_answers_as_the_trained_model_and_is_certified(
     tensors = load_file(result.bundle / "adapter_model.safetensors")
     ranks = [len(tensor) for key, tensor in tensors.items() if key.endswith("lora_A.weight")]
     assert manifest["exported"]["rank"] == (max(ranks) if ranks else None)
+    if ranks:
+        trained = count_trained(name, case, tensors)
+        assert manifest["exported"]["trained"] == trained
+        assert f"{trained:,} trained parameters" in (result.run_dir / "report.md").read_text()
     loaded = appkit.load(result.bundle)
     rows = [record.value for record in result.adapter.records]
     assert [one.text for one in loaded.predict(rows)] == [one.text for one in result.adapter.predictions]

@@ -11,7 +11,10 @@ from typing import Any
 import psutil
 import pytest
 from planted import doubled_alpha, remake
+from safetensors.torch import load_file
+from trained import nl2fol
 
+import appkit
 from appkit.bundles import manifest as manifests
 from appkit.errors import BundleError, RunError
 from appkit.serving.certify.certify import certify
@@ -33,6 +36,33 @@ def test_what_vllm_gives_is_what_training_gave(real: Any, shared_vllm: Any) -> N
     assert checks["metric strict"].passed
     kept = json.loads((real.bundle / certificate.file).read_text())
     assert kept["bundle"] == manifests.read_manifest(real.bundle)["sha"]
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "ranks"),
+    [
+        ("miss", 8, {8}),
+        ("pissa", 8, {16}),
+        ("eva", 8, set(range(1, 17))),
+    ],
+    ids=["rank r", "rank 2r", "ranks by layer"],
+)
+def test_an_export_of_each_shape_is_certified(
+    name: str, rank: int, ranks: set[int], shared_vllm: Any, tmp_path: Path
+) -> None:
+    """Some steps of a method on the real base; what its export does in vLLM is what training recorded."""
+    words: dict[str, Any] = nl2fol(tmp_path)
+    words["method"] = {"name": name, "rank": rank, "targets": ["q_proj", "v_proj"]}
+    words["train"] |= {"max_rows": 4}
+    words["eval"] = {"rows": 2, "quant_rows": 0, "baseline": False, "resamples": 100}
+    bundle = appkit.train(**words).bundle
+    shapes = load_file(bundle / "adapter_model.safetensors")
+    exported = {len(tensor) for key, tensor in shapes.items() if "lora_A" in key}
+    assert exported <= ranks
+    assert (len(exported) > 1) == (len(ranks) > 1)
+    checks = {check.name: check for check in certify(bundle, engine="vllm", dtype="float32", rows=0).checks}
+    assert checks["log-probabilities, adapter"].passed
+    assert checks["the adapter acts"].passed
 
 
 def test_a_planted_fault_betrays_itself_in_vllm(real: Any, shared_vllm: Any, tmp_path: Path) -> None:

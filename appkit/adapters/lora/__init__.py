@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appkit.adapters.lora.config import LoraOptions, servable
+from appkit.adapters.lora.config import LoraOptions, servable, trained
 from appkit.method import Method, deferred
 
 __all__ = ["METHOD"]
@@ -13,6 +13,7 @@ METHOD = Method(
     config=LoraOptions,
     build=deferred("appkit.adapters.lora.build:lora_model"),
     servable=servable,
+    trained=trained,
     export=deferred("appkit.adapters.carrier:export"),
     paper="LoRA: Low-Rank Adaptation of Large Language Models, arXiv 2106.09685; rsLoRA 2312.03732; DoRA 2402.09353",
     formula="W' = W + s B* A*, s = alpha / r (rsLoRA: alpha / sqrt(r))",

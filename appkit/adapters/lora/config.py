@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -10,7 +11,7 @@ from pydantic import Field, field_validator
 from appkit.adapters.options import LowRankOptions
 from appkit.method import Servable
 
-__all__ = ["LoraOptions", "servable"]
+__all__ = ["LoraOptions", "servable", "trained"]
 
 
 class LoraOptions(LowRankOptions):
@@ -40,3 +41,8 @@ def servable(options: LoraOptions) -> Servable:
     if options.dora:
         return Servable(("transformers",), options.rank, "vLLM loads no DoRA; use method.dora=false")
     return Servable(("vllm", "transformers"), options.rank)
+
+
+def trained(options: LoraOptions, shapes: Sequence[tuple[int, int]]) -> int:
+    """Count the entries of A and B, and of DoRA the magnitudes, for linear layers of these shapes (O, I)."""
+    return sum(options.rank * (out + into) + options.dora * out for out, into in shapes)

@@ -29,6 +29,7 @@ from appkit.data.feedback import Feedback
 from appkit.stats.confidence import Calibration
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu"]  # Debian rasters on a GPU, which would be emulated
 APPKIT = [sys.executable, "-c", "from appkit.cli.main import main; main()"]
 PICTURES = Path(os.environ.get("APPKIT_SCREENSHOTS", "build/screenshots"))
 
@@ -143,7 +144,7 @@ def browser() -> Iterator[Any]:
 
     assert CHROMIUM, "these tests drive Chromium: apt-get install chromium"
     with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
         yield started
         started.close()
 
