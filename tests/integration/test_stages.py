@@ -155,3 +155,54 @@ def test_a_stage_is_what_the_run_is_but_for_what_it_says() -> None:
     assert (config.stages["b"].data.max_length, config.stages["a"].data.max_length) == (200, 300)
     assert (config.train, config.data) == (config.stages["a"].train, config.stages["a"].data)
     assert build_run_config(to_values(config)) == config
+
+
+def test_other_rows_are_measured_before_the_last_stage_and_after_it(
+    staged: list[str], project: Project, commands: Commands
+) -> None:
+    general = rows(project.folder / "elsewhere.jsonl", [f"Thing {n} sings." for n in range(6)], "R(c)")
+    done = commands.run(
+        *staged, f"eval.general={general}", "eval.baseline=false", "run_dir=general", cwd=project.folder
+    )
+    assert done.code == 0, done.stderr
+    folder = project.folder / "general"
+    report = (folder / "report.md").read_text()
+    assert "## On other rows, before and after training" in report
+    assert "general rows, before (n = 6)" in report
+    before, after = (
+        [
+            json.loads(line)["text"]
+            for line in (folder / f"predictions.general-{when}.jsonl").read_text().splitlines()
+        ]
+        for when in ("before", "after")
+    )
+    assert len(before) == len(after) == 6
+    # of a run without stages it is the base, whose answers another stage's adapter does not give
+    plain = commands.run(
+        *project.words, f"eval.general={general}", "eval.baseline=false", "run_dir=plain", cwd=project.folder
+    )
+    assert plain.code == 0, plain.stderr
+    lines = (project.folder / "plain" / "predictions.general-before.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] != before
+
+
+def test_a_head_over_labels_has_no_before_without_stages(project: Project, tmp_path: Path) -> None:
+    from appkit.runs.prepare import prepare
+
+    texts = [{"text": f"{word} {n}", "label": word} for n in range(20) for word in ("ham", "spam")]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in texts))
+    values = {
+        "task": "classification",
+        "model": {"name": str(project.folder / "base"), "dtype": "float32"},
+        "data": {"train": str(file)},
+        "eval": {"general": str(file)},
+    }
+    with pytest.raises(ConfigError, match="which has no head over labels; train in two stages"):
+        prepare(build_run_config(values))
+    stages = {"general": {"data": {"train": str(file)}}, "domain": {"data": {"train": str(file)}}}
+    prepared = prepare(build_run_config(values | {"stages": stages}))
+    assert len(prepared.general) == 40
+    assert not {one.value.text for one in prepared.earlier[0].records} & {
+        one.value.text for one in prepared.test
+    }
