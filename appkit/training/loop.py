@@ -124,6 +124,20 @@ class Loop(Trainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
 
+    def go_on(self, newest: Path | None) -> None:
+        """Train from the newest checkpoint, or from the start."""
+        if newest and _is_patience_used_up(newest, self.config.train.patience):
+            # on loading, the trainer's control does not know that early stopping had ended the run
+            load_state(newest, self.model, self.trained, self.method)
+            self.state = TrainerState.load_from_json(str(newest / "trainer_state.json"))
+        else:
+            self.train(resume_from_checkpoint=str(newest) if newest else None)
+
+    def count_trained(self) -> int:
+        """Count the parameters that are trained."""
+        parameters = dict(self.model.named_parameters())
+        return sum(parameters[name].numel() for name in self.trained)
+
     def get_train_dataloader(self) -> DataLoader[Step]:
         return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=lambda steps: steps[0])
 
@@ -281,13 +295,8 @@ def fit(
     )
     progress.loop = loop
     began = time.monotonic()
-    if newest and _is_patience_used_up(newest, train.patience):
-        # on loading, the trainer's control does not know that early stopping had ended the run
-        load_state(newest, model, loop.trained, method)
-        loop.state = TrainerState.load_from_json(str(newest / "trainer_state.json"))
-    else:
-        with stopper, bar:
-            loop.train(resume_from_checkpoint=str(newest) if newest else None)
+    with stopper, bar:
+        loop.go_on(newest)
     steps = loop.state.global_step
     chosen = loop.state.best_global_step if train.select == "best" and loop.state.best_global_step else steps
     interrupted = stopper.requested and steps < len(plan)
@@ -297,7 +306,6 @@ def fit(
     if steps < len(plan) and not stopper.requested:
         notes.append(f"stopped early at step {steps} of {len(plan)}: no gain in {train.patience} evaluations")
     model.eval()
-    parameters = dict(model.named_parameters())
     return Outcome(
         steps,
         interrupted,
@@ -305,7 +313,7 @@ def fit(
         time.monotonic() - began,
         loop.fresh_tokens,
         loop.fresh_supervised,
-        sum(parameters[name].numel() for name in loop.trained),
+        loop.count_trained(),
         tuple(notes),
     )
 

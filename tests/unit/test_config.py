@@ -321,7 +321,7 @@ def test_what_is_no_word_is_shown(word: str) -> None:
         ("evall.rows=2", "unknown key 'evall'; did you mean eval?"),
         (
             "zzz=1",
-            "unknown key 'zzz'; known: task, model, method, quant, head, train, data, rag, eval, decoding",
+            "unknown key 'zzz'; known: task, model, method, quant, head, train, data, rag, stages, eval, decoding",
         ),
     ],
 )

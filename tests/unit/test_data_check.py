@@ -128,6 +128,7 @@ def test_json_can_be_cut_to_the_first_of_each_kind(report: DataReport) -> None:
         "alike": 0,
         "conflicts": 1,
         "long": 11,
+        "findings": 0,
     }
     assert cut["faults"] == whole["faults"][:3]
     assert cut["long"] == {"train": whole["long"]["train"][:3], "test": []}
