@@ -9,6 +9,7 @@ from appkit_tasks.translation.config import TranslationConfig
 from appkit_tasks.translation.load import TranslationRow, complete, inspect, load, read_file
 from appkit_tasks.translation.prompt import few_shot, prompt, target
 from appkit_tasks.translation.rewriting import rewrite
+from appkit_tasks.translation.tools import TOOLS
 
 __all__ = ["TASK"]
 
@@ -89,5 +90,6 @@ TASK = Task(
         "without examples": lambda row: row.model_copy(update={"examples": ()}),
     },
     strata={"direction": lambda row: f"{row.source_language} → {row.target_language}"},
+    tools=TOOLS,
     defaults={"data": {"max_length": 512}},
 )
