@@ -104,13 +104,14 @@ XLIFF = [
             '<source>E</source><target state="final">E5</target></trans-unit><trans-unit id="6">'
             "<source>F</source><target/>"
             '<sdl:seg-defs xmlns:sdl="s"><sdl:seg id="1" locked="true"/></sdl:seg-defs></trans-unit>'
+            '<trans-unit id="7" mq:locked="locked" xmlns:mq="m"><source>G</source></trans-unit>'
         ),
         "B",
         left_out={
             "not for translation (translate=no)": 2,
             "approved, so left alone": 1,
             "final, so left alone": 1,
-            "locked, so left alone": 1,
+            "locked, so left alone": 2,
         },
     ),
     odd(

@@ -183,6 +183,8 @@ def test_tmx(tmp_path: Path) -> None:
 def test_two_variants_of_one_language_are_a_pair_of_regions(tmp_path: Path) -> None:
     content = tmx(tu(("en-GB", "colour"), ("en-US", "color")))
     assert pairs(tmp_path / "a.tmx", content, "en-US", "en-GB")[0] == [("color", "colour")]
+    # a variant is not a pair with itself
+    assert pairs(tmp_path / "a.tmx", tmx(tu(("en", "color"))), "en-US", "en-GB") == ([], {"no en-GB": 1})
 
 
 def test_parallel(tmp_path: Path) -> None:

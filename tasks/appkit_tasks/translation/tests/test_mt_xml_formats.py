@@ -248,7 +248,7 @@ def test_a_file_without_target_language_gets_it_once(tmp_path: Path) -> None:
     ):
         path.write_text(xliff1(UNIT + UNIT, before))
         open_document(path, "en", "fr").write(path, {0: Translation("B"), 1: Translation("C")})
-        assert f'<file original="a.c" {after}>' in path.read_text()
+        assert re.findall("<file.*?>", path.read_text()) == [f'<file original="a.c" {after}>']
     path.write_text(xliff2('<unit id="1"><segment><source>A</source></segment></unit>', 'srcLang="en"'))
     open_document(path, "en", "fr-CA").write(path, {0: Translation("B")})
     assert 'version="2.0" srcLang="en" trgLang="fr-CA">' in path.read_text()
