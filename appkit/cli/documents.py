@@ -93,7 +93,7 @@ def translate(
             f"task {answerer.task.name!r} writes no files; give a bundle of a task that does: translation"
         )
     language = to or getattr(answerer.options, "target_language", None)
-    output = out or file.with_name(f"{file.stem}.{language}{file.suffix}")
+    output = out or _name_output(file, source, language)
     store = output.with_name(f"{output.name}.answers.jsonl")
     try:
         with _stored(store, answerer) as answer:
@@ -110,6 +110,13 @@ def translate(
     for line in lines:
         print(line)
     print(f"written: {output}")
+
+
+def _name_output(file: Path, source: str | None, language: str | None) -> Path:
+    """Name the output: a.fr.po of a.po, and corpus.fr of corpus.en."""
+    if file.suffix[1:].lower() == (source or "en").lower():
+        return file.with_suffix(f".{language}")
+    return file.with_name(f"{file.stem}.{language}{file.suffix}")
 
 
 def _load_bundle(path: Path) -> _Answerer:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from appkit.task import FileRows, Finding, Row, Shipped
-from appkit_tasks.translation.codes import normalize
+from appkit_tasks.translation.codes import base_of, normalize
 from appkit_tasks.translation.config import TranslationConfig
 
 __all__ = ["Example", "Term", "TranslationRow", "complete", "inspect", "load", "read_file"]
@@ -101,15 +101,16 @@ def read_file(path: Path, options: TranslationConfig) -> FileRows | None:
 
 
 def _is_side(suffix: str, language: str) -> bool:
+    """Tells whether a suffix is the source's language, in any of its regions: corpus.en_US is English."""
     try:
-        return len(suffix) > 1 and normalize(suffix[1:]) == language
+        return len(suffix) > 1 and base_of(normalize(suffix[1:])) == base_of(language)
     except ValueError:
         return False
 
 
 def _as_rows(pairs: Iterable[Any], path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for number, segment in enumerate(pairs, 1):
-        line = re.fullmatch(r"line (\d+)", segment.place)
+        line = re.match(r"line (\d+)", segment.place)
         yield (
             int(line[1]) if line else number,
             {
@@ -117,7 +118,8 @@ def _as_rows(pairs: Iterable[Any], path: Path) -> Iterator[tuple[int, Mapping[st
                 "target": segment.target,
                 "source_language": segment.source_language,
                 "target_language": segment.target_language,
-                "document": segment.document or path.name,
+                # a file is no document of its own: all its rows would be on one side
+                "document": segment.document if segment.document not in ("", path.name, path.stem) else None,
                 "context": segment.context or None,
             },
         )
@@ -130,7 +132,9 @@ def inspect(rows: Sequence[TranslationRow], options: TranslationConfig) -> Itera
     pairs = ((row.source, row.target, *_languages(row, options)) for row in rows)
     for number, findings in check_pairs(pairs, deviations=options.deviations):
         for finding in findings:
-            yield number, Finding(finding.kind, finding.reason)
+            # what a context tells apart is no repetition
+            if not (rows[number].context and finding.kind in ("duplicate", "many_targets")):
+                yield number, Finding(finding.kind, finding.reason)
 
 
 def _languages(row: TranslationRow, options: TranslationConfig) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from appkit_tasks.translation.formats.encoding import Raw
 from appkit_tasks.translation.formats.segments import Counts, Document
-from appkit_tasks.translation.formats.text import Block, make_document, require_text
+from appkit_tasks.translation.formats.text import Block, has_words, make_document, require_text
 from appkit_tasks.translation.spans import find
 
 __all__ = ["open_markdown"]
@@ -319,6 +319,7 @@ def _begins_block(line: str) -> bool:
         or UNDERLINE.match(line)
         or FENCE.match(line)
         or DEFINITION.match(line)
+        or ADMONITION.match(f"{line} ")
         or (line[:1] in "|<" and not _is_inline_tag(line))
     )
 
@@ -330,13 +331,16 @@ def _is_inline_tag(line: str) -> bool:
 def _refuse(block: Block, source: str, lines: Sequence[str]) -> str:
     """Says why a translation would not be read as the same block of text."""
     text = " ".join(lines)
+    if not has_words(text):
+        return "the translation has no words"
     if _fixed(source) != _fixed(text):
         return "code, a link's target, a URL or a tag is not as in the source"
     if any(line.endswith(HARD_BREAK) for line in lines):
         return "the translation ends a line with a break"
     if block.form == "heading" and _heading_end(text) < len(text):
         return "the translation ends with signs that a heading does not show"
-    if block.form == "cell" and len([*_cells(text, 0)]) != 1:
+    # beside its neighbours: a bar or backslash at its end would move or join the next cell
+    if block.form == "cell" and (len([*_cells(text, 0)]), len([*_cells(f"x{text}|x", 0)])) != (1, 2):
         return "the translation would be more than one cell"
     if any(_begins_block(line) for line in lines[1:]) or (
         _begins_block(lines[0]) and not _begins_block(source)

@@ -109,6 +109,6 @@ def test_whatever_a_model_says_is_read_back_as_it_was_said(
         sources = [part.source for part in document.segments]
         is_parallel = not file.file.endswith((".md", ".markdown"))
         sources[place : place + 1] = [text.strip()] if is_parallel or has_words(text) else []
-        assert [part.source.strip() for part in again.segments] == [
-            *map(str.strip, filter(str.strip, sources))
-        ]
+        # other signs of a line's end than the file's own are blanks of a paragraph
+        expected = [" ".join(source.split()) for source in sources if source.strip()]
+        assert [" ".join(part.source.split()) for part in again.segments] == expected
