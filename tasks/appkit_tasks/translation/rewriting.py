@@ -24,7 +24,7 @@ def rewrite(
     An answer that goes on after the translation is cut there, and placeholders are mended where that is certain.
     Raises ValueError for a file that cannot be read, and where no target language is named.
     """
-    from appkit_tasks.translation.documents import Answer, Request, translate_file
+    from appkit_tasks.translation.documents import UNTRANSLATED, Answer, Request, translate_file
 
     target = wishes.get("to") or options.target_language
     if target is None:
@@ -51,7 +51,7 @@ def rewrite(
             for request, (prediction, confidence) in zip(requests, answer(rows), strict=True)
         ]
 
-    states = ("untranslated", "doubtful") if wishes.get("again") else ("untranslated",)
+    states = (*UNTRANSLATED, "doubtful") if wishes.get("again") else UNTRANSLATED
     document, written = translate_file(
         path, output, ask, source, target, threshold=float(wishes.get("threshold") or 0), states=states
     )
