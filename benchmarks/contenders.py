@@ -112,13 +112,13 @@ def run_appkit(job: Any, contender: Any, folder: Path, watch: Watch) -> dict[str
     task = load_task(config.task.name)
     from types import SimpleNamespace
 
-    from appkit.heads.lm.loss import loss
+    from appkit.heads.lm.loss import loss, losses
     from appkit.method import Training
     from appkit.models.batch import collate
     from appkit.training.callbacks import MethodHooks
 
     arguments = loop._arguments(config, len(plan), task.metric(task.primary), folder)
-    head = SimpleNamespace(collate=collate, loss=loss)
+    head = SimpleNamespace(collate=collate, loss=loss, losses=losses)
     training = Training(config.method, config.seed, len(plan), loss, lambda: iter(()))
     callbacks = [MethodHooks(method, training), WatchCallback(watch)]
     trainer = loop.Loop(

@@ -111,7 +111,8 @@ def write(
 
 def describe_form(form: Form, trained: int | None = None) -> dict[str, Any]:
     """Describe an exported form, for the manifest's key `exported`; trained: parameters that were trained for it."""
-    facts = {"kind": form.kind, "rank": form.rank, "error": form.error, "trained": trained}
+    facts = {"kind": form.kind, "rank": form.rank, "error": form.error}
+    facts |= {} if trained is None else {"trained": trained}
     return facts | {"routing": dict(form.routing)} if isinstance(form, RoutedForm) else facts
 
 

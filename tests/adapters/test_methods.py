@@ -34,7 +34,7 @@ from appkit.training.loop import fit
 from appkit.training.optimizer import make_optimizer
 from appkit.training.plan import Step, plan
 
-HEAD: Any = SimpleNamespace(collate=collate, loss=lm_loss.loss)
+HEAD: Any = SimpleNamespace(collate=collate, loss=lm_loss.loss, losses=lm_loss.losses)
 NEVER = Metric("none", "", lambda row, prediction: (0.0,))
 TRAIN = {"trackers": [], "warmup": 0, "learning_rate": 1e-2}
 every = pytest.mark.parametrize(("name", "case"), cases())

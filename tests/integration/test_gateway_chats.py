@@ -39,6 +39,7 @@ async def choice_of(one: Served, text: str = "Every dog barks.", **more: Any) ->
 
 WRITTEN = {  # task -> what a model writes, and the content of the chat
     "nl2fol": (" all x: dog(x) => bark(x)", None),
+    "translation": (" Fermer", None),
     "qa": (" 1912 [2]", '{"answer": "1912", "cites": [2]}'),
 }
 
@@ -53,7 +54,8 @@ def test_every_pack_with_words_is_tried() -> None:
 async def test_the_content_of_a_chat_is_the_packs_reading(root: Path, name: str) -> None:
     written, expected = WRITTEN[name]
     async with gateway(root) as one:
-        task, config = load_task(name), build_run_config({"task": name})
+        options = {"target_language": "fr"} if name == "translation" else {}
+        task, config = load_task(name), build_run_config({"task": {"name": name, **options}})
         bundle = deployment("other", "other")
         head = head_of_bundle(bundle.manifest, config, task, CHAT)
         one.place("B", replace(bundle, config=config, head=head))

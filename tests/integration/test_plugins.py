@@ -256,6 +256,8 @@ def test_the_bundle_tells_where_it_came_from(run: Path, base: Path) -> None:
     assert manifest["task"] == {"name": "shout", "version": "1", "kind": "generate"}
     options = {"rank": 4, "alpha": 32.0, "targets": "all-linear", "ratio": 16.0, "clip": 0.01}
     assert manifest["method"] == {"name": "fast_b", **options}
+    trained = manifest["exported"].pop("trained")
+    assert f"{trained:,} trained parameters" in (run / "report.md").read_text()
     assert manifest["exported"] == {"kind": "lora", "rank": 4, "error": 0.0}
     assert manifest["base"]["id"] == base.name  # its directory is nobody's business
     sources = manifest["data"]["sources"]

@@ -234,7 +234,7 @@ def test_the_loss_is_that_of_transformers(architecture: str) -> None:
             torch.testing.assert_close(parameter.grad, reference[name].grad, atol=1e-5, rtol=1e-4, msg=name)
 
 
-HEAD: Any = SimpleNamespace(collate=collate, loss=lm_loss.loss)
+HEAD: Any = SimpleNamespace(collate=collate, loss=lm_loss.loss, losses=lm_loss.losses)
 
 
 class Fitted:
