@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -184,8 +184,16 @@ class Finding(NamedTuple):
     """one line"""
 
 
-AnswerInputs = Callable[[Sequence[Mapping[str, Any]]], Sequence[tuple[Prediction, float | None]]]
-"""input fields of rows -> each one's answer, and its confidence, None where there is none"""
+class AnswerInputs(Protocol):
+    """Answers rows for `Task.rewrite`."""
+
+    def __call__(
+        self, rows: Sequence[Mapping[str, Any]], *, constrain: bool = False
+    ) -> Sequence[tuple[Prediction, float | None]]:
+        """Returns each row's answer and its confidence, None where there is none.
+
+        rows: their input fields. constrain: keep to the pack's grammar.
+        """
 
 
 class NotApplicable(ValueError):
@@ -235,6 +243,8 @@ class TextHead:
     """how answers are decoded, unless the user says otherwise"""
     grammar: Callable[[Any], str] | None = None
     """options -> EBNF of what the model may answer, for constrained decoding"""
+    row_grammar: Callable[[Any, Any], str] | None = None
+    """(row, options) -> EBNF of what the model may answer to this row, in place of `grammar`"""
     few_shot: Callable[[Sequence[Any], Any], Sequence[Any]] = field(default=lambda rows, options: rows[:4])
     """(training rows, options) -> rows shown to the base in its few-shot prompt"""
 

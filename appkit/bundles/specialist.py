@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from appkit.arguments import list_inputs
 from appkit.bundles.manifest import ROUTERS, Manifest, find, read_manifest
 from appkit.errors import BundleError, ConfigError, DataError, shortened
+from appkit.heads.head import Wishes
 from appkit.plugins import load_method
 
 if TYPE_CHECKING:
@@ -101,16 +102,24 @@ class Specialist:
         inputs: str | Mapping[str, Any] | Iterable[str | Mapping[str, Any] | Any],
         *,
         batch_rows: int = 64,
+        constrain: bool = False,
+        show: bool = True,
     ) -> list[Prediction]:
         """Answer the inputs, in order: bare texts, dicts with the schema's input fields, or rows.
 
         One text, dict or row is a list of one. Any iterable of them will do: a generator, an array of texts, a data
-        set of `datasets`. Other keys of a dict are not read, as the other columns of a file are not.
+        set of `datasets`. Other keys of a dict are not read, as the other columns of a file are not. constrain: keep
+        the answers to the pack's grammar. show: a progress bar.
 
-        Raises DataError for what is neither, and for an input that does not fit the pack's schema.
+        Raises DataError for what is neither, and for an input that does not fit the pack's schema; ConfigError for
+        `constrain` of a pack without a grammar, and without xgrammar.
         """
-        head = self.head.answering(batch_rows=batch_rows, confidence=self.calibration is not None)
-        return head.answer(self.model, input_rows(self.task, inputs))
+        if constrain and (refusal := self.head.refusal(Wishes(constrain=True), str(self.path))):
+            raise ConfigError(refusal)
+        head = self.head.answering(
+            batch_rows=batch_rows, confidence=self.calibration is not None, constrain=constrain
+        )
+        return head.answer(self.model, input_rows(self.task, inputs), show=show)
 
 
 def input_rows(task: Task, inputs: Any) -> list[Any]:

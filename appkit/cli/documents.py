@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,7 @@ from appkit.errors import ConfigError, DataError, RunError
 from appkit.progress import Progress
 
 if TYPE_CHECKING:
-    from appkit.task import Prediction, Task
+    from appkit.task import AnswerInputs, Prediction, Task
 
 __all__ = ["app"]
 
@@ -40,8 +41,11 @@ class _Answerer:
     """the pack's, of the bundle"""
     name: str
     """of the version that answers: another one's stored answers are not used"""
-    answer: Callable[[Sequence[Mapping[str, Any]]], list[Answered]]
+    answer: Callable[[Sequence[Mapping[str, Any]], bool], list[Answered]]
+    """(rows, whether answers are kept to the grammar)"""
     at_once: int
+    constrains: bool
+    """answers can be kept to the pack's grammar"""
 
 
 @app.command()
@@ -66,6 +70,9 @@ def translate(
         float, typer.Option(min=0, max=1, help="Confidence below which a translation is marked for review.")
     ] = 0.5,
     again: Annotated[bool, typer.Option(help="Translate what the file marks as doubtful too.")] = False,
+    repair: Annotated[
+        bool, typer.Option(help="Ask again, bound to its placeholders, for a text that lost one.")
+    ] = True,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="None: FILE with the language in its name.")
     ] = None,
@@ -92,6 +99,7 @@ def translate(
         raise ConfigError(
             f"task {answerer.task.name!r} writes no files; give a bundle of a task that does: translation"
         )
+    wishes["repair"] = repair and answerer.constrains
     language = to or getattr(answerer.options, "target_language", None)
     output = out or _name_output(file, source, language)
     store = output.with_name(f"{output.name}.answers.jsonl")
@@ -124,11 +132,14 @@ def _load_bundle(path: Path) -> _Answerer:
 
     specialist = appkit.load(path)
 
-    def answer(rows: Sequence[Mapping[str, Any]]) -> list[Answered]:
-        predictions = specialist.predict(list(rows), batch_rows=BATCH)
+    def answer(rows: Sequence[Mapping[str, Any]], constrain: bool) -> list[Answered]:
+        predictions = specialist.predict(list(rows), batch_rows=BATCH, constrain=constrain, show=False)
         return [(prediction, specialist.confidence(prediction)) for prediction in predictions]
 
-    return _Answerer(specialist.task, specialist.config.task, specialist.manifest["sha"], answer, 1)
+    constrains = specialist.head.constrains and find_spec("xgrammar") is not None
+    return _Answerer(
+        specialist.task, specialist.config.task, specialist.manifest["sha"], answer, 1, constrains
+    )
 
 
 def _ask_gateway(url: str, alias: str, key: str | None) -> _Answerer:
@@ -142,8 +153,8 @@ def _ask_gateway(url: str, alias: str, key: str | None) -> _Answerer:
     task = load_task(about["task"])
     calibrated = about.get("confidence") is not None
 
-    def answer(rows: Sequence[Mapping[str, Any]]) -> list[Answered]:
-        answers = client.task(alias, list(rows), confidence=calibrated, batch=BATCH)
+    def answer(rows: Sequence[Mapping[str, Any]], constrain: bool) -> list[Answered]:
+        answers = client.task(alias, list(rows), constrain=constrain, confidence=calibrated, batch=BATCH)
         return [
             (
                 Prediction(one.text, parse_text(task.head, one.text), one.tokens, one.truncated),  # type: ignore[arg-type]
@@ -152,26 +163,27 @@ def _ask_gateway(url: str, alias: str, key: str | None) -> _Answerer:
             for one in answers
         ]
 
-    return _Answerer(task, task.config(), about["model"], answer, AT_ONCE)
+    return _Answerer(task, task.config(), about["model"], answer, AT_ONCE, bool(about.get("constrain")))
 
 
 @contextmanager
-def _stored(
-    store: Path, answerer: _Answerer
-) -> Iterator[Callable[[Sequence[Mapping[str, Any]]], list[Answered]]]:
+def _stored(store: Path, answerer: _Answerer) -> Iterator[AnswerInputs]:
     """Answer rows in batches, each stored when it is there; rows that are stored already are not asked again."""
     known = _read_store(store, answerer.name)
 
-    def answer(rows: Sequence[Mapping[str, Any]]) -> list[Answered]:
-        names = [_name(row) for row in rows]
+    def answer(rows: Sequence[Mapping[str, Any]], *, constrain: bool = False) -> list[Answered]:
+        names = [_name(row, constrain) for row in rows]
+        title = "translating again, bound to the grammar" if constrain else "translating"
         waiting = [place for place, name in enumerate(names) if name not in known]
         batches = [waiting[at : at + BATCH] for at in range(0, len(waiting), BATCH)]
         with (
-            Progress("translating", len(rows), "texts", len(rows) - len(waiting)) as bar,
+            Progress(title, len(rows), "texts", len(rows) - len(waiting)) as bar,
             ThreadPoolExecutor(answerer.at_once) as threads,
             store.open("a", encoding="utf-8") as file,
         ):
-            ask = threads.map(lambda batch: answerer.answer([rows[place] for place in batch]), batches)
+            ask = threads.map(
+                lambda batch: answerer.answer([rows[place] for place in batch], constrain), batches
+            )
             for batch, answers in zip(batches, ask, strict=True):
                 for place, (prediction, confidence) in zip(batch, answers, strict=True):
                     known[names[place]] = _pack(prediction, confidence)
@@ -184,8 +196,8 @@ def _stored(
     yield answer
 
 
-def _name(row: Mapping[str, Any]) -> str:
-    text = json.dumps(row, sort_keys=True, ensure_ascii=False)
+def _name(row: Mapping[str, Any], constrain: bool) -> str:
+    text = json.dumps(row, sort_keys=True, ensure_ascii=False) + "constrained" * constrain
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 

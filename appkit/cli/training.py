@@ -242,6 +242,7 @@ def predict(
         typer.Option("--file", "-f", help="Rows (JSONL, JSON, CSV, TSV, Parquet, CoNLL), or a text a line."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--jsonl", help="JSON objects instead of bare answers.")] = False,
+    constrain: Annotated[bool, typer.Option("--constrain", help="Keep to the pack's grammar.")] = False,
 ) -> None:
     """Answer sentences given as arguments, from a file, or from stdin."""
     from appkit.config import rag_words
@@ -255,7 +256,7 @@ def predict(
     if documents.index:
         retrieved = _find_passages(bundle, rows, documents)
     specialist = appkit.load(bundle)
-    predictions = specialist.predict([row for row, _ in retrieved])
+    predictions = specialist.predict([row for row, _ in retrieved], constrain=constrain)
     for sentence, (_, hits), prediction in zip(inputs, retrieved, predictions, strict=True):
         citations = [] if hits is None else _list_citations(specialist.task, prediction, hits)
         if as_json:

@@ -95,6 +95,10 @@ class Head(Protocol):
         """The most tokens that an answer has; 0 where none are written."""
 
     @property
+    def constrains(self) -> bool:
+        """Whether its answers can be kept to a grammar."""
+
+    @property
     def serving_note(self) -> str:
         """A note on what it costs to serve this head; empty if there is nothing to note."""
 
@@ -134,8 +138,14 @@ class Head(Protocol):
 
     # --- answering in this process
 
-    def answering(self, *, batch_rows: int | None = None, confidence: bool = False) -> Self:
-        """Copies the head for `batch_rows` rows at once; confidence: it keeps what a confidence needs."""
+    def answering(
+        self, *, batch_rows: int | None = None, confidence: bool = False, constrain: bool = False
+    ) -> Self:
+        """Copies the head for `batch_rows` rows at once.
+
+        confidence: it keeps what a confidence needs. constrain: it keeps answers to the grammar, which only a head that
+        `constrains` has.
+        """
 
     def shown(self, rows: Sequence[Any], count: int) -> Self:
         """Copies the head with `count` answered rows shown before each question."""

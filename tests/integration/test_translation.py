@@ -12,6 +12,7 @@ from typing import Any
 
 import polib
 import pytest
+from appkit_tasks.translation.protected import compare
 from forked import Commands
 from running import in_thread
 from tiny import save_tiny
@@ -171,23 +172,36 @@ def test_a_file_is_translated_in_its_own_format(french: Path, commands: Commands
     assert not list(tmp_path.glob("*.answers.jsonl"))
 
 
+def test_an_answer_can_be_bound_to_the_placeholders_of_its_row(french: Path) -> None:
+    specialist = appkit.load(french)
+    rows = [
+        {"source": "%d files in <b>{folder}</b>", "target_language": "fr"},
+        {"source": "See {page}.", "target_language": "fr"},
+        {"source": "Close.", "target_language": "fr"},
+    ]
+    for row, answer in zip(rows, specialist.predict(rows, constrain=True), strict=True):
+        assert answer.truncated or not compare(row["source"], answer.answer), answer
+    free = specialist.predict(rows)
+    assert any(compare(row["source"], answer.answer) for row, answer in zip(rows, free, strict=True))
+
+
 def test_a_stopped_translation_goes_on_with_what_is_there(
     french: Path, commands: Commands, tmp_path: Path
 ) -> None:
     (tmp_path / "a.po").write_text(PO, encoding="utf-8")
     at = {"path": r"os\.rename .*a\.fr\.po", "nth": 1, "do": "kill"}
-    killed = commands.run("translate", "a.po", "--bundle", str(french), cwd=tmp_path, at=at)
+    killed = commands.run("translate", "a.po", "--bundle", str(french), "--no-repair", cwd=tmp_path, at=at)
     assert killed.code == -9
     stored = tmp_path / "a.fr.po.answers.jsonl"
     entries = [json.loads(line) for line in stored.read_text().splitlines()]
     assert len(entries) == 3
     planted = entries[0] | {"text": "PLANTED", "confidence": None}
     stored.write_text("".join(json.dumps(one) + "\n" for one in [planted, *entries[1:]]) + '{"cut')
-    done = commands.run("translate", "a.po", "--bundle", str(french), cwd=tmp_path)
+    done = commands.run("translate", "a.po", "--bundle", str(french), "--no-repair", cwd=tmp_path)
     assert done.code == 0, done.stderr
     assert "PLANTED" in (tmp_path / "a.fr.po").read_text(encoding="utf-8")
     stored.write_text("".join(json.dumps(one | {"by": "another"}) + "\n" for one in [planted, *entries[1:]]))
-    done = commands.run("translate", "a.po", "--bundle", str(french), cwd=tmp_path)
+    done = commands.run("translate", "a.po", "--bundle", str(french), "--no-repair", cwd=tmp_path)
     assert done.code == 0, done.stderr
     assert "PLANTED" not in (tmp_path / "a.fr.po").read_text(encoding="utf-8")
 

@@ -59,6 +59,7 @@ class LinearHead:
     """it stands in a generating engine, where lm_head stands"""
 
     cap: ClassVar[int] = 0
+    constrains: ClassVar[bool] = False
 
     @classmethod
     def of_spec(cls, task: Task, config: RunConfig, chat: Chat, spec: HeadSpec) -> LinearHead:
@@ -202,7 +203,9 @@ class LinearHead:
 
     # --- answering in this process
 
-    def answering(self, *, batch_rows: int | None = None, confidence: bool = False) -> Self:
+    def answering(
+        self, *, batch_rows: int | None = None, confidence: bool = False, constrain: bool = False
+    ) -> Self:
         return self
 
     def shown(self, rows: Sequence[Any], count: int) -> Self:

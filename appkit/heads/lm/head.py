@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from appkit.heads.reference import Recorded
     from appkit.heads.roles import Matrix
     from appkit.models.batch import Batch, Example
+    from appkit.models.grammar import Constraint
 
 __all__ = ["LmHead", "check_options", "token_cap"]
 
@@ -73,7 +74,9 @@ class LmHead:
     log_probabilities: bool = False
     """keep those of answers"""
     grammar: str | None = None
-    """EBNF that an engine can keep to"""
+    """EBNF that an engine can keep to, of all rows"""
+    constrain: bool = False
+    """keep answers in this process to the grammar"""
     calibration: Calibration | None = None
     """what a confidence goes by"""
     uncalibrated: str | None = None
@@ -114,6 +117,14 @@ class LmHead:
             calibration=of_manifest(manifest),
             uncalibrated=manifest.get("no_confidence"),
         )
+
+    @property
+    def constrains(self) -> bool:
+        return bool(self.grammar or self.words.row_grammar)
+
+    def grammar_of(self, row: Any) -> str | None:
+        """Returns the EBNF that an answer to the row can be kept to."""
+        return self.words.row_grammar(row, self.options) if self.words.row_grammar else self.grammar
 
     @property
     def stop(self) -> frozenset[int]:
@@ -169,8 +180,15 @@ class LmHead:
 
     # --- answering in this process
 
-    def answering(self, *, batch_rows: int | None = None, confidence: bool = False) -> Self:
-        return replace(self, batch_rows=batch_rows or self.batch_rows, log_probabilities=confidence)
+    def answering(
+        self, *, batch_rows: int | None = None, confidence: bool = False, constrain: bool = False
+    ) -> Self:
+        return replace(
+            self,
+            batch_rows=batch_rows or self.batch_rows,
+            log_probabilities=confidence,
+            constrain=constrain,
+        )
 
     def shown(self, rows: Sequence[Any], count: int) -> Self:
         turns: list[Message] = []
@@ -199,6 +217,7 @@ class LmHead:
         from appkit.progress import Progress
 
         prompts = [self.prompt(row) for row in rows]
+        constraint = self._constraint(model, rows) if self.constrain else None
         model.eval()
         with Progress(title, len(prompts), "rows", show=show) as bar:
             generations = generate(
@@ -213,6 +232,8 @@ class LmHead:
                 seed=self.decoding.seed,
                 loop=self.decoding.loop,
                 log_probabilities=self.log_probabilities,
+                constrain=constraint,
+                watch=constraint.watch if constraint else None,
                 progress=bar.advance,
             )
         return [
@@ -225,6 +246,13 @@ class LmHead:
             )
             for generation in generations
         ]
+
+    def _constraint(self, model: Any, rows: Sequence[Any]) -> Constraint:
+        from appkit.models.grammar import Constraint
+
+        vocabulary = int(model.config.get_text_config().vocab_size)
+        grammars = [self.grammar_of(row) for row in rows]
+        return Constraint(grammars, self.chat.tokenizer, vocabulary, sorted(self.stop))
 
     def reread(self, entry: Mapping[str, Any]) -> Prediction:
         return Prediction(
@@ -274,7 +302,7 @@ class LmHead:
     # --- asking an engine
 
     def refusal(self, wishes: Wishes, ref: str) -> str | None:
-        if wishes.constrain and not self.grammar:
+        if wishes.constrain and not self.constrains:
             return f"task {self.task.name!r} has no grammar; ask without constrain"
         confidence = wishes.confidence or wishes.threshold is not None
         if wishes.base and confidence:
@@ -295,7 +323,7 @@ class LmHead:
             decoding.top_p,
             decoding.top_k,
             decoding.seed if decoding.temperature else None,
-            self.grammar if wishes.constrain else None,
+            self.grammar_of(row) if wishes.constrain else None,
             confidence,
         )
         return TextQuestion(job, confidence)

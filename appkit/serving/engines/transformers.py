@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from appkit.errors import RunError
+from appkit.errors import ConfigError, RunError
 from appkit.heads.roles import Role
-from appkit.serving.engines.grammar import Constraint
+from appkit.models.grammar import Constraint
 from appkit.serving.engines.protocol import NULL, EngineGone, Job, JobRefused, Piece, only
 
 if TYPE_CHECKING:
@@ -375,4 +375,7 @@ class TransformersEngine:
 
             self.tokenizer = load_tokenizer(self.base)
         vocabulary = int(self.model.config.get_text_config().vocab_size)
-        return Constraint([job.grammar for job in jobs], self.tokenizer, vocabulary, sorted(jobs[0].stop))
+        try:
+            return Constraint([job.grammar for job in jobs], self.tokenizer, vocabulary, sorted(jobs[0].stop))
+        except ConfigError as error:
+            raise JobRefused(str(error)) from None

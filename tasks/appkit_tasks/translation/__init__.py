@@ -6,6 +6,7 @@ from appkit.task import Decoding, Metric, Task, TextHead
 from appkit_tasks.translation import metrics
 from appkit_tasks.translation.appendix import appendix
 from appkit_tasks.translation.config import TranslationConfig
+from appkit_tasks.translation.grammar import pattern
 from appkit_tasks.translation.load import TranslationRow, complete, inspect, load, read_file
 from appkit_tasks.translation.prompt import few_shot, prompt, target
 from appkit_tasks.translation.rewriting import rewrite
@@ -78,7 +79,11 @@ TASK = Task(
     ),
     beside=("source_language", "target_language", "context"),
     needed=("source", "target"),
-    head=TextHead(decoding=Decoding(loop=32), few_shot=few_shot),
+    head=TextHead(
+        decoding=Decoding(loop=32),
+        few_shot=few_shot,
+        row_grammar=lambda row, options: pattern(row.source),
+    ),
     appendix=appendix,
     files=read_file,
     complete=complete,

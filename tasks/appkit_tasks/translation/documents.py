@@ -24,8 +24,9 @@ from appkit_tasks.translation.formats.text import (
 )
 from appkit_tasks.translation.languages import is_spaceless
 from appkit_tasks.translation.protected import compare
+from appkit_tasks.translation.repair import mend, trim
 
-__all__ = ["Answer", "Ask", "Request", "translate", "translate_file"]
+__all__ = ["Answer", "Ask", "Request", "read_answer", "translate", "translate_file"]
 
 UNTRANSLATED: tuple[State, ...] = ("untranslated",)
 LINE_BREAK = re.compile(r"(?:\r\n|[\r\n\x85\u2028\u2029])\s*")
@@ -50,10 +51,27 @@ class Answer:
     """calibrated, 0 to 1; none: unknown, which is not doubted"""
     fault: str = ""
     """why it is not whole, such as "it was cut off at 256 tokens\""""
+    trimmed: bool = False
+    """what the model wrote after the translation was cut"""
+    mended: bool = False
+    """a damaged placeholder was put right"""
 
 
 Ask = Callable[[Sequence[Request]], Sequence[Answer]]
 """answers all requests, in their order"""
+
+
+def read_answer(source: str, text: str, confidence: float | None = None, fault: str = "") -> Answer:
+    """Reads a model's text: cut at the translation's end, with placeholders mended where that is certain."""
+    trimmed = trim(source, text)
+    mended = mend(source, trimmed)
+    return Answer(
+        trimmed if mended is None else mended,
+        confidence,
+        fault,
+        trimmed=trimmed != text,
+        mended=mended is not None and mended != trimmed,
+    )
 
 
 def translate(

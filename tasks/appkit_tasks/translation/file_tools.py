@@ -194,13 +194,10 @@ def _pair(requests: Sequence[Request], answers: Sequence[FileAnswer]) -> Iterato
 
 
 def _read_answer(source: str, answer: FileAnswer) -> Answer:
-    """Reads an answer: cut at the translation's end, with placeholders mended where that is certain."""
-    from appkit_tasks.translation.documents import Answer
-    from appkit_tasks.translation.repair import mend, trim
+    from appkit_tasks.translation.documents import read_answer
 
-    text = trim(source, answer.text)
     fault = "it was cut off at the limit of tokens" if answer.truncated else ""
-    return Answer(mend(source, text) or text, answer.confidence, fault)
+    return read_answer(source, answer.text, answer.confidence, fault)
 
 
 def _check(document: Document, translations: dict[int, Translation]) -> dict[int, Translation]:

@@ -20,9 +20,11 @@ __all__ = ["pattern"]
 STATES = 128
 """of a line; one with more orders than that keeps the order of its source"""
 
-ALWAYS = "%{}<>`\\"
-MARKS = {"$": "env", "*": "markdown", "|": "rst", "@": "email"}
-"""signs that free text may not have if the source has such spans, lest it makes up more of them"""
+SIGNS = "%{}<>`\\*_|@$~^[]="
+"""signs that free text may have only where the source's has them: they begin spans, or stand where one was lost"""
+
+SLACK = 12
+"""characters that free text may have beyond twice the longest of the source"""
 
 BREAK = re.compile(r"\r\n|\r|\n")
 TITLED = re.compile(r"(?P<words>[^<>`]*)(?P<target> ?<[^<>]*>)\Z")
@@ -50,16 +52,16 @@ def pattern(source: str, *, numbered: bool = False) -> str:
 
 def _free_text(source: str) -> str:
     """Returns the expression of text between spans."""
-    spans = find(source)
     outside, at = [], 0
-    for span in spans:
+    for span in find(source):
         outside.append(source[at : span.start])
         at = span.end
-    free = "".join([*outside, source[at:]])
-    kinds = {span.kind for span in spans}
-    signs = [*ALWAYS, *(sign for sign, kind in MARKS.items() if kind in kinds)]
-    excluded = "".join(_class_sign(sign) for sign in signs if sign not in free)
-    return f"[^{excluded}\\r\\n]*"
+    outside.append(source[at:])
+    free = "".join(outside)
+    excluded = "".join(_class_sign(sign) for sign in SIGNS if sign not in free)
+    # bounded: else a model that has lost a span writes on until it is cut off
+    longest = 2 * max(map(len, outside)) + SLACK
+    return f"[^{excluded}\\r\\n]{{0,{longest}}}"
 
 
 def _class_sign(sign: str) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from appkit.task import NotApplicable
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -92,10 +94,10 @@ def bleu_score(matrix: np.ndarray) -> float:
 def bleu_without_terms(row: Segment, prediction: Prediction) -> tuple[float, ...]:
     """Counts as `bleu` does, of rows without terms, where copying terms gains nothing.
 
-    Raises ValueError for a row with terms.
+    Raises NotApplicable for a row with terms.
     """
     if row.terms:
-        raise ValueError("the row has terms, BLEU without terms is of the others")
+        raise NotApplicable("the row has terms, BLEU without terms is of the others")
     return bleu(row, prediction)
 
 
@@ -225,23 +227,23 @@ def count_terms(terms: Iterable[TermPair], text: str, language: str) -> tuple[in
 
 
 def terminology(row: Segment, prediction: Prediction) -> tuple[float, float]:
-    """Counts the row's terms that are translated as listed, and all. Raises ValueError for a row without terms."""
+    """Counts the row's terms that are translated as listed, and all. Raises NotApplicable for a row without terms."""
     kept, total = count_terms(row.terms, prediction.answer, _target_language(row))
     if not total:
-        raise ValueError("the row has no terms")
+        raise NotApplicable("the row has no terms")
     return float(kept), float(total)
 
 
 def placeholders(row: Segment, prediction: Prediction) -> tuple[float, float]:
     """Counts the source's placeholders, tags, URLs and code that the answer keeps, and all with those that it adds.
 
-    Raises ValueError where neither has any.
+    Raises NotApplicable where neither has any.
     """
     from appkit_tasks.translation import protected
 
     kept, total = protected.share(row.source, prediction.answer)
     if not total:
-        raise ValueError("the row has no placeholders")
+        raise NotApplicable("the row has no placeholders")
     return float(kept), float(total)
 
 

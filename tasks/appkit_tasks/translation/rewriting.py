@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from appkit.task import AnswerInputs
 from appkit_tasks.translation.codes import normalize
 from appkit_tasks.translation.config import TranslationConfig
 
+if TYPE_CHECKING:
+    from appkit_tasks.translation.documents import Answer
+
 __all__ = ["rewrite"]
 
+STUTTER = re.compile(r"(\S{1,12}\s)\1{2,}")
+"""what a model writes that waits for the end of a text"""
 SHOWN = 10
 """doubtful segments that are told"""
 
@@ -19,19 +26,23 @@ SHOWN = 10
 def rewrite(
     path: Path, output: Path, options: TranslationConfig, wishes: Mapping[str, Any], answer: AnswerInputs
 ) -> list[str]:
-    """Translates the untranslated segments of a file; wishes: to, from, glossary, threshold, again.
+    """Translates the untranslated segments of a file; wishes: to, from, glossary, threshold, again, repair.
 
-    An answer that goes on after the translation is cut there, and placeholders are mended where that is certain.
+    An answer that goes on after the translation is cut there, and placeholders are mended where that is certain. With
+    `repair`, texts that still lack a placeholder are asked once more, bound to a grammar that has all of them; such an
+    answer stays doubtful, since the model did not want it.
+
     Raises ValueError for a file that cannot be read, and where no target language is named.
     """
-    from appkit_tasks.translation.documents import UNTRANSLATED, Answer, Request, translate_file
+    from appkit_tasks.translation.documents import UNTRANSLATED, Request, translate_file
 
     target = wishes.get("to") or options.target_language
     if target is None:
         raise ValueError("the bundle translates into several languages; name one: --to fr")
     source, target = normalize(wishes.get("from") or options.source_language), normalize(target)
     find = _make_finder(wishes.get("glossary") or options.glossary, source, target)
-    counts = {"trimmed": 0, "mended": 0}
+    answers: list[Answer] = []
+    repaired: list[int] = []
 
     def ask(requests: Sequence[Request]) -> list[Answer]:
         rows = [
@@ -44,18 +55,51 @@ def rewrite(
             }
             for request in requests
         ]
-        if not rows:
-            return []
-        return [
-            _read(request.text, prediction, confidence, counts)
-            for request, (prediction, confidence) in zip(requests, answer(rows), strict=True)
-        ]
+        answers.extend(_ask(rows, answer))
+        if wishes.get("repair"):
+            repaired.extend(_repair(rows, answers, answer))
+        return answers
 
     states = (*UNTRANSLATED, "doubtful") if wishes.get("again") else UNTRANSLATED
     document, written = translate_file(
         path, output, ask, source, target, threshold=float(wishes.get("threshold") or 0), states=states
     )
-    return _describe(document, written, counts)
+    return _describe(document, written, answers, len(repaired))
+
+
+def _ask(rows: Sequence[Mapping[str, Any]], answer: AnswerInputs, *, constrain: bool = False) -> list[Answer]:
+    from appkit_tasks.translation.documents import read_answer
+
+    if not rows:
+        return []
+    return [
+        read_answer(
+            row["source"],
+            prediction.answer,
+            confidence,
+            f"it was cut off at {prediction.tokens} tokens" if prediction.truncated else "",
+        )
+        for row, (prediction, confidence) in zip(rows, answer(rows, constrain=constrain), strict=True)
+    ]
+
+
+def _repair(rows: Sequence[Mapping[str, Any]], answers: list[Answer], answer: AnswerInputs) -> list[int]:
+    """Replaces answers that lack placeholders by bound ones, where these are whole; returns their places."""
+    from appkit_tasks.translation.protected import compare
+
+    broken = [place for place, row in enumerate(rows) if compare(row["source"], answers[place].text)]
+    bound = _ask([rows[place] for place in broken], answer, constrain=True)
+    repaired = []
+    for place, one in zip(broken, bound, strict=True):
+        source = rows[place]["source"]
+        whole = one.text.strip() and not one.fault and not compare(source, one.text)
+        if whole and (STUTTER.search(source) or not STUTTER.search(one.text)):
+            lost = compare(source, answers[place].text)
+            answers[place] = replace(
+                one, fault=f"the first answer {lost}; this one was bound to placeholders"
+            )
+            repaired.append(place)
+    return repaired
 
 
 def _make_finder(glossary: str | None, source: str, target: str) -> Any:
@@ -73,29 +117,18 @@ def _make_finder(glossary: str | None, source: str, target: str) -> Any:
     return find
 
 
-def _read(source: str, prediction: Any, confidence: float | None, counts: dict[str, int]) -> Any:
-    """Reads an answer: cut at the translation's end, with placeholders mended where that is certain."""
-    from appkit_tasks.translation.documents import Answer
-    from appkit_tasks.translation.repair import mend, trim
-
-    text = trim(source, prediction.answer)
-    counts["trimmed"] += text != prediction.answer
-    mended = mend(source, text)
-    counts["mended"] += mended is not None and mended != text
-    fault = f"it was cut off at {prediction.tokens} tokens" if prediction.truncated else ""
-    return Answer(mended or text, confidence, fault)
-
-
-def _describe(document: Any, written: Any, counts: Mapping[str, int]) -> list[str]:
+def _describe(document: Any, written: Any, answers: Sequence[Answer], repaired: int) -> list[str]:
     """Says what was done, in lines whose counts add up to the file's segments."""
     states = [segment.state for segment in document.segments]
     lines = [
         f"{len(states)} segments: {states.count('translated')} were translated, {states.count('doubtful')} marked "
         f"doubtful; {written.translated} are new, {len(written.doubts)} of them to be reviewed"
     ]
-    if counts["trimmed"] or counts["mended"]:
+    trimmed, mended = sum(one.trimmed for one in answers), sum(one.mended for one in answers)
+    if trimmed or mended or repaired:
         lines.append(
-            f"{counts['trimmed']} answers were cut at their end, {counts['mended']} placeholders mended"
+            f"{trimmed} answers were cut at their end; placeholders were mended in {mended}, and {repaired} were asked "
+            "for again, bound to them"
         )
     lines += [f"  review {doubt.place}: {doubt.reason}" for doubt in written.doubts[:SHOWN]]
     if len(written.doubts) > SHOWN:

@@ -147,7 +147,7 @@ async def describe(alias: str, gateway: RunningGateway, key: Caller) -> dict[str
         "row": fields,
         "examples": list(task.examples),
         "labels": deployment.manifest.get("labels"),
-        "constrain": bool(deployment.manifest.get("grammar")),
+        "constrain": deployment.head.constrains,
         "confidence": calibration.model_dump() if calibration else None,
         "tools": {name: _tool_schema(name, tool) for name, tool in task.tools.items()},
         "primary": task.primary,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import polib
 import pytest
+from appkit_tasks.translation.config import TranslationConfig
 from appkit_tasks.translation.documents import Answer, Request, translate, translate_file
 from appkit_tasks.translation.formats import Doubt, Translation, open_document
+from appkit_tasks.translation.rewriting import rewrite
 from appkit_tasks.translation.tests.builders import Odd, po, xliff1
 from appkit_tasks.translation.tests.odd_files import FILES
 from appkit_tasks.translation.tests.odd_text import PROSE
+
+from appkit.task import Parsed, Prediction
 
 
 class Model:
@@ -175,3 +181,44 @@ def test_a_model_that_says_the_same_again_changes_no_source(file: Odd, tmp_path:
     if not file.file.endswith((".txt", ".md", ".markdown", ".en", ".en_US")):
         states = {part.target for part in again.segments} if not file.targets else set()
         assert states <= set(file.sources)
+
+
+def test_what_lost_a_placeholder_is_asked_again_bound_to_it_and_stays_doubtful(tmp_path: Path) -> None:
+    """Bound answers count only where they are whole, keep all, and are no stutter."""
+    body = "".join(f'msgid "{text}"\nmsgstr ""\n\n' for text in ("a %s", "b %s", "c %s", "d %s", "fine"))
+    (tmp_path / "a.po").write_text(po(body))
+    free = {"a %s": "x", "b %s": "x", "c %s": "x", "d %s": "x", "fine": "bien"}
+    bound = {
+        "a %s": ("à %s", False),
+        "b %s": ("b ; ; ; %s", False),
+        "c %s": ("c", False),
+        "d %s": ("d %s", True),
+    }
+    asked: list[tuple[list[str], bool]] = []
+
+    def answer(
+        rows: Sequence[Mapping[str, Any]], *, constrain: bool = False
+    ) -> list[tuple[Prediction, None]]:
+        sources = [row["source"] for row in rows]
+        asked.append((sources, constrain))
+        answers = [bound[one] if constrain else (free[one], False) for one in sources]
+        return [(Prediction(text, Parsed(text), 9, truncated), None) for text, truncated in answers]
+
+    def run(**wishes: Any) -> tuple[list[str], list[tuple[str, bool]]]:
+        lines = rewrite(
+            tmp_path / "a.po", tmp_path / "b.po", TranslationConfig(), {"to": "fr"} | wishes, answer
+        )
+        entries = polib.pofile(str(tmp_path / "b.po"))
+        return list(lines), [(entry.msgstr, entry.fuzzy) for entry in entries]
+
+    lines, entries = run(repair=True)
+    assert asked == [(list(free), False), (list(free)[:4], True)]
+    assert entries == [("à %s", True), ("x", True), ("x", True), ("x", True), ("bien", False)]
+    assert (
+        "0 answers were cut at their end; placeholders were mended in 0, and 1 were asked for again"
+        in lines[1]
+    )
+    assert any("the first answer lost %s; this one was bound to placeholders" in line for line in lines)
+    asked.clear()
+    assert run()[1][0] == ("x", True)
+    assert asked == [(list(free), False)]

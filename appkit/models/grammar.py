@@ -1,4 +1,4 @@
-"""Keeps answers of the transformers engine to a grammar by xgrammar, which vLLM uses too."""
+"""Keeps answers to a grammar by xgrammar, which vLLM uses too."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from appkit.serving.engines.protocol import JobRefused
+from appkit.errors import ConfigError
 
 __all__ = ["Constraint"]
 
+KEPT = 256 * 2**20
+"""bytes of compiled grammars that are kept"""
+
 
 class Constraint:
-    """Constrains each row by its grammar (EBNF), or None. Raises JobRefused without xgrammar, or for a bad grammar."""
+    """Constrains each row by its grammar (EBNF), or None. Raises ConfigError without xgrammar, or for a bad grammar."""
 
     def __init__(
         self, grammars: Sequence[str | None], tokenizer: Any, vocabulary: int, stop: Sequence[int]
@@ -20,13 +23,11 @@ class Constraint:
         try:
             import xgrammar
         except ModuleNotFoundError:
-            raise JobRefused("a grammar needs xgrammar; pip install 'appkit[serve]'") from None
+            raise ConfigError("a grammar needs xgrammar; pip install 'appkit[serve]'") from None
         self.bitmask = xgrammar.allocate_token_bitmask(1, vocabulary)
+        compiler = _make_compiler(tokenizer, vocabulary, tuple(stop))
         self.matchers = [
-            grammar
-            and xgrammar.GrammarMatcher(
-                _compile(grammar, tokenizer, vocabulary, tuple(stop)), override_stop_tokens=list(stop)
-            )
+            grammar and xgrammar.GrammarMatcher(_compile(compiler, grammar), override_stop_tokens=list(stop))
             for grammar in grammars
         ]
 
@@ -46,15 +47,25 @@ class Constraint:
         if matcher := self.matchers[row]:
             matcher.accept_token(token)
 
+    def watch(self, row: int, token: int, likely: float | None) -> bool:
+        """Advances a row's grammar as `generate` calls it; ends no row."""
+        self.accept(row, token)
+        return False
 
-@lru_cache(maxsize=32)
-def _compile(grammar: str, tokenizer: Any, vocabulary: int, stop: tuple[int, ...]) -> Any:
+
+@lru_cache(maxsize=4)
+def _make_compiler(tokenizer: Any, vocabulary: int, stop: tuple[int, ...]) -> Any:
+    """Makes what compiles grammars for a vocabulary, and keeps some: reading the vocabulary takes the longest."""
     import xgrammar
 
     info = xgrammar.TokenizerInfo.from_huggingface(
         tokenizer, vocab_size=vocabulary, stop_token_ids=list(stop)
     )
+    return xgrammar.GrammarCompiler(info, cache_limit_bytes=KEPT)
+
+
+def _compile(compiler: Any, grammar: str) -> Any:
     try:
-        return xgrammar.GrammarCompiler(info).compile_grammar(grammar)
+        return compiler.compile_grammar(grammar)
     except RuntimeError as error:
-        raise JobRefused(f"the grammar cannot be read: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"the grammar cannot be read: {str(error).splitlines()[0]}") from None
