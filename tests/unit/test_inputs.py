@@ -25,7 +25,7 @@ class Echo:
     def answering(self, **options: Any) -> "Echo":
         return self
 
-    def answer(self, model: Any, rows: list[Any]) -> list[str]:
+    def answer(self, model: Any, rows: list[Any], **options: Any) -> list[str]:
         return [row.text for row in rows]
 
 
