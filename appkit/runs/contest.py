@@ -39,7 +39,7 @@ from appkit.task import Metric
 if TYPE_CHECKING:
     from appkit.models.base import Base
 
-__all__ = ["Contest", "choose_cell", "compare_methods"]
+__all__ = ["Contest", "choose_cell", "compare_methods", "mean_over_seeds"]
 
 REFERENCE = "lora"
 QUIET_EVAL = {"baseline": False, "quant_rows": 0}
@@ -329,8 +329,9 @@ def _summarize(
     clusters = scores[contest.reference][0].clusters_of(rows)
     if not rows.any():
         raise RunError(f"{metric.name} could score no test row of every run; look at {task.name}'s rows")
-    # the mean over seeds of a row's statistics: a resample draws rows, and with each all its seeds
-    matrices = {name: np.mean([one.matrix[rows] for one in many], axis=0) for name, many in scores.items()}
+    # a resample draws rows, and with each its statistics of all seeds
+    matrices = {name: np.hstack([one.matrix[rows] for one in many]) for name, many in scores.items()}
+    aggregate = mean_over_seeds(metric.aggregate, contest.seeds)
     first = contest.cells[0]
     standings = []
     for name in contest.methods:
@@ -343,7 +344,7 @@ def _summarize(
         compared = None
         if name != contest.reference:
             compared = intervals.compare(
-                matrices[contest.reference], matrices[name], metric.aggregate, resamples, clusters=clusters
+                matrices[contest.reference], matrices[name], aggregate, resamples, clusters=clusters
             )
         standings.append(
             Standing(
@@ -351,7 +352,7 @@ def _summarize(
                 learning_rate=chosen[name]["learning_rate"],
                 batch_rows=chosen[name]["batch_rows"],
                 dev=chosen[name]["dev"],
-                interval=intervals.bootstrap(matrices[name], metric.aggregate, resamples, clusters=clusters),
+                interval=intervals.bootstrap(matrices[name], aggregate, resamples, clusters=clusters),
                 seeds=[float(metric.aggregate(one.matrix[rows])) for one in scores[name]],
                 comparison=compared,
                 parameters=cost["parameters"],
@@ -363,3 +364,11 @@ def _summarize(
     return ContestResult(
         task.name, metric, contest.reference, standings, list(lines), len(prepared.test), first
     )
+
+
+def mean_over_seeds(aggregate: intervals.Aggregate, seeds: int) -> intervals.Aggregate:
+    """Make the aggregate of statistics (N, seeds * K) that lie side by side: the mean of each seed's value.
+
+    A mean of the statistics themselves would mean nothing where they are numbers of labels.
+    """
+    return lambda matrix: float(np.mean([aggregate(part) for part in np.split(matrix, seeds, axis=1)]))

@@ -12,7 +12,7 @@ from forked import Commands, Done
 
 from appkit.errors import ConfigError, RunError
 from appkit.evaluation.contest import ContestResult, Standing
-from appkit.runs.contest import Contest, choose_cell
+from appkit.runs.contest import Contest, choose_cell, mean_over_seeds
 from appkit.stats.intervals import Comparison, Interval
 from appkit.task import Metric, row_mean
 from conftest import Project
@@ -61,6 +61,8 @@ def test_each_method_is_tuned_on_every_cell_and_trained_at_its_best(unbroken: Pa
     assert pissa["comparison"]["difference"] == pytest.approx(
         np.mean(pissa["seeds"]) - np.mean(lora["seeds"])
     )
+    for one in results["methods"]:
+        assert one["interval"]["value"] == pytest.approx(np.mean(one["seeds"]))
     report = (unbroken / "report.md").read_text()
     assert "| lora " in report
     assert (unbroken / "methods.png").read_bytes()[:4] == b"\x89PNG"
@@ -177,3 +179,16 @@ def test_the_reference_is_lora_or_the_first() -> None:
     assert Contest(("pissa", "olora")).reference == "pissa"
     with pytest.raises(ConfigError, match="--rates is empty"):
         Contest(("lora",), learning_rates=())
+
+
+def test_the_mean_over_seeds_is_of_values_not_of_label_numbers() -> None:
+    """Rows (gold, answered): answers 0 and 2 of two seeds are not the answer 1."""
+    gold = np.array([1, 1])
+    answered = (np.array([0, 1]), np.array([2, 1]))
+    sides = [np.stack([gold, answers], axis=1).astype(float) for answers in answered]
+
+    def accuracy(matrix: np.ndarray) -> float:
+        return float((matrix[:, 0] == matrix[:, 1]).mean())
+
+    assert mean_over_seeds(accuracy, 2)(np.hstack(sides)) == 0.5
+    assert accuracy(np.mean(sides, axis=0)) == 1  # what a mean of the statistics would have said
