@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from appkit.config import QuantConfig
 from appkit.errors import AppkitError, ModelError
+from appkit.models.nf4 import mend_dequantize
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +46,7 @@ def load_quantized(
         return model, f"none ({_name_dtype(dtype)})"
 
     version = _require_bitsandbytes(quant)
+    mend_dequantize()
     if quant.name == "int8":
         from transformers import BitsAndBytesConfig
 
@@ -71,7 +73,8 @@ def _round_all(model: Any, path: Path, quant: QuantConfig, version: str) -> None
     from appkit.storage.cache import mark_used
 
     layers = quantizable(model)
-    kind = f"nf4{'-double' if quant.double_quant else ''}"
+    # flat: earlier versions could keep wrong values here, see `mend_dequantize`
+    kind = f"nf4{'-double' if quant.double_quant else ''}-flat"
     target = cache_dir() / "dequantized" / f"{path.name}-{kind}-bnb{version}-{weights_hash(path)[:16]}"
     file = target / "weights.safetensors"
     if not file.is_file():
@@ -104,6 +107,7 @@ def round_to_nf4_(weight: torch.Tensor, *, double_quant: bool) -> None:
     """Quantize a weight (out, in) to NF4 and back, in place, to the values that a 4-bit layer multiplies with."""
     from bitsandbytes import functional
 
+    mend_dequantize()
     packed, state = functional.quantize_4bit(
         weight.data.contiguous(), compress_statistics=double_quant, quant_type="nf4"
     )

@@ -10,6 +10,7 @@ import torch
 from appkit.config import QuantConfig
 from appkit.errors import ModelError
 from appkit.models import quantize
+from appkit.models.nf4 import mend_dequantize
 
 CPU = torch.device("cpu")
 
@@ -136,3 +137,19 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(path: Path, tmp_path: Path)
     (tmp_path / "config.json").write_text((path / "config.json").read_text())
     with pytest.raises(ModelError, match=r"lacks 1 of the tensors.*up_proj"):
         load(tmp_path, name="none")
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (16, 48), (96, 32), (3, 30), (7, 9), (5, 100)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_blocks_run_through_rows_on_every_cpu(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    """The reference takes each 64 weights of the flat tensor; bitsandbytes on AVX-512 began each row anew."""
+    from bitsandbytes import functional
+
+    mend_dequantize()
+    weight = torch.randn(*shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    packed, state = functional.quantize_4bit(weight, quant_type="nf4", compress_statistics=False)
+    codes = torch.stack([packed.flatten() >> 4, packed.flatten() & 15], dim=1).flatten()[: weight.numel()]
+    scales = state.absmax.repeat_interleave(64)[: weight.numel()]
+    expected = (state.code[codes.long()] * scales).view(shape).to(dtype)
+    assert torch.equal(functional.dequantize_4bit(packed, state), expected)
+    assert (expected.float() - weight.float()).abs().max() < 0.16 * weight.float().abs().max()
