@@ -12,13 +12,12 @@ from appkit.adapters.factors import (
     drive,
     fix_signs,
     keep_start,
-    layers,
     principal,
     replace,
     require_rank,
     since_start,
 )
-from appkit.adapters.gradients import gradients
+from appkit.adapters.gradients import each_gradient
 from appkit.adapters.lora_ga.config import LoraGaOptions
 from appkit.method import Training
 
@@ -36,15 +35,17 @@ def build(base: Any, options: LoraGaOptions) -> Any:
 def before_training(model: Any, training: Training) -> None:
     """Replace the factors by singular vectors of the gradient over the first micro-batches; the update is 0 then."""
     options, rank = training.options, training.options.rank
-    batches = islice(training.batches(), options.batches)
-    collected = gradients(model, batches, training.loss)
-    for name, layer in layers(model):
-        G = collected.pop(name)  # (O, I)
+    starts = []
+    for _, layer, G in each_gradient(
+        model, lambda: islice(training.batches(), options.batches), training.loss
+    ):
         U, V = _decompose(G, rank, options.niter, training.seed)
         # the rule of the authors' code: outputs keep their size whatever the width
         length = G.shape[0] ** 0.25 / options.gamma**0.5
         A, B = fix_signs(V[:rank]), fix_signs(U[rank:]).T  # (r, I), (O, r)
-        replace(layer, A=A * length, B=B * length, train=True)
+        starts.append((layer, A * length, B * length))
+    for layer, A, B in starts:
+        replace(layer, A=A, B=B, train=True)
         keep_start(layer)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from appkit.adapters.carrier import carrier
 from appkit.adapters.factors import ADAPTER, drive, keep, layers, pair, principal, replace, require_rank
-from appkit.adapters.gradients import gradients
+from appkit.adapters.gradients import each_gradient
 from appkit.adapters.lora_sb.config import LoraSbOptions
 from appkit.adapters.lora_xs.build import core_factors
 from appkit.method import Training
@@ -38,13 +38,16 @@ def before_training(model: Any, training: Training) -> None:
     G (O, I) is the gradient summed over the first batches. Afterwards the model no longer computes what the base does.
     """
     options = training.options
-    sums = gradients(model, islice(training.batches(), options.batches), training.loss)
+    starts = []
     device = next(model.parameters()).device
     # a randomized SVD draws from the global generators: from the seed alone here, and nothing that comes later moves
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(training.seed)
-        for name, layer in layers(model):
-            step = -options.first_step * sums.pop(name).sign()  # (O, I)
-            U, S, Vh = principal(step, options.rank, options.niter)
-            replace(layer, A=Vh, B=U, train=False)
-            layer.lora_R.data.copy_(torch.diag(S / layer.scaling[ADAPTER]))
+        for _, layer, G in each_gradient(
+            model, lambda: islice(training.batches(), options.batches), training.loss
+        ):
+            step = -options.first_step * G.sign()  # (O, I)
+            starts.append((layer, *principal(step, options.rank, options.niter)))
+    for layer, U, S, Vh in starts:
+        replace(layer, A=Vh, B=U, train=False)
+        layer.lora_R.data.copy_(torch.diag(S / layer.scaling[ADAPTER]))

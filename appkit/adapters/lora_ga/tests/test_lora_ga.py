@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from peft.tuners.lora import LoraGAConfig, preprocess_loraga
 from tiny import VOCABULARY, tiny
 
 from appkit.adapters.factors import ADAPTER, layers, pair
+from appkit.adapters.gradients import each_gradient, gradients
 from appkit.adapters.lora_ga.build import before_training, build
 from appkit.adapters.lora_ga.config import LoraGaOptions
 from appkit.config import build_run_config
@@ -50,6 +53,26 @@ def dense_gradients() -> dict[str, torch.Tensor]:
     for batch in make_batches():
         lm_loss.loss(base, batch).backward()
     return {name.removesuffix(".weight"): weight.grad for name, weight in base.named_parameters()}
+
+
+def test_where_memory_is_short_gradients_come_in_groups_and_are_the_same() -> None:
+    model = build(based(), LoraGaOptions(rank=RANK, alpha=8))
+    together = gradients(model, make_batches(), lm_loss.loss)
+    largest = max(4 * one.numel() for one in together.values())
+    passes: Counter[int] = Counter()
+
+    def count(room: int) -> list[Batch]:
+        passes[room] += 1
+        return make_batches()
+
+    for room in (1, largest * 3, 10**12):
+        found = list(each_gradient(model, partial(count, room), lm_loss.loss, room))
+        assert [name for name, _, _ in found] == [name for name, _ in layers(model)]
+        assert len(found) == len(together)
+        assert all(torch.equal(gradient, together[name]) for name, _, gradient in found)
+    assert passes[1] == len(together)
+    assert 1 < passes[largest * 3] < len(together)
+    assert passes[10**12] == 1
 
 
 def project(rows: torch.Tensor) -> torch.Tensor:
