@@ -136,6 +136,8 @@ def chosen(answer: Callable[[Mapping[str, Any], bool], Mapping[str, Any]]) -> It
                 return
             usual = {"parsed": None, "error": None, "truncated": False, "tokens": 3, "confidence": 0.75}
             results = [usual | answer(row, asked.get("base", False)) for row in asked["rows"]]
+            if asked.get("constrain"):
+                results = [one | {"text": f"{one['text']} (lié)"} for one in results]
             self.say({"model": "stub@0", "results": results})
 
         def say(self, body: dict[str, Any], status: int = 200) -> None:
@@ -236,6 +238,12 @@ def test_text_and_translations_stand_side_by_side_with_their_marks(
     expect(page.locator("#glossary textarea")).to_have_value("before = avant de")
     expect(page.locator("#context textarea, #context input").first).to_have_value("menu")
     expect(page.locator("#beside input")).to_be_checked()
+
+    page.locator("#constrain input").check()
+    page.locator("#run").click()
+    expect(page.locator("#translation textarea")).to_have_value(f"{GOOD} (lié)")
+    expect(page.locator(".side").nth(2)).to_contain_text("(lié)")
+    assert "constrain=True" in str(page.locator("#share a").get_attribute("href"))
 
 
 def translate_file(page: Any, gallery: str, file: Path, folder: Path) -> Path:

@@ -60,6 +60,7 @@ def _build_text(
         max_lines=2,
         elem_id="context",
     )
+    constrain = gr.Checkbox(label="Bind to placeholders, tags and line breaks", elem_id="constrain")
     beside = gr.Checkbox(label="Show the base's translation too", elem_id="beside")
     run = gr.Button("Translate", variant="primary", elem_id="run")
     if examples := _examples(page.about, {target for _, target in directions}):
@@ -76,6 +77,7 @@ def _build_text(
     def translate(
         typed: str,
         about_it: str,
+        bound: bool,
         compare: bool,
         source: str,
         target: str,
@@ -85,13 +87,19 @@ def _build_text(
     ) -> tuple[Any, ...]:
         asked = Asked(page, request, source, target, _entries(entries), with_shipped)
         row = asked.row(typed, about_it)
-        (answer,), seconds = page.ask(request, [row], confidence=True)
-        answers = [answer, *(page.ask(request, [row], base=True)[0] if compare else ())]
+        (answer,), seconds = page.ask(request, [row], confidence=True, constrain=bound)
+        base = page.ask(request, [row], base=True, constrain=bound)[0] if compare else ()
+        answers = [answer, *base]
         html, note = asked.compare(typed, answers)
         if (source, target) not in directions:
             note += f" This version was not measured from {parts.plain(source)} to {parts.plain(target)}."
-        fields = {"source": typed, "context": about_it, "beside": compare, "shipped": with_shipped}
-        fields |= {"source_language": source, "target_language": target, "glossary": entries}
+        fields = {"source": typed, "context": about_it, "constrain": bound, "beside": compare}
+        fields |= {
+            "shipped": with_shipped,
+            "source_language": source,
+            "target_language": target,
+            "glossary": entries,
+        }
         return (
             answer.text,
             f"{_confidence(page.about, answer)} {note}".strip(),
@@ -104,13 +112,13 @@ def _build_text(
     gr.on(
         [run.click, text.submit],
         translate,
-        [text, context, beside, *shared],
+        [text, context, constrain, beside, *shared],
         [translation, state, sides, cost, link, last],
         concurrency_id="answer",
         api_name=f"{page.alias}-translate",
     )
     _build_opinion(page, last)
-    return {"source": text, "context": context, "beside": beside}
+    return {"source": text, "context": context, "constrain": constrain, "beside": beside}
 
 
 def _build_opinion(page: Page, last: gr.State) -> None:

@@ -198,4 +198,8 @@ def _to_z3(formula: Formula, context: Any) -> Any:
                 inner = visit(body, {**bound, variable.name: own})
                 return z3.ForAll([own], inner) if isinstance(part, ForAll) else z3.Exists([own], inner)
 
-    return visit(formula, {})
+    try:
+        return visit(formula, {})
+    finally:
+        # It refers to itself, and so would keep the context, some 20 MB, until the collector comes by.
+        del visit

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import z3
 from appkit_tasks.nl2fol.equivalence import Verdict, align, equivalent, name_similarity, status
 from appkit_tasks.nl2fol.parser import parse
+from appkit_tasks.nl2fol.prover import satisfiable
 from appkit_tasks.nl2fol.syntax import Formula, Not, rename
 from appkit_tasks.nl2fol.tests.formulas import formulas
 from hypothesis import given, settings
@@ -179,3 +182,20 @@ def test_threads_do_not_disturb_each_other() -> None:
     with ThreadPoolExecutor(2) as pool:
         verdicts = list(pool.map(lambda pair: verdict(*pair), pairs))
     assert verdicts == [Verdict.EQUIVALENT, Verdict.DIFFERENT] * 8
+
+
+def test_a_check_leaves_no_context_behind() -> None:
+    """Each has some 20 MB: hundreds of them filled a machine before the collector came by."""
+
+    def contexts() -> int:
+        return sum(type(one) is z3.Context for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = contexts()
+        for _ in range(3):
+            assert satisfiable(parse("∀x (Dog(x) → ∃y (Cat(y) ∧ Chases(x, y)))"), 1000)
+        assert contexts() == before
+    finally:
+        gc.enable()
