@@ -165,41 +165,48 @@ def _predicate(name: str, arity: int, thing: Any) -> Any:
 
 def _to_z3(formula: Formula, context: Any) -> Any:
     """Translates the formula into a Z3 expression of `context`; symbols of one name and arity become one Z3 symbol."""
-    import z3
+    return _Translation(_thing(context)).visit(formula, {})
 
-    thing = _thing(context)
-    fresh = count()
 
-    def term(item: Term, bound: Mapping[str, Any]) -> Any:
+class _Translation:
+    """Translates one formula.
+
+    A function that calls itself from within another would refer to itself, and so keep the context, some 20 MB, until
+    the collector comes by.
+    """
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+        self.fresh = count()
+
+    def term(self, item: Term, bound: Mapping[str, Any]) -> Any:
         if isinstance(item, Constant):
-            return _constant(item.name, thing)
-        return bound[item.name] if item.name in bound else _free(item.name, thing)
+            return _constant(item.name, self.thing)
+        return bound[item.name] if item.name in bound else _free(item.name, self.thing)
 
-    def visit(part: Formula, bound: Mapping[str, Any]) -> Any:
+    def visit(self, part: Formula, bound: Mapping[str, Any]) -> Any:
+        """Translates a part; bound: the Z3 constants of the variables that are bound around it."""
+        import z3
+
         match part:
             case Atom(predicate, terms):
-                return _predicate(predicate, len(terms), thing)(*(term(item, bound) for item in terms))
+                symbol = _predicate(predicate, len(terms), self.thing)
+                return symbol(*(self.term(item, bound) for item in terms))
             case Equals(left, right):
-                return term(left, bound) == term(right, bound)
+                return self.term(left, bound) == self.term(right, bound)
             case Not(body):
-                return z3.Not(visit(body, bound))
+                return z3.Not(self.visit(body, bound))
             case And(parts):
-                return z3.And([visit(item, bound) for item in parts])
+                return z3.And([self.visit(item, bound) for item in parts])
             case Or(parts):
-                return z3.Or([visit(item, bound) for item in parts])
+                return z3.Or([self.visit(item, bound) for item in parts])
             case Xor(parts):
-                return reduce(z3.Xor, [visit(item, bound) for item in parts])
+                return reduce(z3.Xor, [self.visit(item, bound) for item in parts])
             case Implies(left_side, right_side):
-                return z3.Implies(visit(left_side, bound), visit(right_side, bound))
+                return z3.Implies(self.visit(left_side, bound), self.visit(right_side, bound))
             case Iff(left_side, right_side):
-                return visit(left_side, bound) == visit(right_side, bound)
+                return self.visit(left_side, bound) == self.visit(right_side, bound)
             case ForAll(variable, body) | Exists(variable, body):
-                own = z3.Const(f"bound {next(fresh)}", thing)
-                inner = visit(body, {**bound, variable.name: own})
+                own = z3.Const(f"bound {next(self.fresh)}", self.thing)
+                inner = self.visit(body, {**bound, variable.name: own})
                 return z3.ForAll([own], inner) if isinstance(part, ForAll) else z3.Exists([own], inner)
-
-    try:
-        return visit(formula, {})
-    finally:
-        # It refers to itself, and so would keep the context, some 20 MB, until the collector comes by.
-        del visit
