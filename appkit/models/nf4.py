@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-import copy
 import functools
+import warnings
 from typing import Any
 
 __all__ = ["mend_dequantize"]
 
+OPERATOR = "bitsandbytes::dequantize_4bit"
+
 
 @functools.cache
-def mend_dequantize() -> None:
-    """Make `bitsandbytes.functional.dequantize_4bit` give the same values on every CPU.
+def mend_dequantize() -> Any:
+    """Make bitsandbytes unpack 4-bit weights to the same values on every CPU; returns what keeps this in force.
 
     Blocks run through a weight (O, I) row by row, whatever I is, when it is quantized. bitsandbytes 0.50's kernel for
     AVX-512 unpacks each row as if it began with a block of its own, which is wrong unless I is a multiple of the block
     (64): by as much as the weights are large. Asked for all as one row, it is right. 4-bit layers, PEFT and our own
-    rounding all call this function.
+    rounding all come to this operator.
     """
-    from bitsandbytes import functional
+    import bitsandbytes  # noqa: F401  # registers the operator
+    import torch
 
-    unpack = functional.dequantize_4bit
+    kernel = torch.library.get_kernel(OPERATOR, "CPU")
 
-    @functools.wraps(unpack)
-    def dequantize_4bit(A: Any, quant_state: Any = None, *args: Any, **options: Any) -> Any:
-        shape = getattr(quant_state, "shape", None)
-        if args or options or A.device.type != "cpu" or not shape or not shape[-1] % quant_state.blocksize:
-            return unpack(A, quant_state, *args, **options)
-        flat = copy.copy(quant_state)
-        flat.shape = type(shape)([1, shape.numel()])
-        values = unpack(A.reshape(-1, 1), flat).reshape(shape)
-        return values.t() if A.shape[0] == 1 else values
+    def dequantize_4bit(
+        keys: Any, A: Any, absmax: Any, blocksize: int, quant_type: str, shape: Any, dtype: Any
+    ) -> Any:
+        size = torch.Size(shape)
+        whole = size[-1] % blocksize == 0
+        flat = size if whole else torch.Size([1, size.numel()])
+        values = kernel.call_boxed(keys, A, absmax, blocksize, quant_type, list(flat), dtype)
+        return values.reshape(size)
 
-    functional.dequantize_4bit = dequantize_4bit
+    library: Any = torch.library.Library("bitsandbytes", "IMPL")  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that there was a kernel before
+        library.impl("dequantize_4bit", dequantize_4bit, "CPU", with_keyset=True, allow_override=True)
+    return library

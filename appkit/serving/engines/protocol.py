@@ -146,7 +146,8 @@ def served_base(model: ModelConfig, quant: QuantConfig, path: Path) -> Path:
     from appkit.storage import atomic, cache
 
     kind = f"nf4{'-double' if quant.double_quant else ''}"
-    target = atomic.cache_dir() / "served" / f"{path.name}-{kind}-{weights_hash(path)[:16]}"
+    # flat: earlier versions could keep wrong values here, see `models.nf4`
+    target = atomic.cache_dir() / "served" / f"{path.name}-{kind}-flat-{weights_hash(path)[:16]}"
     with atomic.locked(target):
         if (target / "config.json").is_file():
             cache.mark_used(target)
