@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -44,8 +45,8 @@ class _Answerer:
     answer: Callable[[Sequence[Mapping[str, Any]], bool], list[Answered]]
     """(rows, whether answers are kept to the grammar)"""
     at_once: int
-    constrains: bool
-    """answers can be kept to the pack's grammar"""
+    unbound: str
+    """why answers cannot be kept to the pack's grammar; "": they can"""
 
 
 @app.command()
@@ -99,7 +100,9 @@ def translate(
         raise ConfigError(
             f"task {answerer.task.name!r} writes no files; give a bundle of a task that does: translation"
         )
-    wishes["repair"] = repair and answerer.constrains
+    wishes["repair"] = repair and not answerer.unbound
+    if repair and answerer.unbound:
+        print(f"note: texts that lose a placeholder are not asked again: {answerer.unbound}", file=sys.stderr)
     language = to or getattr(answerer.options, "target_language", None)
     output = out or _name_output(file, source, language)
     store = output.with_name(f"{output.name}.answers.jsonl")
@@ -136,10 +139,10 @@ def _load_bundle(path: Path) -> _Answerer:
         predictions = specialist.predict(list(rows), batch_rows=BATCH, constrain=constrain, show=False)
         return [(prediction, specialist.confidence(prediction)) for prediction in predictions]
 
-    constrains = specialist.head.constrains and find_spec("xgrammar") is not None
-    return _Answerer(
-        specialist.task, specialist.config.task, specialist.manifest["sha"], answer, 1, constrains
-    )
+    unbound = "" if find_spec("xgrammar") else "xgrammar is not installed; pip install 'appkit[serve]'"
+    if not specialist.head.constrains:
+        unbound = f"task {specialist.task.name!r} has no grammar"
+    return _Answerer(specialist.task, specialist.config.task, specialist.manifest["sha"], answer, 1, unbound)
 
 
 def _ask_gateway(url: str, alias: str, key: str | None) -> _Answerer:
@@ -163,7 +166,8 @@ def _ask_gateway(url: str, alias: str, key: str | None) -> _Answerer:
             for one in answers
         ]
 
-    return _Answerer(task, task.config(), about["model"], answer, AT_ONCE, bool(about.get("constrain")))
+    unbound = "" if about.get("constrain") else f"{url} does not constrain {alias!r}; update the gateway"
+    return _Answerer(task, task.config(), about["model"], answer, AT_ONCE, unbound)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ OPERATOR = "bitsandbytes::dequantize_4bit"
 
 @functools.cache
 def mend_dequantize() -> Any:
-    """Make bitsandbytes unpack 4-bit weights to the same values on every CPU; returns what keeps this in force.
+    """Make bitsandbytes unpack 4-bit weights to the same values on every CPU; return what keeps this in force.
 
     Blocks run through a weight (O, I) row by row, whatever I is, when it is quantized. bitsandbytes 0.50's kernel for
     AVX-512 unpacks each row as if it began with a block of its own, which is wrong unless I is a multiple of the block
@@ -23,7 +23,10 @@ def mend_dequantize() -> Any:
     import bitsandbytes  # noqa: F401  # registers the operator
     import torch
 
-    kernel = torch.library.get_kernel(OPERATOR, "CPU")
+    try:
+        kernel = torch.library.get_kernel(OPERATOR, "CPU")
+    except RuntimeError:  # it has none on this machine, and computes with torch, which is right
+        return None
 
     def dequantize_4bit(
         keys: Any, A: Any, absmax: Any, blocksize: int, quant_type: str, shape: Any, dtype: Any

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from appkit.models.base import Base
 
-__all__ = ["load_quantized", "quantizable", "round_to_nf4_", "unquantized"]
+__all__ = ["load_quantized", "nf4_kind", "quantizable", "round_to_nf4_", "unquantized"]
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,6 @@ def load_quantized(
         return model, f"none ({_name_dtype(dtype)})"
 
     version = _require_bitsandbytes(quant)
-    mend_dequantize()
     if quant.name == "int8":
         from transformers import BitsAndBytesConfig
 
@@ -56,6 +55,7 @@ def load_quantized(
         model = _load_pretrained(path, dtype=dtype, device_map={"": device}, quantization_config=config)
         return model, f"int8 (bitsandbytes {version}), {_name_dtype(dtype)}"
 
+    mend_dequantize()
     what = f"nf4{' double' if quant.double_quant else ''} (bitsandbytes {version})"
     if _should_dequantize(path, quant, dtype, device):
         model = _load_pretrained(path, dtype=torch.bfloat16, device_map={"": device})
@@ -73,9 +73,8 @@ def _round_all(model: Any, path: Path, quant: QuantConfig, version: str) -> None
     from appkit.storage.cache import mark_used
 
     layers = quantizable(model)
-    # flat: earlier versions could keep wrong values here, see `mend_dequantize`
-    kind = f"nf4{'-double' if quant.double_quant else ''}-flat"
-    target = cache_dir() / "dequantized" / f"{path.name}-{kind}-bnb{version}-{weights_hash(path)[:16]}"
+    name = f"{path.name}-{nf4_kind(quant)}-bnb{version}-{weights_hash(path)[:16]}"
+    target = cache_dir() / "dequantized" / name
     file = target / "weights.safetensors"
     if not file.is_file():
         for linear in layers.values():
@@ -89,6 +88,12 @@ def _round_all(model: Any, path: Path, quant: QuantConfig, version: str) -> None
     mark_used(target)
     for name, weight in load_file(file).items():
         layers[name].weight.data.copy_(weight)
+
+
+def nf4_kind(quant: QuantConfig) -> str:
+    """Name the values of a base's NF4 weights, for the names of what is kept of them in the cache."""
+    # flat: earlier versions could keep wrong values, see `mend_dequantize`
+    return f"nf4{'-double' if quant.double_quant else ''}-flat"
 
 
 def quantizable(model: Any) -> dict[str, torch.nn.Linear]:

@@ -142,12 +142,10 @@ def served_base(model: ModelConfig, quant: QuantConfig, path: Path) -> Path:
     import torch
 
     from appkit.models.fingerprint import weights_hash
-    from appkit.models.quantize import load_quantized
+    from appkit.models.quantize import load_quantized, nf4_kind
     from appkit.storage import atomic, cache
 
-    kind = f"nf4{'-double' if quant.double_quant else ''}"
-    # flat: earlier versions could keep wrong values here, see `models.nf4`
-    target = atomic.cache_dir() / "served" / f"{path.name}-{kind}-flat-{weights_hash(path)[:16]}"
+    target = atomic.cache_dir() / "served" / f"{path.name}-{nf4_kind(quant)}-{weights_hash(path)[:16]}"
     with atomic.locked(target):
         if (target / "config.json").is_file():
             cache.mark_used(target)

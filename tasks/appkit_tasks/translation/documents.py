@@ -55,6 +55,8 @@ class Answer:
     """what the model wrote after the translation was cut"""
     mended: bool = False
     """a damaged placeholder was put right"""
+    bound: bool = False
+    """it was asked for once more, bound to placeholders that the first answer lost"""
 
 
 Ask = Callable[[Sequence[Request]], Sequence[Answer]]

@@ -42,7 +42,6 @@ def rewrite(
     source, target = normalize(wishes.get("from") or options.source_language), normalize(target)
     find = _make_finder(wishes.get("glossary") or options.glossary, source, target)
     answers: list[Answer] = []
-    repaired: list[int] = []
 
     def ask(requests: Sequence[Request]) -> list[Answer]:
         rows = [
@@ -55,16 +54,15 @@ def rewrite(
             }
             for request in requests
         ]
-        answers.extend(_ask(rows, answer))
-        if wishes.get("repair"):
-            repaired.extend(_repair(rows, answers, answer))
+        first = _ask(rows, answer)
+        answers.extend(_repair(rows, first, answer) if wishes.get("repair") else first)
         return answers
 
     states = (*UNTRANSLATED, "doubtful") if wishes.get("again") else UNTRANSLATED
     document, written = translate_file(
         path, output, ask, source, target, threshold=float(wishes.get("threshold") or 0), states=states
     )
-    return _describe(document, written, answers, len(repaired))
+    return _describe(document, written, answers)
 
 
 def _ask(rows: Sequence[Mapping[str, Any]], answer: AnswerInputs, *, constrain: bool = False) -> list[Answer]:
@@ -83,23 +81,22 @@ def _ask(rows: Sequence[Mapping[str, Any]], answer: AnswerInputs, *, constrain: 
     ]
 
 
-def _repair(rows: Sequence[Mapping[str, Any]], answers: list[Answer], answer: AnswerInputs) -> list[int]:
-    """Replaces answers that lack placeholders by bound ones, where these are whole; returns their places."""
+def _repair(rows: Sequence[Mapping[str, Any]], first: Sequence[Answer], answer: AnswerInputs) -> list[Answer]:
+    """Returns the first answers, those that lack placeholders replaced by bound ones where these are whole."""
     from appkit_tasks.translation.protected import compare
 
-    broken = [place for place, row in enumerate(rows) if compare(row["source"], answers[place].text)]
-    bound = _ask([rows[place] for place in broken], answer, constrain=True)
-    repaired = []
-    for place, one in zip(broken, bound, strict=True):
+    differences = [compare(row["source"], one.text) for row, one in zip(rows, first, strict=True)]
+    broken = [place for place, difference in enumerate(differences) if difference]
+    answers = list(first)
+    for place, one in zip(
+        broken, _ask([rows[place] for place in broken], answer, constrain=True), strict=True
+    ):
         source = rows[place]["source"]
         whole = one.text.strip() and not one.fault and not compare(source, one.text)
         if whole and (STUTTER.search(source) or not STUTTER.search(one.text)):
-            lost = compare(source, answers[place].text)
-            answers[place] = replace(
-                one, fault=f"the first answer {lost}; this one was bound to placeholders"
-            )
-            repaired.append(place)
-    return repaired
+            fault = f"the first answer {differences[place]}; this one was bound to placeholders"
+            answers[place] = replace(one, fault=fault, bound=True)
+    return answers
 
 
 def _make_finder(glossary: str | None, source: str, target: str) -> Any:
@@ -117,17 +114,19 @@ def _make_finder(glossary: str | None, source: str, target: str) -> Any:
     return find
 
 
-def _describe(document: Any, written: Any, answers: Sequence[Answer], repaired: int) -> list[str]:
+def _describe(document: Any, written: Any, answers: Sequence[Answer]) -> list[str]:
     """Says what was done, in lines whose counts add up to the file's segments."""
     states = [segment.state for segment in document.segments]
     lines = [
         f"{len(states)} segments: {states.count('translated')} were translated, {states.count('doubtful')} marked "
         f"doubtful; {written.translated} are new, {len(written.doubts)} of them to be reviewed"
     ]
-    trimmed, mended = sum(one.trimmed for one in answers), sum(one.mended for one in answers)
-    if trimmed or mended or repaired:
+    trimmed, mended, bound = (
+        sum(getattr(one, name) for one in answers) for name in ("trimmed", "mended", "bound")
+    )
+    if trimmed or mended or bound:
         lines.append(
-            f"{trimmed} answers were cut at their end; placeholders were mended in {mended}, and {repaired} were asked "
+            f"{trimmed} answers were cut at their end; placeholders were mended in {mended}, and {bound} were asked "
             "for again, bound to them"
         )
     lines += [f"  review {doubt.place}: {doubt.reason}" for doubt in written.doubts[:SHOWN]]
