@@ -248,6 +248,7 @@ def become(request: dict[str, Any]) -> None:
     """Runs the words as Python would have run them."""
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")  # noqa: SIM115
+    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
     ours = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     own = {name: os.environ[name] for name in OURS if name in os.environ}
     os.environ.clear()

@@ -270,6 +270,7 @@ def test_the_evidence_of_a_bundle_and_of_two(page: Any, shown: Shown) -> None:
     page.get_by_role("button", name="Certificate").click()
     for check in found["certificate"]["checks"]:
         expect(page.locator("#certificate")).to_contain_text(check["name"])
+    expect(page.get_by_role("option")).to_have_count(0)  # the list of bundles fades out
     page.get_by_label("Beside").click()
     page.get_by_role("option", name="ner").click()
     expect(page.locator("#scores")).to_contain_text(shown.gateway.describe("ner")["model"])
