@@ -18,6 +18,7 @@ __all__ = [
     "FullForm",
     "LoraForm",
     "Method",
+    "PrefixForm",
     "RoutedForm",
     "Servable",
     "Training",
@@ -36,7 +37,7 @@ class Servable:
     engines: tuple[str, ...]
     """names: vllm, transformers"""
     rank: int | None
-    """of the export, at most; None: it is no low-rank update"""
+    """of the export, at most; 0: it holds no factors; None: it changes weights of the base"""
     reason: str = ""
     """why an engine is missing, or what serving costs"""
 
@@ -107,7 +108,22 @@ class FullForm:
     rank: ClassVar[int | None] = None
 
 
-Form = LoraForm | RoutedForm | FullForm
+@dataclass(frozen=True)
+class PrefixForm:
+    """Keys and values that every row begins with in each layer (virtual tokens), in PEFT's form: PEFT loads it."""
+
+    config: Mapping[str, Any]
+    """of PEFT, with its `num_virtual_tokens`"""
+    tensors: Mapping[str, torch.Tensor]
+    """under PEFT's names: `prompt_embeddings`, and those of a label head"""
+    error: float
+    """as of a LoraForm"""
+
+    kind: ClassVar[str] = "prefix"
+    rank: ClassVar[int | None] = None
+
+
+Form = LoraForm | RoutedForm | FullForm | PrefixForm
 
 
 @dataclass
@@ -152,6 +168,8 @@ class Method:
     """(model, options) -> what the bundle holds"""
     trained: Callable[[Any, Sequence[tuple[int, int]]], int] | None = None
     """(options, shapes (O, I) of the base's linear layers) -> trained parameters; None: factors of the exported rank"""
+    virtual_tokens: Callable[[Any], int] | None = None
+    """options -> positions that the adapter takes before each row; None: it takes none"""
     before_training: Callable[[Any, Training], None] | None = None
     """(model, training): once, to look at data or gradients; not when a run is resumed"""
     param_groups: Callable[[Any, Any, float], list[dict[str, Any]]] | None = None

@@ -7,13 +7,26 @@ else of the pack; the pack never knows the trainer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from appkit.hooks import (
+    AnswerInputs,
+    Build,
+    Built,
+    Command,
+    FileRows,
+    Finding,
+    Outcome,
+    Passage,
+    Retrieval,
+    Shipped,
+    Similar,
+)
 from appkit.message import (
     Audio,
     Image,
@@ -32,6 +45,9 @@ if TYPE_CHECKING:
 __all__ = [
     "AnswerInputs",
     "Audio",
+    "Build",
+    "Built",
+    "Command",
     "Decoding",
     "FileRows",
     "Finding",
@@ -42,6 +58,7 @@ __all__ = [
     "Message",
     "Metric",
     "NotApplicable",
+    "Outcome",
     "Parsed",
     "Part",
     "Passage",
@@ -49,6 +66,7 @@ __all__ = [
     "Retrieval",
     "Row",
     "Shipped",
+    "Similar",
     "Tagging",
     "Task",
     "Text",
@@ -154,83 +172,8 @@ class Decoding(BaseModel):
     )
 
 
-@dataclass(frozen=True)
-class Shipped:
-    """A data set that comes with a pack: an import package and the files of its splits below it."""
-
-    package: str
-    files: Mapping[str, str]
-    """split name ("train", "test") -> file name, for instance {"train": "nl2fol/train.jsonl"}"""
-
-
-@dataclass
-class FileRows:
-    """The rows that a pack reads of a file of its field's own formats."""
-
-    rows: Iterable[tuple[int, Mapping[str, Any]]]
-    """(line, or number of the unit where lines mean nothing; field -> value), read once"""
-    left_out: Mapping[str, int] = field(default_factory=dict)
-    """reason -> how many were left out; complete when the rows are read"""
-    notes: Sequence[str] = ()
-    """what was assumed, a line each; complete when the rows are read"""
-
-
-class Finding(NamedTuple):
-    """What one of a pack's checks says of a row."""
-
-    kind: str
-    """the check's name"""
-    reason: str
-    """one line"""
-
-
-class AnswerInputs(Protocol):
-    """Answers rows for `Task.rewrite`."""
-
-    def __call__(
-        self, rows: Sequence[Mapping[str, Any]], *, constrain: bool = False
-    ) -> Sequence[tuple[Prediction, float | None]]:
-        """Returns each row's answer and its confidence, None where there is none.
-
-        rows: their input fields. constrain: keep to the pack's grammar.
-        """
-
-
 class NotApplicable(ValueError):
     """Says that a metric does not apply to a row: it counts neither as scored nor as a fault."""
-
-
-@dataclass(frozen=True)
-class Passage:
-    """A piece of a document."""
-
-    id: str
-    text: str
-    file: str
-    """path, as the user wrote it"""
-    place: str
-    """page or row in the file; "" for the whole file"""
-    start: int
-    """first character, counted from the start of the place"""
-
-    @property
-    def source(self) -> str:
-        """The file, and the place after `#`."""
-        return f"{self.file}#{self.place}" if self.place else self.file
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """A pack's rule for retrieval: the query, and how passages come into a row and its prompt."""
-
-    field: str
-    """field of `row` that holds passages; a row that has some keeps them"""
-    query: Callable[[Any], str]
-    """row -> the text to search for"""
-    put: Callable[[Any, Sequence[Passage]], Any]
-    """(row, passages, nearest first) -> the row with them; an empty sequence removes all"""
-    cited: Callable[[Any], Sequence[int]]
-    """parsed value of an answer -> numbers of the passages it refers to, from 1; some may not exist"""
 
 
 @dataclass(frozen=True)
@@ -350,6 +293,16 @@ class Task:
     """fields of `row` that training rows must fill; None: input and output"""
     appendix: Callable[[Sequence[Any], Sequence[Prediction], Path | None, Any], str] | None = None
     """(rows, predictions, directory for pictures or None, options) -> Markdown for the report, which shows no row"""
+    adapt: Callable[[Task, Any], Task] | None = None
+    """(task, options) -> the task with what depends on its options, such as metrics and parsing; None: nothing does"""
+    synonyms: Callable[[Any], Mapping[str, Sequence[str]]] = field(default=lambda options: {})
+    """options -> field of `row` -> names under which the field's own data sets have it, tried where a file lacks it"""
+    similar: Similar | None = None
+    """how training rows become examples in prompts; None: they do not"""
+    build: Build | None = None
+    """how rows are made from raw material (`appkit data build`)"""
+    commands: Mapping[str, Command] = field(default_factory=dict)
+    """name -> a command of daily use, which stands beside `appkit train`"""
     retrieval: Retrieval | None = None
     """how passages come into its rows (`rag=INDEX`); None: they cannot"""
     row_for: Callable[[Any], type[Row]] | None = None
@@ -384,8 +337,8 @@ class Task:
         fields = self.row.model_fields
         if self.primary not in names:
             raise ValueError(f"task {self.name!r}: primary is {self.primary!r}, its metrics are {names}")
-        retrieved = (self.retrieval.field,) if self.retrieval else ()
-        for name in (self.input, self.output, *self.beside, *retrieved):
+        held = [rule.field for rule in (self.retrieval, self.similar) if rule]
+        for name in (self.input, self.output, *self.beside, *held):
             if name not in fields:
                 raise ValueError(f"task {self.name!r}: {name!r} is no field of its row: {list(fields)}")
         if not self.examples:
@@ -395,6 +348,10 @@ class Task:
     def decoding(self) -> Decoding:
         """How answers are decoded, unless the user says otherwise."""
         return self.head.decoding
+
+    def under(self, options: Any) -> Task:
+        """Return the task as it is under the options."""
+        return self if self.adapt is None else replace(self.adapt(self, options), adapt=None)
 
     def metric(self, name: str) -> Metric:
         """The metric of that name; KeyError if the pack has none."""

@@ -73,15 +73,18 @@ def check_alone(count: int) -> None:
 
 
 def measure_examples(sentences: int) -> list[str]:
-    from appkit_tasks.translation.examples import Retriever
+    from appkit_tasks.translation import TASK
     from appkit_tasks.translation.load import TranslationRow
+
+    from appkit.rag.examples import Retriever
 
     rows = [
         TranslationRow(source=source, target=target, source_language="en", target_language="fr")
         for source, target, *_ in pairs(sentences)
     ]
     began = time.monotonic()
-    retriever = Retriever(rows)
+    assert TASK.similar is not None
+    retriever = Retriever(rows, TASK.similar)
     built = time.monotonic() - began
     began = time.monotonic()
     for row in rows[: max(1, sentences // 10)]:

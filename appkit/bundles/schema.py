@@ -82,7 +82,7 @@ class Base(Part):
 
 
 class Exported(Part):
-    kind: Literal["lora", "routed", "full"]
+    kind: Literal["lora", "routed", "full", "prefix"]
     rank: Rank | None
     error: Annotated[float, Field(ge=0, le=1e15)]
     trained: Annotated[int, Field(ge=0, le=10**13)] | None = None
@@ -297,13 +297,39 @@ class LoraConfig(RoutedConfig):
     peft_type: Literal["LORA"]
 
 
-CONFIGS: dict[str, type[Part]] = {"full": FullConfig, "routed": RoutedConfig, "lora": LoraConfig}
+class PrefixConfig(Part):
+    """adapter_config.json of PEFT's prefix tuning, whose virtual tokens are stored as they are."""
+
+    peft_type: Literal["PREFIX_TUNING"]
+    num_virtual_tokens: Annotated[int, Field(ge=1, le=65_536)]
+    num_layers: Annotated[int, Field(ge=1, le=4096)]
+    num_attention_heads: Annotated[int, Field(ge=1, le=65_536)]
+    token_dim: Annotated[int, Field(ge=1, le=2**24)]
+    task_type: Literal["CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS"]
+    modules_to_save: list[Literal["score", "classifier"]] | None = None
+    num_transformer_submodules: Literal[1] = 1
+    encoder_hidden_size: Annotated[int, Field(ge=1, le=2**24)] | None = None
+    inference_mode: bool = True
+    base_model_name_or_path: Line | None = None
+    peft_version: Line | None = None
+    revision: Line | None = None
+    prefix_projection: Off = None
+    init_weights: None = None
+    auto_mapping: None = None
+
+
+CONFIGS: dict[str, type[Part]] = {
+    "full": FullConfig,
+    "routed": RoutedConfig,
+    "lora": LoraConfig,
+    "prefix": PrefixConfig,
+}
 """of each form of export"""
 
 
 def known_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out the options that this appkit does not know and that are off: a newer PEFT's own."""
-    known = RoutedConfig.model_fields.keys() | FullConfig.model_fields.keys()
+    known = {name for model in CONFIGS.values() for name in model.model_fields}
     return {name: value for name, value in config.items() if name in known or value}
 
 

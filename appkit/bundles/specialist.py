@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from appkit.stats.confidence import Calibration
     from appkit.task import Prediction, Task
 
-__all__ = ["Specialist", "eval_config", "input_row", "input_rows", "load"]
+__all__ = ["Specialist", "eval_config", "fill_rows", "input_row", "input_rows", "load"]
 
 
 MEASURED_WITH = ("data", "rag", "eval", "decoding", "threads", "task.name")
@@ -152,6 +152,38 @@ def input_row(task: Task, value: Any) -> Any:
         ) from None
 
 
+def fill_rows(
+    manifest: Manifest, rows: Sequence[Any], values: Mapping[str, Any]
+) -> tuple[list[Any], list[str]]:
+    """Let the pack fill rows from what its options name, as it filled training rows; returns them, and notes.
+
+    values: nested, over the bundle's own options: `{"task": {"glossary": "terms.csv"}}`. They fill rows and change no
+    prompt.
+
+    Raises ConfigError for a pack that fills no rows and for a wrong option, DataError for what cannot be read.
+    """
+    from appkit.config import build_run_config, merge_over
+    from appkit.data.rows import Record
+    from appkit.plugins import load_task
+    from appkit.rag.rows import complete_rows, describe_filled
+
+    task = load_task(manifest["task"]["name"])
+    keys = ", ".join(key for key, _ in _flatten(values))
+    if task.complete is None:
+        raise ConfigError(f"task {task.name!r} fills no rows, so {keys} has no effect; leave it out")
+    config = build_run_config(merge_over(manifest["config"], values))
+    if config.task.name != task.name:
+        raise ConfigError(
+            f"the bundle is of task {task.name!r}, got task.name={config.task.name}; leave it out"
+        )
+    records = [Record(row, "input", number, "") for number, row in enumerate(rows, 1)]
+    filled = complete_rows(task, config, {"train": [], "dev": [], "test": records})["test"]
+    notes = describe_filled(task, {"inputs": records}, {"inputs": filled})
+    if filled == records:
+        notes = [f"{keys} changed no row"]
+    return [record.value for record in filled], notes
+
+
 def load(path: str | Path, *, device: str | None = None) -> Specialist:
     """Load a bundle, or the bundle of a run directory, ready to predict.
 
@@ -200,7 +232,7 @@ def load(path: str | Path, *, device: str | None = None) -> Specialist:
 
 
 def _restore(path: Path, manifest: Manifest, config: RunConfig, base: Any) -> Any:
-    """Restore the trained model from the bundle's form: lora, full or routed."""
+    """Restore the trained model from the bundle's form: lora, full, prefix or routed."""
     from safetensors.torch import load_file
 
     kind = (manifest.get("exported") or {}).get("kind", "lora")
@@ -217,6 +249,10 @@ def _restore(path: Path, manifest: Manifest, config: RunConfig, base: Any) -> An
         from appkit.adapters.whole import Whole
 
         return Whole(base, tensors)
+    if kind == "prefix":
+        from appkit.adapters import virtual_tokens
+
+        return virtual_tokens.restore(base, tensors)
     restore = load_method(config.method.name).restore
     if kind != "routed" or restore is None:
         raise BundleError(

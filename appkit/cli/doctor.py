@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 from appkit.errors import AppkitError
@@ -16,6 +18,8 @@ from appkit.storage.atomic import cache_dir
 __all__ = ["Check", "diagnose"]
 
 GB = 1e9
+COMET = "unbabel-comet==2.2.7"
+"""the tested version; its pins (transformers < 5, numpy < 2) keep it out of this environment"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Check:
 
 
 def diagnose() -> Iterator[Check]:
-    """Checks Python, torch, the training stack's versions, bitsandbytes, disk, the base model, extras and vLLM."""
+    """Checks Python, torch, the stack's versions, bitsandbytes, disk, the base model, extras, vLLM and COMET."""
     yield _check_python()
     yield _check_torch()
     yield from _check_packages()
@@ -41,6 +45,7 @@ def diagnose() -> Iterator[Check]:
     yield _check_base()
     yield from _check_extras()
     yield _check_vllm()
+    yield _check_comet()
 
 
 def _check_python() -> Check:
@@ -126,8 +131,6 @@ def _check_bitsandbytes() -> Check:
 
 def _check_disk() -> Iterator[Check]:
     for name, path in (("disk, here", "."), ("disk, cache", str(cache_dir()))):
-        import os
-
         while not os.path.exists(path):
             path = os.path.dirname(path)
         free = shutil.disk_usage(path).free
@@ -157,6 +160,7 @@ def _check_extras() -> Iterator[Check]:
         ("chroma", "chromadb", "appkit rag index --store chroma"),
         ("hub", "datasets", "data from the hub"),
         ("nl2fol", "z3", "the NL→FOL pack's prover"),
+        ("lingua", "lingua", "task.language_detector=lingua, translation's second opinion"),
     ):
         if find_spec(package):
             yield Check(f"extra {name}", "ok", use)
@@ -179,3 +183,30 @@ def _check_vllm() -> Check:
     return Check(
         "vllm", "ok", f"{installed}, {f'its own LoRA: {reason}' if reason else 'with grouped LoRA on CPU'}"
     )
+
+
+def _check_comet() -> Check:
+    """Checks the scorer of `appkit comet`, without starting it: it has an environment of its own."""
+    setup = (
+        f"python -m venv comet && comet/bin/pip install {COMET}\n"
+        "                    export APPKIT_COMET=$PWD/comet/bin/comet-score"
+    )
+    rule = "models whose licence allows it: wmt22-comet-da is Apache-2.0, XCOMET and CometKiwi are non-commercial"
+    try:
+        installed = version("unbabel-comet")
+    except PackageNotFoundError:
+        pass
+    else:
+        mend = "pip uninstall unbabel-comet && pip install -c constraints.txt 'appkit[train]'"
+        return Check(
+            "comet", "fault", f"{installed} is in this environment, whose packages it replaces", mend
+        )
+    named = os.environ.get("APPKIT_COMET")
+    if not named:
+        return Check("comet", "info", f"no scorer is named (appkit comet; {rule})", setup)
+    program = Path(os.path.abspath(named))
+    if not (program.is_file() and os.access(program, os.X_OK)):
+        return Check("comet", "fault", f"APPKIT_COMET={named} is no program", setup)
+    packages = program.parent.parent.glob("lib/python*/site-packages/unbabel_comet-*.dist-info")
+    found = next((package.stem.split("-")[1] for package in packages), "version unknown")
+    return Check("comet", "ok", f"{program}, {found}; {rule}")

@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from appkit.cli.terminal import quiet_libraries
+from appkit.cli.answerer import BATCH, Answered, Answerer, check_answerer, find_answerer
 from appkit.errors import ConfigError, DataError, RunError
 from appkit.progress import Progress
 
@@ -25,28 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(rich_markup_mode=None)
-BATCH = 32
-"""rows that are answered, and stored, together"""
-AT_ONCE = 4
-"""requests under way to a gateway, so that its engine never waits for the next"""
-
-Answered = tuple["Prediction", float | None]
-
-
-@dataclass(frozen=True)
-class _Answerer:
-    """Who answers: a bundle in this process, or a gateway."""
-
-    task: Task
-    options: Any
-    """the pack's, of the bundle"""
-    name: str
-    """of the version that answers: another one's stored answers are not used"""
-    answer: Callable[[Sequence[Mapping[str, Any]], bool], list[Answered]]
-    """(rows, whether answers are kept to the grammar)"""
-    at_once: int
-    unbound: str
-    """why answers cannot be kept to the pack's grammar; "": they can"""
 
 
 @app.command()
@@ -82,8 +58,7 @@ def translate(
 
     Answers are stored beside the output until all are there: a run that was stopped goes on when it is repeated.
     """
-    if (bundle is None) == (gateway is None):
-        raise ConfigError("name who translates: --bundle DIRECTORY, or --gateway URL")
+    check_answerer(bundle, gateway)
     if not file.is_file():
         raise DataError(f"no file {str(file)!r}; check the path")
     wishes = {
@@ -93,8 +68,7 @@ def translate(
         "threshold": threshold,
         "again": again,
     }
-    quiet_libraries()
-    answerer = _load_bundle(bundle) if bundle else _ask_gateway(str(gateway), alias, key)
+    answerer = find_answerer(bundle, gateway, alias, key)
     rewrite = answerer.task.rewrite
     if rewrite is None:
         raise ConfigError(
@@ -130,48 +104,8 @@ def _name_output(file: Path, source: str | None, language: str | None) -> Path:
     return file.with_name(f"{file.stem}.{language}{file.suffix}")
 
 
-def _load_bundle(path: Path) -> _Answerer:
-    import appkit
-
-    specialist = appkit.load(path)
-
-    def answer(rows: Sequence[Mapping[str, Any]], constrain: bool) -> list[Answered]:
-        predictions = specialist.predict(list(rows), batch_rows=BATCH, constrain=constrain, show=False)
-        return [(prediction, specialist.confidence(prediction)) for prediction in predictions]
-
-    unbound = "" if find_spec("xgrammar") else "xgrammar is not installed; pip install 'appkit[serve]'"
-    if not specialist.head.constrains:
-        unbound = f"task {specialist.task.name!r} has no grammar"
-    return _Answerer(specialist.task, specialist.config.task, specialist.manifest["sha"], answer, 1, unbound)
-
-
-def _ask_gateway(url: str, alias: str, key: str | None) -> _Answerer:
-    from appkit.client import Client
-    from appkit.heads.lm.answer import parse_text
-    from appkit.plugins import load_task
-    from appkit.task import Prediction
-
-    client = Client(url, key=key)
-    about = client.describe(alias)
-    task = load_task(about["task"])
-    calibrated = about.get("confidence") is not None
-
-    def answer(rows: Sequence[Mapping[str, Any]], constrain: bool) -> list[Answered]:
-        answers = client.task(alias, list(rows), constrain=constrain, confidence=calibrated, batch=BATCH)
-        return [
-            (
-                Prediction(one.text, parse_text(task.head, one.text), one.tokens, one.truncated),  # type: ignore[arg-type]
-                one.confidence,
-            )
-            for one in answers
-        ]
-
-    unbound = "" if about.get("constrain") else f"{url} does not constrain {alias!r}; update the gateway"
-    return _Answerer(task, task.config(), about["model"], answer, AT_ONCE, unbound)
-
-
 @contextmanager
-def _stored(store: Path, answerer: _Answerer) -> Iterator[AnswerInputs]:
+def _stored(store: Path, answerer: Answerer) -> Iterator[AnswerInputs]:
     """Answer rows in batches, each stored when it is there; rows that are stored already are not asked again."""
     known = _read_store(store, answerer.name)
 

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 import typer.core
 
-from appkit.cli import apps, documents, machine, packs, rag, serving, training
+from appkit.cli import apps, daily, documents, machine, packs, rag, serving, training
 from appkit.cli.terminal import outlive_reader
 from appkit.errors import AppkitError, ConfigError, Interrupted
 
@@ -19,7 +19,15 @@ __all__ = ["app", "main"]
 
 
 class _Commands(typer.core.TyperGroup):
-    """Refuses empty arguments, and turns ctrl-C into `Interrupted`: Typer would end with an empty line, or none."""
+    """Refuses empty arguments, turns ctrl-C into `Interrupted` (Typer would end with an empty line, or none), and
+    knows the packs' commands.
+    """
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return super().get_command(ctx, cmd_name) or daily.find_command(cmd_name)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *daily.list_commands()]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _refuse_empty(self, args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +16,7 @@ __all__ = ["app", "data", "methods", "tasks"]
 app = typer.Typer()
 methods = typer.Typer(invoke_without_command=True, help="Adapter methods: list, show.")
 tasks = typer.Typer(no_args_is_help=True, help="Task packs: list, show.")
-data = typer.Typer(no_args_is_help=True, help="Check rows before training on them.")
+data = typer.Typer(no_args_is_help=True, help="Check rows before training on them, or build some.")
 
 
 @methods.callback()
@@ -91,6 +92,15 @@ def tasks_show(name: str) -> None:
         print(f"  {example}")
     if task.retrieval:
         print(f"\ndocuments\n  rag=INDEX fills {task.retrieval.field} with the passages found")
+    if task.build:
+        print(f"\nbuild rows (appkit data build {task.name} <key>=<value> ...)")
+        for field, info in task.build.options.model_fields.items():
+            default = "needed" if info.is_required() else repr(info.get_default())
+            print(f"  {field} = {default}  {info.description or ''}")
+    if task.commands:
+        print("\ncommands")
+    for command, about in task.commands.items():
+        print(f"  appkit {command}: {about.summary}")
     if task.tools:
         print("\ntools")
     for tool, function in task.tools.items():
@@ -124,3 +134,21 @@ def data_check(
         print(report.to_json(most) if as_json else "\n".join(report.lines()))
     if not report.ok:
         raise SystemExit(2)
+
+
+@data.command("build")
+def data_build(
+    task: Annotated[str, typer.Argument(help="A task that builds rows, such as codechange.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE...", help="What to read, and how; `appkit tasks show TASK`."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the files.")] = Path("data"),
+) -> None:
+    """Build rows from raw material, such as a git repository, with counts of all that is left out."""
+    from appkit.cli.daily import read_options, read_words
+    from appkit.runs.build import build_rows, find_build
+
+    build = find_build(task)
+    for line in build_rows(build, read_options(build.options, read_words(words or ())), out):
+        print(line)

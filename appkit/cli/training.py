@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -233,8 +234,10 @@ def predict(
     sentences: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SENTENCE...] [rag=INDEX] [data.columns.FIELD=COLUMN] [data.encoding=] [data.delimiter=]",
-            help="Inputs; none: from --file or stdin. rag=INDEX: with documents at hand. data.*: of the file.",
+            metavar="[SENTENCE...] [rag=INDEX] [task.KEY=VALUE] [data.columns.FIELD=COLUMN] [data.encoding=] "
+            "[data.delimiter=]",
+            help="Inputs; none: from --file or stdin. rag=INDEX: with documents at hand. task.*: what the pack fills "
+            "inputs from, such as task.glossary=FILE. data.*: of the file.",
         ),
     ] = None,
     file: Annotated[
@@ -248,8 +251,11 @@ def predict(
     from appkit.config import rag_words
 
     documents, sentences = rag_words(sentences or ())
-    inputs, rows = _read_inputs(bundle, sentences, file)
+    options = [word for word in sentences if re.match(r"task\.\w+=", word)]
+    inputs, rows = _read_inputs(bundle, [word for word in sentences if word not in options], file)
     quiet_libraries()
+    if options:
+        rows = _fill_rows(bundle, rows, options)
     import appkit
 
     retrieved: list[Any] = [(row, None) for row in rows]
@@ -314,6 +320,18 @@ def _read_inputs(bundle: Path, words: list[str], file: Path | None) -> tuple[Seq
         except DataError as error:
             raise DataError(f"{place}: {error}") from None
     return inputs.values, rows
+
+
+def _fill_rows(bundle: Path, rows: list[Any], words: list[str]) -> list[Any]:
+    """Fills rows from what the words name; before weights are loaded: the file may be missing."""
+    from appkit.bundles.manifest import find, read_manifest
+    from appkit.bundles.specialist import fill_rows
+    from appkit.config import parse_overrides
+
+    filled, notes = fill_rows(read_manifest(find(bundle), verify=False), rows, parse_overrides(words))
+    for note in notes:
+        say(f"note: {note}")
+    return filled
 
 
 def _find_passages(bundle: Path, rows: list[Any], documents: Any) -> list[Any]:

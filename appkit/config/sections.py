@@ -216,6 +216,11 @@ class DataConfig(Section):
     feedback: Filled | None = Field(
         None, description="store of `appkit demo`: accepted corrections join the training rows"
     )
+    examples_by: Literal["bm25", "embedding"] = Field(
+        "bm25",
+        description="how the training rows for a prompt are ranked, where the task shows examples: by words, or by "
+        "sentence embeddings (MiniLM)",
+    )
     dev_share: float = Field(0.05, gt=0, lt=0.5, description="share of train carved out when dev is none")
     test_share: float = Field(0.1, gt=0, lt=0.5, description="share of train carved out when test is none")
     encoding: str | None = Field(

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from appkit.errors import DataError
+
 if TYPE_CHECKING:
     from appkit.data.rows import Read
-    from appkit.task import Task
+    from appkit.task import Finding, Task
 
 __all__ = ["RowFinding", "inspect", "leave_out_found"]
 
@@ -33,29 +35,40 @@ class RowFinding:
 
 
 def inspect(task: Task, options: Any, reads: Mapping[str, Read]) -> dict[str, list[RowFinding]]:
-    """Run the pack's checks over the rows of each split; nothing for a pack without checks."""
+    """Run the pack's checks over the rows of each split; nothing for a pack without checks.
+
+    Raises DataError where they cannot run: a row lacks what they need, or a library is missing.
+    """
     if task.inspect is None:
         return {}
     return {
         name: [
             RowFinding(read.records[number].place, finding.kind, finding.reason)
-            for number, finding in task.inspect([record.value for record in read.records], options)
+            for number, finding in _call_checks(task, options, read)
         ]
         for name, read in reads.items()
     }
 
 
+def _call_checks(task: Task, options: Any, read: Read) -> list[tuple[int, Finding]]:
+    assert task.inspect is not None
+    try:
+        return list(task.inspect([record.value for record in read.records], options))
+    except ValueError as error:
+        raise DataError(" ".join(str(error).split())) from error
+
+
 def leave_out_found(task: Task, options: Any, reads: Mapping[str, Read]) -> tuple[dict[str, Read], list[str]]:
     """Leave out the rows with findings of the kinds that the user wants left out; return a note for each split.
 
-    The other findings are counted in a note, and their rows stay.
+    The other findings are counted in a note, and their rows stay. Raises DataError as `inspect` does.
     """
     if task.inspect is None:
         return dict(reads), []
     dropped_kinds = set(task.left_out(options))
     results, notes = {}, []
     for name, read in reads.items():
-        findings = list(task.inspect([record.value for record in read.records], options))
+        findings = _call_checks(task, options, read)
         lost = {number for number, finding in findings if finding.kind in dropped_kinds}
         records = [record for number, record in enumerate(read.records) if number not in lost]
         results[name] = replace(read, records=records, left_out=read.left_out + len(lost))

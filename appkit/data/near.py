@@ -58,7 +58,7 @@ class Alike:
     places: tuple[str, str]
     """where the other row and the row are"""
     inputs: tuple[str, str]
-    """the beginnings of their inputs"""
+    """the beginnings of their texts, each with those fields beside it that differ"""
     similarity: float
     """share of their character sequences that both have (Jaccard), of the field that differs most; inputs that differ
     only in case, in blanks or in the width of characters have 1"""
@@ -109,8 +109,10 @@ def find_alike(parts: Mapping[str, Sequence[Record]], task: Task, threshold: flo
         for name in parts:
             if name == row.split or row.key not in keys[name]:
                 candidates = {other for band in bands for other in buckets.get((name, *band), ())}
-                if candidates and (pair := _find_closest(rows, signatures, place, candidates, threshold)):
-                    alike.append(pair)
+                if not candidates:
+                    continue
+                if closest := _find_closest(rows, signatures, place, candidates, threshold):
+                    alike.append(_describe_pair(rows[closest[1]], row, closest[0], task))
             if name == row.split:
                 break
         for band in bands:
@@ -195,8 +197,8 @@ def _choose_width(threshold: float) -> int:
 
 def _find_closest(
     rows: Sequence[_Shingled], signatures: np.ndarray, place: int, candidates: set[int], threshold: float
-) -> Alike | None:
-    """Find the most alike of the candidates; None if none reaches the threshold."""
+) -> tuple[float, int] | None:
+    """Find the most alike of the candidates: similarity and place. None if none reaches the threshold."""
     import numpy as np
 
     others = np.array(sorted(candidates))
@@ -208,14 +210,23 @@ def _find_closest(
         if estimate >= threshold - MARGIN
     ]
     similarity, other = max(counted, key=lambda pair: pair[0], default=(0.0, place))
-    if similarity < threshold:
-        return None
-    pair = (rows[other], rows[place])
+    return None if similarity < threshold else (similarity, other)
+
+
+def _describe_pair(other: _Shingled, row: _Shingled, similarity: float, task: Task) -> Alike:
+    """Describe two rows by their texts, and by the fields beside these that tell them apart, such as a second text."""
+    pair = (other, row)
+    values = [[getattr(side.record.value, field) for side in pair] for field in (task.input, *task.beside)]
+    shown = [values[0], *(both for both in values[1:] if both[0] != both[1])]
+    texts = [
+        "\n".join(" ".join(str(value).split()) for value in side if value is not None)
+        for side in zip(*shown, strict=True)
+    ]
     return Alike(
-        pair[0].split,
-        pair[1].split,
-        (pair[0].record.place, pair[1].record.place),
-        (shortened(pair[0].key), shortened(pair[1].key)),
+        other.split,
+        row.split,
+        (other.record.place, row.record.place),
+        (shortened(texts[0]), shortened(texts[1])),
         round(similarity, 4),
     )
 

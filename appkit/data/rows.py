@@ -235,6 +235,17 @@ def _read_own(source: str, files: Callable[[Path], FileRows | None], form: Forma
 
 
 NO_MARKS: Mapping[str, str] = {}
+NO_SYNONYMS: Mapping[str, Sequence[str]] = {}
+
+
+def _find_synonyms(
+    table: Table, asked: Mapping[str, str], columns: Mapping[str, str], synonyms: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """Find the columns of fields that the file has under another name, and that the user mapped to none."""
+    present = {column.strip() for column in table.columns}
+    waiting = [name for name in synonyms if name not in columns and asked[name] not in present]
+    first = {name: next((column for column in synonyms[name] if column in present), None) for name in waiting}
+    return {name: column for name, column in first.items() if column is not None}
 
 
 def _find_marks(source: str, table: Table, marks: Mapping[str, str]) -> dict[str, str]:
@@ -262,6 +273,7 @@ def read(
     form: Format = UTF8,
     marks: Mapping[str, str] = NO_MARKS,
     files: Callable[[Path], FileRows | None] | None = None,
+    synonyms: Mapping[str, Sequence[str]] = NO_SYNONYMS,
 ) -> Read:
     """Read every row of a file or of a data set on the hub.
 
@@ -273,6 +285,7 @@ def read(
     marks: "document" and "domain" of a Record -> the column that names them; without one, the field of `row` of that
         name, where it has such a field.
     files: reads the pack's own formats.
+    synonyms: field of `row` -> further names of its column, tried in order where the file has none of the field's own.
 
     A null (JSON null, an empty CSV cell) in a field with a default means the default.
 
@@ -286,8 +299,11 @@ def read(
                 f"no field {name!r} for data.columns.{name}; {did_you_mean(name, list(row.model_fields))}"
             )
     asked = {name: columns.get(name, name) for name in row.model_fields}
-    wanted = {column.strip() for column in (*asked.values(), *marks.values())}
+    others = [column for names in synonyms.values() for column in names]
+    wanted = {column.strip() for column in (*asked.values(), *marks.values(), *others)}
     table = (_read_own(source, files, form) if files else None) or read_table(source, wanted, form)
+    found = _find_synonyms(table, asked, columns, synonyms)
+    asked |= found
     marked = _find_marks(source, table, marks)
     column_of = spell_columns(source, table, asked)
     if not table.rows and not table.faults:
@@ -295,7 +311,8 @@ def read(
     if table.columns:  # none were found if every row is broken; the faults say so
         _check_columns(source, table.columns, row, column_of, [*columns, *needed])
     optional = {name for name, info in row.model_fields.items() if not info.is_required()}
-    result = Read([], table.faults, source, 0, table.lines, table.other, tuple(table.notes))
+    notes = [*table.notes, *(f"{source}: {name} is read from column {found[name]!r}" for name in found)]
+    result = Read([], table.faults, source, 0, table.lines, table.other, tuple(notes))
     for line, cells in table.rows:
         values = {name: cells[column] for name, column in column_of.items() if column in cells}
         values = {name: value for name, value in values.items() if value is not None or name not in optional}

@@ -145,7 +145,7 @@ def read_splits(task: Task, options: Any, data: DataConfig, limits: Limits = UNL
 
     def read_one(split: str, source: str, domain: str | None) -> Read:
         if split not in yours:
-            return read(source, task.row, {}, list_needed(task))
+            return read(source, task.row, {}, list_needed(task), synonyms=task.synonyms(options))
         result = read_source(task, options, data, split, source, limits)
         return result if domain is None else mark_domain(result, domain)
 
@@ -167,7 +167,7 @@ def read_source(
     marks = {name: column for name in ("document", "domain") if (column := getattr(data, name))}
     form = Format(data.encoding, data.delimiter, limits)
     own = partial(_call_files, task, options) if task.files else None
-    return read(source, task.row, data.columns, list_needed(task), form, marks, own)
+    return read(source, task.row, data.columns, list_needed(task), form, marks, own, task.synonyms(options))
 
 
 def _call_files(task: Task, options: Any, path: Path) -> FileRows | None:

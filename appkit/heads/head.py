@@ -79,6 +79,10 @@ class Head(Protocol):
         """The task, with the metrics that apply to this head."""
 
     @property
+    def options(self) -> Any:
+        """The pack's options."""
+
+    @property
     def chat(self) -> Chat:
         """The base's tokenizer and template."""
 

@@ -7,6 +7,9 @@ the instruction) are laid down once, before the rows, and every row attends to t
 on later tokens, so the sum of the rows' losses and its gradient are the same as with a copy in each row. Unmasked
 attention (every token of a row sees all of that row, as in LS-unLLaMA, arXiv 2310.01208) has no such prefix.
 
+Virtual tokens (`Segments.virtual`) are keys and values alone: every row sees them before its first token, as far as a
+sliding window reaches. They are as PEFT puts them into the cache: neither rotated nor normalized as a token's keys are.
+
 Registered with transformers as the attention implementation "appkit"; the model passes `segments` through.
 """
 
@@ -26,16 +29,18 @@ NAME = "appkit"
 SHORT = 160  # keys; up to here plain products are the faster attention on CPUs
 
 
-def _mask_whole_row(place: torch.Tensor, lengths: torch.Tensor, window: int | None) -> torch.Tensor:
-    """Make the mask of unmasked attention: the row's own tokens, at most `window` - 1 away.
+def _mask_whole_row(
+    place: torch.Tensor, lengths: torch.Tensor, window: int | None, queries: int
+) -> torch.Tensor:
+    """Make the mask of unmasked attention: the row's tokens, at most `window` - 1 away from each of the last `queries`.
 
-    place (N,), lengths: own tokens of each row (S,) -> (S, 1 or N, N) bool.
+    place (N,), lengths: tokens of each row, virtual ones too (S,) -> (S, 1 or queries, N) bool.
     """
     own = (place < lengths[:, None])[:, None]  # (S, 1, N)
     if window is None or window >= len(place):
         return own
-    near = (place[:, None] - place).abs() < window
-    return (own & near) | torch.eye(len(place), dtype=torch.bool, device=place.device)  # pads see themselves
+    distance = (place[-queries:, None] - place).abs()
+    return (own & (distance < window)) | (distance == 0)  # pads see themselves
 
 
 def _attend(
@@ -51,14 +56,14 @@ def _attend(
     """Attend row by row: query (S, H, L, D), key and value (S, K, N, D) -> (S, H, L, D).
 
     The queries are the last L of the N tokens, which stand at `place` (N,). lengths: (S,), for unmasked attention, the
-    tokens of each row; None: causal.
+    tokens of each row, virtual ones too; None: causal.
     """
     S, H, L, D = query.shape
     K, N = key.shape[1:3]
     windowed = window is not None and window < N
     if query.device.type != "cpu" or dropout or N > SHORT:
         if lengths is not None:
-            mask: torch.Tensor | None = _mask_whole_row(place, lengths, window)[:, None]
+            mask: torch.Tensor | None = _mask_whole_row(place, lengths, window, L)[:, None]
         else:
             mask = visible(place[-L:], place, window) if L < N or windowed else None
         return scaled_dot_product_attention(
@@ -69,7 +74,7 @@ def _attend(
     if lengths is None:
         shown = visible(place[-L:], place, window).repeat(H // K, 1)  # (G L, N)
     else:
-        shown = _mask_whole_row(place, lengths, window).repeat_interleave(K, 0)  # (S K, 1 or N, N)
+        shown = _mask_whole_row(place, lengths, window, L).repeat_interleave(K, 0)  # (S K, 1 or L, N)
         shown = shown.repeat(1, H // K, 1) if shown.shape[1] > 1 else shown
     scores = torch.baddbmm(
         torch.zeros(shown.shape, dtype=query.dtype).masked_fill_(~shown, float("-inf")),
@@ -82,7 +87,7 @@ def _attend(
 
 
 def _attend_packed(
-    module: torch.nn.Module,
+    module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -110,24 +115,28 @@ def _attend_packed(
     if segments.cache is not None:
         return segments.cache.attend(module, query, key, value, segments, scaling, sliding_window), None
     P, L = segments.prefix, segments.longest
-    place = torch.arange(P + L, device=query.device)
+    shared_keys, shared_values = key[:, :, :P], value[:, :, :P]
+    if segments.virtual is not None:
+        virtual_keys, virtual_values = segments.virtual[module.layer_idx]
+        shared_keys = torch.cat([virtual_keys.to(key.dtype), shared_keys], 2)  # (1, K, n + P, D)
+        shared_values = torch.cat([virtual_values.to(value.dtype), shared_values], 2)
+    N = shared_keys.shape[2]
+    place = torch.arange(N + L, device=query.device)
     keys, values = segments.spread(key[:, :, P:]), segments.spread(value[:, :, P:])
-    if P:
+    if N:
         S = segments.rows
-        keys = torch.cat([key[:, :, :P].expand(S, -1, -1, -1), keys], 2)  # (S, K, P + L, D)
-        values = torch.cat([value[:, :, :P].expand(S, -1, -1, -1), values], 2)
+        keys = torch.cat([shared_keys.expand(S, -1, -1, -1), keys], 2)  # (S, K, N + L, D)
+        values = torch.cat([shared_values.expand(S, -1, -1, -1), values], 2)
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
     # Pads stand behind a row's tokens, so the causal rule alone hides them.
-    lengths = None if segments.causal else segments.lengths
+    lengths = None if segments.causal else segments.lengths + N
     out = _attend(
         segments.spread(query[:, :, P:]), keys, values, place, scale, dropout, sliding_window, lengths
     )
     packed = segments.pack(out)
     if not P:
         return packed, None
-    shared = _attend(
-        query[:, :, :P], key[:, :, :P], value[:, :, :P], place[:P], scale, dropout, sliding_window
-    )
+    shared = _attend(query[:, :, :P], shared_keys, shared_values, place[:N], scale, dropout, sliding_window)
     return torch.cat([shared.transpose(1, 2), packed], 1), None
 
 

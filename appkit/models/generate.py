@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from appkit.models.forward import virtual_tokens
 from appkit.models.kv_cache import Cache
 from appkit.models.segments import Segments, shared_prefix
 
@@ -117,7 +118,7 @@ def generate(
 
 def _read_prefix(model: Any, prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Cache, int]:
     """Read the tokens that all prompts begin with, once; return the cache that holds them, and their number."""
-    cache = Cache(model.config.get_text_config().num_hidden_layers)
+    cache = Cache(model.config.get_text_config().num_hidden_layers, virtual_tokens(model))
     prefix = shared_prefix(prompts, min(map(len, prompts)) - 1) if len(prompts) > 1 else 0
     if prefix:
         cache.begin(1, prefix, device)

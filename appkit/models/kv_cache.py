@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from appkit.models.segments import Segments, visible
+from appkit.models.segments import Segments, VirtualTokens, visible
 
 __all__ = ["Cache"]
 
@@ -15,14 +15,16 @@ class Cache:
     """Keys and values of B rows after a shared prefix, for every layer.
 
     A layer's own keys are (B, K, capacity, D), preallocated: appending copies one token, not the history.
-    The prefix is (1, K, P, D), stored once and read once per step for any B. `slots` are the rows of the next pass, S
-    of the B, in the order of its segments.
+    The prefix is (1, K, P, D), stored once and read once per step for any B; it begins with the virtual tokens, if
+    there are any. `slots` are the rows of the next pass, S of the B, in the order of its segments.
     """
 
-    def __init__(self, layers: int) -> None:
-        self.prefix: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * layers
+    def __init__(self, layers: int, virtual: VirtualTokens | None = None) -> None:
+        self.prefix: list[tuple[torch.Tensor, torch.Tensor] | None] = (
+            [None] * layers if virtual is None else [*virtual]
+        )
         self.own: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * layers
-        self.prefix_length = 0
+        self.prefix_length = virtual[0][0].shape[2] if virtual else 0
         self.capacity = 0
         self.lengths = torch.zeros(0, dtype=torch.int64)  # (B,) own tokens so far
         self.slots: torch.Tensor | None = None  # (S,); None: all rows
@@ -108,10 +110,18 @@ class Cache:
         return segments.pack(out.reshape(B, H, L, D))
 
     def freeze_prefix(self) -> None:
-        """Make the single row computed so far the prefix of all later rows."""
-        self.prefix_length = P = int(self.lengths.max())
+        """Add the single row computed so far to the prefix of all later rows."""
+        P = int(self.lengths.max())
+        self.prefix_length += P
         self.prefix = [
-            None if pair is None else (pair[0][:, :, :P].clone(), pair[1][:, :, :P].clone())
-            for pair in self.own
+            None
+            if pair is None
+            else (_extend(before, 0, pair[0][:, :, :P]), _extend(before, 1, pair[1][:, :, :P]))
+            for before, pair in zip(self.prefix, self.own, strict=True)
         ]
         self.begin(0, 0, self.lengths.device)
+
+
+def _extend(before: tuple[torch.Tensor, torch.Tensor] | None, side: int, fresh: torch.Tensor) -> torch.Tensor:
+    """Copy keys (side 0) or values (1) behind those that were there before."""
+    return fresh.clone() if before is None else torch.cat([before[side].to(fresh.dtype), fresh], 2)

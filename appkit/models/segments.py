@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-__all__ = ["KeyValues", "Segments", "shared_prefix", "visible"]
+__all__ = ["KeyValues", "Segments", "VirtualTokens", "shared_prefix", "visible"]
 
 
 class KeyValues(Protocol):
@@ -25,6 +25,10 @@ class KeyValues(Protocol):
         window: int | None,
     ) -> torch.Tensor:
         """Attend: query (1, H, R, D), key and value (1, K, R, D) of the new tokens -> (1, R, H, D)."""
+
+
+VirtualTokens = Sequence[tuple[torch.Tensor, torch.Tensor]]
+"""keys and values (1, K, n, D) of n tokens without an id, by layer"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Segments:
     """keys and values of earlier tokens, when decoding"""
     causal: bool = True
     """a token sees itself and the tokens before it; False: all tokens of its row"""
+    virtual: VirtualTokens | None = None
+    """what stands before the shared tokens of every row, and takes positions of its own; None: nothing"""
 
     @classmethod
     def of(
@@ -69,9 +75,10 @@ class Segments:
 
     @property
     def positions(self) -> torch.Tensor:
-        """The place of every token in its sequence, (prefix + R,) int64."""
+        """The place of every token in its sequence, (prefix + R,) int64; virtual tokens have the first places."""
         shared = torch.arange(self.prefix, device=self.column.device)
-        return torch.cat([shared, self.column + self.prefix])
+        own = torch.cat([shared, self.column + self.prefix])
+        return own if self.virtual is None else own + self.virtual[0][0].shape[2]
 
     def spread(self, packed: torch.Tensor) -> torch.Tensor:
         """Spread a packed tensor over rows: (1, H, R, D) -> (S, H, L, D), zero where a row has no token."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +13,27 @@ from typing import TYPE_CHECKING, Any
 from appkit.config import RagConfig, RunConfig
 from appkit.data.splits import Splits, load_splits, read_source, subset
 from appkit.errors import ConfigError, DataError
+from appkit.rag.examples import put_examples
 from appkit.rag.index import Hit, Index
 from appkit.task import Retrieval, Task
 
 if TYPE_CHECKING:
     from appkit.data.rows import Record
 
-__all__ = ["AtHand", "Citation", "check_passages", "load_general", "load_rows", "reading", "rule"]
+__all__ = [
+    "AtHand",
+    "Citation",
+    "check_passages",
+    "complete_rows",
+    "describe_filled",
+    "load_general",
+    "load_rows",
+    "reading",
+    "rule",
+]
+
+SHOWN = 3
+"""groups in a note"""
 
 
 @dataclass(frozen=True)
@@ -139,40 +153,97 @@ def check_passages(task: Task, rows: Sequence[Any]) -> None:
 
 def reading(task: Task, options: Any) -> Task:
     """Return the task whose `row` reads data as the options say."""
+    task = task.under(options)
     return task if task.row_for is None else replace(task, row=task.row_for(options))
 
 
-def _complete(task: Task, config: RunConfig, splits: Splits) -> Splits:
-    """Let the pack fill its rows from what its options name. Raises DataError where that cannot be read."""
+def complete_rows(
+    task: Task, config: RunConfig, parts: Mapping[str, Sequence[Record]]
+) -> dict[str, list[Record]]:
+    """Let the pack fill the rows of splits from what its options name, and show them similar rows of `train`.
+
+    Raises DataError where what is named cannot be read.
+    """
+    parts = _call_complete(task, config, parts)
+    return put_examples(parts, task, config.task, config.data.examples_by)
+
+
+def _call_complete(
+    task: Task, config: RunConfig, parts: Mapping[str, Sequence[Record]]
+) -> Mapping[str, Sequence[Record]]:
     if task.complete is None:
-        return splits
-    parts = {"train": splits.train, "dev": splits.dev, "test": splits.test}
+        return parts
     values = {name: [record.value for record in records] for name, records in parts.items()}
     try:
         filled = task.complete(values, config.task, config.seed)
     except ValueError as error:
         raise DataError(" ".join(str(error).split())) from error
-    train, dev, test = (
-        [replace(record, value=row) for record, row in zip(records, filled[name], strict=True)]
+    return {
+        name: [replace(record, value=row) for record, row in zip(records, filled[name], strict=True)]
         for name, records in parts.items()
-    )
-    return replace(splits, train=train, dev=dev, test=test)
+    }
 
 
-def load_general(task: Task, config: RunConfig, source: str) -> list[Record]:
-    """Load the rows of another file as test rows, at most eval.rows of them."""
+def describe_filled(
+    task: Task, before: Mapping[str, Sequence[Record]], after: Mapping[str, Sequence[Record]]
+) -> list[str]:
+    """Say, a line a split and field, how many rows `complete_rows` gave terms, examples or whatever a list holds.
+
+    Groups (`Task.strata`) of the split in which no row has any are named, such as a language that a glossary lacks.
+    """
+    given: dict[str, dict[str, int]] = {}
+    for split, records in before.items():
+        for old, new in zip(records, after[split], strict=True):
+            for name in type(new.value).model_fields:
+                value = getattr(new.value, name)
+                if isinstance(value, (list, tuple)) and value and not getattr(old.value, name):
+                    counts = given.setdefault(name, dict.fromkeys(before, 0))
+                    counts[split] += 1
+    return [
+        f"{split}: {count} of {len(before[split])} rows were given {name}{_list_without(task, after[split], name)}"
+        for name, counts in given.items()
+        for split, count in counts.items()
+        if before[split]
+    ]
+
+
+def _list_without(task: Task, records: Sequence[Record], field: str) -> str:
+    """List the largest groups in which no row has the field; "" where there are none."""
+    empty = []
+    for name, group_of in task.strata.items():
+        members: dict[str, list[bool]] = {}
+        for record in records:
+            try:
+                group = group_of(record.value)
+            except Exception:  # a pack's function; the report counts the rows that it cannot group
+                continue
+            members.setdefault(group, []).append(bool(getattr(record.value, field)))
+        empty += [
+            (len(has), f"{name} {group}")
+            for group, has in members.items()
+            if len(members) > 1 and not any(has)
+        ]
+    empty.sort(key=lambda pair: -pair[0])
+    shown = ", ".join(f"none of the {count} of {group}" for count, group in empty[:SHOWN])
+    return f", {shown}{', …' if len(empty) > SHOWN else ''}" if empty else ""
+
+
+def load_general(task: Task, config: RunConfig, source: str, train: Sequence[Record]) -> list[Record]:
+    """Load the rows of another file as test rows, at most eval.rows of them.
+
+    train: the training rows, which a pack may take a row's examples from.
+    """
     read = read_source(reading(task, config.task), config.task, config.data, "test", source)
     if read.faults and config.data.on_error == "refuse":
         raise DataError(
             f"{len(read.faults)} faults in eval.general: {read.faults[0]}; repair it, or data.on_error=drop"
         )
-    splits = Splits([], [], read.records, [], [], [])
-    splits = _complete(task, config, splits)
-    records = splits.test
+    records = subset(read.records, config.eval.rows or len(read.records))
+    records = complete_rows(task, config, {"train": train, "dev": [], "test": records})["test"]
     if task.retrieval is not None and config.rag.index is not None:
         filled = AtHand.open(config.rag).put(task, [record.value for record in records], anew=True)
         records = [replace(record, value=row) for record, (row, _) in zip(records, filled, strict=True)]
-    return subset(records, config.eval.rows or len(records))
+    return records
 
 
 def load_rows(task: Task, config: RunConfig) -> tuple[Splits, str | None]:
@@ -188,7 +259,10 @@ def load_rows(task: Task, config: RunConfig) -> tuple[Splits, str | None]:
         for name, records in (("train", splits.train), ("dev", splits.dev), ("test", splits.test)):
             notes = task.row_notes([record.value for record in records])
             splits.notes.extend(f"{name}: {note}" for note in notes)
-    splits = _complete(task, config, splits)
+    parts = {"train": splits.train, "dev": splits.dev, "test": splits.test}
+    completed = complete_rows(task, config, parts)
+    splits.notes.extend(describe_filled(task, parts, completed))
+    splits = replace(splits, train=completed["train"], dev=completed["dev"], test=completed["test"])
     if task.retrieval is None:
         return splits, None
     if config.rag.index is None:

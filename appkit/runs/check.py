@@ -19,7 +19,7 @@ from appkit.data.splits import read_splits
 from appkit.errors import DataError
 from appkit.heads.choose import count_tokens
 from appkit.plugins import load_task
-from appkit.rag.rows import check_passages, reading
+from appkit.rag.rows import check_passages, complete_rows, describe_filled, reading
 
 __all__ = ["check_data", "limited_memory"]
 
@@ -48,6 +48,8 @@ def limited_memory(gib: int | None) -> Iterator[None]:
 def check_data(config: RunConfig, limits: Limits = UNLIMITED) -> DataReport:
     """Read all splits and report on them; lengths are in tokens if the base is on this machine, else in characters.
 
+    Rows are counted as they are trained on: with what the pack fills in, such as terms and examples.
+
     limits: of each file.
     """
     from appkit.models.sources import cached
@@ -72,5 +74,9 @@ def check_data(config: RunConfig, limits: Limits = UNLIMITED) -> DataReport:
             )
             for name, part in reads.items()
         }
+    parts = {name: part.records for name, part in reads.items()}
+    completed = complete_rows(task, config, parts)
+    reads = {name: replace(part, records=completed[name]) for name, part in reads.items()}
     findings = inspect(task, config.task, reads)
-    return check(reads, task, lengths, config.data.max_length, config.data.near, findings)
+    report = check(reads, task, lengths, config.data.max_length, config.data.near, findings)
+    return replace(report, notes=(*report.notes, *describe_filled(task, parts, completed)))

@@ -172,7 +172,7 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
         ],
         documents,
         earlier,
-        _read_general(head, config),
+        _read_general(head, config, splits.train),
     )
     notes = [*prepared.notes, *filter(None, [prepared.servable.reason])]
     notes += [f"dropped: {fault}" for fault in splits.faults]
@@ -217,8 +217,8 @@ def _prepare_stage(name: str, config: RunConfig, head: Head, splits: Splits) -> 
     )
 
 
-def _read_general(head: Head, config: RunConfig) -> list[Record]:
-    """Read the rows of eval.general, at most eval.rows; none where it names none.
+def _read_general(head: Head, config: RunConfig, train: Sequence[Record]) -> list[Record]:
+    """Read the rows of eval.general, at most eval.rows, filled as test rows are; none where it names none.
 
     Raises ConfigError where nothing could answer them before training, DataError for rows that do not fit.
     """
@@ -229,7 +229,7 @@ def _read_general(head: Head, config: RunConfig) -> list[Record]:
             "eval.general compares with the model before training, which has no head over labels; train in two stages "
             "(stages=[general,domain]), and it compares with the end of the first"
         )
-    records = load_general(head.task, config, config.eval.general)
+    records = load_general(head.task, config, config.eval.general, train)
     if not records:
         raise DataError(
             f"{config.eval.general!r} holds no rows that can be measured; name another eval.general"

@@ -83,12 +83,7 @@ def export(
             f"--public and --licence are for --to hub:OWNER/NAME, got {target!r}; leave them out"
         )
     manifest = manifests.read_manifest(path)
-    form = (manifest.get("exported") or {}).get("kind", "lora")
-    if form == "routed" or (form == "full" and not merge):
-        raise BundleError(
-            f"{path} is no plain LoRA but of form {form!r}, which PEFT does not load; "
-            + ("export it with --merge" if form == "full" else "use appkit predict")
-        )
+    _check_form(path, (manifest.get("exported") or {}).get("kind", "lora"), merge=merge, ray=ray)
 
     def write(folder: Path) -> None:
         inside = folder
@@ -125,6 +120,21 @@ def export(
     if ray:
         say(f"Ray reads object storage only: copy {place} there, and correct the addresses in {SERVE_CONFIG}")
     return str(place)
+
+
+def _check_form(path: Path, form: str, *, merge: bool, ray: bool) -> None:
+    """Raises BundleError for a form that cannot be exported so."""
+    if form == "routed" or (form == "full" and not merge):
+        raise BundleError(
+            f"{path} is no plain LoRA but of form {form!r}, which PEFT does not load; "
+            + ("export it with --merge" if form == "full" else "use appkit predict")
+        )
+    if form == "prefix" and (merge or ray):
+        raise BundleError(
+            f"{path} holds virtual tokens, which "
+            + ("no weight of the base can hold" if merge else "Ray's engine, vLLM, does not load")
+            + f"; export it without --{'merge' if merge else 'ray'}"
+        )
 
 
 @contextmanager

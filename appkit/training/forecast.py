@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from appkit.config import RunConfig
-from appkit.errors import ModelError, RunError
+from appkit.errors import ConfigError, ModelError, RunError
 from appkit.method import Method
 from appkit.models.batch import Example
 from appkit.training.plan import Step
@@ -94,6 +94,8 @@ def forecast(
 
     architecture: transformers config of the base. parameters: of the base. answered_rows: rows decoded in all
     evaluations together. cap: tokens of an answer, at most.
+
+    Raises ConfigError where the method's virtual tokens leave too little of the base's context.
     """
     text = architecture.get_text_config()
     width, layers, vocabulary = text.hidden_size, text.num_hidden_layers, text.vocab_size
@@ -114,6 +116,10 @@ def forecast(
     targets = max((sum(examples[row].targets for row in b) for step in plan for b in step.batches), default=0)
     activations = batch * layers * (12 * width + 6 * inner) * size + targets * vocabulary * 8
     longest = max((len(example.tokens) for example in examples), default=0) + cap
+    if method.virtual_tokens:
+        virtual = method.virtual_tokens(config.method)
+        _check_context(config, method, text, longest, virtual)
+        longest += virtual
     rows = config.eval.batch_rows
     cached = 2 * rows * heads * head * longest * layers * size + rows * vocabulary * 12
     # loading, and measuring the cost of quantization, hold a second copy of the weights for a moment
@@ -133,6 +139,17 @@ def forecast(
         4 * (body * tokens + embedding * supervised) / rate,
         decoded / rate,
     )
+
+
+def _check_context(config: RunConfig, method: Method, text: Any, longest: int, virtual: int) -> None:
+    """Raises ConfigError when rows and answers have no room behind so many virtual tokens."""
+    context = getattr(text, "max_position_embeddings", None)
+    if context and longest + virtual > context:
+        raise ConfigError(
+            f"rows and answers reach {longest} tokens behind {virtual} virtual ones of method={method.name}, "
+            f"{config.model.name} was made for {context}; use fewer virtual tokens, or lower data.max_length "
+            "(with data.on_long=drop) or decoding.max_new_tokens"
+        )
 
 
 FIRST_STEPS = 3

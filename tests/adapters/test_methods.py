@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from tiny import CONFIGS, VOCABULARY, tiny
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from appkit.adapters import virtual_tokens
 from appkit.adapters.whole import Whole
 from appkit.bundles import manifest as manifests
 from appkit.config import QuantConfig, RunConfig, build_run_config
@@ -188,7 +189,7 @@ def test_groups_that_do_not_hold_each_parameter_once_are_refused(
 
 @every
 def test_the_export_is_what_was_trained(name: str, case: Case, tmp_path: Path) -> None:
-    """Loaded without the method: by plain PEFT, or as weights of the base."""
+    """Loaded without the method: by plain PEFT, as weights of the base, or as virtual tokens before its rows."""
     subject = Subject.of(name, case)
     subject.fit(tmp_path / "run", steps(3))
     trained = log_probabilities(subject.model)
@@ -201,6 +202,8 @@ def test_the_export_is_what_was_trained(name: str, case: Case, tmp_path: Path) -
     bundle = manifests.write(tmp_path / "bundle", form, {"x": torch.ones(1)}, {}, manifest, "", "")
     if form.kind == "lora":
         again = PeftModel.from_pretrained(based(), str(bundle))
+    elif form.kind == "prefix":
+        again = virtual_tokens.restore(based(), load_file(bundle / "adapter_model.safetensors"))
     else:
         tensors = load_file(bundle / "adapter_model.safetensors")
         assert {tensor.dtype for tensor in tensors.values()} == {subject.base.dtype}

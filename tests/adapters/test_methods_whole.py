@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import torch
 from cases import KINDS, Case, cases, firsts
+from peft import PeftModel
 from planted import remake, with_tensors
 from safetensors.torch import load_file
 from tiny import save_tiny
+from transformers import AutoModelForCausalLM
 
 import appkit
 from appkit.bundles import manifest as manifests
@@ -171,6 +173,54 @@ def test_changed_weights_are_exported_merged_and_refused_by_vllm(
         certify(bundle, engine="vllm")
 
 
+@pytest.mark.parametrize(("name", "case"), firsts("prefix"))
+def test_virtual_tokens_are_exported_as_peft_has_them_and_refused_by_vllm(
+    name: str, case: Case, run: Run, base: Path, tmp_path: Path
+) -> None:
+    result = run(name, case)
+    bundle, report = result.bundle, (result.run_dir / "report.md").read_text()
+    assert manifests.read_manifest(bundle)["servable_by"] == ["transformers"]
+    assert "- vLLM loads LoRA only, no learned keys and values" in report
+    for options, reason in (
+        ({"merge": True}, "no weight of the base can hold; export it without --merge"),
+        ({"ray": True}, "Ray's engine, vLLM, does not load; export it without --ray"),
+    ):
+        with pytest.raises(BundleError, match=f"holds virtual tokens, which {reason}"):
+            export(bundle, tmp_path / "exported", **options)
+    assert not (tmp_path / "exported").exists()
+    with pytest.raises(BundleError, match="vllm: it holds virtual tokens, not factors"):
+        certify(bundle, engine="vllm")
+    assert export(bundle, tmp_path / "bare") == str(tmp_path / "bare")
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = PeftModel.from_pretrained(plain, str(tmp_path / "bare"))
+    recorded = load_file(bundle / "reference.safetensors")
+    texts = recorded["tokens"].split(recorded["lengths"].tolist())
+    likely = []
+    for text, supervised in zip(texts, recorded["supervised"].tolist(), strict=True):
+        with torch.no_grad():
+            every_token = model(text[None]).logits[0].log_softmax(-1)
+        likely.append(every_token[supervised - 1 : -1].gather(1, text[supervised:, None])[:, 0])
+    torch.testing.assert_close(torch.cat(likely), recorded["adapter"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("head", [{}, {"pooling": "mean"}, {"attention": "unmasked"}], ids=str)
+@pytest.mark.parametrize(("name", "case"), firsts("prefix"))
+def test_a_head_beside_virtual_tokens_is_certified(
+    name: str, case: Case, head: dict[str, str], base: Path, tmp_path: Path
+) -> None:
+    given = values(base, tmp_path, name, case) | {"task": "classification", "data": labelled(tmp_path)}
+    given |= {"head": head}
+    given.pop("decoding")
+    bundle = appkit.train(**given, run_dir=str(tmp_path / "run")).bundle
+    assert certify(bundle, engine="transformers").passed
+    with pytest.raises(BundleError, match="vllm: it holds virtual tokens, not factors"):
+        certify(bundle, engine="vllm", folded=False)
+    with_tensors(lambda tensors: {name: tensor * 1.5 for name, tensor in tensors.items()})(bundle)
+    remake(bundle)
+    with pytest.raises(BundleError, match="logits"):
+        certify(bundle, engine="transformers", rows=0)
+
+
 @pytest.mark.parametrize(("name", "case"), firsts("lora", KINDS))  # others are refused over labels
 def test_the_generative_baseline_leaves_the_base_as_it_was(
     name: str, case: Case, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -197,7 +247,7 @@ def test_the_generative_baseline_leaves_the_base_as_it_was(
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize(("name", "case"), firsts("lora"))
+@pytest.mark.parametrize(("name", "case"), [*firsts("lora"), *firsts("prefix")])
 def test_a_head_over_labels_is_trained_with_it_and_loaded(
     name: str, case: Case, base: Path, tmp_path: Path
 ) -> None:

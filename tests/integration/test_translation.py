@@ -226,7 +226,7 @@ def test_through_a_gateway_a_file_is_translated_as_by_the_bundle(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("a.po",), "name who translates"),
+        (("a.po",), "name who answers"),
         (("none.po", "--bundle", "B"), "no file 'none.po'"),
         (("a.po", "--bundle", "B", "--to", "xx-invalid-language"), "xx"),
         (("a.docx", "--bundle", "B"), r"a\.docx: its suffix is '\.docx'"),
@@ -244,6 +244,22 @@ def test_what_cannot_be_translated_is_one_line(
     assert said.replace("\\", "") in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "a.fr.po").exists()
+
+
+def test_predict_looks_terms_up_in_a_glossary_that_it_is_told(
+    french: Path, commands: Commands, tmp_path: Path
+) -> None:
+    (tmp_path / "g.csv").write_text("en,fr\nserver,serveur\n", encoding="utf-8")
+    write(tmp_path / "rows.jsonl", [{"source": "The servers are full."}, {"source": "A door"}])
+    done = commands.run(
+        "predict", str(french), "--file", "rows.jsonl", "task.glossary=g.csv", "--jsonl", cwd=tmp_path
+    )
+    assert done.code == 0, done.stderr
+    assert "note: inputs: 1 of 2 rows were given terms" in done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    lacking = commands.run("predict", str(french), "A server.", "task.glossary=none.csv", cwd=tmp_path)
+    assert lacking.code == 2
+    assert lacking.stderr.splitlines()[-1].startswith("error: none.csv cannot be read")
 
 
 def test_data_check_counts_findings_and_drop_leaves_them_out(folder: Path, commands: Commands) -> None:

@@ -15,6 +15,7 @@ from appkit.data import near
 from appkit.data.near import find_alike, note_alike
 from appkit.data.report import check
 from appkit.data.rows import Read, Record
+from appkit.errors import shortened
 from appkit.plugins import load_task
 from appkit.runs.check import check_data
 from appkit.runs.prepare import prepare
@@ -196,6 +197,21 @@ def test_the_check_shows_the_first_side_by_side_and_counts_all() -> None:
     without = check({"train": Read(train, []), "test": Read(test, [])}, CLASSIFICATION)
     assert without.alike is None
     assert not any("almost" in line for line in without.lines())
+
+
+def test_a_row_is_shown_by_its_text_and_what_tells_it_apart() -> None:
+    translation = load_task("translation")
+
+    def translated(source: str, context: str, line: int) -> Record:
+        fields = {"source": source, "target_language": "fr", "source_language": "en", "context": context}
+        return Record(translation.row(**fields), "rows.jsonl", line, str(line))
+
+    first = translated(ENGLISH, "minutes of July", 1)
+    for context, beside in (("minutes of July", ""), ("minutes of July!", "\n{}")):
+        other = translated(f"{ENGLISH}!", context, 2)
+        (pair,) = find_alike({"train": [first], "test": [other]}, translation, 0.8)
+        texts = (ENGLISH + beside.format("minutes of July"), f"{ENGLISH}!{beside.format(context)}")
+        assert pair.inputs == tuple(map(shortened, texts))
 
 
 def write(folder: Path) -> dict[str, str]:

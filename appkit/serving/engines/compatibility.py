@@ -21,12 +21,17 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD_TENSORS", "Adapter", "Shapes", "base_shapes", "faults", "read_adapter", "weight_faults"]
 
-HEAD_TENSORS = ("base_model.model.score.weight", "base_model.model.score.bias")
-"""names of a label head's tensors in PEFT's file"""
+HEAD_TENSORS = {
+    "lora": ("base_model.model.score.weight", "base_model.model.score.bias"),
+    "prefix": ("base_model.score.weight", "base_model.score.bias"),
+}
+"""names of a label head's weight and bias in PEFT's file, by the adapter's form"""
 HEAD_MODULES = {"score", "classifier"}
 """modules that PEFT may save whole beside the factors of a label task"""
 FLOATS = ("F64", "F32", "F16", "BF16")
 """what factors and heads are made of: a file with anything else breaks an engine while it loads"""
+EMBEDDINGS = "prompt_embeddings"
+"""PEFT's name of the tensor that holds the virtual tokens"""
 _MAGNITUDE = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_magnitude_vector(\.weight)?")
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 
@@ -42,13 +47,25 @@ class Adapter:
 
     @property
     def form(self) -> str:
-        """Is lora for factors in PEFT's form, full for changed weights of the base under its own names."""
+        """Is lora or prefix (virtual tokens) for PEFT's own, full for changed weights of the base under its names."""
+        if self.config.get("peft_type") == "PREFIX_TUNING":
+            return "prefix"
         return str(self.config.get("form", "lora"))
+
+    @property
+    def head_tensors(self) -> tuple[str, str]:
+        """The names of a label head's weight and bias beside this adapter."""
+        return HEAD_TENSORS["prefix" if self.form == "prefix" else "lora"]
+
+    @property
+    def has_head(self) -> bool:
+        """Whether there is a label head beside it."""
+        return self.head_tensors[0] in self.shapes
 
     @property
     def rank(self) -> int:
         """The largest rank of a module; 0 where there are no factors."""
-        if self.form == "full":
+        if self.form in ("full", "prefix"):
             return 0
         return max([int(self.config["r"]), *map(int, (self.config.get("rank_pattern") or {}).values())])
 
@@ -139,6 +156,9 @@ def faults(
 
     head: the label head that must be beside the LoRA; then width is d, the base's hidden size.
     """
+    if adapter.form == "prefix":
+        yield from _prefix_faults(adapter, linear, engine, head, width)
+        return
     if engine == "vllm":
         yield from _option_faults(adapter, HEAD_MODULES if head else set())
     if head is not None:
@@ -147,14 +167,16 @@ def faults(
     for name, shape in adapter.shapes.items():
         if match := _TENSOR.fullmatch(name):
             pairs.setdefault(match["module"], {})[match["side"]] = shape
-        elif name in HEAD_TENSORS and head is not None:
+        elif name in adapter.head_tensors and head is not None:
             continue  # _head_faults checked it
         elif engine != "vllm" and (match := _MAGNITUDE.fullmatch(name)) and adapter.config.get("use_dora"):
             if match["module"] not in linear or shape != linear[match["module"]][:1]:
                 yield f"{name} has shape {shape}, which fits no linear layer of the base"
         else:
             yield f"tensor {name} is none of a plain LoRA's (…lora_A.weight, …lora_B.weight)" + (
-                ": a label head, which this bundle's task does not have" if name in HEAD_TENSORS else ""
+                ": a label head, which this bundle's task does not have"
+                if name in adapter.head_tensors
+                else ""
             )
     for module, pair in sorted(pairs.items()):
         yield from _pair_faults(module, pair, linear.get(module), adapter)
@@ -170,6 +192,32 @@ def faults(
         yield f"{module} is a target of adapter_config.json, but no tensor is there for it"
     for module in sorted((pairs.keys() & linear.keys()) - targets):
         yield f"{module} has tensors, but adapter_config.json does not name it as a target"
+
+
+def _prefix_faults(
+    adapter: Adapter, linear: Mapping[str, tuple[int, int]], engine: str, head: HeadSpec | None, width: int
+) -> Iterator[str]:
+    """Yields each reason as `faults` does, for an adapter of form prefix."""
+    if engine == "vllm":
+        yield "it holds virtual tokens, not factors, which appkit serves with --engine transformers only"
+    if head is not None:
+        yield from _head_faults(adapter, head, width)
+    known = {EMBEDDINGS, *(adapter.head_tensors if head is not None else ())}
+    for name in sorted(adapter.shapes.keys() - known):
+        yield f"tensor {name} is none of virtual tokens ({EMBEDDINGS})" + (
+            ": a label head, which this bundle's task does not have" if name in adapter.head_tensors else ""
+        )
+    keys = [shape[0] for name, shape in linear.items() if name.endswith(".k_proj")]
+    if len(set(keys)) != 1:
+        yield "the base has no k_proj of one width in each layer, as virtual tokens need"
+        return
+    config = adapter.config
+    named = (config.get("num_layers"), config.get("token_dim"))
+    if named != (len(keys), keys[0]):
+        yield f"adapter_config.json names layers and width {named} of keys, the base has {(len(keys), keys[0])}"
+    expected = (config.get("num_virtual_tokens"), 2 * sum(keys))
+    if (shape := adapter.shapes.get(EMBEDDINGS)) != expected:
+        yield f"{EMBEDDINGS} has shape {shape}, base and adapter_config.json ask for {expected}"
 
 
 def _pair_faults(
@@ -188,10 +236,10 @@ def _pair_faults(
 
 
 def _head_faults(adapter: Adapter, head: HeadSpec, width: int) -> Iterator[str]:
-    weight, bias = (adapter.shapes.get(name) for name in HEAD_TENSORS)
+    weight, bias = (adapter.shapes.get(name) for name in adapter.head_tensors)
     saved = set(adapter.config.get("modules_to_save") or ())
     if weight is None:
-        yield f"the head is missing ({HEAD_TENSORS[0]}), {head.outputs} outputs are expected"
+        yield f"the head is missing ({adapter.head_tensors[0]}), {head.outputs} outputs are expected"
         return
     if "score" not in saved:
         yield "the head (score) is there, but modules_to_save of adapter_config.json does not name it"

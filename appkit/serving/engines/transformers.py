@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from appkit.models.batch import Example
+    from appkit.models.segments import VirtualTokens
 
 __all__ = ["TransformersEngine", "version"]
 
@@ -102,6 +103,7 @@ class TransformersEngine:
         self.heads: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
         self.parameters: dict[str, Any] = {}  # the base's own, by name; PEFT wraps them and keeps them
         self.weights: dict[str, dict[str, Any]] = {}  # of each adapter that changes the base's weights
+        self.virtual: dict[str, VirtualTokens] = {}  # of each adapter that puts them before the rows
 
     async def start(self) -> None:
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
@@ -136,7 +138,7 @@ class TransformersEngine:
         await asyncio.gather(self.turns, return_exceptions=True)
         await asyncio.to_thread(self.thread.shutdown, cancel_futures=True)
         self.model, self.adapters, self.heads = None, set(), {}
-        self.parameters, self.weights = {}, {}
+        self.parameters, self.weights, self.virtual = {}, {}, {}
 
     async def ended(self) -> str:
         return await asyncio.shield(self.stopped)
@@ -169,10 +171,16 @@ class TransformersEngine:
         from safetensors.torch import load_file
 
         from appkit.adapters.low_rank import install
+        from appkit.adapters.virtual_tokens import EMBEDDINGS, Sizes, split
         from appkit.serving.engines.compatibility import read_adapter
 
-        if read_adapter(path).form == "full":
+        form = read_adapter(path).form
+        if form in ("full", "prefix"):
             stored = load_file(path / "adapter_model.safetensors", device=str(self.device))
+        if form == "prefix":
+            self.virtual[adapter] = split(stored[EMBEDDINGS], Sizes.of(self.model), self.model.dtype)
+            return
+        if form == "full":
             base_weights = self.parameters
             self.weights[adapter] = {
                 name: weight.to(base_weights[name].dtype) for name, weight in stored.items()
@@ -189,12 +197,17 @@ class TransformersEngine:
         if adapter in self.adapters:
             self.adapters.discard(adapter)
             self.heads.pop(adapter, None)
-            if self.weights.pop(adapter, None) is not None:
+            if self.weights.pop(adapter, None) is not None or self.virtual.pop(adapter, None) is not None:
                 return
-            if self.adapters - self.weights.keys():
+            if self._in_layers:
                 await self._run(lambda: self.model.delete_adapter(adapter))
             else:  # PEFT keeps at least one
                 await self._run(self._unload)
+
+    @property
+    def _in_layers(self) -> set[str]:
+        """The adapters that PEFT keeps in the model's layers."""
+        return self.adapters - self.weights.keys() - self.virtual.keys()
 
     def _unload(self) -> None:
         self.model = self.model.unload()
@@ -243,8 +256,11 @@ class TransformersEngine:
 
     async def _wait(self, adapter: str, tokens: Sequence[int]) -> np.ndarray:
         self._must_know(adapter)
-        if not 0 < len(tokens) <= self.max_length:
-            raise JobRefused(f"a text must have 1 to {self.max_length} tokens, got {len(tokens)}")
+        room = self.max_length
+        if virtual := self.virtual.get(adapter):
+            room -= virtual[0][0].shape[2]
+        if not 0 < len(tokens) <= room:
+            raise JobRefused(f"a text must have 1 to {room} tokens, got {len(tokens)}")
         read_job = _ReadJob(adapter, tuple(tokens), asyncio.get_running_loop().create_future())
         self.waiting.append(read_job)
         self.more.set()
@@ -269,15 +285,18 @@ class TransformersEngine:
         from contextlib import ExitStack, nullcontext
 
         from appkit.adapters.whole import swapped
+        from appkit.models.forward import prepended
 
-        if adapter != NULL and adapter not in self.weights:
+        if adapter != NULL and adapter not in self.weights and adapter not in self.virtual:
             self.model.set_adapter(adapter)
             return nullcontext()
         stack = ExitStack()
-        if self.adapters - self.weights.keys():
+        if self._in_layers:
             stack.enter_context(self.model.disable_adapter())
         if adapter in self.weights:
             stack.enter_context(swapped(self.parameters, self.weights[adapter]))
+        if (tokens := self.virtual.get(adapter)) is not None:
+            stack.enter_context(prepended(self.model, lambda: tokens))
         return stack
 
     async def _run(self, function: Callable[..., T], *arguments: Any) -> T:

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from appkit.errors import BundleError, ModelError
-from appkit.serving.engines.compatibility import HEAD_TENSORS, read_adapter
+from appkit.serving.engines.compatibility import read_adapter
 from appkit.storage import atomic, cache
 
 if TYPE_CHECKING:
@@ -86,21 +86,25 @@ def without_head(bundle: Path, target: Path) -> Path:
 
 def has_head(bundle: Path) -> bool:
     """Tells whether the bundle has a label head. Raises BundleError for files that are missing or damaged."""
-    return HEAD_TENSORS[0] in read_adapter(bundle).shapes
+    return read_adapter(bundle).has_head
 
 
 def read_head(bundle: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Reads weight (C, d) and bias (C,) or None, in float32. Raises BundleError when there is no head."""
-    if not has_head(bundle):
+    adapter = read_adapter(bundle)
+    if not adapter.has_head:
         raise BundleError(
-            f"{bundle / WEIGHTS} holds no label head ({HEAD_TENSORS[0]}); copy the bundle again"
+            f"{bundle / WEIGHTS} holds no label head ({adapter.head_tensors[0]}); copy the bundle again"
         )
     with (bundle / WEIGHTS).open("rb") as handle:
         header, start = _read_header(handle)
         tensors = {
-            name: _read_tensor(handle, header[name], start).values for name in HEAD_TENSORS if name in header
+            name: _read_tensor(handle, header[name], start).values
+            for name in adapter.head_tensors
+            if name in header
         }
-    return tensors[HEAD_TENSORS[0]], tensors.get(HEAD_TENSORS[1])
+    weight, bias = adapter.head_tensors
+    return tensors[weight], tensors.get(bias)
 
 
 def unfoldable(head: HeadSpec) -> str | None:
@@ -125,7 +129,10 @@ def folded(bundle: Path, base: Path, target: Path, head: HeadSpec) -> Path:
     """
     if target.exists():
         return target
-    if reason := unfoldable(head):
+    reason = unfoldable(head)
+    if reason is None and read_adapter(bundle).form != "lora":
+        reason = "beside it is no LoRA, to which lm_head could be added"
+    if reason:
         raise BundleError(f"the head of {bundle} cannot be folded: {reason}; serve it by a classify engine")
     weight, bias = read_head(bundle)
     C, width = weight.shape
@@ -254,14 +261,13 @@ def _save(file: Path, tensors: Mapping[str, Stored]) -> None:
 
 
 def _read_factors(bundle: Path) -> tuple[dict[str, Any], dict[str, Stored]]:
-    """Reads configuration and tensors of the bundle's LoRA on a causal LM, without its head."""
+    """Reads configuration and tensors of the bundle's adapter on a causal LM, without its head."""
+    head = read_adapter(bundle).head_tensors
     config = json.loads((bundle / CONFIG).read_text(encoding="utf-8"))
     with (bundle / WEIGHTS).open("rb") as handle:
         header, start = _read_header(handle)
         tensors = {
-            name: _read_tensor(handle, entry, start)
-            for name, entry in header.items()
-            if name not in HEAD_TENSORS
+            name: _read_tensor(handle, entry, start) for name, entry in header.items() if name not in head
         }
     return config | {"modules_to_save": None, "task_type": "CAUSAL_LM"}, tensors
 

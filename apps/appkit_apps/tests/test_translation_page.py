@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.parse import urlencode
 
@@ -159,9 +160,17 @@ def asked() -> list[Mapping[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def gallery(place: Path, asked: list[Mapping[str, Any]]) -> Iterator[str]:
+def go_on() -> Event:
+    """Lets the gateway of `gallery` answer texts that begin with Wait."""
+    return Event()
+
+
+@pytest.fixture(scope="module")
+def gallery(place: Path, asked: list[Mapping[str, Any]], go_on: Event) -> Iterator[str]:
     def answer(row: Mapping[str, Any], base: bool) -> dict[str, Any]:
         asked.append(row)
+        if row["source"].startswith("Wait"):
+            go_on.wait(60)
         if row["source"] == "Stop the world.":
             return {"text": "x" * 100_001}
         good = {SOURCE: GOOD, "Close": "Fermer", "Open the window": "Ouvrir la fenêtre"}
@@ -293,6 +302,47 @@ def test_a_table_comes_back_with_a_column_of_translations(page: Any, gallery: st
             ["a", "Close", "Fermer"],
             ["b", SOURCE, GOOD],
         ]
+
+
+def test_a_file_is_stopped_with_the_part_that_is_under_way(
+    page: Any, gallery: str, asked: list[Mapping[str, Any]], go_on: Event, tmp_path: Path
+) -> None:
+    go_on.clear()
+    texts = [f"text {n}" for n in range(8)] + [f"Wait for text {n}" for n in range(16)]
+    (tmp_path / "texts.csv").write_text("\n".join(["source", *texts]), encoding="utf-8")
+    opened(page, gallery)
+    page.get_by_role("tab", name="A file").click()
+    upload(page, "document", tmp_path / "texts.csv")
+    page.locator("#run-file").click()
+    expect(page.locator("#progress")).to_contain_text("Translated: 8 of 24")
+    page.locator("#stop-file").click()
+    expect(page.locator("#progress")).to_contain_text("Stopped. Translated: 8 of 24; no file was written.")
+    go_on.set()
+    translate_file(page, gallery, write_table(tmp_path, "Close"), tmp_path)  # the next one does not wait
+    assert [row["source"] for row in asked if row["source"].startswith("Wait for text")] == texts[8:16]
+    page.locator("#stop-file").click()  # nothing runs
+    page.wait_for_timeout(500)
+    expect(page.locator("#progress")).to_contain_text("Texts: 1. New: 1")
+
+
+def write_table(folder: Path, text: str) -> Path:
+    (folder / "next.csv").write_text(f"source\n{text}\n", encoding="utf-8")
+    return folder / "next.csv"
+
+
+def test_an_answer_under_way_is_stopped_and_dropped(page: Any, gallery: str, go_on: Event) -> None:
+    go_on.clear()
+    opened(page, gallery, source="Wait.")
+    page.locator("#run").click()
+    expect(page.locator("#translation .wrap .progress-text, #translation .eta-bar").first).to_be_attached()
+    page.locator("#stop").click()
+    expect(page.locator("#translation .progress-text")).to_have_count(0)
+    go_on.set()
+    page.wait_for_timeout(500)
+    expect(page.locator("#translation textarea")).to_have_value("")
+    page.locator("#source textarea").fill("Close")
+    page.locator("#run").click()
+    expect(page.locator("#translation textarea")).to_have_value("Fermer")
 
 
 REFUSED = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import tempfile
 import time
 from collections import deque
@@ -44,6 +45,8 @@ AT_ONCE = 8
 """texts of a request: on a CPU they take seconds, and the page shows how far it is"""
 SHOWN = 200
 """rows of the table"""
+PROGRESS = re.compile(r"Translated: \d+ of \d+")
+"""how far a translation is, in the page's words"""
 SURE = 0.5
 """confidence below which a translation is doubtful, unless the user says otherwise"""
 
@@ -65,16 +68,27 @@ def build_file(page: Page, shared: Sequence[gr.components.Component]) -> None:
         visible=bool(page.about.get("confidence")),
         elem_id="threshold",
     )
-    run = gr.Button("Translate the file", variant="primary", elem_id="run-file")
+    with gr.Row():
+        run = gr.Button("Translate the file", variant="primary", elem_id="run-file")
+        stop = gr.Button("Stop", elem_id="stop-file")
     progress = gr.HTML(css_template=STYLE, elem_id="progress")
     download = gr.DownloadButton("Download the translated file", visible=False, elem_id="download")
     cost = gr.Markdown(elem_id="file-facts")
     segments = gr.HTML(css_template=STYLE, elem_id="segments")
-    run.click(
+    translating = run.click(
         FileTranslator(page).translate,
         [file, again, threshold, *shared],
         [progress, download, cost, segments],
         concurrency_id="answer",
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    # the texts of the part under way are answered, no others are asked for
+    stop.click(
+        _write_stopped,
+        progress,
+        progress,
+        cancels=[translating],
         show_progress="hidden",
         api_visibility="private",
     )
@@ -193,6 +207,14 @@ def _write_progress(done: int, count: int) -> str:
         f'<div class="look" role="status"><progress aria-label="Texts translated" value="{done}" max="{count}">'
         f"</progress><p>Translated: {done} of {count}</p></div>"
     )
+
+
+def _write_stopped(progress: str | None) -> str:
+    """Says that a translation was stopped, and how far it was; what is no progress stays, since nothing ran."""
+    how_far = PROGRESS.search(progress or "")
+    if how_far is None:
+        return progress or ""
+    return f'<div class="look" role="status"><p><strong>Stopped. {how_far[0]}; no file was written.</strong></p></div>'
 
 
 def _write_summary(document: Mapping[str, Any], written: Mapping[str, Any]) -> str:

@@ -62,7 +62,9 @@ def _build_text(
     )
     constrain = gr.Checkbox(label="Bind to placeholders, tags and line breaks", elem_id="constrain")
     beside = gr.Checkbox(label="Show the base's translation too", elem_id="beside")
-    run = gr.Button("Translate", variant="primary", elem_id="run")
+    with gr.Row():
+        run = gr.Button("Translate", variant="primary", elem_id="run")
+        stop = gr.Button("Stop", elem_id="stop")
     if examples := _examples(page.about, {target for _, target in directions}):
         gr.Examples(examples, [text, shared[1]], label="Try one", api_name=None)
     translation = gr.Textbox(
@@ -109,7 +111,7 @@ def _build_text(
             parts.answered(row, answer),
         )
 
-    gr.on(
+    answering = gr.on(
         [run.click, text.submit],
         translate,
         [text, context, constrain, beside, *shared],
@@ -117,6 +119,8 @@ def _build_text(
         concurrency_id="answer",
         api_name=f"{page.alias}-translate",
     )
+    # the gateway ends what it has begun; its answer is dropped
+    stop.click(None, cancels=[answering], api_visibility="private")
     _build_opinion(page, last)
     return {"source": text, "context": context, "constrain": constrain, "beside": beside}
 

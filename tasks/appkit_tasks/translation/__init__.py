@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from appkit.task import Decoding, Metric, Task, TextHead
+from appkit.task import Decoding, Metric, Similar, Task, TextHead
 from appkit_tasks.translation import metrics
 from appkit_tasks.translation.appendix import appendix
+from appkit_tasks.translation.comet import COMET
 from appkit_tasks.translation.config import TranslationConfig
 from appkit_tasks.translation.grammar import pattern
-from appkit_tasks.translation.load import TranslationRow, complete, inspect, load, read_file
+from appkit_tasks.translation.load import TranslationRow, complete, inspect, load, put_examples, read_file
 from appkit_tasks.translation.prompt import few_shot, prompt, target
 from appkit_tasks.translation.rewriting import rewrite
 from appkit_tasks.translation.tools import TOOLS
@@ -85,10 +86,19 @@ TASK = Task(
         row_grammar=lambda row, options: pattern(row.source),
     ),
     appendix=appendix,
+    similar=Similar(
+        count=lambda options: options.examples,
+        field="examples",
+        text=lambda row: row.source,
+        put=put_examples,
+        allowed=lambda row, pair: not row.document or row.document != pair.document,
+        group=lambda row: (row.source_language, row.target_language),
+    ),
     files=read_file,
     complete=complete,
     inspect=inspect,
     rewrite=rewrite,
+    commands={"comet": COMET},
     left_out=lambda options: options.drop,
     variants={
         "without glossary": lambda row: row.model_copy(update={"shows_terms": False}) if row.terms else row,

@@ -44,6 +44,10 @@ class TranslationConfig(BaseModel):
     drop: tuple[str, ...] = Field(
         (), description=f"checks whose rows are left out, of {', '.join(KINDS)}; the others are reported"
     )
+    language_detector: Literal["py3langid", "lingua"] = Field(
+        "py3langid",
+        description="of the check language; lingua is a second opinion, and needs pip install 'appkit[lingua]'",
+    )
     deviations: float = Field(
         5.0, gt=0, description="check ratio: standard deviations of a length from what is usual of such pairs"
     )

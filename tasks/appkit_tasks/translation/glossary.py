@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from appkit_tasks.translation.glossary_files import SUFFIXES, Line, read_lines
+from appkit_tasks.translation.glossary_files import SUFFIXES, Line, NoEntries, read_lines
 from appkit_tasks.translation.matching import Matcher, Term, contains
 from appkit_tasks.translation.words import keeps_case, reduce_words
 
@@ -132,7 +132,7 @@ def load_glossary(path: str | Path, source_language: str, target_language: str) 
     Columns or keys are those of `glossary_files.PAIRS`, or codes or English names of both languages. Entries of
     one source are joined, their targets in the order of the file. What is left out is counted in the notes.
 
-    Raises ValueError for a file that cannot be read, and for one without an entry of these languages.
+    Raises ValueError for a file that cannot be read, NoEntries for one without an entry of these languages.
     """
     from appkit_tasks.translation.languages import normalize
 
@@ -151,7 +151,7 @@ def load_glossary(path: str | Path, source_language: str, target_language: str) 
     lines = read_lines(data, path.name, suffix, source_language, target_language)
     entries, notes = _join(lines, source_language)
     if not entries:
-        raise ValueError(
+        raise NoEntries(
             f"{path.name} has no entry from {source_language} to {target_language} "
             f"({'; '.join(notes) or 'it is empty'}); check its languages and columns"
         )

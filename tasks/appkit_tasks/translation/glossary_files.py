@@ -15,7 +15,7 @@ from typing import Any
 from appkit.errors import shortened
 from appkit_tasks.translation.tbx import TbxTerm, read_tbx
 
-__all__ = ["SUFFIXES", "Line", "read_lines"]
+__all__ = ["SUFFIXES", "Line", "NoEntries", "read_lines"]
 
 TABLES = (".csv", ".tsv", ".txt")
 JSON_LINES = (".jsonl", ".ndjson")
@@ -45,6 +45,10 @@ NOUN = frozenset({"n", "n.", "noun", "nouns", "propernoun", "proper noun"})
 DELIMITERS = "\t;,|"
 
 
+class NoEntries(ValueError):
+    """Says that a glossary can be read but has no entry from one language to another."""
+
+
 @dataclass(frozen=True)
 class Line:
     """A pair of terms as a file has it; a text that is None is not there."""
@@ -64,7 +68,7 @@ def read_lines(
 ) -> Iterator[Line]:
     """Yields the pairs of a file in its order; suffix: one of SUFFIXES. Languages are BCP 47, normalized.
 
-    Raises ValueError for a file that cannot be read.
+    Raises ValueError for a file that cannot be read, NoEntries for one without columns of these languages.
     """
     if suffix in TBX:
         for concept in read_tbx(data, name):
@@ -136,7 +140,7 @@ def _row_lines(
     source_language: str,
     target_language: str,
 ) -> Iterator[Line]:
-    """Reads pairs from rows. Raises ValueError if the columns do not say which text is which."""
+    """Reads pairs from rows. Raises NoEntries if the columns do not say which text is which."""
     if not rows:
         return
     columns = list(dict.fromkeys(column for _, row in rows for column in row or ()))
@@ -168,7 +172,7 @@ def _text_columns(
             return plain[source], plain[target]
     pair = tuple(_language_column(columns, language) for language in (source_language, target_language))
     if pair[0] is None or pair[1] is None or pair[0] == pair[1]:
-        raise ValueError(
+        raise NoEntries(
             f"{name} has the columns {shortened(columns)}; name two of them source and target, or "
             f"{source_language} and {target_language}, in the first line"
         )

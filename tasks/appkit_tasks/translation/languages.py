@@ -53,13 +53,20 @@ texts, and cuts of 1 to 8 words of them. Of 11 to 20 letters 0.03 % are named wr
 0.04 % and 11 %, of 41 to 80 0.02 % and 3 %, of more 0.005 % and 0.2 %. Most wrong ones are English names in German.
 """
 LINGUA_NATS = 2.0
-"""of lingua's log-probabilities: 7 to 1"""
+"""of lingua's log-probabilities: 7 to 1.
+
+Measured on 4,729 texts of en, fr and de among COMMON (interface texts, Python's documentation, Debian): it names none
+wrongly, and leaves 73 % of those of 4 to 20 letters unnamed, 7 % of 21 to 80 and 0.2 % of more; py3langid leaves 63 %,
+1.3 % and none.
+"""
 
 BATCH = 2048
 """texts that are read at once"""
 
 LABELS = {"fil": "tl", "nb": "no"}
 """names of languages in py3langid"""
+LINGUA_LABELS = {"fil": "tl", "no": "nb"}
+"""names of languages in lingua"""
 TWO_SCRIPTS = frozenset({"sr", "zh"})
 """languages that it knows in more than their default script"""
 
@@ -168,7 +175,7 @@ def _label(code: str) -> str:
 def _score_lingua(texts: Sequence[str], codes: tuple[str, ...]) -> Scores | None:
     import numpy as np
 
-    bases = [base_of(code) for code in codes]
+    bases = [LINGUA_LABELS.get(base_of(code), base_of(code)) for code in codes]
     detector, languages = _lingua(tuple(sorted(set(bases))))
     if not languages.keys() >= set(bases):
         return None
@@ -186,7 +193,7 @@ def _lingua(bases: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
         import lingua
     except ModuleNotFoundError:
         raise ValueError(
-            "detector=lingua needs lingua; pip install lingua-language-detector, or use py3langid"
+            "task.language_detector=lingua needs lingua; pip install 'appkit[lingua]', or take py3langid"
         ) from None
     known = {language.iso_code_639_1.name.lower(): language for language in lingua.Language.all()}
     languages = {base: known[base] for base in bases if base in known}

@@ -14,7 +14,7 @@ from appkit.task import FileRows, Finding, Row, Shipped
 from appkit_tasks.translation.codes import base_of, normalize
 from appkit_tasks.translation.config import TranslationConfig
 
-__all__ = ["Example", "Term", "TranslationRow", "complete", "inspect", "load", "read_file"]
+__all__ = ["Example", "Term", "TranslationRow", "complete", "inspect", "load", "put_examples", "read_file"]
 
 OWN_SUFFIXES = (".po", ".pot", ".tmx", ".xlf", ".xliff", ".sdlxliff", ".mqxliff", ".mxliff")
 COMMON_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz")
@@ -126,11 +126,15 @@ def _as_rows(pairs: Iterable[Any], path: Path) -> Iterator[tuple[int, Mapping[st
 
 
 def inspect(rows: Sequence[TranslationRow], options: TranslationConfig) -> Iterator[tuple[int, Finding]]:
-    """Yields the number and finding of each row that a check finds something in."""
+    """Yields the number and finding of each row that a check finds something in.
+
+    Raises ValueError for a row without a target language, and where the detector of languages is not installed.
+    """
     from appkit_tasks.translation.clean import check_pairs
 
     pairs = ((row.source, row.target, *_languages(row, options)) for row in rows)
-    for number, findings in check_pairs(pairs, deviations=options.deviations):
+    checked = check_pairs(pairs, deviations=options.deviations, detector=options.language_detector)
+    for number, findings in checked:
         for finding in findings:
             # what a context tells apart is no repetition
             if not (rows[number].context and finding.kind in ("duplicate", "many_targets")):
@@ -154,10 +158,11 @@ def _languages(row: TranslationRow, options: TranslationConfig) -> tuple[str, st
 def complete(
     parts: Mapping[str, Sequence[TranslationRow]], options: TranslationConfig, seed: int
 ) -> dict[str, list[TranslationRow]]:
-    """Fills the rows of all splits: languages, the glossary's terms, and similar training pairs.
+    """Fills the rows of all splits: languages, and the glossary's terms.
 
-    Training rows show their terms in a share of cases, among entries of no use; other rows all of theirs.
-    Raises ValueError for a row without a target language, and for a glossary that cannot be read.
+    Training rows show their terms in a share of cases, among entries of no use; other rows all of theirs. Rows in a
+    direction that the glossary lacks get none. Raises ValueError for a row without a target language, and for a
+    glossary that cannot be read or has an entry in none of the directions.
     """
     filled = {
         name: [
@@ -171,29 +176,44 @@ def complete(
         for name, rows in parts.items()
     }
     if options.glossary:
+        waiting = [row for rows in filled.values() for row in rows if not row.terms]
+        glossaries = _open_glossaries(options.glossary, waiting)
         filled = {
-            name: [_put_terms(row, options, seed, training=name == "train") for row in rows]
-            for name, rows in filled.items()
-        }
-    if options.examples:
-        from appkit_tasks.translation.examples import Retriever
-
-        retriever = Retriever(filled["train"])
-        filled = {
-            name: [_put_examples(row, retriever, options.examples) for row in rows]
+            name: [_put_terms(row, glossaries, options, seed, training=name == "train") for row in rows]
             for name, rows in filled.items()
         }
     return filled
 
 
+def _open_glossaries(path: str, rows: Iterable[TranslationRow]) -> dict[tuple[str | None, str | None], Any]:
+    """Opens a glossary in each direction of some rows; leaves out those it lacks. Raises ValueError if it lacks all."""
+    from appkit_tasks.translation.glossary_files import NoEntries
+
+    directions = dict.fromkeys((row.source_language, row.target_language) for row in rows)
+    glossaries, lacking = {}, []
+    for source, target in directions:
+        try:
+            glossaries[source, target] = open_glossary(path, str(source), str(target))
+        except NoEntries as error:
+            lacking.append(error)
+    if lacking and not glossaries:
+        raise lacking[0]
+    return glossaries
+
+
 def _put_terms(
-    row: TranslationRow, options: TranslationConfig, seed: int, *, training: bool
+    row: TranslationRow,
+    glossaries: Mapping[tuple[str | None, str | None], Any],
+    options: TranslationConfig,
+    seed: int,
+    *,
+    training: bool,
 ) -> TranslationRow:
     from appkit_tasks.translation.glossary import choose_terms
 
-    if row.terms or not options.glossary or not row.source_language or not row.target_language:
+    glossary = glossaries.get((row.source_language, row.target_language))
+    if row.terms or glossary is None:
         return row
-    glossary = open_glossary(options.glossary, row.source_language, row.target_language)
     matches = glossary.find(row.source)
     entries: Sequence[Any] = list(dict.fromkeys(match.term for match in matches))
     if training:
@@ -211,7 +231,7 @@ def _put_terms(
 
 @lru_cache(maxsize=8)
 def open_glossary(path: str, source_language: str, target_language: str) -> Any:
-    """Opens a glossary once; `shipped` is that of the shipped sets. Raises ValueError for one that cannot be read."""
+    """Opens a glossary once; `shipped` is that of the shipped sets. Raises as `load_glossary`."""
     from appkit_tasks.translation.glossary import load_glossary
 
     if path == "shipped":
@@ -221,10 +241,7 @@ def open_glossary(path: str, source_language: str, target_language: str) -> Any:
     return load_glossary(path, source_language, target_language)
 
 
-def _put_examples(row: TranslationRow, retriever: Any, count: int) -> TranslationRow:
-    if row.examples:
-        return row
-    pairs = retriever.nearest(row, count)
-    return row.model_copy(
-        update={"examples": tuple(Example(source=p.source, target=p.target) for p in pairs)}
-    )
+def put_examples(row: TranslationRow, pairs: Sequence[TranslationRow]) -> TranslationRow:
+    """Returns the row with similar pairs for its prompt."""
+    examples = tuple(Example(source=pair.source, target=pair.target) for pair in pairs)
+    return row.model_copy(update={"examples": examples})

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -148,6 +148,7 @@ async def describe(alias: str, gateway: RunningGateway, key: Caller) -> dict[str
         "examples": list(task.examples),
         "labels": deployment.manifest.get("labels"),
         "constrain": deployment.head.constrains,
+        "options": _describe_options(deployment.head.options),
         "confidence": calibration.model_dump() if calibration else None,
         "tools": {name: _tool_schema(name, tool) for name, tool in task.tools.items()},
         "primary": task.primary,
@@ -159,6 +160,17 @@ async def describe(alias: str, gateway: RunningGateway, key: Caller) -> dict[str
         "licences": list_licences(deployment.manifest),
         "size": deployment.sizes,
         "retrieval": _describe_retrieval(gateway, task),
+    }
+
+
+def _describe_options(options: Any) -> dict[str, Any]:
+    """Describes the pack's options of a bundle without free text, which may be a path of the machine that trained."""
+    fields = type(options).model_fields
+    values = options.model_dump(mode="json")
+    return {
+        name: values[name]
+        for name, field in fields.items()
+        if get_origin(field.annotation) is Literal or isinstance(values[name], (bool, int, float))
     }
 
 

@@ -17,12 +17,12 @@ import yaml
 from appkit_tasks.translation import TASK
 from appkit_tasks.translation.clean import check_pairs
 from appkit_tasks.translation.config import TranslationConfig
-from appkit_tasks.translation.examples import similarity
 from appkit_tasks.translation.load import Term, open_glossary
 from appkit_tasks.translation.metrics import count_terms
 from appkit_tasks.translation.protected import compare, find
 
 from appkit.data.rows import read
+from appkit.rag.examples import similarity
 
 FOLDER = importlib.resources.files("appkit_data") / "interface"
 LANGUAGES = ("fr", "de")

@@ -151,7 +151,7 @@ def test_an_unknown_detector_is_refused() -> None:
 def test_lingua_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lingua", None)
     with pytest.raises(
-        ValueError, match="detector=lingua needs lingua; pip install lingua-language-detector"
+        ValueError, match=r"language_detector=lingua needs lingua; pip install 'appkit\[lingua\]'"
     ):
         identify(SENTENCES["fr"], ("en", "fr", "da"), detector="lingua")
 
@@ -193,6 +193,14 @@ def test_lingua_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         assert identify_all(["sure"], ("fr", "xyz"), detector="lingua") == [None]
     finally:
         module._lingua.cache_clear()
+
+
+def test_lingua_itself_tells_languages_apart() -> None:
+    pytest.importorskip("lingua")
+    texts = [SENTENCES["fr"], SENTENCES["de"], "OK"]
+    assert identify_all(texts, ("en", "fr", "de"), detector="lingua") == ["fr", "de", None]
+    # among the usual rivals, of which lingua knows Norwegian by another name
+    assert find_other_language(texts, "fr", detector="lingua") == [None, "de", None]
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason=f"{SHARED} is not on this machine")

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from appkit_tasks.translation import TASK
 from appkit_tasks.translation.config import TranslationConfig
-from appkit_tasks.translation.examples import DUPLICATE, similarity
 from appkit_tasks.translation.load import (
     Example,
     Term,
@@ -25,6 +24,9 @@ from appkit_tasks.translation.load import (
 )
 from appkit_tasks.translation.prompt import few_shot, prompt
 from pydantic import ValidationError
+
+from appkit.data.rows import Record
+from appkit.rag.examples import DUPLICATE, put_examples, similarity
 
 FRENCH = TranslationConfig(target_language="fr")
 FILLED = TranslationConfig(target_language="fr", glossary="shipped", examples=2)
@@ -238,6 +240,18 @@ def test_all_translations_of_a_term_are_shown(tmp_path: Path) -> None:
     assert asked(one)[1] == "Terms: board = tableau; board = panneau; card = carte"
 
 
+def fill(
+    parts: dict[str, list[TranslationRow]], options: TranslationConfig
+) -> dict[str, list[TranslationRow]]:
+    """Fills rows as a run does: what the pack completes, then examples."""
+    records = {
+        name: [Record(one, "file", line, one.source) for line, one in enumerate(rows, 1)]
+        for name, rows in complete(parts, options, 0).items()
+    }
+    shown = put_examples(records, TASK, options, "bm25")
+    return {name: [record.value for record in rows] for name, rows in shown.items()}
+
+
 def test_a_row_that_brings_terms_or_examples_keeps_them() -> None:
     own = row(
         "Pressroom is ready before the deadline",
@@ -246,14 +260,14 @@ def test_a_row_that_brings_terms_or_examples_keeps_them() -> None:
         terms=(Term(source="deadline", target="délai"),),
         examples=(Example(source="a", target="b"),),
     )
-    filled = complete({"train": [*shipped()["train"], own], "test": [own]}, FILLED, 0)
+    filled = fill({"train": [*shipped()["train"], own], "test": [own]}, FILLED)
     for one in (filled["train"][-1], filled["test"][0]):
         assert (one.terms, one.examples) == (own.terms, own.examples)
 
 
 def test_examples_are_training_rows_of_other_documents_and_no_near_duplicates() -> None:
     parts = shipped()
-    filled = complete(parts, FILLED, 0)
+    filled = fill(parts, FILLED)
     document = {one.source: one.document for one in parts["train"]}
     target = {one.source: one.target for one in parts["train"]}
     counts = []

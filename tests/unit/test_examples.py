@@ -6,14 +6,19 @@ import math
 import random
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from appkit_tasks.translation import examples
-from appkit_tasks.translation.examples import DUPLICATE, Retriever, similarity
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from appkit.data.rows import Record
+from appkit.rag import examples
+from appkit.rag.examples import DUPLICATE, Retriever, put_examples, similarity
+from appkit.task import Similar
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,17 @@ class Row:
     document: str | None = None
     target_language: str = "fr"
     source_language: str = "en"
+    examples: tuple[str, ...] = ()
 
+
+SIMILAR = Similar(
+    count=lambda options: options,
+    field="examples",
+    text=lambda row: row.source,
+    put=lambda row, examples: replace(row, examples=tuple(example.source for example in examples)),
+    allowed=lambda row, other: not row.document or row.document != other.document,
+    group=lambda row: (row.source_language, row.target_language),
+)
 
 ROWS = [
     Row("Delete the account", "a"),
@@ -36,7 +51,7 @@ ROWS = [
 
 
 def nearest(row: Row, k: int, rows: list[Row] = ROWS) -> list[str]:
-    return [example.source for example in Retriever(rows).nearest(row, k)]
+    return [example.source for example in Retriever(rows, SIMILAR).nearest(row, k)]
 
 
 def test_nearest_first_without_the_document_and_near_duplicates() -> None:
@@ -127,7 +142,7 @@ def test_the_order_is_that_of_bm25(texts: list[list[str]], query: list[str]) -> 
     rows = [Row(" ".join(text), str(place)) for place, text in enumerate(texts)]
     row = Row(" ".join(query), "query")
     scores = bm25(set(query), texts)
-    found = Retriever(rows).nearest(row, 5)
+    found = Retriever(rows, SIMILAR).nearest(row, 5)
     places = [int(str(example.document)) for example in found]
     for one, other in pairwise(places):
         assert scores[one] > scores[other] - 1e-5
@@ -153,9 +168,48 @@ def test_10_000_queries_on_100_000_rows_take_less_than_a_minute() -> None:
     weights = [1 / (number + 1) for number in range(20_000)]  # Zipf's law
     drawn = rng.choices(words, weights, k=20 * 20_000)
     rows = [Row(" ".join(drawn[20 * place : 20 * place + 20]), str(place // 50)) for place in range(20_000)]
-    retriever = Retriever(rows)
+    retriever = Retriever(rows, SIMILAR)
     began = time.process_time()
     for row in rows[:1000]:
         assert len(retriever.nearest(row, 4)) == 4
     assert time.process_time() - began < 60 / 10 / 5 * 1.5  # a tenth of the queries on a fifth of the rows
     assert examples.FREQUENT < 0.1
+
+
+class Letters:
+    """Embeds a text by its counts of letters: near texts are near, whatever their words."""
+
+    def embed(self, texts: list[str], *, show: bool = True) -> np.ndarray:
+        letters = "abcdefghijklmnopqrstuvwxyz"
+        counts = np.array([[text.lower().count(letter) for letter in letters] for text in texts], np.float32)
+        return counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1e-9)
+
+
+def test_by_embedding_the_nearest_vectors_come_first() -> None:
+    rows = [Row("zzzz qq", "a"), Row("not tone", "b"), Row("onset attune", "c")]
+    retriever = Retriever(rows, SIMILAR, Letters())
+    row = Row("tonnot e", "x")
+    (vector,) = retriever.embed([row])
+    assert [found.source for found in retriever.nearest(row, 2, vector)] == ["not tone", "onset attune"]
+    assert Retriever(rows, SIMILAR).nearest(row, 2) == []  # no word in common
+
+
+def test_every_split_is_shown_training_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def record(row: Row) -> Record:
+        return Record(row, "file", 1, row.source)  # type: ignore[arg-type]
+
+    parts = {
+        "train": [record(Row("open the red gate", "a")), record(Row("open the blue gate wide", "b"))],
+        "test": [record(Row("open my gate", "c")), record(Row("own", "d", examples=("brought",)))],
+    }
+    task = SimpleNamespace(similar=SIMILAR)
+    filled = put_examples(parts, task, 1, "bm25")
+    assert [found.value.examples for found in filled["train"]] == [
+        ("open the blue gate wide",),
+        ("open the red gate",),
+    ]
+    assert [found.value.examples for found in filled["test"]] == [("open the red gate",), ("brought",)]
+    assert put_examples(parts, task, 0, "bm25") == parts
+    monkeypatch.setattr("appkit.rag.encoders.encoder", lambda name: Letters())
+    by_vectors = put_examples(parts, task, 2, "embedding")
+    assert by_vectors["test"][0].value.examples == ("open the red gate", "open the blue gate wide")

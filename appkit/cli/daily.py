@@ -1,0 +1,182 @@
+"""Defines the commands of daily use that packs add to `appkit`."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel, ValidationError
+
+from appkit.errors import ConfigError, DataError, shortened
+from appkit.plugins import load_task, modules
+
+if TYPE_CHECKING:
+    from appkit.task import Command
+
+__all__ = ["find_command", "list_commands", "read_options", "read_words"]
+
+PLAIN = (bool, int, float, str, Path)
+"""types that the command line reads itself; any other value is text until the model reads it"""
+
+ANSWERER: dict[str, tuple[Any, Any]] = {
+    "bundle": (
+        Annotated[Path | None, typer.Option(help="Bundle or run directory; loaded here.")],
+        None,
+    ),
+    "gateway": (
+        Annotated[str | None, typer.Option(help="URL of a gateway that serves it, in place of --bundle.")],
+        None,
+    ),
+    "alias": (Annotated[str | None, typer.Option(help="Of the gateway; none: the task's name.")], None),
+    "key": (Annotated[str | None, typer.Option(help="Of the gateway; none: $APPKIT_KEY.")], None),
+}
+"""options by which every such command finds who answers"""
+
+
+LATER = "answerer"
+"""field of a command's options that takes the words of these options"""
+
+
+def list_commands() -> dict[str, str]:
+    """Lists the packs' commands: name -> task. A pack that cannot be loaded has none; `appkit tasks list` says why.
+
+    Raises ConfigError when two packs have a command of one name.
+    """
+    commands: dict[str, str] = {}
+    for task in sorted(modules("appkit.tasks")):
+        try:
+            names = load_task(task).commands
+        except ConfigError:
+            continue
+        for name in names:
+            if commands.setdefault(name, task) != task:
+                raise ConfigError(
+                    f"the tasks {commands[name]!r} and {task!r} both have a command {name!r}; uninstall one of them"
+                )
+    return commands
+
+
+def find_command(name: str) -> Any:
+    """Makes the click command of that name; None where no pack has it."""
+    task = list_commands().get(name)
+    if task is None:
+        return None
+    command = load_task(task).commands[name]
+    app = typer.Typer(rich_markup_mode=None, add_completion=False)
+    app.command(name, help=command.summary)(_make_function(task, name, command))
+    return typer.main.get_command(app)
+
+
+def _make_function(task: str, name: str, command: Command) -> Any:
+    """Makes a function whose signature is the command's options, which Typer reads."""
+
+    def function(**values: Any) -> None:
+        answerer = {key: values.pop(key) for key in ANSWERER}
+        if LATER in command.options.model_fields:
+            values[LATER] = _spell(**answerer)
+        _run(task, command, read_options(command.options, values, dashes=True), **answerer)
+
+    fields = {
+        field: (_annotate(field, info, field in command.arguments), _default(info))
+        for field, info in command.options.model_fields.items()
+        if field != LATER
+    }
+    ordered = {field: fields[field] for field in (*command.arguments, *fields)} | ANSWERER
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for field, (annotation, default) in ordered.items()
+        ]
+    )
+    function.__annotations__ = {field: annotation for field, (annotation, _) in ordered.items()}
+    function.__name__ = name.replace("-", "_")
+    return function
+
+
+def _spell(bundle: Path | None, gateway: str | None, alias: str | None, key: str | None) -> tuple[str, ...]:
+    """Spells who answers as words of the command line; without the key, which would be readable where they are kept."""
+    named = {"--bundle": bundle and bundle.resolve(), "--gateway": gateway, "--alias": alias}
+    return tuple(str(word) for name, value in named.items() if value for word in (name, value))
+
+
+def _annotate(field: str, info: Any, argument: bool) -> Any:
+    """Annotates a field as Typer wants it, with its description as help."""
+    kinds = [kind for kind in get_args(info.annotation) if kind is not type(None)]
+    union = get_origin(info.annotation) in (Union, UnionType)
+    kind = kinds[0] if union and len(kinds) == 1 else info.annotation
+    optional = union and type(None) in get_args(info.annotation)
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    shown: Any = kind if kind in PLAIN else str
+    described = (info.description or field).rstrip(".") + (f": {', '.join(choices)}" if choices else "") + "."
+    described = described[0].upper() + described[1:]
+    parameter = typer.Argument(help=described) if argument else typer.Option(help=described)
+    return Annotated[shown | None if optional else shown, parameter]
+
+
+def _default(info: Any) -> Any:
+    return ... if info.is_required() else info.get_default(call_default_factory=True)
+
+
+def read_options(model: type[BaseModel], values: dict[str, Any], *, dashes: bool = False) -> Any:
+    """Validates options. Raises ConfigError that names the first wrong one. dashes: as --options, not as key=value."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        reason = first["msg"].removeprefix("Value error, ")
+        shown = f"--{name.replace('_', '-')}" if dashes else f"{name}="
+        received = f", got {shortened(first['input'])}" if name and first["type"] != "missing" else ""
+        raise ConfigError(
+            f"{shown if name else 'options'}: {reason[0].lower()}{reason[1:]}{received}"
+        ) from None
+
+
+def _run(
+    task: str,
+    command: Command,
+    options: Any,
+    bundle: Path | None,
+    gateway: str | None,
+    alias: str | None,
+    key: str | None,
+) -> None:
+    command.before(options)
+    try:
+        if command.alone(options):
+            outcome = command.run(options, None, None)
+        else:
+            from appkit.cli.answerer import find_answerer
+
+            answerer = find_answerer(bundle, gateway, alias or task, key)
+            if answerer.task.name != task:
+                raise ConfigError(
+                    f"the bundle answers task {answerer.task.name!r}; this command needs one of task {task!r}"
+                )
+            outcome = command.run(options, answerer.options, answerer.answer_all)
+    except ValueError as error:
+        raise DataError(" ".join(str(error).split())) from error
+    for note in outcome.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if outcome.text:
+        print(outcome.text)
+    if outcome.exit_code:
+        raise SystemExit(outcome.exit_code)
+
+
+def read_words(words: Sequence[str]) -> dict[str, Any]:
+    """Reads key=value words. Raises ConfigError for one that is none, or given twice."""
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"{word!r} is no key=value; write for instance repo=PATH")
+        if key in values:
+            raise ConfigError(f"{key}= is given twice; leave one out")
+        values[key] = value
+    return values

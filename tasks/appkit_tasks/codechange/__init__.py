@@ -1,0 +1,77 @@
+"""Defines the code-change pack: a change -> a review, a commit message, or an updated comment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from appkit.task import Build, Decoding, Parsed, Similar, Task, TextHead
+from appkit_tasks.codechange.commands.message import COMMIT_MESSAGE
+from appkit_tasks.codechange.commands.review import REVIEW
+from appkit_tasks.codechange.commands.update import UPDATE_COMMENTS
+from appkit_tasks.codechange.config import CodeChangeConfig
+from appkit_tasks.codechange.load import ChangeRow, load, notes, put_examples, synonyms
+from appkit_tasks.codechange.metrics import METRICS, PRIMARY
+from appkit_tasks.codechange.mining import BuildOptions, build
+from appkit_tasks.codechange.prompt import allows, few_shot, prompt, similar_text, target
+from appkit_tasks.codechange.remarks import parse_remarks
+
+__all__ = ["TASK"]
+
+EXAMPLE = """\
+--- a/src/shelf.py
++++ b/src/shelf.py
+@@ -12,5 +12,5 @@ def mean_weight(jars):
+     \"\"\"Return the mean weight of the jars in grams.\"\"\"
+-    if not jars:
+-        return 0.0
+-    return sum(jar.weight for jar in jars) / len(jars)
++    total = sum(jar.weight for jar in jars)
++    return total / len(jars)
+"""
+
+
+def adapt(task: Task, options: CodeChangeConfig) -> Task:
+    """Gives the task the metrics of its problem; the answers of a review are read as remarks."""
+    head = task.head
+    needed = ("comment", "answer") if options.problem == "comment_update" else ("answer",)
+    if options.problem == "review":
+        head = TextHead(lambda text: Parsed(parse_remarks(text)), head.decoding, few_shot=few_shot)
+    return replace(
+        task, metrics=METRICS[options.problem], primary=PRIMARY[options.problem], needed=needed, head=head
+    )
+
+
+TASK = Task(
+    name="codechange",
+    summary="a change of code -> a review, a commit message, or an updated comment",
+    config=CodeChangeConfig,
+    row=ChangeRow,
+    load=load,
+    prompt=prompt,
+    target=target,
+    metrics=METRICS["commit_message"],
+    primary=PRIMARY["commit_message"],
+    adapt=adapt,
+    input="diff",
+    output="answer",
+    examples=(
+        {"diff": EXAMPLE, "language": "python", "comment": "Return the mean weight of the jars in grams."},
+    ),
+    beside=("comment",),
+    needed=("answer",),
+    head=TextHead(decoding=Decoding(loop=32), few_shot=few_shot),
+    synonyms=synonyms,
+    build=Build(BuildOptions, build),
+    commands={"commit-message": COMMIT_MESSAGE, "review": REVIEW, "update-comments": UPDATE_COMMENTS},
+    similar=Similar(
+        count=lambda options: options.examples,
+        field="examples",
+        text=similar_text,
+        put=put_examples,
+        allowed=allows,
+    ),
+    row_notes=notes,
+    variants={"without examples": lambda row: row.model_copy(update={"examples": ()})},
+    strata={"change of": lambda row: row.changes, "language": lambda row: row.written_in or "unknown"},
+    defaults={"data": {"max_length": 1024}},
+)

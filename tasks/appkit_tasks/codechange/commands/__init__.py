@@ -1,0 +1,1 @@
+"""Commands of daily use: `appkit commit-message`, `appkit review`, `appkit update-comments`."""

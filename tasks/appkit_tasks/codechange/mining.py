@@ -1,0 +1,375 @@
+"""Makes rows of a repository's history, and counts every commit that is left out with its reason."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from appkit.progress import Progress
+from appkit.task import Built
+from appkit_tasks.codechange.config import Problem
+from appkit_tasks.codechange.diffs import Change, File, parse
+from appkit_tasks.codechange.git import Repository, open_repository
+from appkit_tasks.codechange.history import Commit, count_commits, read_commits
+from appkit_tasks.codechange.languages import LANGUAGES, is_generated, language_of
+from appkit_tasks.codechange.secrets import mask
+from appkit_tasks.codechange.view import classify
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["BuildOptions", "build", "find_licence", "split_by_time"]
+
+BOTS = re.compile(
+    r"\[bot\]|\b(?:dependabot|renovate|greenkeeper|github-actions|pre-commit-ci|snyk|imgbot|allcontributors|mergify|"
+    r"weblate|transifex|crowdin|pyup)\b|\bbot\b|\bci@|noreply@(?:dependabot|renovate)",
+    re.IGNORECASE,
+)
+MACHINE_WORDED = re.compile(
+    r"(?:merge\b|fixup!|squash!|amend!|wip\b|(?:bump|update) (?:version|deps|dependenc)|bump \S+ from|release\b|"
+    r"v?\d+\.\d+|\[?(?:automated|auto)\b|prepare (?:for )?(?:release|next|version)|\[maven-release|"
+    r"back to development)",
+    re.IGNORECASE,
+)
+REVERTED = re.compile(r"This reverts commit ([0-9a-f]{7,40})")
+TRAILERS = re.compile(r"(?:\n[A-Z][\w-]+(?:-[bB]y)?: [^\n]+)+\s*\Z")
+TICKET = re.compile(r"\s*(?:\(#\d+\)|\(GH-\d+\)|\[#?\w+-?\d+\])\s*$")
+
+LICENCES = (
+    ("Apache-2.0", "Apache License"),
+    ("GPL-3.0", "GNU GENERAL PUBLIC LICENSE Version 3"),
+    ("AGPL-3.0", "GNU AFFERO GENERAL PUBLIC LICENSE"),
+    ("LGPL", "GNU LESSER GENERAL PUBLIC LICENSE"),
+    ("GPL-2.0", "GNU GENERAL PUBLIC LICENSE Version 2"),
+    ("MPL-2.0", "Mozilla Public License Version 2.0"),
+    ("BSD-3-Clause", "Neither the name of"),
+    ("BSD-2-Clause", "Redistribution and use in source and binary forms"),
+    ("MIT", "Permission is hereby granted, free of charge"),
+    ("ISC", "Permission to use, copy, modify, and"),
+    ("CC0-1.0", "CC0 1.0 Universal"),
+    ("Unlicense", "This is free and unencumbered software"),
+)
+"""SPDX name, and words that its text has; the first that fits"""
+
+
+class BuildOptions(BaseModel):
+    """What is read, and which commits become rows: `appkit data build codechange <key>=<value>`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    repo: str | None = Field(
+        None, min_length=1, description="folder of a git repository, which is only read; needed but for review"
+    )
+    problem: Problem = Field("commit_message", description="what the rows are for")
+    head: str = Field("HEAD", min_length=1, description="the newest commit")
+    since: str | None = Field(None, description="the oldest date of a commit, such as 2024-01-01")
+    until: str | None = Field(None, description="the newest date")
+    paths: tuple[str, ...] = Field(
+        (), description="folders or patterns, with commas; a commit's other files are left out"
+    )
+    languages: tuple[str, ...] = Field(
+        (), description="such as python,go; a commit's other files are left out"
+    )
+    comments: str | None = Field(
+        None, description="review: file of exported remarks: JSON of GitHub, GitLab or Gerrit"
+    )
+    silent: float = Field(
+        0.5, ge=0, le=10, description="review: changes without a remark for each one with, where repo has the commits"
+    )
+    max_lines: int = Field(100, ge=1, description="changed lines of a commit, at most")
+    max_files: int = Field(8, ge=1, description="files of a commit, at most")
+    min_words: int = Field(3, ge=1, description="words of a message's subject, at least")
+    dev_share: float = Field(0.1, ge=0, lt=0.5, description="share of the rows, the newest before the test")
+    test_share: float = Field(0.1, ge=0, lt=0.5, description="share of the rows, the newest")
+    apart: Literal["none", "author", "file"] = Field(
+        "none",
+        description="leave out dev and test rows whose author, or one of whose files, training rows have",
+    )
+
+    @field_validator("paths", "languages", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
+
+    @field_validator("languages")
+    @classmethod
+    def _check_languages(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in names if name not in LANGUAGES]:
+            raise ValueError(f"knows no language {unknown[0]!r}; choose of {', '.join(LANGUAGES)}")
+        return names
+
+
+@dataclass
+class Row:
+    """A row, and what it is split by."""
+
+    fields: dict[str, Any]
+    author: str
+    paths: tuple[str, ...]
+
+
+@dataclass
+class Tally:
+    """Counts commits by what became of them."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    looked_at: int = 0
+
+    def leave_out(self, reason: str) -> None:
+        """Counts one that is left out."""
+        self.counts[f"left out: {reason}"] += 1
+
+
+def build(options: BuildOptions) -> Built:
+    """Makes rows of a repository. Raises ValueError for one that cannot be read, and options that do not fit."""
+    if options.problem == "review":
+        from appkit_tasks.codechange.reviews import build_reviews
+
+        return build_reviews(options)
+    if options.repo is None:
+        raise ValueError("no repository is named; repo=PATH, for instance repo=.")
+    repository = open_repository(options.repo)
+    head = repository.commit(options.head)
+    tally = Tally()
+    rows = list(_read_rows(repository, head, options, tally))
+    splits, apart = split_by_time(rows, options)
+    unit = "commits" if options.problem == "commit_message" else "functions whose comment and code change"
+    counts = {"commits read": tally.looked_at, **dict(sorted(tally.counts.items()))}
+    if options.problem == "comment_update":
+        counts["rows: " + unit] = len(rows)
+    else:
+        counts["rows"] = len(rows)
+    counts |= {f"of them {name}": len(part) for name, part in splits.items()} | apart
+    masked = sum(row.fields.get("masked", 0) for row in rows)
+    notes = [f"{masked} secrets are masked"] if masked else []
+    if repository.is_shallow():
+        notes.append("the clone is shallow: git fetch --unshallow brings the older commits")
+    return Built(splits, counts, describe(repository, head, options), notes)
+
+
+def describe(repository: Repository, head: str, options: BuildOptions) -> dict[str, Any]:
+    """Says where the rows come from, for their card."""
+    return {
+        "summary": f"rows for {options.problem}, read from a git history",
+        "licence": find_licence(repository, head),
+        "origin": f"{_name(repository)} at {head}",
+        "options": options.model_dump(mode="json", exclude={"repo", "comments"}, exclude_defaults=True),
+    }
+
+
+def _name(repository: Repository) -> str:
+    """Names the repository by its folder."""
+    folder = repository.text("rev-parse", "--path-format=absolute", "--git-common-dir").strip().rstrip("/")
+    name = folder.removesuffix("/.git").rpartition("/")[2]
+    return name.removesuffix(".git")
+
+
+def find_licence(repository: Repository, commit: str) -> str | None:
+    """Names the licence of a repository by the text of its licence file; None for one that is not known."""
+    names = repository.text("ls-tree", "--name-only", commit).splitlines()
+    for name in sorted(names):
+        if re.match(r"(?:licen[cs]e|copying|unlicense)\b", name, re.IGNORECASE):
+            text = " ".join(repository.blob(commit, name)[:20_000].decode("utf-8", "replace").split())
+            for licence, words in LICENCES:
+                if words.lower() in text.lower():
+                    return licence
+    return None
+
+
+def _read_rows(repository: Repository, head: str, options: BuildOptions, tally: Tally) -> Iterator[Row]:
+    chosen = {"since": options.since, "until": options.until, "paths": options.paths}
+    boundary = repository.boundary()
+    project = _name(repository)
+    reverted = _list_reverted(repository, head)
+    seen: set[int] = set()
+    total = count_commits(repository, head, **chosen)  # type: ignore[arg-type]
+    extract = _extractor(repository, options)
+    with Progress("reading commits", total, "commits") as bar:
+        for commit in read_commits(repository, head, **chosen):  # type: ignore[arg-type]
+            tally.looked_at += 1
+            bar.advance(1)
+            reason, change, diff = _examine(commit, options, boundary, reverted)
+            if reason is None and (key := hash((diff, commit.message))) in seen:
+                reason = "the same change and message as an earlier commit"
+            if reason is not None:
+                tally.leave_out(reason)
+                continue
+            assert change is not None
+            seen.add(key)
+            yield from extract(commit, change, diff, project, tally)
+
+
+def _list_reverted(repository: Repository, head: str) -> frozenset[str]:
+    """Lists the commits that later ones revert."""
+    found: set[str] = set()
+    words = (
+        "log",
+        "--no-color",
+        "--no-show-signature",
+        "--no-notes",
+        "--grep=^This reverts commit",
+        "--format=%B",
+    )
+    for match in REVERTED.finditer(repository.text(*words, "--end-of-options", head, "--")):
+        found.add(match[1])
+    return frozenset(found)
+
+
+def _examine(
+    commit: Commit, options: BuildOptions, boundary: frozenset[str], reverted: frozenset[str]
+) -> tuple[str | None, Change | None, str]:
+    """Returns why a commit is no row (None: it is one), its change, and its diff without what is left out of it."""
+    if len(commit.parents) > 1:
+        return "merges", None, ""
+    if commit.sha in boundary:
+        return "the first commit of a shallow clone", None, ""
+    if BOTS.search(commit.author):
+        return "written by bots", None, ""
+    if commit.subject.lower().startswith("revert") or REVERTED.search(commit.message):
+        return "reverts", None, ""
+    if any(commit.sha.startswith(sha) for sha in reverted):
+        return "reverted later", None, ""
+    if reason := _examine_message(commit, options):
+        return reason, None, ""
+    if commit.diff is None:
+        return "diff over 5 MB", None, ""
+    if not commit.diff.strip():
+        return "no change of a file", None, ""
+    return _examine_diff(commit.diff, options)
+
+
+def _examine_message(commit: Commit, options: BuildOptions) -> str | None:
+    if options.problem == "comment_update":
+        return None
+    if not commit.subject:
+        return "no message"
+    if MACHINE_WORDED.match(commit.subject):
+        return "messages of tools: version bumps, fixups, work in progress"
+    if len(commit.subject.split()) < options.min_words:
+        return f"messages of fewer than {options.min_words} words"
+    return "subjects of over 120 characters" if len(commit.subject) > 120 else None
+
+
+def _examine_diff(text: str, options: BuildOptions) -> tuple[str | None, Change | None, str]:
+    sections = _split_files(text)
+    if len(sections) > 50 * options.max_files:
+        return f"more than {options.max_files} files", None, ""
+    try:
+        files = [(file, section) for section in sections for file in parse(section).files]
+    except ValueError:
+        return "no change of a file", None, ""
+    written = [(file, section) for file, section in files if file.hunks and not file.submodule]
+    if not written:
+        return "no change of a text: binary files, renames, modes, submodules", None, ""
+    written = [(file, section) for file, section in written if not is_generated(file.path)]
+    if not written:
+        return "only generated files, lock files and vendored code", None, ""
+    if options.languages:
+        written = [
+            (file, section) for file, section in written if language_of(file.path) in options.languages
+        ]
+        if not written:
+            return "only files of other languages", None, ""
+    if len(written) > options.max_files:
+        return f"more than {options.max_files} files", None, ""
+    if sum(len(hunk.changed) for file, _ in written for hunk in file.hunks) > options.max_lines:
+        return f"more than {options.max_lines} changed lines", None, ""
+    diff = "".join(section for _, section in written)
+    if len(diff) > 200_000:
+        return "lines of extreme length", None, ""
+    return None, Change(tuple(file for file, _ in written)), diff
+
+
+def _split_files(text: str) -> list[str]:
+    """Splits a diff of git into its files'."""
+    starts = [0] if text.startswith("diff --git ") else []
+    starts += [match.start() + 1 for match in re.finditer(r"\ndiff --git ", text)]
+    return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+
+
+def _extractor(repository: Repository, options: BuildOptions) -> Any:
+    """Returns what makes rows of a commit that fits."""
+    if options.problem == "commit_message":
+        return _make_message_row
+    from appkit_tasks.codechange.pairs import Pairs
+
+    return Pairs(repository, options.max_lines).extract
+
+
+def _make_message_row(commit: Commit, change: Change, diff: str, project: str, tally: Tally) -> Iterator[Row]:
+    message = TICKET.sub("", commit.subject) + _body(commit.message)
+    masked, count = mask(diff)
+    message, in_message = mask(message)
+    fields = {
+        "id": f"{project}-{commit.sha[:12]}",
+        **describe_commit(commit, project),
+        "diff": masked,
+        "message": message,
+        "language": main_language(change.files),
+        "kind": classify(change),
+        "masked": count + in_message,
+    }
+    yield Row(fields, commit.author, change.paths)
+
+
+def describe_commit(commit: Commit, project: str) -> dict[str, Any]:
+    """Says of a row which commit it is of."""
+    return {"project": project, "commit": commit.sha, "date": commit.date}
+
+
+def main_language(files: Iterable[File]) -> str:
+    """Names the language of most changed lines."""
+    counts: Counter[str] = Counter()
+    for file in files:
+        counts[language_of(file.path)] += sum(len(hunk.changed) for hunk in file.hunks)
+    return max(counts, key=lambda name: counts[name]) if counts else ""
+
+
+def _body(message: str) -> str:
+    """Returns what follows the first line, without trailers such as Signed-off-by."""
+    body = TRAILERS.sub("", "\n" + message.strip().partition("\n")[2]).strip()
+    return f"\n\n{body}" if body else ""
+
+
+def split_by_time(
+    rows: Sequence[Row], options: BuildOptions
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, int]]:
+    """Splits rows by time: the newest commits are the test, those before them dev; a commit stays whole.
+
+    Returns the splits, and how many rows of dev and test are left out to keep authors or files apart.
+    """
+    ordered = sorted(
+        rows, key=lambda row: row.fields["date"]
+    )  # stable: of one second, in the order of the history
+    count = len(ordered)
+    test = _cut(ordered, count - round(count * options.test_share))
+    dev = _cut(ordered[:test], test - round(count * options.dev_share))
+    parts = {"train": ordered[:dev], "dev": ordered[dev:test], "test": ordered[test:]}
+    counts: dict[str, int] = {}
+    if options.apart != "none":
+        known = {mark for row in parts["train"] for mark in _marks(row, options.apart)}
+        for name in ("dev", "test"):
+            kept = [row for row in parts[name] if not known & set(_marks(row, options.apart))]
+            counts[f"left out of {name}: {options.apart} known from training"] = len(parts[name]) - len(kept)
+            parts[name] = kept
+    return {name: [row.fields for row in part] for name, part in parts.items()}, counts
+
+
+def _marks(row: Row, apart: str) -> tuple[str, ...]:
+    return (row.author,) if apart == "author" else row.paths
+
+
+def _cut(rows: Sequence[Row], at: int) -> int:
+    """Moves a cut back to where a commit begins."""
+    while 0 < at < len(rows) and rows[at].fields["commit"] == rows[at - 1].fields["commit"]:
+        at -= 1
+    return max(0, at)

@@ -1,0 +1,98 @@
+"""Asks for a commit message, a review, or an updated comment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from appkit.task import Message, Text
+from appkit_tasks.codechange.config import CodeChangeConfig
+from appkit_tasks.codechange.diffs import parse
+from appkit_tasks.codechange.load import ChangeRow
+from appkit_tasks.codechange.remarks import Remark, parse_remarks, render_remarks
+from appkit_tasks.codechange.view import render
+
+__all__ = ["allows", "few_shot", "prompt", "similar_text", "target"]
+
+ASKED = {
+    "commit_message": "Write the commit message of the change.",
+    "review": "Review the change. Name the line and what is wrong with it, or answer: No remark.",
+    "comment_update": "Update the comment so that it fits the changed code.",
+}
+SHOWN = 1200
+"""characters of a diff in the base's few-shot prompt, at most"""
+COMPARED = 1500
+"""characters of the changed lines by which changes are alike"""
+
+
+def prompt(row: ChangeRow, options: CodeChangeConfig) -> list[Message]:
+    """Writes what is asked with examples, and last the change with what is known of it."""
+    lines = [ASKED[options.problem]]
+    if options.problem == "commit_message" and options.body:
+        lines[0] = (
+            "Write the commit message of the change: a subject, and below a blank line what a reader needs."
+        )
+    for example in row.examples:
+        view = render(parse(example.diff), options.example_chars, before_after=options.view == "before_after")
+        comment = (
+            f"Comment: {example.comment}\n" if example.comment and options.problem == "comment_update" else ""
+        )
+        lines.append(f"Example:\n{comment}{view.text}\n=> {example.answer}")
+    return [Message.of("system", "\n".join(lines)), Message.of("user", _describe(row, options))]
+
+
+def _describe(row: ChangeRow, options: CodeChangeConfig) -> str:
+    view = render(
+        row.change,
+        options.diff_chars,
+        numbers=options.problem == "review",
+        before_after=options.view == "before_after",
+    )
+    known = ", ".join(filter(None, (row.written_in, row.function and f"in {row.function}")))
+    lines = [f"Language: {known}"] if known else []
+    if options.problem == "comment_update":
+        lines.append(f"Comment: {row.comment}")
+    return "\n".join([*lines, view.text])
+
+
+def target(row: ChangeRow, options: CodeChangeConfig) -> Text:
+    """Returns what is to be learned: the subject or message, the remarks with their places, or the new comment."""
+    if options.problem == "commit_message":
+        return Text(row.answer if options.body else row.answer.split("\n")[0].strip())
+    if options.problem == "comment_update":
+        return Text(row.answer)
+    remarks = parse_remarks(row.answer)
+    if len(remarks) == 1 and remarks[0].line is None and row.line is not None:
+        files = row.change.files
+        path = row.file or files[0].path if len(files) > 1 else None
+        placed = Remark(remarks[0].text, path, row.line, row.end_line, row.severity or remarks[0].severity)
+        return Text(render_remarks((placed,)))
+    return Text(render_remarks(remarks))
+
+
+def few_shot(rows: Sequence[ChangeRow], options: CodeChangeConfig) -> list[ChangeRow]:
+    """Chooses short changes of different languages for the base's few-shot prompt."""
+    chosen: dict[str, ChangeRow] = {}
+    short = [row for row in rows if len(row.diff) <= SHOWN]
+    for row in short:
+        chosen.setdefault(f"{row.written_in} {row.answer[:4]}", row)
+    return [*chosen.values()] or list(rows)
+
+
+def similar_text(row: ChangeRow) -> str:
+    """Returns the text by which changes are alike: the files' names and the changed lines."""
+    lines = [line.text.strip() for file in row.change.files for hunk in file.hunks for line in hunk.changed]
+    return "\n".join([*row.change.paths, row.comment, *lines])[:COMPARED]
+
+
+def allows(row: ChangeRow, other: ChangeRow) -> bool:
+    """Tells whether another change may be shown beside a row: it is earlier, of another commit and of other files.
+
+    Rows of different projects have no time in common, and no file; a row without a date goes with any.
+    """
+    if row.commit is not None and row.commit == other.commit:
+        return False
+    if row.project != other.project:
+        return True
+    if row.date and not (other.date and other.date < row.date):
+        return False
+    return not set(row.change.paths) & set(other.change.paths)
