@@ -160,10 +160,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Command:
-    """A command of daily use that a pack adds to `appkit`; the core finds who answers: --bundle or --gateway."""
+    """A command of daily use that a pack adds to `appkit`; the core finds who answers: --bundle or --gateway.
 
-    summary: str
-    """one line for --help"""
+    The file `commands.yaml` beside the pack's record names it with a line for --help, which imports no pack.
+    """
+
     options: type[BaseModel]
     """fields become --options; what a field says of itself is their help. A field `answerer` becomes none: the core
     puts the words there that name who answers, for a command that runs later"""
@@ -171,6 +172,8 @@ class Command:
     """(options, the pack's options, who answers) -> what is printed; ValueError for what cannot be done"""
     arguments: tuple[str, ...] = ()
     """fields that are arguments, not options, in order"""
+    asks: bool = True
+    """False: nobody answers, and there is no --bundle"""
     before: Callable[[Any], None] = dataclasses.field(default=lambda options: None)
     """options -> nothing; called before anything is loaded, for what has to hold meanwhile, such as a limit of time"""
     alone: Callable[[Any], bool] = dataclasses.field(default=lambda options: False)

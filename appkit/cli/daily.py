@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
+import typer.core
 from pydantic import BaseModel, ValidationError
 
 from appkit.errors import ConfigError, DataError, shortened
@@ -42,41 +45,82 @@ LATER = "answerer"
 """field of a command's options that takes the words of these options"""
 
 
-def list_commands() -> dict[str, str]:
-    """Lists the packs' commands: name -> task. A pack that cannot be loaded has none; `appkit tasks list` says why.
+FILE = "commands.yaml"
+"""file beside a pack's record that names its commands with a line on each, so that --help imports no pack"""
+
+
+@cache
+def list_commands() -> dict[str, tuple[str, str]]:
+    """Lists the packs' commands: name -> task, and a line on it. A pack whose file cannot be read has none.
 
     Raises ConfigError when two packs have a command of one name.
     """
-    commands: dict[str, str] = {}
-    for task in sorted(modules("appkit.tasks")):
-        try:
-            names = load_task(task).commands
-        except ConfigError:
-            continue
-        for name in names:
-            if commands.setdefault(name, task) != task:
+    commands: dict[str, tuple[str, str]] = {}
+    try:
+        tasks = sorted(modules("appkit.tasks").items())
+    except ConfigError:  # an entry point of a package that is gone: the core's own commands still work
+        return {}
+    for task, path in tasks:
+        for name, summary in _read_commands(path).items():
+            if commands.setdefault(name, (task, summary))[0] != task:
                 raise ConfigError(
-                    f"the tasks {commands[name]!r} and {task!r} both have a command {name!r}; uninstall one of them"
+                    f"the tasks {commands[name][0]!r} and {task!r} both have a command {name!r}; uninstall one of them"
                 )
     return commands
 
 
+def _read_commands(module: str) -> dict[str, str]:
+    spec = find_spec(module)
+    for folder in (spec and spec.submodule_search_locations) or ():
+        file = Path(folder) / FILE
+        if file.is_file():
+            import yaml
+
+            try:
+                found = yaml.safe_load(file.read_text(encoding="utf-8"))
+            except (yaml.YAMLError, ValueError, OSError):
+                return {}
+            return {str(name): str(line) for name, line in found.items()} if isinstance(found, dict) else {}
+    return {}
+
+
+class _Later(typer.core.TyperCommand):
+    """A command that is made when it is asked for more than its line."""
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        command = _make_command(str(self.name))
+        return command.make_context(info_name, args, parent=parent, **extra)
+
+
 def find_command(name: str) -> Any:
-    """Makes the click command of that name; None where no pack has it."""
-    task = list_commands().get(name)
-    if task is None:
-        return None
-    command = load_task(task).commands[name]
+    """Returns the click command of that name; None where no pack has it."""
+    task, summary = list_commands().get(name, (None, ""))
+    return None if task is None else _Later(name, help=summary)
+
+
+def _make_command(name: str) -> Any:
+    """Makes the command of a pack. Raises ConfigError where the pack's record lacks it, or cannot be loaded."""
+    task, summary = list_commands()[name]
+    command = load_task(task).commands.get(name)
+    if command is None:
+        raise ConfigError(f"task {task!r} names a command {name!r} in its {FILE}, and its record has none")
     app = typer.Typer(rich_markup_mode=None, add_completion=False)
-    app.command(name, help=command.summary)(_make_function(task, name, command))
+    app.command(name, help=summary)(_make_function(task, name, command))
     return typer.main.get_command(app)
 
 
 def _make_function(task: str, name: str, command: Command) -> Any:
     """Makes a function whose signature is the command's options, which Typer reads."""
+    if clash := sorted(ANSWERER.keys() & command.options.model_fields):
+        raise ConfigError(
+            f"task {task!r}: --{clash[0]} of its command {name!r} is the core's; rename the field"
+        )
+
+    asking = ANSWERER if command.asks else {}
 
     def function(**values: Any) -> None:
-        answerer = {key: values.pop(key) for key in ANSWERER}
+        answerer = {key: values.pop(key, None) for key in ANSWERER}
+        values = {field: value for field, value in values.items() if value is not None}
         if LATER in command.options.model_fields:
             values[LATER] = _spell(**answerer)
         _run(task, command, read_options(command.options, values, dashes=True), **answerer)
@@ -86,7 +130,7 @@ def _make_function(task: str, name: str, command: Command) -> Any:
         for field, info in command.options.model_fields.items()
         if field != LATER
     }
-    ordered = {field: fields[field] for field in (*command.arguments, *fields)} | ANSWERER
+    ordered = {field: fields[field] for field in (*command.arguments, *fields)} | asking
     function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
@@ -99,27 +143,44 @@ def _make_function(task: str, name: str, command: Command) -> Any:
 
 
 def _spell(bundle: Path | None, gateway: str | None, alias: str | None, key: str | None) -> tuple[str, ...]:
-    """Spells who answers as words of the command line; without the key, which would be readable where they are kept."""
+    """Spells who answers as words of the command line; without the key, which would be readable where they are kept.
+
+    Raises ConfigError for words that would fail later, where nobody may see why.
+    """
+    if bundle and gateway:
+        from appkit.cli.answerer import check_answerer
+
+        check_answerer(bundle, gateway)
+    if bundle and not bundle.exists():
+        raise ConfigError(f"no bundle {str(bundle)!r}; name the directory of a bundle or a run")
     named = {"--bundle": bundle and bundle.resolve(), "--gateway": gateway, "--alias": alias}
     return tuple(str(word) for name, value in named.items() if value for word in (name, value))
 
 
 def _annotate(field: str, info: Any, argument: bool) -> Any:
     """Annotates a field as Typer wants it, with its description as help."""
-    kinds = [kind for kind in get_args(info.annotation) if kind is not type(None)]
-    union = get_origin(info.annotation) in (Union, UnionType)
-    kind = kinds[0] if union and len(kinds) == 1 else info.annotation
-    optional = union and type(None) in get_args(info.annotation)
+    kind = _kind(info)
     choices = get_args(kind) if get_origin(kind) is Literal else ()
     shown: Any = kind if kind in PLAIN else str
     described = (info.description or field).rstrip(".") + (f": {', '.join(choices)}" if choices else "") + "."
     described = described[0].upper() + described[1:]
     parameter = typer.Argument(help=described) if argument else typer.Option(help=described)
-    return Annotated[shown | None if optional else shown, parameter]
+    return Annotated[shown if info.is_required() else shown | None, parameter]
+
+
+def _kind(info: Any) -> Any:
+    """Returns a field's type; of one that may be None, its other one."""
+    kinds = [kind for kind in get_args(info.annotation) if kind is not type(None)]
+    union = get_origin(info.annotation) in (Union, UnionType)
+    return kinds[0] if union and len(kinds) == 1 else info.annotation
 
 
 def _default(info: Any) -> Any:
-    return ... if info.is_required() else info.get_default(call_default_factory=True)
+    """Returns what the command line shows as a field's default; None: the model has it, in no form to be typed."""
+    if info.is_required():
+        return ...
+    default = info.get_default(call_default_factory=True)
+    return default if isinstance(default, PLAIN) else None
 
 
 def read_options(model: type[BaseModel], values: dict[str, Any], *, dashes: bool = False) -> Any:
@@ -146,9 +207,9 @@ def _run(
     alias: str | None,
     key: str | None,
 ) -> None:
-    command.before(options)
     try:
-        if command.alone(options):
+        command.before(options)
+        if not command.asks or command.alone(options):
             outcome = command.run(options, None, None)
         else:
             from appkit.cli.answerer import find_answerer

@@ -51,7 +51,7 @@ def methods_show(name: str) -> None:
     print(f"proven      {method.proof or 'nothing beyond what every method is tested for'}")
     print(f"unverified  {method.unverified or 'nothing'}")
     print(f"engines     {', '.join(served.engines)}" + (f"; {served.reason}" if served.reason else ""))
-    print(f"export      {'no low-rank update' if served.rank is None else f'LoRA of rank {served.rank}'}")
+    print(f"export      {f'LoRA of rank {served.rank}' if served.rank else 'no low-rank update'}")
     trained = method.trained_parameters(options, [(1024, 1024)])
     print(f"cost        {trained:,} trained parameters for a layer of 1,024 x 1,024, with the defaults below")
     print("\noptions (method.<key>=)")
@@ -75,6 +75,7 @@ def tasks_list() -> None:
 @tasks.command("show")
 def tasks_show(name: str) -> None:
     """Show a pack's row schema, options, metrics and examples."""
+    from appkit.cli.daily import list_commands
     from appkit.plugins import load_task
 
     task = load_task(name)
@@ -99,8 +100,9 @@ def tasks_show(name: str) -> None:
             print(f"  {field} = {default}  {info.description or ''}")
     if task.commands:
         print("\ncommands")
-    for command, about in task.commands.items():
-        print(f"  appkit {command}: {about.summary}")
+    for command, (owner, line) in list_commands().items():
+        if owner == task.name:
+            print(f"  appkit {command}: {line}")
     if task.tools:
         print("\ntools")
     for tool, function in task.tools.items():

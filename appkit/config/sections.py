@@ -130,6 +130,9 @@ class TrainConfig(Section):
     max_tokens: int | None = Field(
         None, ge=16, description="use as many training rows as have this many tokens (hash order)"
     )
+    loss_on: Literal["answer", "all"] = Field(
+        "answer", description="tokens that are learned: the answer's, or the prompt's too"
+    )
     batch_tokens: int = Field(1024, ge=16, description="tokens laid end to end in one micro-batch, at most")
     batch_rows: int = Field(8, ge=1, description="rows per optimizer step")
     optimizer: Literal["auto", "adamw", "adamw_8bit", "paged_adamw_8bit"] = Field(

@@ -269,6 +269,10 @@ _PIPELINES = {
 }
 
 
+def _of_rank(rank: int | None) -> str:
+    return f" of rank {rank}" if rank else ""
+
+
 def _count_trained(exported: Mapping[str, Any]) -> str:
     """Say how many parameters were trained; bundles of before 0.2 did not record it."""
     trained = exported.get("trained")
@@ -290,7 +294,7 @@ def model_card(task: Task, manifest: Mapping[str, Any], summary: str) -> str:
         f"- base: `{base['id']}` ({base['source']}{revision}), "
         f"fingerprint `{base['fingerprint'][:19]}…`, quantized: {base['quantizer']}\n"
         f"- method: {manifest['method']['name']}, {_count_trained(manifest['exported'])}exported as "
-        f"{manifest['exported']['kind']} of rank {manifest['exported']['rank']}\n"
+        f"{manifest['exported']['kind']}{_of_rank(manifest['exported']['rank'])}\n"
         f"- servable by: {', '.join(manifest['servable_by'])}\n"
         f"- data: {data}\n\n"
         "```python\nimport appkit\n\n"

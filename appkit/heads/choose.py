@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from appkit.errors import ConfigError
 from appkit.heads.head import Head
 from appkit.task import LabelHead, Task, TextHead
 
@@ -22,6 +23,11 @@ def check_options(task: Task, config: RunConfig) -> None:
         from appkit.heads.lm.head import check_options
 
         check_options(task, config)
+    elif config.train.loss_on != "answer":
+        raise ConfigError(
+            f"train.loss_on={config.train.loss_on} has no effect on task {task.name!r}, which chooses labels; leave it "
+            "out"
+        )
 
 
 def base_answers(task: Task) -> bool:

@@ -20,13 +20,25 @@ class Example:
     tokens: tuple[int, ...]
     """token ids"""
     supervised: int
-    """index of the first token that is learned; all later ones are too"""
+    """index of the answer's first token; it and all later ones are learned"""
     domain: str | None = None
     """of its row; the loss is also given by it, and a mix draws by it"""
+    whole: bool = False
+    """the prompt is learned too"""
+
+    @property
+    def start(self) -> int:
+        """Index of the first token that is learned."""
+        return 1 if self.whole else self.supervised
 
     @property
     def targets(self) -> int:
-        """How many tokens are supervised."""
+        """How many tokens are learned."""
+        return len(self.tokens) - self.start
+
+    @property
+    def answered(self) -> int:
+        """How many tokens the answer has, with the end of the turn."""
         return len(self.tokens) - self.supervised
 
 
@@ -70,7 +82,7 @@ def collate(
 ) -> Batch:
     """Lay the examples end to end; with `share_prefix` the tokens they all begin with only once."""
     # the token that predicts a row's first label must be its own: it has another label in every row
-    limit = min(example.supervised for example in examples) - 1 if share_prefix and len(examples) > 1 else 0
+    limit = min(example.start for example in examples) - 1 if share_prefix and len(examples) > 1 else 0
     prefix = shared_prefix([example.tokens for example in examples], limit)
     lengths = [len(example.tokens) - prefix for example in examples]
     segments = Segments.of(lengths, device, prefix=prefix)
@@ -80,8 +92,8 @@ def collate(
     for example in examples:
         start = len(tokens) - prefix
         tokens += example.tokens[prefix:]
-        label_positions += range(start + example.supervised - 1, start + len(example.tokens) - 1)
-        labels += example.tokens[example.supervised :]
+        label_positions += range(start + example.start - 1, start + len(example.tokens) - 1)
+        labels += example.tokens[example.start :]
     return Batch(
         torch.tensor([tokens], device=device),
         segments.positions[None],

@@ -175,7 +175,8 @@ def put_examples(
 ) -> dict[str, list[Record]]:
     """Shows each row of the parts its nearest rows of `train`, where the pack has a rule and the options ask for some.
 
-    A row that brings examples keeps them. Raises AppkitError when the model of embeddings cannot be loaded.
+    A row that brings examples, or has them from before, keeps them. Raises AppkitError when the model of embeddings
+    cannot be loaded.
     """
     similar = task.similar
     count = similar.count(options) if similar else 0
@@ -191,14 +192,15 @@ def put_examples(
     filled: dict[str, list[Record]] = {}
     with Progress("examples", sum(map(len, parts.values())), "rows") as bar:
         for name, records in parts.items():
-            filled[name] = []
-            vectors = retriever.embed([record.value for record in records])
-            for record, vector in zip(records, vectors, strict=True):
-                row = record.value
-                if not getattr(row, similar.field):
-                    row = similar.put(row, retriever.nearest(row, count, vector))
-                filled[name].append(replace(record, value=row))
+            waiting = [place for place, one in enumerate(records) if not getattr(one.value, similar.field)]
+            vectors = retriever.embed([records[place].value for place in waiting])
+            filled[name] = list(records)
+            for place, vector in zip(waiting, vectors, strict=True):
+                row = records[place].value
+                row = similar.put(row, retriever.nearest(row, count, vector))
+                filled[name][place] = replace(records[place], value=row)
                 bar.advance(1)
+            bar.advance(len(records) - len(waiting))
     return filled
 
 

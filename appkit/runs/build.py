@@ -22,12 +22,19 @@ def find_build(name: str) -> Build:
     """Finds how a pack builds rows. Raises ConfigError when it does not."""
     task = load_task(name)
     if task.build is None:
-        able = [other for other in sorted(modules("appkit.tasks")) if load_task(other).build]
+        able = [other for other in sorted(modules("appkit.tasks")) if _builds(other)]
         raise ConfigError(
             f"task {name!r} builds no rows: give it a file, data.train=FILE; these build some: "
             f"{', '.join(able) or 'none'}"
         )
     return task.build
+
+
+def _builds(name: str) -> bool:
+    try:
+        return load_task(name).build is not None
+    except ConfigError:  # another pack that lacks a package; the message is not about it
+        return False
 
 
 def build_rows(build: Build, options: Any, out: Path) -> list[str]:
@@ -38,6 +45,8 @@ def build_rows(build: Build, options: Any, out: Path) -> list[str]:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is there already; choose another --out, or remove it")
+    if out.resolve() == Path.cwd():  # it would be replaced under the user's feet
+        raise ConfigError(f"{out} is the working directory; name one in it: --out data")
     try:
         built = build.run(options)
     except ValueError as error:

@@ -237,6 +237,8 @@ class Deployment:
             f"{len(self.adapter.shapes)} changed weights"
             if full
             else f"{len(self.adapter.modules)} modules of rank {self.adapter.rank}"
+            if self.adapter.rank
+            else "the virtual tokens"
         )
         yield Check("structure", True, f"{fits} fit the base")
         yield from self.head.check_files(self.recorded)

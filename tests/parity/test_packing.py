@@ -2,6 +2,7 @@
 
 import copy
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -50,6 +51,19 @@ def test_packed_equals_separate(architecture, prefix, share_prefix):
     expected = torch.cat(separate_losses(reference, rows))
     torch.testing.assert_close(lm_loss.token_losses(packed, batch), expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(lm_loss.loss(packed, batch), expected.sum(), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("prefix", [0, 6])
+def test_whole_rows_are_learned_from_their_second_token_on(prefix):
+    reference = tiny()
+    packed = copy.deepcopy(reference)
+    attention.use(packed)
+    rows = [replace(row, whole=True) for row in examples(5, seed=3, prefix=prefix)]
+    batch = collate(rows)
+    expected = torch.cat(separate_losses(reference, [Example(row.tokens, 1) for row in rows]))
+    assert len(expected) == sum(row.targets for row in rows) == sum(len(row.tokens) - 1 for row in rows)
+    torch.testing.assert_close(lm_loss.token_losses(packed, batch), expected, atol=1e-5, rtol=1e-5)
+    assert all(row.answered == len(row.tokens) - row.supervised for row in rows)
 
 
 def test_a_leak_between_rows_would_be_seen():

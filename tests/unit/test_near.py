@@ -15,7 +15,6 @@ from appkit.data import near
 from appkit.data.near import find_alike, note_alike
 from appkit.data.report import check
 from appkit.data.rows import Read, Record
-from appkit.errors import shortened
 from appkit.plugins import load_task
 from appkit.runs.check import check_data
 from appkit.runs.prepare import prepare
@@ -206,12 +205,14 @@ def test_a_row_is_shown_by_its_text_and_what_tells_it_apart() -> None:
         fields = {"source": source, "target_language": "fr", "source_language": "en", "context": context}
         return Record(translation.row(**fields), "rows.jsonl", line, str(line))
 
-    first = translated(ENGLISH, "minutes of July", 1)
-    for context, beside in (("minutes of July", ""), ("minutes of July!", "\n{}")):
-        other = translated(f"{ENGLISH}!", context, 2)
+    first = translated("Paint the castle blue", "the minutes", 1)
+    for context, beside in (("the minutes", ("", "")), ("the minutes!", ("\nthe minutes", "\nthe minutes!"))):
+        other = translated("Paint the castle blue!", context, 2)
         (pair,) = find_alike({"train": [first], "test": [other]}, translation, 0.8)
-        texts = (ENGLISH + beside.format("minutes of July"), f"{ENGLISH}!{beside.format(context)}")
-        assert pair.inputs == tuple(map(shortened, texts))
+        assert pair.inputs == (
+            repr(f"Paint the castle blue{beside[0]}"),
+            repr(f"Paint the castle blue!{beside[1]}"),
+        )
 
 
 def write(folder: Path) -> dict[str, str]:

@@ -20,4 +20,5 @@ METHOD = Method(
     paper="Prefix-Tuning: Optimizing Continuous Prompts for Generation, arXiv 2101.00190",
     formula="W' = W; attention over [P_k*; K], [P_v*; V], with n rows in P_k*, P_v* of each layer",
     proof="exact: logits and gradients of PEFT's prefix tuning, with and without projection",
+    unverified="the paper's own text; formula, start and projection are those of PEFT",
 )

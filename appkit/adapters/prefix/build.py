@@ -57,7 +57,7 @@ def start_from_tokens(model: Prefixed, training: Training) -> None:
 
     They are the first tokens of the first batch: the opening that its rows share, then the rows' own.
     """
-    if training.options.init != "tokens":
+    if training.options.start != "tokens":
         return
     line = next(training.batches()).tokens[0]
     count = training.options.tokens

@@ -27,10 +27,18 @@ class PrefixOptions(BaseModel):
         le=65536,
         description="hidden width of an MLP that computes them while training; none: no MLP",
     )
-    init: Literal["normal", "tokens"] = Field(
-        "normal",
-        description="normal: N(0, 1), as PEFT; tokens: keys and values of the first n training tokens",
+    init: Literal["auto", "normal", "tokens"] = Field(
+        "auto",
+        description="normal: N(0, 1), as PEFT; tokens: keys and values of the first n training tokens; auto: tokens, "
+        "or normal where there is a projection",
     )
+
+    @property
+    def start(self) -> Literal["normal", "tokens"]:
+        """How training starts."""
+        if self.init != "auto":
+            return self.init
+        return "tokens" if self.projection is None else "normal"
 
     @field_validator("init")
     @classmethod

@@ -72,10 +72,10 @@ def render(chat: Chat, examples: Sequence[Example], records: Sequence[Record]) -
         "# Label audit\n\nWhat stands between ⟦ and ⟧ is learned; all else is only read.\n",
     ]
     for example, record in list(zip(examples, records, strict=True))[:SHOWN]:
-        prompt = chat.tokenizer.decode(list(example.tokens[: example.supervised]))
-        answer = chat.tokenizer.decode(list(example.tokens[example.supervised :]))
+        prompt = chat.tokenizer.decode(list(example.tokens[: example.start]))
+        answer = chat.tokenizer.decode(list(example.tokens[example.start :]))
         pieces = " ".join(
-            f"{token}:{chat.tokenizer.decode([token])!r}" for token in example.tokens[example.supervised :]
+            f"{token}:{chat.tokenizer.decode([token])!r}" for token in example.tokens[example.start :]
         )
         parts.append(
             f"\n## {record.place}\n\n{len(example.tokens)} tokens, {example.targets} supervised\n\n"

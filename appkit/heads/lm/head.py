@@ -71,6 +71,8 @@ class LmHead:
     """rows that are answered at once"""
     shots: tuple[Message, ...] = ()
     """earlier turns shown in every prompt"""
+    learns_prompt: bool = False
+    """the loss is over the prompt's tokens too"""
     log_probabilities: bool = False
     """keep those of answers"""
     grammar: str | None = None
@@ -99,6 +101,7 @@ class LmHead:
             chat,
             config.decoding,
             batch_rows=config.eval.batch_rows,
+            learns_prompt=config.train.loss_on == "all",
             grammar=grammar,
         )
 
@@ -147,7 +150,12 @@ class LmHead:
     def encode(
         self, records: Sequence[Record], max_length: int, on_long: str
     ) -> tuple[list[Example], list[Record], list[str]]:
-        return encode.encode(self.task, self.options, self.chat, records, max_length, on_long)
+        examples, sources, notes = encode.encode(
+            self.task, self.options, self.chat, records, max_length, on_long
+        )
+        if self.learns_prompt:
+            examples = [replace(example, whole=True) for example in examples]
+        return examples, sources, notes
 
     def audit(self, examples: Sequence[Example], records: Sequence[Record]) -> None:
         encode.audit(self.task, self.options, self.chat, examples, records)
@@ -156,7 +164,7 @@ class LmHead:
         return encode.render(self.chat, examples, records)
 
     def fitted(self, examples: Sequence[Example]) -> Self:
-        return replace(self, cap=token_cap(self.decoding, max(example.targets for example in examples)))
+        return replace(self, cap=token_cap(self.decoding, max(example.answered for example in examples)))
 
     def attach(self, base: Any) -> Any:
         return base

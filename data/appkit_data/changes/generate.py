@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from difflib import SequenceMatcher
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,12 @@ CALLABLE = r"^\s*(?:[\w:<>,*&\[\]?]+\s+)*[*&]?(?!(?:if|for|while|switch|catch|re
 HEADERS = {
     "python": r"^\s*(?:async )?def (\w+)",
     "javascript": r"^(?:export )?(?:default )?(?:async )?function\*? (\w+)|^(?:export )?const (\w+) = .*=>"
-    r"|^\s+(?:static |async |private )*(?!(?:if|for|while|switch|catch)\b)(\w+)\([^;]*\{$",
+    r"|^\s+(?:static |async |private )*(?!(?:if|for|while|switch|catch)\b)(\w+)\((?!.*=> ?\{$)[^;]*\{$",
     "go": r"^func (?:\([^)]*\) )?(\w+)",
     "rust": r"^\s*(?:pub(?:\([a-z]+\))? )?(?:async |const |unsafe )*fn (\w+)",
     **dict.fromkeys(("java", "c", "cpp"), CALLABLE + r"[^;]*(?:\{|\))$"),
 }
-HEADERS["typescript"] = HEADERS["javascript"].replace(r"\([^;]*\{$", r"(?:<\w+>)?\([^;]*\{$")
+HEADERS["typescript"] = HEADERS["javascript"].replace(r"(\w+)\((?!.*", r"(\w+)(?:<\w+>)?\((?!.*")
 SECRET = re.compile(
     r"AKIA[0-9A-Z]{8}|gh[pousr]_\w{8}|BEGIN [A-Z ]*PRIVATE KEY|\b[0-9a-f]{32,}\b|[A-Za-z0-9+/]{48,}"
 )
@@ -143,9 +144,7 @@ def build(entry: dict[str, Any], side: str, place: str) -> Change:
         if not any(lines[0] in shown for _, shown in made):
             refuse(place, f"`at` is outside the hunks: {entry['at']}")
         line = entry["start"] + lines[0]
-    first = next(
-        i for i, pair in enumerate(zip([*before, ""], [*after, ""], strict=False)) if len(set(pair)) > 1
-    )
+    first = next(i for i, (old, new) in enumerate(zip_longest(before, after)) if old != new)
     signed = header(after[: first + 1], language) or header(list(reversed(after)), language)
     function = entry.get("function", signed[1] if signed else None)
     text = head + "\n".join(hunk for hunk, _ in made) + "\n"
@@ -179,7 +178,7 @@ def check(change: Change) -> None:
     for host in ADDRESS.findall(text):
         if not OURS.search(host.rstrip(".")):
             refuse(place, f"addresses end in .example or are example.com, got {host}")
-    if longest := [line for line in text.split("\n") if len(line) > 111 and line[:1] in "+- "]:
+    if longest := [line for line in change.diff.split("\n") if len(line) > 111]:
         refuse(place, f"a line is longer than 110 characters: {longest[0]}")
 
 
@@ -223,8 +222,16 @@ def digest(*parts: object) -> str:
     return hashlib.sha1("\0".join(map(str, parts)).encode(), usedforsecurity=False).hexdigest()
 
 
+def after_with_old_comment(change: Change) -> str:
+    """Returns the piece after the change with its old comment: seeing the new one, a model would copy it."""
+    comment = change.entry["comment"]
+    old = phrase(comment["old"]).search("\n".join(change.before))
+    assert old is not None, f"{change.place}: check() has found the old comment"
+    return phrase(comment["new"]).sub(lambda _: old[0], "\n".join(change.after))
+
+
 def rows(changes: list[Change]) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
-    """Yields a row of `changes` and, if the change has a comment pair, one of `comments`."""
+    """Yields a row of `changes` and, if its comment should follow its code, one of `comments`."""
     days: dict[str, date] = {}
     numbers: Counter[str] = Counter()
     for change in changes:
@@ -240,10 +247,10 @@ def rows(changes: list[Change]) -> Iterator[tuple[dict[str, Any], dict[str, Any]
         review |= {"severity": entry.get("severity"), "kind": touched(change)}
         pair = None
         if comment := entry.get("comment"):
-            # `after` keeps the old comment: a model that sees the new one has nothing to write.
-            after = phrase(comment["new"]).sub(lambda _: comment["old"], "\n".join(change.after))
-            pair = row | {"before": "\n".join(change.before), "after": after}
+            pair = row | {"before": "\n".join(change.before), "after": after_with_old_comment(change)}
             pair |= {"comment": comment["old"], "new_comment": comment["new"]}
+        if pair and pair["before"] == pair["after"]:
+            pair = None  # the comment alone changed: there is no code that it could follow
         yield row | {"diff": change.diff, "message": entry["message"]} | review, pair
 
 
@@ -298,7 +305,7 @@ def main() -> None:
         those = [change for change in changes if change.side == side]
         counts = Counter(change.language for change in those)
         counts.update(str(change.entry.get("severity", "no remark")) for change in those)
-        counts.update("comment pair" for change in those if change.entry.get("comment"))
+        counts["comment pair"] = texts[f"comments.{side}.jsonl"].count("\n")
         counts.update(touched(change) for change in those)
         print(side, len(those), dict(counts))
 

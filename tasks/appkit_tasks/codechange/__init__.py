@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from appkit.task import Build, Decoding, Parsed, Similar, Task, TextHead
 from appkit_tasks.codechange.commands.message import COMMIT_MESSAGE
 from appkit_tasks.codechange.commands.review import REVIEW
 from appkit_tasks.codechange.commands.update import UPDATE_COMMENTS
 from appkit_tasks.codechange.config import CodeChangeConfig
-from appkit_tasks.codechange.load import ChangeRow, load, notes, put_examples, synonyms
-from appkit_tasks.codechange.metrics import METRICS, PRIMARY
+from appkit_tasks.codechange.crystal import crystal_bleu
+from appkit_tasks.codechange.load import ChangeRow, load, notes, put_examples, shipped_answers, synonyms
+from appkit_tasks.codechange.metrics import METRICS, PRIMARY, SUBJECT_METRICS
 from appkit_tasks.codechange.mining import BuildOptions, build
 from appkit_tasks.codechange.prompt import allows, few_shot, prompt, similar_text, target
 from appkit_tasks.codechange.remarks import parse_remarks
+from appkit_tasks.codechange.tools import TOOLS
 
 __all__ = ["TASK"]
 
@@ -32,14 +35,31 @@ EXAMPLE = """\
 
 def adapt(task: Task, options: CodeChangeConfig) -> Task:
     """Gives the task the metrics of its problem; the answers of a review are read as remarks."""
-    head = task.head
-    needed = ("comment", "answer") if options.problem == "comment_update" else ("answer",)
-    if options.problem == "review":
-        head = TextHead(lambda text: Parsed(parse_remarks(text)), head.decoding, few_shot=few_shot)
-    return replace(
-        task, metrics=METRICS[options.problem], primary=PRIMARY[options.problem], needed=needed, head=head
-    )
+    head, needed = TextHead(decoding=task.decoding, few_shot=few_shot), ("answer",)
+    metrics = METRICS[options.problem]
+    match options.problem:
+        case "review":
+            head = replace(head, parse=_parse_review)
+        case "comment_update":
+            needed = ("comment", "answer")
+        case "commit_message" if not options.body:
+            metrics = SUBJECT_METRICS
+    if options.problem != "review":
+        metrics = (*metrics, CRYSTAL[options.problem])
+    return replace(task, metrics=metrics, primary=PRIMARY[options.problem], needed=needed, head=head)
 
+
+def _parse_review(text: str) -> Parsed:
+    if not text.strip():
+        return Parsed(None, error="the answer is empty")
+    return Parsed(parse_remarks(text))
+
+
+CRYSTAL = {
+    problem: crystal_bleu(partial(shipped_answers, problem))
+    for problem in ("commit_message", "comment_update")
+}
+"""CrystalBLEU, whose n-grams that all texts share are those of the shipped training rows, whatever is measured"""
 
 TASK = Task(
     name="codechange",
@@ -60,6 +80,7 @@ TASK = Task(
     beside=("comment",),
     needed=("answer",),
     head=TextHead(decoding=Decoding(loop=32), few_shot=few_shot),
+    tools=TOOLS,
     synonyms=synonyms,
     build=Build(BuildOptions, build),
     commands={"commit-message": COMMIT_MESSAGE, "review": REVIEW, "update-comments": UPDATE_COMMENTS},

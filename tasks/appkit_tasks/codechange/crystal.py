@@ -100,7 +100,7 @@ def crystal_bleu(texts: Callable[[], Iterable[str]], k: int = SHARED) -> Metric:
 
     return Metric(
         "CrystalBLEU",
-        f"BLEU without the {k} most frequent n-grams of the training rows, 0 to 100",
+        f"BLEU without the {k} most frequent n-grams of a fixed set, 0 to 100",
         statistics,
         crystal_score,
         scale=100,

@@ -62,7 +62,8 @@ BY_NAME = {"makefile": "make", "dockerfile": "docker", "cmakelists.txt": "cmake"
 DOCUMENTS = frozenset({"markdown", "rst", "text"})
 """languages whose lines are all prose"""
 
-HASH, SLASHES, DASHES, ANGLES = ("#",), ("//", "/*", "*/", "*"), ("--",), ("<!--", "-->")
+# "* ": a line of a block comment; without the blank it is a pointer
+HASH, SLASHES, DASHES, ANGLES = ("#",), ("//", "/*", "*/", "* "), ("--",), ("<!--", "-->")
 MARKED = {
     HASH: "python ruby perl r julia elixir shell powershell yaml toml make cmake terraform docker graphql",
     SLASHES: "javascript typescript java kotlin scala groovy go rust c cpp csharp swift objc dart zig css protobuf",
@@ -76,6 +77,9 @@ MARKED = {
 }
 MARKS = {language: marks for marks, languages in MARKED.items() for language in languages.split()}
 """language -> what a line of comment begins with"""
+
+LONGEST_PATH = 4096
+"""characters of a path that are looked at, from its end"""
 
 LOCKS = re.compile(
     r"(^|/)(package-lock\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml|bun\.lockb?|poetry\.lock|uv\.lock|"
@@ -112,9 +116,9 @@ def comment_marks(language: str) -> tuple[str, ...]:
 
 def is_generated(path: str) -> bool:
     """Tells whether a program wrote the file, or another project: lock files, minified, generated, vendored code."""
-    return any(pattern.search(path) for pattern in (LOCKS, MACHINE_MADE, VENDORED))
+    return any(pattern.search(path[-LONGEST_PATH:]) for pattern in (LOCKS, MACHINE_MADE, VENDORED))
 
 
 def is_test(path: str) -> bool:
     """Tells whether the file holds tests."""
-    return bool(TESTS.search(path))
+    return bool(TESTS.search(path[-LONGEST_PATH:]))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.resources import files
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -11,10 +14,11 @@ from appkit.task import Row, Shipped
 from appkit_tasks.codechange.config import CodeChangeConfig
 from appkit_tasks.codechange.diffs import Change, diff_texts, parse
 from appkit_tasks.codechange.languages import language_of
+from appkit_tasks.codechange.remarks import LAST_LINE
 from appkit_tasks.codechange.secrets import mask
 from appkit_tasks.codechange.view import classify
 
-__all__ = ["LONGEST", "ChangeRow", "Example", "load", "notes", "put_examples", "synonyms"]
+__all__ = ["LONGEST", "ChangeRow", "Example", "load", "notes", "put_examples", "shipped_answers", "synonyms"]
 
 LONGEST = 400_000
 """characters of a diff in a row; commands cut longer ones before they ask"""
@@ -48,6 +52,22 @@ class Example(BaseModel):
     answer: str = Field(min_length=1, max_length=20_000)
     comment: str = Field("", max_length=20_000)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _mask(cls, values: Any) -> Any:
+        """Masks secrets before anything else sees them."""
+        return _mask_fields(values, ("diff", "answer", "comment"))[0] if isinstance(values, dict) else values
+
+
+def _mask_fields(values: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, Any], int]:
+    """Masks secrets in some of the fields; returns all of them, and how many secrets there were."""
+    masked, count = dict(values), 0
+    for name in names:
+        if isinstance(text := values.get(name), str) and len(text) <= LONGEST:
+            masked[name], secrets = mask(text)
+            count += secrets
+    return masked, count
+
 
 class ChangeRow(Row):
     """A row is a change, and what is written about it."""
@@ -71,9 +91,9 @@ class ChangeRow(Row):
         "", max_length=20_000, description="comment_update: the comment before, without its marks"
     )
     line: int | None = Field(
-        None, ge=1, description="review: line of the file afterwards that the remark is about"
+        None, ge=1, le=LAST_LINE, description="review: line of the file afterwards that the remark is about"
     )
-    end_line: int | None = Field(None, ge=1, description="review: the last of several lines")
+    end_line: int | None = Field(None, ge=1, le=LAST_LINE, description="review: the last of several lines")
     severity: Literal["error", "warning", "note"] | None = Field(None, description="review: of the remark")
     kind: Literal["code", "comments", "both"] | None = Field(
         None, description="what changes; none: told by the look of the changed lines"
@@ -98,17 +118,14 @@ class ChangeRow(Row):
         """Makes the diff of before and after, and masks secrets, before anything else sees them."""
         if not isinstance(values, dict):
             return values
-        values = dict(values)
-        count = 0
-        for name in ("diff", "before", "after"):
-            if isinstance(text := values.get(name), str) and len(text) <= LONGEST:
-                values[name], found = mask(text)
-                count += found
+        values, count = _mask_fields(values, ("diff", "before", "after", "answer", "comment"))
         before, after = values.get("before") or "", values.get("after") or ""
-        if not values.get("diff") and isinstance(before, str) and isinstance(after, str) and before != after:
+        texts = [text for text in (before, after) if isinstance(text, str) and len(text) <= LONGEST]
+        if len(texts) == 2 and before != after and not str(values.get("diff") or "").strip():
             values["diff"] = diff_texts(before, after, str(values.get("file") or ""))
         if count:
-            values["masked"] = count
+            earlier = values.get("masked")
+            values["masked"] = count + (earlier if isinstance(earlier, int) else 0)
         return values
 
     @field_validator("answer", "comment", "file", "function", "language")
@@ -137,8 +154,6 @@ class ChangeRow(Row):
         change = parse(self.diff)
         if not self.file or any(file.path for file in change.files):
             return change
-        from dataclasses import replace
-
         return Change(tuple(replace(file, path=self.file) for file in change.files))
 
     @property
@@ -161,6 +176,13 @@ def load(options: CodeChangeConfig) -> Shipped:
     """Names the shipped files: changes of invented projects, written for appkit, CC0."""
     name = "comments" if options.problem == "comment_update" else "changes"
     return Shipped("appkit_data", {side: f"changes/{name}.{side}.jsonl" for side in ("train", "test")})
+
+
+def shipped_answers(problem: str) -> list[str]:
+    """Lists the answers of the shipped training rows."""
+    name, field = ("comments", "new_comment") if problem == "comment_update" else ("changes", "message")
+    text = files("appkit_data").joinpath("changes", f"{name}.train.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line)[field] for line in text.splitlines()]
 
 
 def notes(rows: Sequence[ChangeRow]) -> list[str]:

@@ -213,26 +213,23 @@ def location(slack: int) -> Callable[[ScoredRow, Prediction], tuple[float]]:
 
     def statistics(row: ScoredRow, prediction: Prediction) -> tuple[float]:
         file, first, last = _find_place(row)
-        return (
-            float(
-                any(
-                    remark.line is not None
-                    and (not remark.file or not file or remark.file == file)
-                    and remark.line <= last + slack
-                    and (remark.end or remark.line) >= first - slack
-                    for remark in _read_remarks(prediction)
-                )
-            ),
-        )
+        remarks = _read_remarks(prediction)
+        return (float(any(_overlaps(remark, file, first - slack, last + slack) for remark in remarks)),)
 
     return statistics
+
+
+def _overlaps(remark: Remark, file: str, first: int, last: int) -> bool:
+    if remark.line is None or (remark.file and file and remark.file != file):
+        return False
+    return remark.line <= last and (remark.end or remark.line) >= first
 
 
 def _find_place(row: ScoredRow) -> tuple[str, int, int]:
     """Finds file, first and last line of the reference. Raises NotApplicable where there are none."""
     remarks = _require_remark(row)
     if row.line is not None:
-        return row.file, row.line, row.end_line or row.line
+        return row.file or remarks[0].file or "", row.line, row.end_line or row.line
     for remark in remarks:
         if remark.line is not None:
             return remark.file or row.file, remark.line, remark.end or remark.line

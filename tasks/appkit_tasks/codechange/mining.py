@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import date
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -20,10 +22,7 @@ from appkit_tasks.codechange.languages import LANGUAGES, is_generated, language_
 from appkit_tasks.codechange.secrets import mask
 from appkit_tasks.codechange.view import classify
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["BuildOptions", "build", "find_licence", "split_by_time"]
+__all__ = ["BuildOptions", "build", "find_licence", "split_by_time", "split_files"]
 
 BOTS = re.compile(
     r"\[bot\]|\b(?:dependabot|renovate|greenkeeper|github-actions|pre-commit-ci|snyk|imgbot|allcontributors|mergify|"
@@ -31,22 +30,33 @@ BOTS = re.compile(
     re.IGNORECASE,
 )
 MACHINE_WORDED = re.compile(
-    r"(?:merge\b|fixup!|squash!|amend!|wip\b|(?:bump|update) (?:version|deps|dependenc)|bump \S+ from|release\b|"
-    r"v?\d+\.\d+|\[?(?:automated|auto)\b|prepare (?:for )?(?:release|next|version)|\[maven-release|"
-    r"back to development)",
+    r"(?:merge (?:branch|pull request|remote-tracking|tag|commit|[\w.-]+/\S+)\b|(?:fixup|squash|amend)!|wip\b|"
+    r"bump (?:the )?(?:\S+ )?(?:version|deps|dependenc)|bump \S+ (?:from|to) v?\d|"
+    r"update (?:the )?(?:version|deps|dependenc\w+(?: \S+)?)(?: (?:to|from) \S+)*$|"
+    r"release:? (?:\S+ )?v?\d|v?\d+\.\d+\S*$|\[?auto(?:mated|matic)?\b[\]:]|"
+    r"prepare (?:for )?(?:the )?(?:release|next|version)\b|\[maven-release|back to development)",
     re.IGNORECASE,
 )
-REVERTED = re.compile(r"This reverts commit ([0-9a-f]{7,40})")
-TRAILERS = re.compile(r"(?:\n[A-Z][\w-]+(?:-[bB]y)?: [^\n]+)+\s*\Z")
+"""how the subjects of tools begin, not each that has such a word: "Release the lock before the wait" is a person's"""
+REVERTED = re.compile(r"This reverts commit ([0-9a-f]{7,64})")
+TRAILER = re.compile(r"[A-Z][\w-]+: .+")
 TICKET = re.compile(r"\s*(?:\(#\d+\)|\(GH-\d+\)|\[#?\w+-?\d+\])\s*$")
+LONGEST_SUBJECT, LONGEST_MESSAGE = 120, 20_000
+"""characters"""
+LONGEST_DIFF = 200_000
+"""characters; of a hundred lines only where some are no lines of text"""
+LINK = "120000"
+"""git's mode of a symbolic link"""
+SHORTEST_SHA = 7
+"""digits by which a revert names a commit, at least"""
 
 LICENCES = (
+    ("MPL-2.0", "Mozilla Public License Version 2.0"),  # first: its text names four of the others
     ("Apache-2.0", "Apache License"),
     ("GPL-3.0", "GNU GENERAL PUBLIC LICENSE Version 3"),
     ("AGPL-3.0", "GNU AFFERO GENERAL PUBLIC LICENSE"),
     ("LGPL", "GNU LESSER GENERAL PUBLIC LICENSE"),
     ("GPL-2.0", "GNU GENERAL PUBLIC LICENSE Version 2"),
-    ("MPL-2.0", "Mozilla Public License Version 2.0"),
     ("BSD-3-Clause", "Neither the name of"),
     ("BSD-2-Clause", "Redistribution and use in source and binary forms"),
     ("MIT", "Permission is hereby granted, free of charge"),
@@ -63,12 +73,14 @@ class BuildOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     repo: str | None = Field(
-        None, min_length=1, description="folder of a git repository, which is only read; needed but for review"
+        None,
+        min_length=1,
+        description="folder of a git repository, which is only read; needed but for review",
     )
     problem: Problem = Field("commit_message", description="what the rows are for")
     head: str = Field("HEAD", min_length=1, description="the newest commit")
-    since: str | None = Field(None, description="the oldest date of a commit, such as 2024-01-01")
-    until: str | None = Field(None, description="the newest date")
+    since: str | None = Field(None, description="the first day of commits, in UTC, such as 2024-01-01")
+    until: str | None = Field(None, description="the last day of commits")
     paths: tuple[str, ...] = Field(
         (), description="folders or patterns, with commas; a commit's other files are left out"
     )
@@ -79,7 +91,10 @@ class BuildOptions(BaseModel):
         None, description="review: file of exported remarks: JSON of GitHub, GitLab or Gerrit"
     )
     silent: float = Field(
-        0.5, ge=0, le=10, description="review: changes without a remark for each one with, where repo has the commits"
+        0.5,
+        ge=0,
+        le=10,
+        description="review: changes without a remark for each one with, where repo has the commits",
     )
     max_lines: int = Field(100, ge=1, description="changed lines of a commit, at most")
     max_files: int = Field(8, ge=1, description="files of a commit, at most")
@@ -99,6 +114,14 @@ class BuildOptions(BaseModel):
             if isinstance(value, str)
             else value
         )
+
+    @field_validator("since", "until")
+    @classmethod
+    def _check_day(cls, day: str | None) -> str | None:
+        try:
+            return date.fromisoformat(day).isoformat() if day is not None else None
+        except ValueError:
+            raise ValueError("is a day such as 2024-01-31") from None
 
     @field_validator("languages")
     @classmethod
@@ -141,6 +164,8 @@ def build(options: BuildOptions) -> Built:
     head = repository.commit(options.head)
     tally = Tally()
     rows = list(_read_rows(repository, head, options, tally))
+    if not tally.looked_at:
+        raise ValueError(f"{options.repo} has no commit within paths=, since= and until=; look at them again")
     splits, apart = split_by_time(rows, options)
     unit = "commits" if options.problem == "commit_message" else "functions whose comment and code change"
     counts = {"commits read": tally.looked_at, **dict(sorted(tally.counts.items()))}
@@ -175,14 +200,25 @@ def _name(repository: Repository) -> str:
 
 def find_licence(repository: Repository, commit: str) -> str | None:
     """Names the licence of a repository by the text of its licence file; None for one that is not known."""
-    names = repository.text("ls-tree", "--name-only", commit).splitlines()
-    for name in sorted(names):
-        if re.match(r"(?:licen[cs]e|copying|unlicense)\b", name, re.IGNORECASE):
-            text = " ".join(repository.blob(commit, name)[:20_000].decode("utf-8", "replace").split())
-            for licence, words in LICENCES:
-                if words.lower() in text.lower():
-                    return licence
+    for entry in sorted(repository.read("ls-tree", "-z", commit).decode("utf-8", "replace").split("\0")):
+        about, _, name = entry.partition("\t")
+        if not re.match(r"(?:licen[cs]e|copying|unlicense)\b", name, re.IGNORECASE):
+            continue
+        mode, form, sha = about.split(" ")
+        if form == "blob" and mode != LINK:
+            content = repository.read("cat-file", "blob", sha)[:20_000]
+            text = " ".join(content.decode("utf-8", "replace").split()).lower()
+            if known := next((licence for licence, words in LICENCES if words.lower() in text), None):
+                return known
     return None
+
+
+class Extract(Protocol):
+    """Makes rows of a commit that fits, and counts those of it that do not."""
+
+    def __call__(
+        self, commit: Commit, change: Change, diff: str, project: str, tally: Tally
+    ) -> Iterator[Row]: ...
 
 
 def _read_rows(repository: Repository, head: str, options: BuildOptions, tally: Tally) -> Iterator[Row]:
@@ -192,8 +228,9 @@ def _read_rows(repository: Repository, head: str, options: BuildOptions, tally: 
     reverted = _list_reverted(repository, head)
     seen: set[int] = set()
     total = count_commits(repository, head, **chosen)  # type: ignore[arg-type]
-    extract = _extractor(repository, options)
-    with Progress("reading commits", total, "commits") as bar:
+    with ExitStack() as stack:
+        extract = _open_extract(repository, options, stack)
+        bar = stack.enter_context(Progress("reading commits", total, "commits"))
         for commit in read_commits(repository, head, **chosen):  # type: ignore[arg-type]
             tally.looked_at += 1
             bar.advance(1)
@@ -208,24 +245,25 @@ def _read_rows(repository: Repository, head: str, options: BuildOptions, tally: 
             yield from extract(commit, change, diff, project, tally)
 
 
-def _list_reverted(repository: Repository, head: str) -> frozenset[str]:
-    """Lists the commits that later ones revert."""
-    found: set[str] = set()
+def _list_reverted(repository: Repository, head: str) -> Mapping[str, Sequence[str]]:
+    """Lists the commits that later ones revert, as these name them, by their first digits."""
+    named: dict[str, list[str]] = {}
     words = (
         "log",
         "--no-color",
-        "--no-show-signature",
         "--no-notes",
+        "--encoding=UTF-8",
         "--grep=^This reverts commit",
         "--format=%B",
     )
-    for match in REVERTED.finditer(repository.text(*words, "--end-of-options", head, "--")):
-        found.add(match[1])
-    return frozenset(found)
+    messages = repository.read(*words, "--end-of-options", head, "--").decode("utf-8", "replace")
+    for match in REVERTED.finditer(messages):
+        named.setdefault(match[1][:SHORTEST_SHA], []).append(match[1])
+    return named
 
 
 def _examine(
-    commit: Commit, options: BuildOptions, boundary: frozenset[str], reverted: frozenset[str]
+    commit: Commit, options: BuildOptions, boundary: frozenset[str], reverted: Mapping[str, Sequence[str]]
 ) -> tuple[str | None, Change | None, str]:
     """Returns why a commit is no row (None: it is one), its change, and its diff without what is left out of it."""
     if len(commit.parents) > 1:
@@ -236,7 +274,7 @@ def _examine(
         return "written by bots", None, ""
     if commit.subject.lower().startswith("revert") or REVERTED.search(commit.message):
         return "reverts", None, ""
-    if any(commit.sha.startswith(sha) for sha in reverted):
+    if any(commit.sha.startswith(sha) for sha in reverted.get(commit.sha[:SHORTEST_SHA], ())):
         return "reverted later", None, ""
     if reason := _examine_message(commit, options):
         return reason, None, ""
@@ -254,55 +292,65 @@ def _examine_message(commit: Commit, options: BuildOptions) -> str | None:
         return "no message"
     if MACHINE_WORDED.match(commit.subject):
         return "messages of tools: version bumps, fixups, work in progress"
-    if len(commit.subject.split()) < options.min_words:
+    if len(TICKET.sub("", commit.subject).split()) < options.min_words:
         return f"messages of fewer than {options.min_words} words"
-    return "subjects of over 120 characters" if len(commit.subject) > 120 else None
+    if len(commit.subject) > LONGEST_SUBJECT:
+        return f"subjects of over {LONGEST_SUBJECT} characters"
+    return (
+        f"messages of over {LONGEST_MESSAGE:,} characters" if len(commit.message) > LONGEST_MESSAGE else None
+    )
 
 
 def _examine_diff(text: str, options: BuildOptions) -> tuple[str | None, Change | None, str]:
-    sections = _split_files(text)
+    """Looks at the files' headers first: what is left out by them may be megabytes, and is never parsed."""
+    sections = split_files(text)
     if len(sections) > 50 * options.max_files:
         return f"more than {options.max_files} files", None, ""
-    try:
-        files = [(file, section) for section in sections for file in parse(section).files]
-    except ValueError:
-        return "no change of a file", None, ""
-    written = [(file, section) for file, section in files if file.hunks and not file.submodule]
-    if not written:
+    files = [(_read_header(section), section) for section in sections]
+    files = [(file, section) for file, section in files if "\n@@ " in section and not file.submodule]
+    if not files:
         return "no change of a text: binary files, renames, modes, submodules", None, ""
-    written = [(file, section) for file, section in written if not is_generated(file.path)]
-    if not written:
+    files = [(file, section) for file, section in files if not is_generated(file.path)]
+    if not files:
         return "only generated files, lock files and vendored code", None, ""
     if options.languages:
-        written = [
-            (file, section) for file, section in written if language_of(file.path) in options.languages
-        ]
-        if not written:
+        files = [(file, section) for file, section in files if language_of(file.path) in options.languages]
+        if not files:
             return "only files of other languages", None, ""
-    if len(written) > options.max_files:
+    if len(files) > options.max_files:
         return f"more than {options.max_files} files", None, ""
-    if sum(len(hunk.changed) for file, _ in written for hunk in file.hunks) > options.max_lines:
+    diff = "".join(section for _, section in files)
+    if _count_changed(diff) - 2 * len(files) > options.max_lines:  # a header's --- and +++ look alike
         return f"more than {options.max_lines} changed lines", None, ""
-    diff = "".join(section for _, section in written)
-    if len(diff) > 200_000:
+    if len(diff) > LONGEST_DIFF:
         return "lines of extreme length", None, ""
-    return None, Change(tuple(file for file, _ in written)), diff
+    return None, parse(diff), diff
 
 
-def _split_files(text: str) -> list[str]:
+def _read_header(section: str) -> File:
+    """Reads what a file's diff says before its first hunk."""
+    (file,) = parse(section.partition("\n@@ ")[0]).files
+    return file
+
+
+def _count_changed(diff: str) -> int:
+    return sum(map(diff.count, ("\n+", "\n-")))
+
+
+def split_files(text: str) -> list[str]:
     """Splits a diff of git into its files'."""
     starts = [0] if text.startswith("diff --git ") else []
     starts += [match.start() + 1 for match in re.finditer(r"\ndiff --git ", text)]
     return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
 
 
-def _extractor(repository: Repository, options: BuildOptions) -> Any:
-    """Returns what makes rows of a commit that fits."""
+def _open_extract(repository: Repository, options: BuildOptions, stack: ExitStack) -> Extract:
+    """Returns what makes rows of a commit that fits; what it opens is closed with the stack."""
     if options.problem == "commit_message":
         return _make_message_row
     from appkit_tasks.codechange.pairs import Pairs
 
-    return Pairs(repository, options.max_lines).extract
+    return Pairs(stack.enter_context(repository.blobs())).extract
 
 
 def _make_message_row(commit: Commit, change: Change, diff: str, project: str, tally: Tally) -> Iterator[Row]:
@@ -335,8 +383,11 @@ def main_language(files: Iterable[File]) -> str:
 
 
 def _body(message: str) -> str:
-    """Returns what follows the first line, without trailers such as Signed-off-by."""
-    body = TRAILERS.sub("", "\n" + message.strip().partition("\n")[2]).strip()
+    """Returns what follows the first line, without trailers such as Signed-off-by at its end."""
+    lines = message.strip().split("\n")[1:]
+    while lines and TRAILER.fullmatch(lines[-1].rstrip()):
+        lines.pop()
+    body = "\n".join(lines).strip()
     return f"\n\n{body}" if body else ""
 
 

@@ -2,103 +2,121 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from appkit_tasks.codechange import functions
 from appkit_tasks.codechange.diffs import Change, File
 from appkit_tasks.codechange.functions import Function, comment_text, find_functions
-from appkit_tasks.codechange.git import Repository
+from appkit_tasks.codechange.git import Blobs
 from appkit_tasks.codechange.history import Commit
 from appkit_tasks.codechange.languages import language_of
-from appkit_tasks.codechange.mining import Row, Tally, describe_commit
+from appkit_tasks.codechange.mining import Row, Tally, describe_commit, split_files
 from appkit_tasks.codechange.secrets import mask
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["Pairs", "match_functions"]
 
 SHORTEST, LONGEST = 12, 4000
 """characters of a comment, and of its function's code at most"""
+LONGEST_NAME = 500
+"""characters of a function's name, with the classes around it"""
+INDEX = re.compile(r"^index ([0-9a-f]+)\.\.([0-9a-f]+)", re.MULTILINE)
+"""a file's hashes before and afterwards, by which it is found whatever its name is"""
+
+NUMBERED = re.compile(r"#\d+$")
+"""how functions that share a name are told apart"""
 
 
 class Pairs:
     """Makes rows of commits, reading the files before and afterwards."""
 
-    def __init__(self, repository: Repository, max_lines: int) -> None:
-        """Reads from a repository; functions of more than max_lines changed lines are none of ours."""
-        self._repository, self._max_lines = repository, max_lines
+    def __init__(self, blobs: Blobs) -> None:
+        """Reads the files from a repository."""
+        self._blobs = blobs
 
     def extract(self, commit: Commit, change: Change, diff: str, project: str, tally: Tally) -> Iterator[Row]:
         """Yields a row for each function whose code and comment both change."""
         readable = [
-            file
-            for file in change.files
+            (file, section)
+            for file, section in zip(change.files, split_files(diff), strict=True)
             if language_of(file.path) in functions.LANGUAGES and file.status in ("changed", "renamed")
         ]
-        if not readable or not commit.parents:
+        if not readable:
             tally.leave_out("no function can be read: new files, or languages without a grammar")
             return
-        count = 0
-        for file in readable:
-            for before, after in self._changed(commit, file):
-                count += 1
-                fields = _make_fields(before, after, file, commit, project)
-                yield Row(fields, commit.author, (file.path,))
-        tally.counts[
-            "with such a function" if count else "left out: no function whose code and comment change"
-        ] += 1
+        rows = [
+            Row(fields, commit.author, tuple(filter(None, (file.path, file.old_path))))
+            for file, section in readable
+            for before, after in self._match(file, section)
+            if (fields := _make_fields(before, after, file, commit, project, tally))
+        ]
+        for number, row in enumerate(rows):
+            row.fields["id"] += f"-{number}"  # a commit may change two functions of one name, in two files
+        if rows:
+            tally.counts["with such a function"] += 1
+        else:
+            tally.leave_out("no function whose code and comment change")
+        yield from rows
 
-    def _changed(self, commit: Commit, file: File) -> Iterator[tuple[Function, Function]]:
-        if not _touches_comment(file):
+    def _match(self, file: File, section: str) -> Iterator[tuple[Function, Function]]:
+        found = INDEX.search(section)
+        if found is None or not _touches_words(file):
             return
-        language = language_of(file.path)
-        old = self._read(commit.parents[0], file.old_path or file.path)
-        new = self._read(commit.sha, file.path)
+        old, new = (self._blobs.read(sha, functions.LARGEST) for sha in found.groups())
         if old is not None and new is not None:
-            yield from match_functions(old, new, language)
-
-    def _read(self, commit: str, path: str) -> bytes | None:
-        try:
-            return self._repository.blob(commit, path)
-        except ValueError:
-            return None  # a name that git cannot find again, since its bytes are no UTF-8
+            yield from match_functions(old, new, language_of(file.path))
 
 
 def match_functions(old: bytes, new: bytes, language: str) -> Iterator[tuple[Function, Function]]:
-    """Yields the functions of one name in two versions of a file whose code and comment both differ in words."""
-    before: Mapping[str, Function] = {one.name: one for one in find_functions(old, language)}
-    for after in find_functions(new, language):
-        earlier = before.get(after.name)
-        if earlier is None or not earlier.comment or not after.comment:
+    """Yields the functions of one name in two versions of a file whose code and comment both differ in words.
+
+    Of functions that share a name, such as overloads, none is paired where their number differs: which is which then?
+    """
+    before, after = (_group_functions(source, language) for source in (old, new))
+    for name, later in after.items():
+        earlier = before.get(name, [])
+        if len(earlier) != len(later):
             continue
-        texts = comment_text(earlier.comment), comment_text(after.comment)
-        fits = all(SHORTEST <= len(text) <= LONGEST for text in texts)
-        if fits and texts[0].split() != texts[1].split() and earlier.code.split() != after.code.split():
-            yield earlier, after
+        for one, other in zip(earlier, later, strict=True):
+            texts = comment_text(one.comment), comment_text(other.comment)
+            fits = all(SHORTEST <= len(text) <= LONGEST for text in texts)
+            if fits and texts[0].split() != texts[1].split() and one.code.split() != other.code.split():
+                yield one, other
 
 
-def _touches_comment(file: File) -> bool:
-    """Tells whether a comment may have changed: a cheap look before both versions are read."""
-    lines = [line.text.strip() for hunk in file.hunks for line in hunk.changed]
-    if language_of(file.path) == "python":
-        return any(line for line in lines)
-    return any(line.startswith(("*", "/", "//")) or line.endswith("*/") for line in lines)
+def _group_functions(source: bytes, language: str) -> dict[str, list[Function]]:
+    groups: dict[str, list[Function]] = {}
+    for one in find_functions(source, language):
+        groups.setdefault(NUMBERED.sub("", one.name), []).append(one)
+    return groups
+
+
+def _touches_words(file: File) -> bool:
+    """Tells whether a comment and code may both have changed: a cheap look before both versions are read."""
+    lines = {line.text.strip() for hunk in file.hunks for line in hunk.changed}
+    return len(lines - {""}) > 1
 
 
 def _make_fields(
-    before: Function, after: Function, file: File, commit: Commit, project: str
+    before: Function, after: Function, file: File, commit: Commit, project: str, tally: Tally
 ) -> dict[str, Any]:
+    """Returns a row's fields; none, and counts it, where a prompt could not show what changes."""
     texts = [before.code, after.code, comment_text(before.comment), comment_text(after.comment)]
-    masked = [mask(text[:LONGEST]) for text in texts]
+    if max(map(len, texts)) > LONGEST:
+        tally.counts[f"functions left out: over {LONGEST:,} characters"] += 1
+        return {}
+    masked = [mask(text) for text in texts]
     code_before, code_after, comment, new_comment = (text for text, _ in masked)
+    if code_before.split() == code_after.split() or comment.split() == new_comment.split():
+        tally.counts["functions left out: only a secret changes"] += 1
+        return {}
     return {
-        "id": f"{project}-{commit.sha[:12]}-{after.name}",
+        "id": f"{project}-{commit.sha[:12]}",
         **describe_commit(commit, project),
         "file": file.path,
         "language": language_of(file.path),
-        "function": after.name,
+        "function": after.name[:LONGEST_NAME],
         "before": code_before,
         "after": code_after,
         "comment": comment,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from appkit.task import Message, Text
 from appkit_tasks.codechange.config import CodeChangeConfig
@@ -20,6 +21,7 @@ ASKED = {
 }
 SHOWN = 1200
 """characters of a diff in the base's few-shot prompt, at most"""
+DAY = len("2024-01-31")
 COMPARED = 1500
 """characters of the changed lines by which changes are alike"""
 
@@ -87,12 +89,27 @@ def similar_text(row: ChangeRow) -> str:
 def allows(row: ChangeRow, other: ChangeRow) -> bool:
     """Tells whether another change may be shown beside a row: it is earlier, of another commit and of other files.
 
-    Rows of different projects have no time in common, and no file; a row without a date goes with any.
+    Rows of different projects have no time in common, and no file; a row without a date goes with any. Of days alone,
+    an earlier one counts; a date that cannot be read is never earlier.
     """
     if row.commit is not None and row.commit == other.commit:
         return False
     if row.project != other.project:
         return True
-    if row.date and not (other.date and other.date < row.date):
+    if row.date and not (other.date and _is_earlier(other.date, row.date)):
         return False
     return not set(row.change.paths) & set(other.change.paths)
+
+
+def _is_earlier(date: str, than: str) -> bool:
+    """Compares two dates of ISO 8601, in UTC where they say no zone."""
+    try:
+        first, second = datetime.fromisoformat(date), datetime.fromisoformat(than)
+    except ValueError:
+        return False
+    first, second = (
+        moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) for moment in (first, second)
+    )
+    if min(len(date), len(than)) <= DAY:
+        return first.date() < second.date()
+    return first < second

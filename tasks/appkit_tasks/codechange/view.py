@@ -1,11 +1,11 @@
-"""Writes a change as a model reads it: within a number of characters, by whole hunks, with a note of what is left out."""
+"""Writes a change as a model reads it: in so many characters, by whole hunks, with a note of what is left out."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from appkit_tasks.codechange.diffs import Change, File, Hunk, Line
 from appkit_tasks.codechange.languages import DOCUMENTS, comment_marks, is_generated, is_test, language_of
@@ -16,7 +16,14 @@ NAMED = 5
 """files that the note of what is left out names"""
 WIDEST = 400
 """characters of a line that are shown"""
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+LONGEST_PATH = 200
+"""characters of a path that are shown"""
+FENCE = re.compile(r'"""|\'\'\'')
+DOCSTRING = re.compile(r'[rRuU]?(?:"""|\'\'\')')
+BLOCKS = {"/*": "*/", "<!--": "-->", "(*": "*)"}
+"""what begins a comment of several lines -> what ends it"""
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""control characters, line ends that are none, marks of writing from right to left, halves of characters"""
 
 
 @dataclass(frozen=True)
@@ -41,42 +48,60 @@ class _Piece:
     """0 matters most"""
 
 
+@dataclass(frozen=True)
+class _Form:
+    """How hunks are written."""
+
+    numbers: bool
+    before_after: bool
+
+    def write(self, hunk: Hunk) -> str:
+        """Writes a hunk."""
+        if self.before_after:
+            return "\n".join(
+                f"{title}:\n{side}" for title, side in zip(("before", "after"), sides([hunk]), strict=True)
+            )
+        return "\n".join([_head(hunk), *(_write_line(line, self.numbers) for line in hunk.lines)])
+
+
 def render(change: Change, budget: int, *, numbers: bool = False, before_after: bool = False) -> View:
-    """Writes a change in at most `budget` characters, notes not counted.
+    """Writes a change in at most `budget` characters, notes of what is left out not counted.
 
     numbers: each line of the file afterwards has its number before its sign. before_after: the text before and the
     text afterwards in place of signs.
     """
-    pieces = [
-        piece
-        for place, file in enumerate(change.files)
-        for piece in _cut_file(place, file, numbers=numbers, before_after=before_after)
-    ]
-    kept = _choose(pieces, budget)
-    lines: list[str] = []
-    for place, file in enumerate(change.files):
-        texts = [piece.text for piece in kept if piece.file == place]
-        if texts:
-            lines += [describe_file(file), *filter(None, texts)]
-    left_out = [piece for piece in pieces if piece not in kept]
-    text = "\n".join([*lines, *_note(change, left_out)])
-    hunks = sum(piece.hunk is not None for piece in kept)
-    return View(text, hunks, sum(piece.hunk is not None for piece in left_out))
+    form = _Form(numbers, before_after)
+    titles = [describe_file(file) for file in change.files]
+    pieces = [piece for place, file in enumerate(change.files) for piece in _cut_file(place, file, form)]
+    chosen = _choose(pieces, titles, budget)
+    hunks = sum(piece.hunk is not None for piece in pieces)
+    lines = _arrange([pieces[place] for place in sorted(chosen)], titles)
+    shown = sum(pieces[place].hunk is not None for place in chosen)
+    if hunks and not shown:
+        # no hunk fits: the most important one is cut itself, and stands alone
+        best = min((piece for piece in pieces if piece.hunk), key=lambda piece: piece.importance)
+        chosen, shown = {pieces.index(best)}, 1
+        lines = _shorten(best, titles[best.file], form, budget)
+    left_out = [piece for place, piece in enumerate(pieces) if place not in chosen]
+    return View("\n".join([*lines, *_note(change, left_out)]), shown, hunks - shown)
 
 
-def _cut_file(place: int, file: File, *, numbers: bool, before_after: bool) -> Iterable[_Piece]:
+def _cut_file(place: int, file: File, form: _Form) -> Iterable[_Piece]:
     importance = _weigh(file)
     if not file.hunks or file.submodule:
         yield _Piece(place, None, "", importance)
         return
     for hunk in file.hunks:
-        if before_after:
-            text = "\n".join(
-                f"{title}:\n{side}" for title, side in zip(("before", "after"), sides([hunk]), strict=True)
-            )
-        else:
-            text = "\n".join([_head(hunk), *(_write_line(line, numbers) for line in hunk.lines)])
-        yield _Piece(place, hunk, text, max(importance, 3 if hunk.only_space else 0))
+        yield _Piece(place, hunk, form.write(hunk), max(importance, 3 if hunk.only_space else 0))
+
+
+def _arrange(pieces: Sequence[_Piece], titles: Sequence[str]) -> list[str]:
+    lines: list[str] = []
+    last = -1
+    for piece in pieces:
+        lines += [titles[piece.file]] * (piece.file != last) + [piece.text] * (piece.hunk is not None)
+        last = piece.file
+    return lines
 
 
 def _weigh(file: File) -> int:
@@ -88,36 +113,43 @@ def _weigh(file: File) -> int:
     return 1 if is_test(file.path) else 0
 
 
-def _choose(pieces: Sequence[_Piece], budget: int) -> list[_Piece]:
-    """Keeps pieces while they fit, the important ones first, in their order; one too long for all is cut itself."""
+def _choose(pieces: Sequence[_Piece], titles: Sequence[str], budget: int) -> set[int]:
+    """Chooses pieces while they fit with their files' titles, the important ones first; returns their places."""
     chosen: set[int] = set()
-    left = budget
+    titled: set[int] = set()
+    left = budget + 1  # the last line has no end
     for place in sorted(range(len(pieces)), key=lambda place: (pieces[place].importance, place)):
-        if len(pieces[place].text) < left:
+        piece = pieces[place]
+        size = len(piece.text) + 1 if piece.hunk else 0
+        if piece.file not in titled:
+            size += len(titles[piece.file]) + 1
+        if size <= left:
             chosen.add(place)
-            left -= len(pieces[place].text) + 1
-    kept = [piece for place, piece in enumerate(pieces) if place in chosen]
-    if not any(piece.hunk for piece in kept) and any(piece.hunk for piece in pieces):
-        best = min((piece for piece in pieces if piece.hunk), key=lambda piece: piece.importance)
-        cut = _Piece(best.file, best.hunk, _shorten(best.text, budget), best.importance)
-        return [cut if piece is best else piece for piece in pieces if piece in kept or piece is best]
-    return kept
+            titled.add(piece.file)
+            left -= size
+    return chosen
 
 
-def _shorten(text: str, budget: int) -> str:
-    """Keeps the first lines that fit, and says how many follow."""
-    lines, kept = text.split("\n"), 0
-    while kept < len(lines) and (budget := budget - len(lines[kept]) - 1) >= 0:
-        kept += 1
-    return "\n".join([*lines[:kept], f"({len(lines) - kept} more lines of this hunk are left out)"])
+def _shorten(piece: _Piece, title: str, form: _Form, budget: int) -> list[str]:
+    """Writes the first lines of a hunk that fit, and how many follow."""
+    assert piece.hunk is not None
+    lines = piece.hunk.lines
+    few, many = 0, len(lines)
+    while few < many:
+        middle = (few + many + 1) // 2
+        text = form.write(replace(piece.hunk, lines=lines[:middle]))
+        few, many = (middle, many) if len(title) + 1 + len(text) <= budget else (few, middle - 1)
+    note = f"({len(lines) - few} more lines of this hunk are left out)"
+    return [title, *[form.write(replace(piece.hunk, lines=lines[:few]))] * bool(few), note]
 
 
 def _note(change: Change, left_out: Sequence[_Piece]) -> list[str]:
+    # a file without hunks counts as one
     counts = Counter(piece.file for piece in left_out)
     if not counts:
         return []
     named = [
-        f"{_clean(change.files[place].path) or 'the file'} ({count})"
+        f"{_clean_path(change.files[place].path) or 'the file'} ({count})"
         for place, count in [*counts.items()][:NAMED]
     ]
     more = f", and {len(counts) - NAMED} more files" if len(counts) > NAMED else ""
@@ -126,15 +158,15 @@ def _note(change: Change, left_out: Sequence[_Piece]) -> list[str]:
 
 def describe_file(file: File) -> str:
     """Says in a line what a diff says of a file apart from its lines."""
-    name = _clean(file.path) or "a file"
+    name = _clean_path(file.path) or "a file"
     if file.old_path:
-        name = f"{_clean(file.old_path)} → {name}"
-    said = [] if file.status == "changed" else [file.status]
+        name = f"{_clean_path(file.old_path)} → {name}"
+    said: list[str] = [] if file.status == "changed" else [file.status]
     old, new = file.modes
     if file.submodule:
         said = ["submodule", *said, *_describe_pointer(file)]
     elif file.status == "changed" and old and new and old != new:
-        said.append(f"mode {old} → {new}")
+        said.append(f"mode {_clean_path(old)} → {_clean_path(new)}")
     elif file.status == "renamed" and not file.hunks:
         said = ["renamed, its content is unchanged"]
     if file.binary:
@@ -146,7 +178,7 @@ def describe_file(file: File) -> str:
 
 def _describe_pointer(file: File) -> list[str]:
     commits = {
-        line.sign: line.text.split()[-1][:7]
+        line.sign: _clean(line.text.split()[-1][:7])
         for hunk in file.hunks
         for line in hunk.lines
         if line.text.startswith("Subproject commit ")
@@ -161,22 +193,30 @@ def _head(hunk: Hunk) -> str:
 
 def _write_line(line: Line, numbers: bool) -> str:
     number = str(line.new or "") if numbers else ""
-    text = _clean(line.text.removesuffix("\r"))
-    shown = text if len(text) <= WIDEST else f"{text[:WIDEST]}… ({len(text) - WIDEST} more characters)"
-    return f"{number}{line.sign}{shown}"
+    return f"{number}{line.sign}{_clean_line(line)}"
 
 
 def _clean(text: str) -> str:
-    """Replaces characters that no terminal or tokenizer should meet."""
+    """Replaces characters that no terminal or tokenizer should meet, and those that show code in another order."""
     return CONTROL.sub("\ufffd", text)
+
+
+def _clean_path(path: str) -> str:
+    """Writes a path in one line, of a long one its end."""
+    path = _clean(path).replace("\n", "\ufffd")
+    return path if len(path) <= LONGEST_PATH else f"…{path[-LONGEST_PATH:]}"
+
+
+def _clean_line(line: Line) -> str:
+    text = _clean(line.text.removesuffix("\r"))
+    return text if len(text) <= WIDEST else f"{text[:WIDEST]}… ({len(text) - WIDEST} more characters)"
 
 
 def sides(hunks: Sequence[Hunk]) -> tuple[str, str]:
     """Writes the text before and afterwards; hunks are apart by a line with three dots."""
     before, after = (
         "\n...\n".join(
-            "\n".join(_clean(line.text.removesuffix("\r")) for line in hunk.lines if line.sign != absent)
-            for hunk in hunks
+            "\n".join(_clean_line(line) for line in hunk.lines if line.sign != absent) for hunk in hunks
         )
         for absent in "+-"
     )
@@ -198,17 +238,48 @@ def classify(change: Change) -> str:
 
 def _classify_lines(hunk: Hunk, language: str, marks: Sequence[str]) -> set[str]:
     seen: set[str] = set()
-    quoted = False
-    for line in hunk.lines:
-        text = line.text.strip()
-        fences = text.count('"""') + text.count("'''") if language == "python" else 0
-        prose = (
-            language in DOCUMENTS
-            or quoted
-            or text.startswith((*marks, '"""', "'''") if fences else tuple(marks))
-        )
-        if line.sign != " " and text:
-            seen.add("comments" if prose else "code")
-        if fences % 2 and line.sign != "-":
-            quoted = not quoted
+    for sign in "-+":
+        lines = [line for line in hunk.lines if line.sign in (" ", sign)]
+        quoted = language == "python" and _begins_quoted([line.text for line in lines])
+        block = ""
+        for line in lines:
+            text = line.text.strip()
+            fences = len(FENCE.findall(text)) if language == "python" else 0
+            prose = (
+                language in DOCUMENTS
+                or quoted
+                or bool(block)
+                or f"{text} ".startswith(tuple(marks))
+                or bool(fences and DOCSTRING.match(text))
+            )
+            if line.sign != " " and text:
+                seen.add("comments" if prose else "code")
+            quoted ^= fences % 2 == 1
+            block = _follow_block(text, block, marks)
     return seen
+
+
+def _begins_quoted(texts: Sequence[str]) -> bool:
+    """Tells whether lines of Python begin within a docstring: their first triple quotes end one."""
+    before = ""
+    for text in map(str.strip, texts):
+        if len(FENCE.findall(text)) % 2:
+            start, _, rest = text.replace("'''", '"""').partition('"""')
+            if start or rest:
+                # words before the quotes, but none of code
+                return bool(start) and not re.search(
+                    r"[=(,\[{:+]\s*[A-Za-z]{0,2}$|^[A-Za-z]{1,2}$|return ", start
+                )
+            return bool(before) and not before.endswith(":")
+        before = text or before
+    return False
+
+
+def _follow_block(text: str, end: str, marks: Sequence[str]) -> str:
+    """Returns what ends the block comment that a line ends in; "" where it ends in none. end: of the line before."""
+    if end:
+        return "" if end in text else end
+    for opening, closing in BLOCKS.items():
+        if opening in marks and text.startswith(opening) and closing not in text[len(opening) :]:
+            return closing
+    return ""

@@ -140,9 +140,8 @@ def _write_lines(path: Path, rows: Rows, field: str) -> None:
 
 
 COMET = Command(
-    summary="Score a run's translations with COMET, by comet-score in an environment of its own.",
     options=CometOptions,
     run=score_run,
     arguments=("run",),
-    alone=lambda options: True,
+    asks=False,
 )

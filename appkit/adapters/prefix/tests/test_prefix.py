@@ -9,13 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel, PrefixTuningConfig, get_peft_model
+from peft import (
+    PeftModel,
+    PrefixTuningConfig,
+    get_peft_model,
+    initialize_kv_prefix_from_past_key_values,
+)
 from safetensors.torch import load_file
 from tiny import CONFIGS, VOCABULARY, tiny
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from appkit.adapters.prefix import METHOD
-from appkit.adapters.prefix.build import build, start_from_tokens
+from appkit.adapters.prefix.build import build, read_tokens, start_from_tokens
 from appkit.adapters.prefix.config import PrefixOptions
 from appkit.adapters.virtual_tokens import EMBEDDINGS, Prefixed, Sizes, export, flatten, restore, split
 from appkit.bundles import manifest as manifests
@@ -253,6 +258,20 @@ def test_a_start_from_tokens_is_the_base_behind_these_tokens(architecture: str, 
         expected = lm_loss.token_losses(ours, collate(behind))
     torch.testing.assert_close(lm_loss.token_losses(ours, batch), expected, atol=1e-4, rtol=1e-4)
     assert {module.training for module in base.modules()} == {False}
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_keys_and_values_of_tokens_are_those_that_peft_starts_from(architecture: str) -> None:
+    text = torch.tensor([1, 7, 30])  # a window of 4 tokens keeps three in the cache
+    config = PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=len(text))
+    reference = get_peft_model(tiny(architecture), config)
+    with torch.no_grad():
+        cache = tiny(architecture)(text[None], use_cache=True).past_key_values
+        tokens = read_tokens(based(architecture), text)
+    pairs = [(layer.keys, layer.values) for layer in cache.layers]
+    expected = initialize_kv_prefix_from_past_key_values(reference, past_key_values=pairs)
+    assert torch.equal(reference.prompt_encoder["default"].embedding.weight, expected)
+    torch.testing.assert_close(flatten(tokens), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_start_is_left_as_it_is_where_it_is_random() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import signal
@@ -47,7 +48,7 @@ class MessageOptions(BaseModel):
     )
     remove_hook: bool = Field(False, description="remove that hook again")
     within: float | None = Field(
-        None, gt=0, description="seconds; without an answer by then, end without one"
+        None, gt=0, le=86_400, description="seconds; without an answer by then, end without one"
     )
     answerer: tuple[str, ...] = ()
     """the words that name who answers, which the core fills in"""
@@ -88,23 +89,24 @@ def run(options: MessageOptions, pack: Any, answer: AnswerInputs | None) -> Outc
 def _clean(text: str, body: bool) -> str:
     """Keeps the lines that git keeps: without control characters, and none that it takes for a comment."""
     lines = [
-        "".join(c for c in line if c.isprintable() or c == "\t").rstrip() for line in text.strip().split("\n")
+        "".join(c if c.isprintable() else " " if c.isspace() else "" for c in line).rstrip()
+        for line in text.split("\n")
     ]
-    lines = [line for line in lines if not line.startswith("#")]
-    return "\n".join(lines if body else lines[:1]).strip()
+    kept = "\n".join(line for line in lines if not line.startswith("#")).strip()
+    return kept if body else kept.partition("\n")[0].rstrip()
 
 
 def _install_hook(options: MessageOptions) -> Outcome:
     if not options.answerer:
         raise ValueError("name who answers in the hook: --bundle DIRECTORY, or --gateway URL")
     hook = _find_hook(options.repo)
-    if hook.exists() and OURS not in hook.read_text(errors="replace"):
+    if os.path.lexists(hook) and not _is_ours(hook):
         raise ValueError(
             f"{hook} is there already and is not ours; add the command to it by hand: appkit commit-message"
         )
     words = [_find_program(), "commit-message", "--within", f"{options.within or 60:g}", *options.answerer]
     hook.parent.mkdir(parents=True, exist_ok=True)
-    hook.write_text(HOOK.format(ours=OURS, command=shlex.join(words)), encoding="utf-8")
+    hook.write_bytes(os.fsencode(HOOK.format(ours=OURS, command=shlex.join(words))))
     hook.chmod(hook.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     return Outcome(
         f"installed: {hook}", ["git commit proposes a message from now on; it never stops a commit"]
@@ -113,12 +115,21 @@ def _install_hook(options: MessageOptions) -> Outcome:
 
 def _remove_hook(repo: Path) -> Outcome:
     hook = _find_hook(repo)
-    if not hook.exists():
+    if not os.path.lexists(hook):
         return Outcome(f"no hook: {hook} does not exist")
-    if OURS not in hook.read_text(errors="replace"):
-        raise ValueError(f"{hook} is not ours; remove it by hand")
+    if not _is_ours(hook):
+        raise ValueError(f"{hook} is not ours, or was changed; remove it by hand")
     hook.unlink()
     return Outcome(f"removed: {hook}")
+
+
+def _is_ours(hook: Path) -> bool:
+    """Tells whether a hook is as we write it: one that has our lines among others is somebody's work."""
+    if hook.is_symlink() or not hook.is_file():
+        return False
+    start, end = HOOK.format(ours=OURS, command="\0").split("\0")
+    text = os.fsdecode(hook.read_bytes())
+    return text.startswith(start) and text.endswith(end)
 
 
 def _find_hook(repo: Path) -> Path:
@@ -126,7 +137,8 @@ def _find_hook(repo: Path) -> Path:
     repository = open_repository(repo)
     if shared := repository.setting("core.hooksPath"):
         raise ValueError(
-            f"core.hooksPath is {shared}: those hooks may be of other repositories too; add the command there by hand"
+            f"core.hooksPath is {shared}: those hooks may be of other repositories too; add the command there by "
+            "hand"
         )
     folder = repository.text("rev-parse", "--path-format=absolute", "--git-common-dir").strip()
     return Path(folder) / "hooks" / "prepare-commit-msg"
@@ -146,7 +158,6 @@ def limit_time(options: MessageOptions) -> None:
 
 
 COMMIT_MESSAGE = Command(
-    "Write the commit message of a change: git diff --staged | appkit commit-message --bundle B.",
     MessageOptions,
     run,
     arguments=("diff",),

@@ -90,6 +90,8 @@ def run(options: ReviewOptions, pack: Any, answer: AnswerInputs | None) -> Outco
     assert answer is not None
     require_problem(pack, "review")
     paths = [path.strip() for path in options.paths.split(",") if path.strip()]
+    if paths and not options.range:
+        raise ValueError("--paths chooses files of BASE..HEAD; name one, or give a diff of those files alone")
     text = (
         open_range(options.repo, options.range, paths)[3] if options.range else read_diff(None, options.repo)
     )
@@ -110,6 +112,8 @@ def run(options: ReviewOptions, pack: Any, answer: AnswerInputs | None) -> Outco
         notes.append(
             f"{len(findings) - len(sure)} remarks are below --min-confidence {options.min_confidence:g}"
         )
+    if wordless := sum(len(prediction.parsed.value or ()) for prediction, _ in answers) - len(findings):
+        notes.append(f"{wordless} remarks name a line and say nothing")
     if any(one.confidence is None for one in findings):
         notes.append("the bundle has no calibrated confidence, so --min-confidence leaves nothing out")
     worst = max((LEVELS.index(one.severity) for one in sure), default=-1)
@@ -152,17 +156,18 @@ def _write(findings: Sequence[Finding], form: str) -> str:
 
 
 def _write_line(finding: Finding) -> str:
-    place = f"{_printable(finding.file)}:{finding.line}" + (f"-{finding.end}" if finding.end else "")
+    place = f"{_write_path(finding.file)}:{finding.line}" + (f"-{finding.end}" if finding.end else "")
     confidence = "" if finding.confidence is None else f" ({finding.confidence:.2f})"
     return f"{place}: {finding.severity}: {finding.text}{confidence}"
 
 
-def _printable(path: str) -> str:
-    return "".join(c if c.isprintable() else "\ufffd" for c in path)
+def _write_path(path: str) -> str:
+    """Writes a path that no reader takes for more than one; "-" for a hunk without a file."""
+    shown = "".join(c if c.isprintable() else "\ufffd" for c in path) or "-"
+    return json.dumps(shown, ensure_ascii=False) if ":" in shown else shown
 
 
 REVIEW = Command(
-    "Review a change: appkit review main..HEAD --bundle B prints remarks by file and line.",
     ReviewOptions,
     run,
     arguments=("range",),

@@ -17,7 +17,7 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 RULE = "review"
 
 
-def to_sarif(findings: Sequence[Finding], model: str = "") -> dict[str, Any]:
+def to_sarif(findings: Sequence[Finding]) -> dict[str, Any]:
     """Returns a SARIF log of one run. Paths are relative to the repository; rank is the confidence in hundredths."""
     driver = {
         "name": "appkit review",
@@ -39,16 +39,22 @@ def to_sarif(findings: Sequence[Finding], model: str = "") -> dict[str, Any]:
 
 def _to_result(finding: Finding) -> dict[str, Any]:
     region = {"startLine": finding.line} | ({"endLine": finding.end} if finding.end else {})
-    location = {"artifactLocation": {"uri": quote(finding.file), "uriBaseId": "%SRCROOT%"}, "region": region}
+    artifact = {"uri": quote(finding.file), "uriBaseId": "%SRCROOT%"}
+    location = {"physicalLocation": {"artifactLocation": artifact, "region": region}}
     name = hashlib.sha256(f"{finding.file}\0{finding.text}".encode("utf-8", "replace")).hexdigest()[:32]
     result: dict[str, Any] = {
         "ruleId": RULE,
         "ruleIndex": 0,
         "level": finding.severity,
-        "message": {"text": finding.text},
-        "locations": [{"physicalLocation": location}],
+        "message": {"text": _to_plain(finding.text)},
+        "locations": [location] if finding.file else [],
         "partialFingerprints": {"remark/v1": name},
     }
     if finding.confidence is not None:
         result["rank"] = round(100 * finding.confidence, 1)
     return result
+
+
+def _to_plain(text: str) -> str:
+    """Writes a text without what the standard takes for placeholders and links (3.11.5 and 3.11.6)."""
+    return text.replace("{", "{{").replace("}", "}}").replace("](", "] (")

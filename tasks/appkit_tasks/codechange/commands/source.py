@@ -25,12 +25,12 @@ def read_diff(source: Path | None, folder: Path) -> str:
     Raises ValueError where there is none, and for one of over 50 MB.
     """
     if source is not None and str(source) != "-":
-        if not source.is_file():
+        if not source.exists() or source.is_dir():
             raise ValueError(f"no file {str(source)!r}; name a diff, or pipe one in")
         with source.open("rb") as file:
             return _decode(file.read(LARGEST + 1), str(source))
-    if source is not None or not sys.stdin.isatty():
-        text = _decode(sys.stdin.buffer.read(LARGEST + 1), "standard input")
+    if source is not None or not (sys.stdin is None or sys.stdin.isatty()):
+        text = _decode(sys.stdin.buffer.read(LARGEST + 1) if sys.stdin else b"", "standard input")
         if text.strip() or source is not None:
             return text
     text = _decode(open_repository(folder).run("diff", "--staged", *DIFF), "what is staged")
@@ -58,7 +58,8 @@ def read_change(text: str, name: str) -> Change:
 def split_files(text: str) -> list[str]:
     """Splits a diff of git into its files'; any other diff is one part."""
     starts = [match.start() for match in re.finditer(r"^diff --(?:git|cc|combined) ", text, re.MULTILINE)]
-    return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)] or [text]
+    ends = [*starts[1:], len(text)]
+    return [text[start:end] for start, end in zip(starts, ends, strict=True)] if starts else [text]
 
 
 def fit(text: str) -> tuple[str, int]:

@@ -15,12 +15,22 @@ from appkit_tasks.codechange import functions
 from appkit_tasks.codechange.commands.message import require_problem
 from appkit_tasks.codechange.commands.source import open_range
 from appkit_tasks.codechange.diffs import Change, diff_texts, parse, quote_path
-from appkit_tasks.codechange.functions import Function, comment_text, find_functions, rewrite_comment
+from appkit_tasks.codechange.functions import (
+    DIRECTIVE,
+    Function,
+    comment_text,
+    find_functions,
+    rewrite_comment,
+)
 from appkit_tasks.codechange.git import Repository
 from appkit_tasks.codechange.languages import is_generated, language_of
 from appkit_tasks.codechange.load import LONGEST
+from appkit_tasks.codechange.secrets import mask
 
 __all__ = ["UPDATE_COMMENTS", "UpdateOptions", "find_stale", "run"]
+
+LONGEST_COMMENT, LONGEST_NAME = 20_000, 500
+"""characters of a comment and of a function's name in a row"""
 
 
 class UpdateOptions(BaseModel):
@@ -67,12 +77,16 @@ def run(options: UpdateOptions, pack: Any, answer: AnswerInputs | None) -> Outco
             counts["that fit already"] += 1
         else:
             try:
-                edits.setdefault(one.path, []).append((one, _write_comment(one, new)))
+                comment = _write_comment(one, new)
             except ValueError:
                 counts["whose answer cannot stand in a comment"] += 1
+                continue
+            edits.setdefault(one.path, []).append((one, comment))
     patch = "".join(_write_patch(path, some) for path, some in edits.items())
     asked = f"{len(stale)} comments of changed functions are asked about, {sum(map(len, edits.values()))} are updated"
     notes = [asked + "".join(f"; {count} {what}" for what, count in counts.items())]
+    if any(confidence is None for _, confidence in answers):
+        notes.append("the bundle has no calibrated confidence, so --min-confidence leaves nothing out")
     if patch:
         notes.append("apply it with: git apply")
     return Outcome(patch.removesuffix("\n"), notes)
@@ -98,31 +112,63 @@ def find_stale(
         before = {one.name: one for one in find_functions(old, language)}
         for after in find_functions(new, language):
             earlier = before.get(after.name)
-            if earlier is None or not after.comment or earlier.code.split() == after.code.split():
+            if earlier is None or earlier.code.split() == after.code.split():
                 continue
-            if comment_text(earlier.comment).split() == comment_text(after.comment).split():
+            text = comment_text(after.comment)
+            if not text or comment_text(earlier.comment).split() != text.split():
+                continue
+            if reason := _refuse(earlier, after, text):
+                counts[reason] += 1
+            else:
                 yield Stale(file.path, new, earlier, after)
+
+
+def _refuse(before: Function, after: Function, text: str) -> str:
+    """Says why a function is not asked about; "" where it is."""
+    if max(len(before.code), len(after.code)) > LONGEST or len(text) > LONGEST_COMMENT:
+        return "left out: functions or comments that are too long"
+    if any(DIRECTIVE.match(line.strip()) for line in after.comment.encode().split(b"\n")):
+        return "left out: comments that hold directives of tools"
+    if mask(before.code)[0] == mask(after.code)[0]:
+        return "left out: functions in which only a secret changes"
+    return ""
 
 
 def _make_row(one: Stale) -> dict[str, Any]:
     return {
         "file": one.path,
         "language": language_of(one.path),
-        "function": one.after.name,
-        "before": one.before.code[:LONGEST],
-        "after": one.after.code[:LONGEST],
+        "function": one.after.name[:LONGEST_NAME],
+        "before": one.before.code,
+        "after": one.after.code,
         "comment": comment_text(one.after.comment),
     }
 
 
 def _write_comment(one: Stale, text: str) -> str:
-    """Writes the new text as the comment of the function. Raises ValueError for one that would end it."""
+    """Writes the new text as the comment of the function. Raises ValueError for one that would change code."""
     line = one.source[: one.after.comment_start].rpartition(b"\n")[2].decode("utf-8", "replace")
     indent = line[: len(line) - len(line.lstrip())]
     printable = "\n".join(
-        "".join(c for c in part if c.isprintable() or c == "\t").rstrip() for part in text.split("\n")
+        "".join(c if c.isprintable() or c == "\t" else " " if c.isspace() else "" for c in part).rstrip()
+        for part in text.split("\n")
     )
-    return rewrite_comment(one.after.comment, printable, indent)
+    comment = rewrite_comment(one.after.comment, printable, indent).replace("\r\n", "\n")
+    if b"\r\n" in one.source:
+        comment = comment.replace("\n", "\r\n")
+    _check_comment(one, comment, printable)
+    return comment
+
+
+def _check_comment(one: Stale, comment: str, text: str) -> None:
+    """Raises ValueError unless the file, read again, has the same functions, and this text as the comment."""
+    language, after = language_of(one.path), one.after
+    source = one.source[: after.comment_start] + comment.encode() + one.source[after.comment_end :]
+    functions_now = {function.name: function for function in find_functions(source, language)}
+    now = functions_now.get(after.name)
+    same = functions_now.keys() == {function.name for function in find_functions(one.source, language)}
+    if not same or now is None or now.code != after.code or comment_text(now.comment).split() != text.split():
+        raise ValueError("the new comment would change the code around it")
 
 
 def _write_patch(path: str, edits: Sequence[tuple[Stale, str]]) -> str:
@@ -131,7 +177,7 @@ def _write_patch(path: str, edits: Sequence[tuple[Stale, str]]) -> str:
     parts: list[bytes] = []
     at = 0
     for one, comment in sorted(edits, key=lambda edit: edit[0].after.comment_start):
-        parts += [source[at : one.after.comment_start], comment.encode("utf-8", "replace")]
+        parts += [source[at : one.after.comment_start], comment.encode()]
         at = one.after.comment_end
     new = b"".join([*parts, source[at:]])
     name = quote_path(f"a/{path}"), quote_path(f"b/{path}")
@@ -140,7 +186,6 @@ def _write_patch(path: str, edits: Sequence[tuple[Stale, str]]) -> str:
 
 
 UPDATE_COMMENTS = Command(
-    "Find comments that did not follow a change, and print a patch that git apply takes: update-comments main..HEAD.",
     UpdateOptions,
     run,
     arguments=("range",),

@@ -280,6 +280,8 @@ def test_location_and_severity_are_of_the_first_remark_where_the_row_says_none()
     row = Row(answer="Hm.\na.py:7-8: x\na.py:20: y")
     answers = ["8: x", "a.py:8: x", "b.py:8: x", "20: x"]
     assert [score("review", "location", [row], [text]) for text in answers] == [1, 1, 0, 0]
+    row = Row(answer="a.py:7: x", line=7)
+    assert [score("review", "location", [row], [text]) for text in ("7: x", "b.py:7: x")] == [1, 0]
     row = Row(answer="7: note: x\n8: error: y")
     assert [score("review", "severity", [row], [text]) for text in ("1: note: x", "1: error: x")] == [1, 0]
 

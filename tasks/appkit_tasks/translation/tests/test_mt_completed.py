@@ -185,7 +185,7 @@ def test_the_language_detector_is_chosen_by_an_option(
     assert checked_language(tmp_path, "py3langid") == german
     assert read == []
     assert checked_language(tmp_path, "lingua") == []
-    assert read == ["the account is locked", "das konto wurde gesperrt"]
+    assert read == ["the account is locked", "das wurde gesperrt"]
 
 
 def test_lingua_finds_another_language(tmp_path: Path) -> None:

@@ -325,7 +325,7 @@ def test_a_glossary_that_cannot_be_used_is_one_line(glossary: str, message: str)
 
 
 def test_variants_leave_out_one_thing_each() -> None:
-    (one,) = complete({"train": shipped()["train"], "test": shipped()["test"][:1]}, FILLED, 0)["test"]
+    (one,) = fill({"train": shipped()["train"], "test": shipped()["test"][:1]}, FILLED)["test"]
     bare, alone = (TASK.variants[name](one) for name in ("without glossary", "without examples"))
     assert [line for line in asked(one) if line not in asked(bare)] == ["Terms: deadline = échéance"]
     assert bare.terms == one.terms  # they are measured all the same
