@@ -279,6 +279,8 @@ class Task:
     """in the order of the report"""
     primary: str
     """name of the metric that decides"""
+    judge: str | None = field(default=None, kw_only=True)
+    """name of the metric that judges a row as right (1) or wrong (0), which confidence goes by; None: the primary"""
     input: str
     """the field of `row` that a bare line of text fills in `appkit predict`"""
     output: str
@@ -337,6 +339,8 @@ class Task:
         fields = self.row.model_fields
         if self.primary not in names:
             raise ValueError(f"task {self.name!r}: primary is {self.primary!r}, its metrics are {names}")
+        if self.judge is not None and self.judge not in names:
+            raise ValueError(f"task {self.name!r}: judge is {self.judge!r}, its metrics are {names}")
         held = [rule.field for rule in (self.retrieval, self.similar) if rule]
         for name in (self.input, self.output, *self.beside, *held):
             if name not in fields:

@@ -277,13 +277,14 @@ def _raise_if_stopped(outcome: Outcome, run_dir: Path, steps: int) -> Outcome:
 
 def calibrate_confidence(prepared: Prepared, adapter: Evaluation, say: Say) -> Any:
     """Calibrate the adapter's confidence on the test rows, or say why it has none."""
-    primary = adapter.scores[prepared.head.task.primary]
-    scored = [place for place in range(len(prepared.test)) if place not in primary.unscored]
-    confidence: Any = Uncalibrated(f"{primary.metric.name} could score none of the test rows")
+    task = prepared.head.task
+    judge = adapter.scores[task.judge or task.primary]
+    scored = [place for place in range(len(prepared.test)) if place not in judge.unscored]
+    confidence: Any = Uncalibrated(f"{judge.metric.name} could score none of the test rows")
     if scored:
         confidence = prepared.head.confidence(
-            primary.metric,
-            primary.matrix[scored],
+            judge.metric,
+            judge.matrix[scored],
             [prepared.test[place] for place in scored],
             [adapter.predictions[place] for place in scored],
             len(prepared.splits.dev),

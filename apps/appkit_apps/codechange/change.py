@@ -92,7 +92,7 @@ def _write_file(place: int, file: Tool, reviews: Sequence[Review]) -> str:
     """Writes a file: what is said of it, its hunks, and below them the remarks whose lines it does not show."""
     rows = "".join(_write_hunk(place, hunk, reviews) for hunk in file["hunks"])
     title = write_visible(file["description"])
-    table = f"<table>{TOP}<tbody>{rows}</tbody></table>" if rows else '<p class="note">It shows no lines.</p>'
+    table = f"<table>{TOP}<tbody>{rows}</tbody></table>" if rows else ""
     left = [(review.by, remark) for review in reviews for remark in review.take(place=place)]
     below = _list_remarks(left, "Remarks on lines that are not shown in the diff")
     return f'<section class="file"><h2>{title}</h2>{table}{below}</section>'

@@ -54,7 +54,8 @@ STYLE = f"""
 .change .note {{ color: var(--faint); font-size: .85rem; }}
 .change summary {{ cursor: pointer; }}
 .change pre {{ margin: .5rem 0 0; font-size: .85rem; background: none; color: var(--plain); }}
-.change .file > h2 {{ padding: .5rem 1rem; background: var(--head); border-radius: 8px 8px 0 0; }}
+.change .file {{ overflow: hidden; }}
+.change .file > h2 {{ padding: .5rem 1rem; background: var(--head); }}
 .change .file > p {{ padding: .5rem 1rem; }}
 .change table {{ width: 100%; table-layout: fixed; border-collapse: collapse; border: 0 !important; margin: 0; }}
 .change th, .change td {{
@@ -65,6 +66,7 @@ STYLE = f"""
 .change thead th {{ height: 1px; font-size: 1px; line-height: 1px; color: transparent; }}
 .change col.no {{ width: 3.4rem; }}
 .change col.sign {{ width: 1.4rem; }}
+@media (max-width: 640px) {{ .change col.no {{ width: 2.4rem; }} }}
 .change td.no {{ text-align: right; font-variant-numeric: tabular-nums; user-select: none; color: var(--faint); }}
 .change td.sign {{ user-select: none; }}
 .change td.code, .change pre, .change td.sign {{ font-family: ui-monospace, monospace; }}

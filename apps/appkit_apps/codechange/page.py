@@ -86,7 +86,8 @@ def build(page: Page) -> None:
             parts.answered(row, given),
         )
 
-    answering = run.click(
+    answering = gr.on(
+        [run.click, diff.submit],
         respond,
         [diff, comment, beside],
         [answer, change, cost, shared, last],

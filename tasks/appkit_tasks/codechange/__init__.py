@@ -35,18 +35,20 @@ EXAMPLE = """\
 
 def adapt(task: Task, options: CodeChangeConfig) -> Task:
     """Gives the task the metrics of its problem; the answers of a review are read as remarks."""
-    head, needed = TextHead(decoding=task.decoding, few_shot=few_shot), ("answer",)
+    head, needed, judge = TextHead(decoding=task.decoding, few_shot=few_shot), ("answer",), None
     metrics = METRICS[options.problem]
     match options.problem:
         case "review":
-            head = replace(head, parse=_parse_review)
+            head, judge = replace(head, parse=_parse_review), "verdict"
         case "comment_update":
-            needed = ("comment", "answer")
+            needed, judge = ("comment", "answer"), "exact"
         case "commit_message" if not options.body:
             metrics = SUBJECT_METRICS
     if options.problem != "review":
         metrics = (*metrics, CRYSTAL[options.problem])
-    return replace(task, metrics=metrics, primary=PRIMARY[options.problem], needed=needed, head=head)
+    return replace(
+        task, metrics=metrics, primary=PRIMARY[options.problem], judge=judge, needed=needed, head=head
+    )
 
 
 def _parse_review(text: str) -> Parsed:

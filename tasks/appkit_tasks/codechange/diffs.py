@@ -30,7 +30,6 @@ Status = Literal["changed", "added", "deleted", "renamed", "copied"]
 HUNK = re.compile(r"(?:@@ )?@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@ ?(.*)", re.DOTALL)
 COMBINED = re.compile(r"(@{3,}) ((?:-\d+(?:,\d+)? )+)\+(\d+)(?:,(\d+))? @{3,} ?(.*)", re.DOTALL)
 GIT_PATHS = re.compile(r'(?:("a/.*"|a/.*?) ("b/.*")|("a/.*"|a/.*?) (b/.*))', re.DOTALL)
-BINARY = re.compile(r"(?:Binary f|F)iles (.+) and (.+) differ", re.DOTALL)
 PREFIXES = ({"a", "b"}, {"i", "w"}, {"c", "i"}, {"c", "w"}, {"o", "w"})
 """folders that git invents for both sides of a file; the last ones with `diff.mnemonicPrefix`"""
 LARGEST = 10**9
@@ -206,8 +205,9 @@ def _read_header(line: str, following: list[str], drafts: list[_Draft]) -> int:
     if drafts and drafts[-1].open:
         # what follows a file, such as the next message in a mailbox, may use the same words
         drafts[-1].open = _read_extended(line, drafts[-1])
-    elif match := BINARY.fullmatch(line):
-        old, new = _strip(unquote_path(match[1]), unquote_path(match[2]))
+    elif line.startswith("Binary files ") and line.endswith(" differ"):
+        names = line.removeprefix("Binary files ").removesuffix(" differ").partition(" and ")
+        old, new = _strip(unquote_path(names[0]), unquote_path(names[2]))
         drafts.append(_Draft(path=old if new == "/dev/null" else new, binary=True))
     return 1
 

@@ -25,8 +25,8 @@ MARKUP = re.compile(
     r"<!--.*?-->|!\[[^\]]*\]\([^)]*\)|<(?:details|summary|img|br)[^>]*>|</(?:details|summary)>", re.DOTALL
 )
 EMPTY = re.compile(
-    r"(?:lgtm|done|fixed|thanks?|thank you|nice|great|good (?:catch|point)|agreed?|ok(?:ay)?|yes|no|"
-    r"same(?: here| as above)?|ditto|nit|\+1|-1|:\w+:|👍|ack|acknowledged|resolved|please fix|why\??|hm+)[\s.!,:]*",
+    r"(?:(?:lgtm|done|fixed|thanks?|thank you|nice|great|good (?:catch|point)|agreed?|ok(?:ay)?|yes|no|"
+    r"same(?: here| as above)?|ditto|nit|\+1|-1|:\w+:|👍|ack|acknowledged|resolved|please fix|why\??|hm+)[\s.!,:]*)+",
     re.IGNORECASE,
 )
 FEWEST = 3
@@ -108,7 +108,8 @@ def _flatten(values: list[Any]) -> Iterator[dict[str, Any]]:
             waiting.extend(reversed(value))
         elif isinstance(value, dict):
             inside = value.get("comments")
-            if isinstance(inside, (list, dict)) and not {"notes", "position", "body"} & value.keys():
+            is_remark = isinstance(value.get("notes"), list) or {"position", "body"} & value.keys()
+            if isinstance(inside, (list, dict)) and not is_remark:
                 waiting.append(inside)
             else:
                 yield value

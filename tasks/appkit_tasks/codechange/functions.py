@@ -169,6 +169,8 @@ def _name_of(node: Any) -> str:
         name = node.child_by_field_name("type")
     elif node.type == "field_definition":
         name = node.child_by_field_name("property")
+    if declarator is not None and declarator.type == "operator_cast":
+        name, declarator = declarator.child_by_field_name("type"), None
     while name is None and declarator is not None:  # C: the name is inside pointers and parameters
         inner = declarator.child_by_field_name("declarator")
         if inner is None and declarator.type in ("reference_declarator", "parenthesized_declarator"):

@@ -236,6 +236,21 @@ def _find_place(row: ScoredRow) -> tuple[str, int, int]:
     raise NotApplicable("the row has no line")
 
 
+def verdict(row: ScoredRow, prediction: Prediction) -> tuple[float]:
+    """Returns 1 where a change is judged rightly, else 0.
+
+    A harmless change is to be left alone. Of any other a remark within 3 lines of the reference's is wanted, or any
+    remark where the reference has no line.
+    """
+    remarks = _read_remarks(prediction)
+    if not parse_remarks(row.answer):
+        return (float(not remarks and prediction.parsed.value is not None),)
+    try:
+        return location(3)(row, prediction)
+    except NotApplicable:
+        return (float(bool(remarks)),)
+
+
 def false_alarms(row: ScoredRow, prediction: Prediction) -> tuple[float]:
     """Returns 1 for a harmless row that is answered with a remark, else 0; NotApplicable for other rows."""
     if parse_remarks(row.answer):
@@ -358,6 +373,7 @@ _REMARKS = _text_metrics(_of_remarks, "; similarity to one person's remark, whic
 METRICS: dict[str, tuple[Metric, ...]] = {
     "review": (
         *(_REMARKS[name] for name in ("BLEU-4", "ROUGE-L", "chrF")),
+        Metric("verdict", "share of changes rightly left alone, or remarked on within 3 lines", verdict),
         Metric("location", "share of places that a remark names: file, and a line of its range", location(0)),
         Metric("location within 3", "share of places that a remark names within 3 lines", location(3)),
         Metric(

@@ -104,12 +104,12 @@ def allows(row: ChangeRow, other: ChangeRow) -> bool:
 def _is_earlier(date: str, than: str) -> bool:
     """Compares two dates of ISO 8601, in UTC where they say no zone."""
     try:
-        first, second = datetime.fromisoformat(date), datetime.fromisoformat(than)
-    except ValueError:
+        first, second = (
+            moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+            for moment in map(datetime.fromisoformat, (date, than))
+        )
+    except (ValueError, OverflowError):  # no date, or one at the ends of time
         return False
-    first, second = (
-        moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) for moment in (first, second)
-    )
     if min(len(date), len(than)) <= DAY:
         return first.date() < second.date()
     return first < second

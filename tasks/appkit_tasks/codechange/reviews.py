@@ -194,8 +194,8 @@ class _Commits:
 
     def list_silent(self, count: int, options: BuildOptions) -> Iterator[Row]:
         """Yields rows of hunks of the same commits that have no remark, at most `count`, from all commits alike."""
-        waiting = [
-            (commits[1], file, hunk)
+        places = {
+            (commits[1], file.path, hunk.new): (commits[1], file, hunk)
             for commits, files in self._changes.items()
             if commits[1] in self._dates
             for file in files
@@ -203,7 +203,8 @@ class _Commits:
             and (not options.languages or language_of(file.path) in options.languages)
             for hunk in file.hunks
             if (commits[1], file.path, hunk.new) not in self._remarked and not hunk.only_space
-        ]
+        }
+        waiting = list(places.values())
         step = max(1, len(waiting) // max(1, count))
         for commit, file, hunk in waiting[::step][:count]:
             fields = _describe(file, hunk, commit, self._dates[commit])

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from appkit_tasks.codechange.config import CodeChangeConfig
+from appkit_tasks.codechange.load import ChangeRow, synonyms
 from appkit_tasks.codechange.mining import BuildOptions, build
 
 from appkit.cli.main import main
@@ -28,6 +30,12 @@ ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.starts
     "GIT_COMMITTER_NAME": "Ann Miller",
     "GIT_COMMITTER_EMAIL": "ann@work.example",
 }
+
+OLD = 'def weigh(jar):\n    """Return the weight of a jar in grams."""\n    return jar.weight\n'
+NEW = 'def weigh(jar):\n    """Return the weight of a jar in pounds."""\n    return jar.weight * 2.2\n'
+TOKEN = "ghp_" + "aB3dE6gH9" * 4
+
+GATED = 'gated = 1\n\n\ndef weigh(jar):\n    """Return the weight of a jar, in grams."""\n    return jar.weight * {0}\n'
 
 Content = bytes | str | tuple[str, bytes | str] | None
 """of a file: its text, or its mode and text; None: it is deleted"""
@@ -133,6 +141,35 @@ def shelf(history: History, count: int = 12) -> History:
     return history
 
 
+def varied() -> History:
+    """Makes changes of many forms: renames, blank lines, moved blocks, several files, a comment."""
+    history = shelf(History(), 6)
+    history.commit("Add a long table of values", {"src/table.py": lines(60), "docs/notes.md": "One\n\nTwo\n"})
+    history.commit(
+        "Change two places of the table",
+        {
+            "src/table.py": lines(60).replace("value_3 = 3", "value_3 = 4").replace("_12 = 12", "_12 = 13"),
+            "docs/notes.md": "One\n\nTwo and a half\n",
+            "a/first.py": "x = 1\n",
+        },
+    )
+    history.rename("Move the table to its own folder", "src/table.py", "tables/table.py", {"b.c": "int a;\n"})
+    history.commit("Copy the table for the tests", {"tables/copy.py": lines(60), "b.c": "int a;\n\nint b;\n"})
+    old, new = GATED.format(1), GATED.format(2).replace("in grams", "in pounds")
+    history.commit("Add the gate of the jars", {"src/gate.py": old})
+    history.commit("Weigh the jars in pounds", {"src/gate.py": new})
+    history.commit("Wräp the jars in päper", {"größe.py": "x = 1\n"})
+    return history
+
+
+def forget_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Takes the user's settings away; tests may write some to `gitconfig` there."""
+    for key in [key for key in os.environ if key.startswith("GIT_")]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+
+
 def mine(folder: Path, **options: Any) -> Built:
     """Makes rows of a repository."""
     return build(BuildOptions(repo=str(folder), **options))
@@ -174,3 +211,31 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
         )
         for path in sorted(folder.rglob("*"))
     }
+
+
+def left_out(built: Built) -> dict[str, int]:
+    return {
+        what.removeprefix("left out: "): count
+        for what, count in built.counts.items()
+        if what.startswith("left out: ")
+    }
+
+
+def add_up(built: Built) -> None:
+    """Checks that each commit is counted once, and each row is on one side."""
+    counts = built.counts
+    became = counts["rows"] if "rows" in counts else counts.get("with such a function", 0)
+    assert counts["commits read"] == sum(left_out(built).values()) + became
+    known = sum(count for what, count in counts.items() if " known from training" in what)
+    rows = next(count for what, count in counts.items() if what.startswith("rows"))
+    assert rows == len(rows_of(built)) + known
+    assert all(counts[f"of them {name}"] == len(part) for name, part in built.splits.items())
+
+
+def validate(rows: Sequence[Mapping[str, Any]], problem: str = "commit_message") -> list[ChangeRow]:
+    """Reads rows as training does, by the names that the pack knows."""
+    options = CodeChangeConfig(problem=problem)  # type: ignore[arg-type]
+    names = {other: field for field, others in synonyms(options).items() for other in others}
+    return [
+        ChangeRow.model_validate({names.get(key, key): value for key, value in row.items()}) for row in rows
+    ]
