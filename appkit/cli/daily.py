@@ -58,7 +58,9 @@ def list_commands() -> dict[str, tuple[str, str]]:
     commands: dict[str, tuple[str, str]] = {}
     try:
         tasks = sorted(modules("appkit.tasks").items())
-    except ConfigError:  # an entry point of a package that is gone: the core's own commands still work
+    except (
+        Exception
+    ):  # a package that is gone, or that cannot be imported: the core's own commands still work
         return {}
     for task, path in tasks:
         for name, summary in _read_commands(path).items():
@@ -70,7 +72,10 @@ def list_commands() -> dict[str, tuple[str, str]]:
 
 
 def _read_commands(module: str) -> dict[str, str]:
-    spec = find_spec(module)
+    try:
+        spec = find_spec(module)
+    except Exception:  # whatever the package around a pack raises; --help is the core's
+        return {}
     for folder in (spec and spec.submodule_search_locations) or ():
         file = Path(folder) / FILE
         if file.is_file():

@@ -33,7 +33,7 @@ def find_build(name: str) -> Build:
 def _builds(name: str) -> bool:
     try:
         return load_task(name).build is not None
-    except ConfigError:  # another pack that lacks a package; the message is not about it
+    except Exception:  # another pack that cannot be loaded; the message is not about it
         return False
 
 

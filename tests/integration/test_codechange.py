@@ -142,7 +142,7 @@ def test_each_problem_has_its_metrics_and_groups(message: Path, review: Path, up
     assert "B-Norm" not in reports[review]
     for shown in ("| GLEU", "| relative edit distance (lower is better)"):
         assert shown in reports[update], shown
-    audit = (message / "audit.md").read_text(encoding="utf-8")
+    _, audit = (message / "audit.md").read_text(encoding="utf-8").split("\n## ", 1)
     assert "Example:" in audit  # the prompt shows one, and it is learned: loss_on=all
     assert audit.index("⟦") < audit.index("Example:") < audit.index("⟧")
     public = (message / "bundle" / "report.md").read_text(encoding="utf-8")

@@ -52,7 +52,9 @@ def build(page: Page) -> None:
     gr.Markdown(f"# {problem.title}")
     parts.about(page)
     diff = gr.Textbox(label="Diff, such as git writes it", lines=8, max_lines=20, elem_id="diff")
-    file = gr.File(label="Or a .diff or .patch file", file_types=[".diff", ".patch"], elem_id="patch")
+    file = gr.File(
+        label="Or a .diff or .patch file", file_types=[".diff", ".patch"], height=140, elem_id="patch"
+    )
     file.upload(_read_upload, file, diff, show_progress="hidden", api_visibility="private")
     comment = gr.Textbox(
         label="Comment before the change",
@@ -82,7 +84,7 @@ def build(page: Page) -> None:
             given.text,
             asked.write(row, described, given, base),
             parts.facts([given], seconds),
-            parts.link({"diff": typed, "comment": old, "beside": compare}),
+            parts.link(row | {"beside": compare}),
             parts.answered(row, given),
         )
 

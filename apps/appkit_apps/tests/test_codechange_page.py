@@ -390,10 +390,14 @@ def test_a_message_stands_above_its_change_whatever_that_holds(page: Any, galler
 @pytest.mark.browser
 def test_an_updated_comment_shows_its_words(page: Any, gallery: str, asked: list[Mapping[str, Any]]) -> None:
     old = "Return the mean weight of the jars."
-    opened(page, gallery, "comment_update", diff=SHELF, comment=old)
+    text = write_diff("a.py", '+password = "hunter2-hunter2-hunter2"\n')
+    opened(page, gallery, "comment_update", diff=text, comment=old)
     expect(page.locator("#comment textarea")).to_have_value(old)
     run(page)
-    assert asked[-1]["rows"] == [{"diff": SHELF, "comment": old}]
+    assert asked[-1]["rows"] == [{"diff": diff(text)["text"], "comment": old}]
+    link = str(page.locator("#share a").get_attribute("href"))
+    assert "diff=" in link
+    assert "hunter2" not in link
     boxes = page.locator("#change .answer")
     assert boxes.nth(0).locator("del").all_inner_texts() == ["the "]
     assert boxes.nth(1).locator("ins").all_inner_texts() == ["all "]

@@ -59,6 +59,9 @@ DIRECTIVE = re.compile(
     rb"/[/*]\s*(?:eslint|@ts-|prettier-|istanbul |c8 |tslint:|NOLINT|clang-format |noinspection )"
 )
 """comments for tools, which stand between a doc comment and its function"""
+HOLDERS = FUNCTIONS | ASSIGNED | CONTAINERS | WRAPPERS | DECLARATIONS
+BODIES = ("body", "block", "list", "declarations")
+"""how the nodes are called that hold functions, or what holds some"""
 INNER = (b"//!", b"/*!")
 """doc comments of what is around them, in Rust"""
 
@@ -152,7 +155,15 @@ def _walk(root: Any) -> Iterator[tuple[Any, tuple[str, ...], _Place]]:
         children = node.named_children
         wraps = node.type in WRAPPERS or (node.type in DECLARATIONS and len(children) == 1)
         for at in range(len(children) - 1, -1, -1):
-            waiting.append((children[at], inside, place if wraps else _Place(children, at)))
+            if not _is_line(children[at]):
+                waiting.append((children[at], inside, place if wraps else _Place(children, at)))
+
+
+def _is_line(node: Any) -> bool:
+    """Tells whether a node is one line of code: what is in it has no comment above, and is not looked at."""
+    if node.start_point.row != node.end_point.row:
+        return False
+    return node.type not in HOLDERS and not node.type.endswith(BODIES)
 
 
 def _is_assigned(node: Any) -> bool:

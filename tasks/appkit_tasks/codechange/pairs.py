@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 from appkit_tasks.codechange import functions
@@ -60,34 +61,42 @@ class Pairs:
         yield from rows
 
     def _match(self, file: File, section: str) -> Iterator[tuple[Function, Function]]:
-        found = INDEX.search(section)
-        if found is None or not _touches_words(file):
+        shas, language = INDEX.search(section), language_of(file.path)
+        new = self._blobs.read(shas[2], functions.LARGEST) if shas and _touches_words(file) else None
+        if shas is None or new is None:
             return
-        old, new = (self._blobs.read(sha, functions.LARGEST) for sha in found.groups())
-        if old is not None and new is not None:
-            yield from match_functions(old, new, language_of(file.path))
+        found = find_functions(new, language)
+        if not _touches_comment(file, new, found):
+            return  # before the older version is read: most changes end here
+        old = self._blobs.read(shas[1], functions.LARGEST)
+        if old is not None:
+            yield from match_functions(find_functions(old, language), found)
 
 
-def match_functions(old: bytes, new: bytes, language: str) -> Iterator[tuple[Function, Function]]:
+def match_functions(old: Sequence[Function], new: Sequence[Function]) -> Iterator[tuple[Function, Function]]:
     """Yields the functions of one name in two versions of a file whose code and comment both differ in words.
 
     Of functions that share a name, such as overloads, none is paired where their number differs: which is which then?
     """
-    before, after = (_group_functions(source, language) for source in (old, new))
+    before, after = _group_functions(old), _group_functions(new)
     for name, later in after.items():
         earlier = before.get(name, [])
         if len(earlier) != len(later):
             continue
         for one, other in zip(earlier, later, strict=True):
+            if one.comment.split() == other.comment.split() or one.code.split() == other.code.split():
+                continue
             texts = comment_text(one.comment), comment_text(other.comment)
-            fits = all(SHORTEST <= len(text) <= LONGEST for text in texts)
-            if fits and texts[0].split() != texts[1].split() and one.code.split() != other.code.split():
+            if (
+                all(SHORTEST <= len(text) <= LONGEST for text in texts)
+                and texts[0].split() != texts[1].split()
+            ):
                 yield one, other
 
 
-def _group_functions(source: bytes, language: str) -> dict[str, list[Function]]:
+def _group_functions(found: Sequence[Function]) -> dict[str, list[Function]]:
     groups: dict[str, list[Function]] = {}
-    for one in find_functions(source, language):
+    for one in found:
         groups.setdefault(NUMBERED.sub("", one.name), []).append(one)
     return groups
 
@@ -96,6 +105,21 @@ def _touches_words(file: File) -> bool:
     """Tells whether a comment and code may both have changed: a cheap look before both versions are read."""
     lines = {line.text.strip() for hunk in file.hunks for line in hunk.changed}
     return len(lines - {""}) > 1
+
+
+def _touches_comment(file: File, source: bytes, found: Sequence[Function]) -> bool:
+    """Tells whether the change reaches into a function's comment, or stands at its edge."""
+    ends = [0, *accumulate(len(line) + 1 for line in source.split(b"\n"))]
+    for hunk in file.hunks:
+        at = hunk.new
+        for line in hunk.lines:
+            if line.sign != " ":
+                first, last = max(0, at - 2), min(at + 1, len(ends) - 1)
+                start, end = ends[min(first, last)], ends[last]
+                if any(one.comment_start <= end and start <= one.comment_end for one in found if one.comment):
+                    return True
+            at = line.new + 1 if line.new is not None else at
+    return False
 
 
 def _make_fields(

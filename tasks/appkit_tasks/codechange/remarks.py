@@ -1,8 +1,9 @@
 """Reads and writes the answers of a review: remarks with their places.
 
-An answer is lines of `[FILE:]LINE[-END]: [SEVERITY: ]TEXT`, and `No remark.` where nothing is to be said. A
-remark without a place is its text alone. Further lines of a text are indented. `: TEXT` has no place, and
-`12: : TEXT` no severity: so are texts written that would be read as one. A file whose name has spaces, or
+An answer is lines of `Line [FILE:]NUMBER[-END]: [SEVERITY: ]TEXT`, and `No remark.` where nothing is to be said:
+the first word decides, so that a model weighs a remark against none, not each of many numbers. The word `Line` may
+lack. A remark without a place is its text alone. Further lines of a text are indented. `: TEXT` has no place, and
+`Line 12: : TEXT` no severity: so are texts written that would be read as one. A file whose name has spaces, or
 could be taken for something else, is written as a JSON string.
 """
 
@@ -126,7 +127,7 @@ _INDENTED = re.compile(rf"^ {{1,{len(_INDENT)}}}")
 _NUMBER = r"[1-9][0-9]{0,6}"
 # The file is optional and lazy, so 12:5: is a line and a column, and C:\a.c:12: is a file with a drive.
 _PLACE = re.compile(
-    r"""(?:(?:(?P<quoted>"(?:[^"\\]|\\.){1,24576}")|(?P<bare>[^\s":]\S{0,4095}?)):)??"""
+    r"""(?:[Ll]ines?[ \t]+)?(?:(?:(?P<quoted>"(?:[^"\\]|\\.){1,24576}")|(?P<bare>[^\s":]\S{0,4095}?)):)??"""
     rf"""(?P<line>{_NUMBER})(?:-(?P<end>{_NUMBER}))?(?::[0-9]{{1,7}})?:(?=\s|$)"""
 )
 _SEVERITY = re.compile(rf"\s+({'|'.join(SEVERITIES)})?:(?=\s|$)", re.IGNORECASE)
@@ -190,6 +191,7 @@ def _render_start(remark: Remark, line: str) -> str:
     place = f"{remark.line}" if remark.end is None else f"{remark.line}-{remark.end}"
     if remark.file is not None:
         place = f"{_quote(remark.file)}:{place}"
+    place = f"Line {place}"
     if remark.severity:
         return f"{place}: {remark.severity}:"
     return f"{place}: :" if _SEVERITY.match(f" {line}") else f"{place}:"

@@ -23,9 +23,9 @@ KEY_BODY, KEY_START = 40, 16
 """characters of a line of Base64 that is masked anywhere, and behind the first line of a key"""
 
 TOKENS = re.compile(
-    r"\b(?:glpat-[\w-]{20,}|AIza[\w-]{35}|sk-(?:[a-z]+-)?[A-Za-z0-9_-]{20,}|hf_[A-Za-z0-9]{30,}|gh[pousr]_\w{36,}|"
-    r"github_pat_\w{22,}|pypi-[\w-]{32,}|dop_v1_[0-9a-f]{64}|xox[abeprs]-[\w-]{10,}|ya29\.[\w-]{20,}|"
-    r"(?:AKIA|ASIA)[0-9A-Z]{16}|\d{8,10}:AA[\w-]{32,}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9]{24,})"
+    r"\b(?:glpat-[\w-]{20,}|AIza[\w-]{35,}|sk-(?:[a-z]+-)?[A-Za-z0-9_-]{20,}|hf_[A-Za-z0-9]{30,}|gh[pousr]_\w{36,}|"
+    r"github_pat_\w{22,}|pypi-[\w-]{32,}|dop_v1_[0-9a-f]{64,}|xox[abeprs]-[\w-]{10,}|ya29\.[\w-]{20,}|"
+    r"(?:AKIA|ASIA)[0-9A-Z]{16,}|\d{8,10}:AA[\w-]{32,}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9]{24,})"
 )
 """of GitLab, Google, OpenAI and those who write theirs alike, Hugging Face, GitHub, PyPI, DigitalOcean, Slack, AWS,
 Telegram, Stripe: newer than the detectors, or worded more loosely"""

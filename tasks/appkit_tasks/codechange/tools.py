@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -23,9 +23,6 @@ from appkit_tasks.codechange.languages import language_of
 from appkit_tasks.codechange.remarks import LONGEST_PATH, Remark, parse_remarks
 from appkit_tasks.codechange.secrets import mask
 from appkit_tasks.codechange.view import WIDEST, describe_file, render
-
-if TYPE_CHECKING:
-    from pygments.lexer import Lexer
 
 __all__ = ["TOOLS", "diff", "remarks", "view", "words"]
 
@@ -233,7 +230,8 @@ def _colour(lines: Sequence[str], language: str, until: float) -> list[list[Run]
 
     An unknown language has none, nor has a text that its lexer changes, or has not read in time.
     """
-    lexer, text = _lexer(language), "\n".join(lines)
+    # many lexers take the end of a comment for a line end that must be there
+    lexer, text = _lexer(language), "".join(f"{line}\n" for line in lines)
     if lexer is None:
         return _plain(lines)
     tokens = []
@@ -244,7 +242,7 @@ def _colour(lines: Sequence[str], language: str, until: float) -> list[list[Run]
         tokens.append((_find_colour(kind), value))
     if "".join(value for _, value in tokens) != text:
         return _plain(lines)
-    return _cut_lines(tokens)
+    return _cut_lines(tokens)[:-1]
 
 
 def _cut_lines(tokens: Iterable[tuple[str, str]]) -> list[list[Run]]:
@@ -262,10 +260,10 @@ def _cut_lines(tokens: Iterable[tuple[str, str]]) -> list[list[Run]]:
 
 
 @lru_cache(maxsize=64)
-def _lexer(language: str) -> Lexer | None:
-    """Returns the lexer of a language; None for one that is not known."""
-    from pygments.lexers import get_lexer_by_name
-    from pygments.util import ClassNotFound
+def _lexer(language: str) -> Any:
+    """Returns the lexer of a language, of pygments; None for one that is not known."""
+    from pygments.lexers import get_lexer_by_name  # type: ignore[import-untyped]
+    from pygments.util import ClassNotFound  # type: ignore[import-untyped]
 
     try:
         # PHP's waits for `<?php`, which a hunk seldom has; other lexers do not read the option

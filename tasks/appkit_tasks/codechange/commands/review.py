@@ -112,6 +112,8 @@ def run(options: ReviewOptions, pack: Any, answer: AnswerInputs | None) -> Outco
         notes.append(
             f"{len(findings) - len(sure)} remarks are below --min-confidence {options.min_confidence:g}"
         )
+    if unread := sum(prediction.parsed.error is not None for prediction, _ in answers):
+        notes.append(f"{unread} hunks have no answer that can be read")
     if wordless := sum(len(prediction.parsed.value or ()) for prediction, _ in answers) - len(findings):
         notes.append(f"{wordless} remarks name a line and say nothing")
     if any(one.confidence is None for one in findings):

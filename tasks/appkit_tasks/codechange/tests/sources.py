@@ -68,7 +68,12 @@ public class Shelf<T> implements Box {
     public <U> int weigh(Jar jar) throws IOException { return 1; }
 
     /** Weighs a box. */
-    public int weigh(Box box) { return new Box() { int depth() { return 2; } }.depth(); }
+    public int weigh(Box box) {
+        return new Box() {
+            /** Says how deep. */
+            int depth() { return 2; }
+        }.depth();
+    }
 
     // Turns it.
     // Twice.
@@ -289,7 +294,7 @@ FOUND: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("Shelf.count", ""),
         ("Shelf.weigh", "Weighs a jar.\n\n@param jar of glass"),
         ("Shelf.weigh#2", "Weighs a box."),
-        ("Shelf.weigh.depth", ""),
+        ("Shelf.weigh.depth", "Says how deep."),
         ("Shelf.turn", "Turns it.\nTwice."),
         ("Shelf.Lid.open", "Opens."),
         ("Shelf.Kind.say", "Says it."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,13 +13,20 @@ from appkit_tasks.codechange.config import CodeChangeConfig
 
 from appkit.task import Prediction
 
-IDENTITY = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgsign=false")
+IDENTITY = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
 
 
-def git(folder: Path, *words: str, check: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
-    """Runs git in a folder as somebody."""
-    command = ["git", *IDENTITY, "-C", str(folder), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=check, **more)
+def git(folder: Path, *words: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs git in a folder as somebody without settings; variables: of its environment."""
+    settings = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    environment = {key: value for key, value in os.environ.items() if key[:4] != "GIT_" or "EDITOR" in key}
+    return subprocess.run(
+        ["git", *IDENTITY, "-C", str(folder), *words],
+        capture_output=True,
+        text=True,
+        check=check,
+        env=environment | settings | variables,
+    )
 
 
 def make_repository(folder: Path, files: Mapping[str, str | bytes] | None = None) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -216,14 +217,10 @@ def test_refuses_odd_limits(seconds: float) -> None:
 
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Git without the user's settings, and an editor that keeps what it is given."""
-    for name, value in {
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_EDITOR": f'cp "$1" {shlex.quote(str(tmp_path / "edited"))} #',
-        "HOME": str(tmp_path),
-    }.items():
-        monkeypatch.setenv(name, value)
+    """A user without settings, whose editor keeps what it is shown and changes nothing."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_EDITOR", f'cp "$1" {shlex.quote(str(tmp_path / "edited"))} #')
 
 
 def edited(tmp_path: Path) -> str:
@@ -285,9 +282,10 @@ def test_a_text_is_taken_as_it_is(repository: Path, tmp_path: Path, text: str) -
     (tmp_path / "text").write_text(text + "\n")
     install(repository, f"cat {shlex.quote(str(tmp_path / 'text'))}", tmp_path)
     stage(repository)
-    git(repository, "commit", cwd=tmp_path)
+    git(repository, "commit")
     assert subject(repository) == text
     assert not list(tmp_path.rglob("pwned"))
+    assert not Path("pwned").exists()
 
 
 @pytest.mark.usefixtures("environment")
@@ -366,7 +364,7 @@ def test_other_messages_are_untouched(repository: Path, tmp_path: Path) -> None:
         "rebase",
         "-i",
         "HEAD~1",
-        env=os.environ | {"GIT_SEQUENCE_EDITOR": "sed -i s/^pick/reword/"},
+        GIT_SEQUENCE_EDITOR="sed -i s/^pick/reword/",
     )
     assert subject(repository) == "Other"
     write(repository, {"template": "A template\n"})
@@ -444,6 +442,40 @@ def test_shared_hooks_are_refused(repository: Path, tmp_path: Path) -> None:
         ):
             run(MessageOptions(repo=repository, **words), None, None)
     assert not (tmp_path / "hooks").exists()
+
+
+def appkit(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Runs the command line as a process of its own."""
+    command = [sys.executable, "-c", "from appkit.cli.main import main; main()", *words]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_command_line_installs_and_removes_it(repository: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "a bundle's"
+    bundle.mkdir()
+    given = ("--bundle", "../a bundle's", "--alias", "mine", "--key", "not-to-be-kept")
+    done = appkit("commit-message", "--install-hook", *given, cwd=repository)
+    assert (done.returncode, done.stdout) == (0, f"installed: {hook_of(repository)}\n")
+    assert done.stderr == "note: git commit proposes a message from now on; it never stops a commit\n"
+    line = next(line for line in hook_of(repository).read_text().splitlines() if line.startswith("proposal="))
+    _, *words = shlex.split(line.removeprefix("proposal=$(").partition(" </dev/null")[0])
+    assert words == ["commit-message", "--within", "60", "--bundle", str(bundle), "--alias", "mine"]
+    done = appkit("commit-message", "--remove-hook", cwd=repository)
+    assert (done.returncode, done.stdout) == (0, f"removed: {hook_of(repository)}\n")
+    for wrong in (("--bundle", "absent"), ("--bundle", str(bundle), "--gateway", "http://x"), ()):
+        done = appkit("commit-message", "--install-hook", *wrong, cwd=repository)
+        assert (done.returncode, done.stderr[:7], done.stderr.count("\n")) == (2, "error: ", 1)
+    assert not hook_of(repository).exists()
+
+
+def test_within_ends_the_process_before_anything_is_loaded(repository: Path) -> None:
+    begin = time.perf_counter()
+    done = appkit("commit-message", "--within", "0.001", "--gateway", "http://127.0.0.1:9", cwd=repository)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGALRM, "", "")
+    assert time.perf_counter() - begin < 30
 
 
 def test_refuses_words_that_do_not_go_together(repository: Path, tmp_path: Path) -> None:

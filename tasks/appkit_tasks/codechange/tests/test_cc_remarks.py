@@ -21,6 +21,8 @@ from hypothesis import strategies as st
     ("answer", "remarks"),
     [
         ("12: Off by one.", [Remark("Off by one.", line=12)]),
+        ("Line 12: Off by one.", [Remark("Off by one.", line=12)]),
+        ("lines a.py:12-15: error: x", [Remark("x", "a.py", 12, 15, "error")]),
         ("12-15: Off by one.", [Remark("Off by one.", line=12, end=15)]),
         ("12-12: Off by one.", [Remark("Off by one.", line=12, end=12)]),
         ("15-12: Off by one.", [Remark("Off by one.", line=12, end=15)]),
@@ -139,13 +141,13 @@ def test_writes_the_form() -> None:
     )
     assert render_remarks(remarks) == (
         "Add a test.\n"
-        "src/a.c:12-15: error: Off by one.\n"
+        "Line src/a.c:12-15: error: Off by one.\n"
         "  See:\n"
         "\n"
         "    for (i = 0;\n"
-        "3: Why?\n"
+        "Line 3: Why?\n"
         ": And a changelog.\n"
-        "4: note:"
+        "Line 4: note:"
     )
     assert render_remarks(()) == NO_REMARK
 
@@ -154,17 +156,19 @@ def test_writes_the_form() -> None:
     ("remark", "answer"),
     [
         (Remark("12: error: x"), ": 12: error: x"),
+        (Remark("Line 12: x"), ": Line 12: x"),
+        (Remark("Lines 12-13: x", line=3), "Line 3: Lines 12-13: x"),
         (Remark(": x"), ": : x"),
         (Remark("No remark."), ": No remark."),
-        (Remark("Note: x", line=3), "3: : Note: x"),
-        (Remark(": x", line=3), "3: : : x"),
-        (Remark("5: x", line=3), "3: 5: x"),
-        (Remark("Note: x", line=3, severity="error"), "3: error: Note: x"),
-        (Remark("x", "12", 3), '"12":3: x'),
-        (Remark("x", "my file.py", 3), '"my file.py":3: x'),
-        (Remark("x", "a.c:12", 3), '"a.c:12":3: x'),
-        (Remark("x", "a\n9: b", 3), '"a\\n9: b":3: x'),
-        (Remark("x", r"C:\a.c", 3), r"C:\a.c:3: x"),
+        (Remark("Note: x", line=3), "Line 3: : Note: x"),
+        (Remark(": x", line=3), "Line 3: : : x"),
+        (Remark("5: x", line=3), "Line 3: 5: x"),
+        (Remark("Note: x", line=3, severity="error"), "Line 3: error: Note: x"),
+        (Remark("x", "12", 3), 'Line "12":3: x'),
+        (Remark("x", "my file.py", 3), 'Line "my file.py":3: x'),
+        (Remark("x", "a.c:12", 3), 'Line "a.c:12":3: x'),
+        (Remark("x", "a\n9: b", 3), 'Line "a\\n9: b":3: x'),
+        (Remark("x", r"C:\a.c", 3), r"Line C:\a.c:3: x"),
     ],
 )
 def test_writes_texts_and_paths_so_that_they_stay_what_they_are(remark: Remark, answer: str) -> None:

@@ -119,6 +119,12 @@ def test_counts_a_remark_that_says_nothing(review: Any, answer: str) -> None:
     assert outcome.notes[1:] == ["1 remarks name a line and say nothing"]
 
 
+def test_counts_an_answer_that_cannot_be_read(review: Any) -> None:
+    outcome = review(Answers("", "9: Real."), diff_of("a.py", "b.py"))
+    assert outcome.text == "b.py:9: warning: Real. (0.90)"
+    assert outcome.notes == ["2 hunks are reviewed", "1 hunks have no answer that can be read"]
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.text(st.characters(exclude_categories=("Cs",)), max_size=80))
 def test_no_answer_changes_the_form(answer: str) -> None:

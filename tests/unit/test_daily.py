@@ -1,0 +1,573 @@
+"""Packs add commands and ways to build data; their options are read as typed, and a broken pack breaks nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from appkit.cli import answerer, main
+from appkit.cli.answerer import BATCH, Answerer
+from appkit.cli.daily import list_commands
+from appkit.message import Parsed, Prediction
+from appkit.plugins import modules
+
+PACK = """
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from appkit.task import Build, Built, Command, Outcome
+from appkit_tasks.nl2fol import TASK as OTHER
+"""
+RECORD = """
+TASK = replace(OTHER, name={name!r}, commands={commands}, build={build})
+"""
+
+COUNT = '''
+class Options(BaseModel):
+    """Options of every type."""
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    words: str = Field(description="what is counted")
+    file: Path | None = Field(None, description="file of more")
+    least: int = Field(2, ge=1, description="letters of a word")
+    share: float = Field(0.5, gt=0, le=1, description="of the words")
+    seconds: float | None = Field(None, gt=0, description="until it ends")
+    folder: Path = Field(Path(), description="where")
+    form: Literal["text", "json"] = Field("text", description="how it is written.")
+    kind: Literal["a", "b"] | None = Field(None, description="of words")
+    names: tuple[str, ...] = Field(("x", "y"), description="with commas")
+    more: tuple[int, ...] | None = Field(None, description="numbers, with commas")
+    loud: bool = Field(False, description="in capitals")
+    quiet: bool | None = Field(None, description="or not")
+    small: Annotated[int, Field(le=9)] | None = Field(None, description="up to 9")
+    made: str = Field(default_factory=lambda: "made", description="by a function")
+    answerer: tuple[str, ...] = ()
+
+    @field_validator("names", "more", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) else value
+
+
+def run(options, pack, answer):
+    if options.words == "wrong":
+        raise ValueError("these words\\n  cannot be counted")
+    if answer is None:
+        return Outcome(repr(options), exit_code=3)
+    answers = answer([{"sentence": word} for word in options.words.split()])
+    return Outcome(" ".join(prediction.text for prediction, _ in answers), ["asked"])
+
+
+def before(options):
+    print("before", options.words)
+
+
+COUNT = Command(Options, run, ("words", "file"), before=before, alone=lambda options: options.loud)
+BARE = Command(Options, run, ("words",), asks=False)
+'''
+
+
+class Packs:
+    """Makes packages with packs in them, which are found by entry points."""
+
+    def __init__(self, site: Path, patch: pytest.MonkeyPatch) -> None:
+        self.site = site
+        patch.syspath_prepend(str(site))
+
+    def add(self, name: str, code: str = "", commands: str = "{}", build: str = "None") -> None:
+        """Adds a package packs_NAME with a pack NAME; commands: Python of its record's, whose names its file has."""
+        folder = self.site / f"packs_{name}" / name
+        folder.mkdir(parents=True)
+        (folder.parent / "__init__.py").touch()
+        record = RECORD.format(name=name, commands=commands, build=build)
+        (folder / "__init__.py").write_text(PACK + textwrap.dedent(code) + record)
+        names = re.findall(r'"([\w-]+)":', commands)
+        self.say(name, "".join(f"{command}: Count words.\n" for command in names))
+        self.register(name, f"packs_{name}")
+
+    def say(self, name: str, text: str | bytes) -> None:
+        """Writes the file that names a pack's commands."""
+        path = self.site / f"packs_{name}" / name / "commands.yaml"
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+
+    def break_one(self, name: str, code: str, *, around: bool = False) -> None:
+        """Adds a package with a pack of that code alone, or with that code around the pack."""
+        self.add(name)
+        self.say(name, f"{name}-command: Break.\n")
+        folder = self.site / f"packs_{name}"
+        (folder / ("" if around else name) / "__init__.py").write_text(code)
+
+    def register(self, name: str, package: str) -> None:
+        folder = self.site / f"{name}_pack-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-pack\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[appkit.tasks]\n{name} = {package}\n")
+        clear()
+
+
+def clear() -> None:
+    modules.cache_clear()
+    list_commands.cache_clear()
+
+
+@pytest.fixture
+def packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packs]:
+    (tmp_path / "site").mkdir()
+    yield Packs(tmp_path / "site", monkeypatch)
+    clear()
+    for name in [name for name in sys.modules if name.startswith("packs_")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line; returns its exit code and what it prints."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        sys.path_importer_cache.clear()
+        monkeypatch.setattr(sys, "argv", ["appkit", *words])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        code = ended.value.code
+        out, err = capfd.readouterr()
+        return (code if isinstance(code, int) else 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def counting(packs: Packs) -> None:
+    packs.add("counting", COUNT, '{"count": COUNT}')
+
+
+@pytest.mark.usefixtures("counting")
+def test_defaults_are_the_model_s(call: Any) -> None:
+    code, out, err = call("count", "a b", "--loud")
+    assert (code, err) == (3, "")
+    assert out.splitlines()[0] == "before a b"
+    assert out.splitlines()[1] == (
+        "Options(words='a b', file=None, least=2, share=0.5, seconds=None, folder=PosixPath('.'), form='text', "
+        "kind=None, names=('x', 'y'), more=None, loud=True, quiet=None, small=None, made='made', answerer=())"
+    )
+
+
+@pytest.mark.usefixtures("counting")
+def test_every_type_is_read(call: Any, tmp_path: Path) -> None:
+    words = [
+        "--least",
+        "7",
+        "--share=0.25",
+        "--seconds",
+        "1e2",
+        "--folder",
+        "/a b",
+        "--form",
+        "json",
+        "--kind",
+        "b",
+    ]
+    words += ["--names", "p, q", "--more", "1,2", "--no-quiet", "--small", "9", "--made", "it", "--loud"]
+    words += ["--bundle", str(tmp_path), "--alias", "my one", "--key", "secret"]
+    code, out, _ = call("count", "a b", "/the file", *words)
+    assert code == 3
+    assert out.splitlines()[1] == (
+        "Options(words='a b', file=PosixPath('/the file'), least=7, share=0.25, seconds=100.0, "
+        "folder=PosixPath('/a b'), form='json', kind='b', names=('p', ' q'), more=(1, 2), loud=True, quiet=False, "
+        f"small=9, made='it', answerer=('--bundle', '{tmp_path}', '--alias', 'my one'))"
+    )
+
+
+@pytest.mark.usefixtures("counting")
+def test_the_help_says_of_each_option_what_its_field_says(call: Any) -> None:
+    code, out, _ = call("count", "--help")
+    assert code == 0
+    for words in (
+        "Count words.",
+        "What is counted.",
+        "--least <int>",
+        "Letters of a word.  [default: 2]",
+        "How it is written: text, json.  [default: text]",
+        "Of words: a, b.",
+        "--loud / --no-loud",
+        "--bundle <path>",
+        "URL of a gateway that serves it, in place of --bundle.",
+    ):
+        assert words in out
+    assert "answerer" not in out
+    code, out, _ = call("--help")
+    names = [line.split()[1] for line in out.splitlines() if line.startswith("│ ") and line[2:3].isalpha()]
+    assert (code, names.count("count"), names.count("train")) == (0, 1, 1)
+    assert "Count words." in out
+
+
+@pytest.mark.usefixtures("counting")
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--least", "0"], "error: --least: input should be greater than or equal to 1, got 0"),
+        (["--share", "1.5"], "error: --share: input should be less than or equal to 1, got 1.5"),
+        (["--seconds", "-1"], "error: --seconds: input should be greater than 0, got -1.0"),
+        (["--form", "yaml"], "error: --form: input should be 'text' or 'json', got 'yaml'"),
+        (["--kind", "c"], "error: --kind: input should be 'a' or 'b', got 'c'"),
+        (
+            ["--more", "1,x"],
+            "error: --more: input should be a valid integer, unable to parse string as an integer, got",
+        ),
+        (["--small", "10"], "error: --small: input should be less than or equal to 9, got '10'"),
+        (["--names", ""], "error: an argument is empty"),
+        (
+            ["--bundle", "/no/such/bundle"],
+            "error: no bundle '/no/such/bundle'; name the directory of a bundle or a run",
+        ),
+        ([], "error: name who answers: --bundle DIRECTORY, or --gateway URL"),
+        (
+            ["--bundle", "/tmp", "--gateway", "x"],
+            "error: name who answers: --bundle DIRECTORY, or --gateway URL",
+        ),
+    ],
+)
+def test_a_wrong_value_is_one_line(call: Any, words: list[str], line: str) -> None:
+    code, out, err = call("count", "a b", *words)
+    assert (code, out.replace("before a b\n", "")) == (2, "")
+    assert err.startswith(line)
+    assert err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("counting")
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([], "Missing argument 'words'"),
+        (["a", "--least", "x"], "Invalid value for '--least'"),
+        (["a", "--share"], "requires an argument"),
+        (["a", "--none"], "No such option"),
+        (["a", "b", "c"], "unexpected extra argument"),
+        (["a", "--answerer", "x"], "No such option"),
+    ],
+)
+def test_what_typer_refuses_ends_with_2(call: Any, words: list[str], reason: str) -> None:
+    code, out, err = call("count", *words)
+    assert (code, out) == (2, "")
+    assert reason.lower() in err.lower()
+    assert "Traceback" not in err
+
+
+def stub(task: str = "counting", at_once: int = 1) -> tuple[Answerer, list[int]]:
+    """Returns who answers each row by its sentence, and the sizes of the batches that are asked."""
+    from appkit.plugins import load_task
+
+    sizes: list[int] = []
+
+    def answer(rows: Any, constrain: bool) -> list[tuple[Prediction, float | None]]:
+        sizes.append(len(rows))
+        return [(Prediction(row["sentence"].upper(), Parsed(None), 1, False), 0.5) for row in rows]
+
+    return Answerer(load_task(task), None, "x", answer, at_once, ""), sizes
+
+
+@pytest.mark.usefixtures("counting")
+def test_the_command_asks_who_is_named(call: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    named: list[Any] = []
+    monkeypatch.setattr(answerer, "find_answerer", lambda *words: named.append(words) or stub()[0])
+    assert call("count", "one two", "--bundle", str(tmp_path)) == (
+        0,
+        "before one two\nONE TWO\n",
+        "note: asked\n",
+    )
+    assert call("count", "a", "--gateway", "http://g", "--alias", "b", "--key", "k")[0] == 0
+    assert call("count", "a", "--gateway", "http://g")[0] == 0
+    assert named == [
+        (tmp_path, None, "counting", None),
+        (None, "http://g", "b", "k"),
+        (None, "http://g", "counting", None),
+    ]
+    code, _, err = call("count", "wrong", "--bundle", str(tmp_path))
+    assert (code, err) == (2, "error: these words cannot be counted\n")
+    monkeypatch.setattr(answerer, "find_answerer", lambda *words: stub("nl2fol")[0])
+    code, _, err = call("count", "a", "--bundle", str(tmp_path))
+    assert (code, err) == (
+        2,
+        "error: the bundle answers task 'nl2fol'; this command needs one of task 'counting'\n",
+    )
+
+
+@pytest.mark.usefixtures("counting")
+@pytest.mark.parametrize("at_once", [1, 4])
+@pytest.mark.parametrize("count", [0, 1, BATCH, BATCH + 1, 3 * BATCH + 5])
+def test_rows_are_answered_in_batches_and_in_their_order(count: int, at_once: int) -> None:
+    one, sizes = stub(at_once=at_once)
+    answers = one.answer_all([{"sentence": f"s{place}"} for place in range(count)])
+    assert [prediction.text for prediction, _ in answers] == [f"S{place}" for place in range(count)]
+    assert sorted(sizes, reverse=True) == [BATCH] * (count // BATCH) + [count % BATCH] * bool(count % BATCH)
+
+
+BROKEN = {
+    "syntax": "def f(:\n",
+    "package": "import no_such_package_at_all\n",
+    "name": "from appkit.task import NoSuchName\n",
+    "crash": "raise RuntimeError('no licence')\n",
+    "no_record": "x = 1\n",
+    "odd_record": "from types import SimpleNamespace\nTASK = SimpleNamespace(name='odd_record')\n",
+    "ends": "1 / 0\n",
+}
+
+
+@pytest.mark.usefixtures("counting")
+@pytest.mark.parametrize("around", [False, True])
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_pack_breaks_nothing_else(packs: Packs, call: Any, kind: str, around: bool) -> None:
+    packs.break_one(kind, BROKEN[kind], around=around)
+    code, out, err = call("--help")
+    assert (code, err) == (0, "")
+    assert "Count words." in out
+    assert "commit-message" in out
+    assert call("count", "a", "--loud")[0] == 3
+    code, _, err = call("no-such-command")
+    assert code == 2
+    assert "No such command 'no-such-command'" in err
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (
+            "package",
+            "task 'package' needs the package 'no_such_package_at_all'; pip install no_such_package_at_all",
+        ),
+        ("no_record", "packs_no_record.no_record defines no TASK"),
+    ],
+)
+def test_the_command_of_a_broken_pack_says_why(packs: Packs, call: Any, kind: str, reason: str) -> None:
+    packs.break_one(kind, BROKEN[kind])
+    code, out, _ = call("--help")
+    assert (code, "Break." in out) == (0, True)
+    code, out, err = call(f"{kind}-command")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {reason}")
+    assert err.count("\n") == 1
+
+
+def test_a_command_that_the_record_lacks_is_named(packs: Packs, call: Any) -> None:
+    packs.add("counting", COUNT, '{"count": COUNT}')
+    packs.say("counting", "count: Count words.\ntally: Tally words.\n")
+    code, _, err = call("tally", "a")
+    assert (code, err) == (
+        2,
+        "error: task 'counting' names a command 'tally' in its commands.yaml, and its record has none\n",
+    )
+    assert call("count", "a", "--loud")[0] == 3
+
+
+@pytest.mark.parametrize(
+    "text", [": : :\n- [", "- count\n", "42\n", "", b"\xff\xfe\x00", "count: &a [*a]\n", "\x07: x"]
+)
+def test_a_file_that_names_no_commands_breaks_nothing(packs: Packs, call: Any, text: str | bytes) -> None:
+    packs.add("counting", COUNT, '{"count": COUNT}')
+    packs.say("counting", text)
+    code, out, err = call("--help")
+    assert (code, err) == (0, "")
+    assert " train " in out
+    assert call("methods", "list")[0] == 0
+
+
+def test_a_command_that_asks_nobody_has_no_bundle(packs: Packs, call: Any) -> None:
+    packs.add("counting", COUNT, '{"bare": BARE}')
+    code, out, _ = call("bare", "a b")
+    assert (code, out[:19]) == (3, "Options(words='a b'")
+    assert "--bundle" not in call("bare", "--help")[1]
+    assert call("bare", "a", "--bundle", "x")[0] == 2
+
+
+def test_a_package_that_is_gone_breaks_no_command_of_the_core(packs: Packs, call: Any) -> None:
+    packs.register("stale", "no_such_package_at_all")
+    code, out, err = call("--help")
+    assert (code, err) == (0, "")
+    assert "Train" in out
+    assert call("methods", "list")[0] == 0
+    code, _, err = call("tasks", "list")
+    assert code == 2
+    assert "entry point 'stale' of appkit.tasks names 'no_such_package_at_all'" in err
+
+
+@pytest.mark.usefixtures("counting")
+def test_two_packs_with_a_command_of_one_name_are_named(packs: Packs, call: Any) -> None:
+    packs.add("other", COUNT, '{"count": COUNT}')
+    for words in (["count", "a", "--loud"], ["--help"]):
+        code, _, err = call(*words)
+        assert (code, err) == (
+            2,
+            "error: the tasks 'counting' and 'other' both have a command 'count'; uninstall one of them\n",
+        )
+    assert call("methods", "list")[0] == 0  # the core's own still work
+
+
+def test_a_command_of_the_core_stays_the_core_s(packs: Packs, call: Any) -> None:
+    packs.add("greedy", COUNT, '{"doctor": COUNT, "count": COUNT}')
+    code, out, _ = call("doctor", "--help")
+    assert code == 0
+    assert "Count words." not in out
+    assert call("count", "a", "--loud")[0] == 3
+
+
+def test_a_field_that_the_core_has_is_named(packs: Packs, call: Any) -> None:
+    packs.add("clash", COUNT.replace("made:", "key:"), '{"count": COUNT}')
+    code, _, err = call("count", "a")
+    assert (code, err) == (
+        2,
+        "error: task 'clash': --key of its command 'count' is the core's; rename the field\n",
+    )
+    assert call("--help")[0] == 0
+
+
+# Building data
+
+
+BUILD = """
+class Material(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: int = Field(ge=0, description="how many")
+    fail: Literal["no", "late", "value", "other"] = Field("no", description="how it ends")
+
+
+def make(options):
+    if options.fail == "value":
+        raise ValueError("the material\\n cannot be read")
+    if options.fail == "other":
+        raise RuntimeError("a fault of the pack")
+    rows = [{"sentence": f"Grün {n}", "formula": "P(a)"} for n in range(options.rows)]
+    if options.fail == "late":
+        rows.append({"sentence": {1, 2}})
+    counts = {"sentences read": options.rows + 1, "left out: too short": 1}
+    return Built({"train": rows, "dev": rows[:1], "test": []}, counts, {"licence": "CC0-1.0"}, ["all is well"])
+"""
+
+
+@pytest.fixture
+def building(packs: Packs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    packs.add("building", BUILD, build="Build(Material, make)")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return work
+
+
+def files_of(folder: Path) -> Mapping[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_builds_rows_with_their_card(building: Path, call: Any) -> None:
+    code, out, _ = call("data", "build", "building", "rows=2", "--out", "made/it")
+    assert code == 0
+    assert out.splitlines() == [
+        "        3  sentences read",
+        "        1  left out: too short",
+        "written: made/it/train.jsonl, 2 rows",
+        "written: made/it/dev.jsonl, 1 rows",
+        "written: made/it/test.jsonl, 0 rows",
+        "note: all is well",
+    ]
+    made = files_of(building / "made" / "it")
+    assert made.keys() == {"train.jsonl", "dev.jsonl", "test.jsonl", "card.yaml"}
+    assert [json.loads(line) for line in made["train.jsonl"].splitlines()] == [
+        {"sentence": "Grün 0", "formula": "P(a)"},
+        {"sentence": "Grün 1", "formula": "P(a)"},
+    ]
+    card = yaml.safe_load(made["card.yaml"])
+    assert (card["name"], card["licence"]) == ("it", "CC0-1.0")
+    assert card["counts"] == {"sentences read": 3, "left out: too short": 1}
+    assert {name: about["rows"] for name, about in card["files"].items()} == {
+        "train.jsonl": 2,
+        "dev.jsonl": 1,
+        "test.jsonl": 0,
+    }
+    assert files_of(building).keys() == {f"made/it/{name}" for name in made}
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["rows=0"], "error: no row is left: 1 sentences read; 1 left out: too short"),
+        (["rows=2", "fail=value"], "error: the material cannot be read"),
+        (["rows=-1"], "error: rows=: input should be greater than or equal to 0, got '-1'"),
+        (["rows=x"], "error: rows=: input should be a valid integer"),
+        ([], "error: rows=: field required"),
+        (["rows=1", "row=2"], "error: row=: extra inputs are not permitted, got '2'"),
+        (["rows=1", "rows=2"], "error: rows= is given twice; leave one out"),
+        (["rows"], "error: 'rows' is no key=value; write for instance repo=PATH"),
+        (["rows=1", "fail=yes"], "error: fail=: input should be 'no', 'late', 'value' or 'other', got 'yes'"),
+    ],
+)
+def test_nothing_is_written_where_it_fails(building: Path, call: Any, words: list[str], line: str) -> None:
+    code, out, err = call("data", "build", "building", *words, "-o", "a/b")
+    assert (code, out) == (2, "")
+    assert err.startswith(line)
+    assert err.count("\n") == 1
+    assert list(building.iterdir()) == []
+
+
+@pytest.mark.parametrize(("fail", "error"), [("late", TypeError), ("other", RuntimeError)])
+def test_nothing_is_left_of_a_fault_of_the_pack(
+    building: Path, monkeypatch: pytest.MonkeyPatch, fail: str, error: type[Exception]
+) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["appkit", "data", "build", "building", "rows=2", f"fail={fail}", "-o", "a"]
+    )
+    with pytest.raises(error):
+        main.main()
+    assert list(building.iterdir()) == []
+
+
+def test_a_place_that_holds_something_is_refused(building: Path, call: Any) -> None:
+    (building / "full").mkdir()
+    (building / "full" / "x").write_text("mine")
+    (building / "file").write_text("mine")
+    for name in ("full", "file"):
+        code, _, err = call("data", "build", "building", "rows=1", "-o", name)
+        assert (code, err) == (2, f"error: {name} is there already; choose another --out, or remove it\n")
+    assert files_of(building) == {"full/x": b"mine", "file": b"mine"}
+    (building / "empty").mkdir()
+    assert call("data", "build", "building", "rows=1", "-o", "empty")[0] == 0
+    assert (building / "empty" / "card.yaml").is_file()
+
+
+def test_the_working_directory_is_not_replaced(building: Path, call: Any) -> None:
+    code, _, err = call("data", "build", "building", "rows=1", "-o", ".")
+    assert (code, err) == (2, "error: . is the working directory; name one in it: --out data\n")
+    assert list(building.iterdir()) == []
+
+
+def test_a_pack_that_builds_nothing_names_those_that_do(building: Path, packs: Packs, call: Any) -> None:
+    packs.break_one("package", BROKEN["package"])
+    code, _, err = call("data", "build", "nl2fol", "rows=1")
+    assert code == 2
+    assert err == (
+        "error: task 'nl2fol' builds no rows: give it a file, data.train=FILE; these build some: building, codechange\n"
+    )
+    code, _, err = call("data", "build", "buildin", "rows=1")
+    assert (code, err) == (2, "error: no task named 'buildin'; did you mean 'building'?\n")
+    assert list(building.iterdir()) == []
+
+
+@pytest.mark.usefixtures("counting", "building")
+def test_tasks_show_tells_of_commands_and_builds(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["appkit", "tasks", "show", "building"])
+    code, out, _ = call("tasks", "show", "building")
+    assert code == 0
+    assert "build rows (appkit data build building <key>=<value> ...)\n  rows = needed  how many\n" in out
+    code, out, _ = call("tasks", "show", "counting")
+    assert "\ncommands\n  appkit count: Count words.\n" in out
