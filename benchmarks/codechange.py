@@ -169,7 +169,7 @@ def write_repository(folder: Path, count: int) -> float:
 
 
 def measure(repository: Path, problem: str, out: Path) -> list[str]:
-    """Builds the rows as a process; returns the problem, seconds, peak memory, and what it counted."""
+    """Builds the rows as a process; returns the problem, seconds, seconds of processors, peak memory, and rows."""
     program = "from appkit.cli.main import main; main()"
     words = ["data", "build", "codechange", f"repo={repository}", f"problem={problem}", "-o", str(out)]
     began = time.monotonic()
@@ -185,7 +185,8 @@ def measure(repository: Path, problem: str, out: Path) -> list[str]:
         raise SystemExit(f"appkit data build ended with {process.returncode}\n{printed}")
     counts = [line.split("  ")[-2:] for line in printed.splitlines()]
     rows = next(count.strip() for count, *what in counts if what and what[0].startswith("rows"))
-    return [problem, f"{seconds:.1f} s", f"{used.ru_maxrss / 2**20:.2f} GiB", rows]
+    computed = used.ru_utime + used.ru_stime
+    return [problem, f"{seconds:.1f} s", f"{computed:.1f} s", f"{used.ru_maxrss / 2**20:.2f} GiB", rows]
 
 
 def main() -> None:
@@ -204,7 +205,7 @@ def main() -> None:
             for problem in ("commit_message", "comment_update")
         ]
     print(f"{count:,} commits, written in {seconds:.1f} s\n")
-    print(table(["problem", "time", "peak memory", "rows"], rows))
+    print(table(["problem", "time", "of processors", "peak memory", "rows"], rows))
 
 
 if __name__ == "__main__":

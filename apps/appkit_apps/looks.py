@@ -42,6 +42,7 @@ ul.tree, ul.tree ul { list-style: none; padding-left: 1.25rem; border-left: 1px 
 ul.tree li { margin: .15rem 0; font-size: 1rem; }
 ul.tree .node { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
 ul.tree .quantifier, ul.tree .connective, ul.tree .negation { font-weight: 600; }
+#diff textarea { font-family: ui-monospace, monospace; }
 .gradio-container > .main.fillable { max-width: 1264px !important; }
 """
 

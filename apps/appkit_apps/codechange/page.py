@@ -137,9 +137,10 @@ class Asked:
     def ask(self, row: Mapping[str, Any], base: bool = False) -> tuple[Answer, float]:
         """Asks for the answer; returns it with the seconds it took. `Page.ask` takes no field as long as a diff."""
         self.page.limiter.take(self.request, 1)
+        calibrated = not base and bool(self.page.about.get("confidence"))
         began = time.monotonic()
         try:
-            (answer,) = self.page.client.task(self.page.alias, [row], base=base)
+            (answer,) = self.page.client.task(self.page.alias, [row], base=base, confidence=calibrated)
         except GatewayError as error:
             raise trouble(refusal(error, self.page.alias)) from None
         return answer, time.monotonic() - began
@@ -158,7 +159,9 @@ class Asked:
         elif self.problem == "comment_update":
             boxes = self._compare(row["comment"], answers)
         else:
-            boxes = [write_answer(title, write_visible(each.text), _note(each)) for title, _, each in answers]
+            boxes = [
+                write_answer(title, write_visible(each.text), self._note(each)) for title, _, each in answers
+            ]
         return (
             f'<div class="look change"><div class="answers">{"".join(boxes)}</div>'
             f"{self._seen(row['diff'])}{write_change(described, reviews)}</div>"
@@ -166,7 +169,7 @@ class Asked:
 
     def _review(self, text: str, title: str, by: str, answer: Answer) -> Review:
         found = self._tool("remarks", text=text, answer=answer.text[:LONGEST])
-        return Review(title, by, found["remarks"], _note(answer), answer.error is None)
+        return Review(title, by, found["remarks"], self._note(answer), answer.error is None)
 
     def _compare(self, comment: str, answers: Sequence[tuple[str, str, Answer]]) -> list[str]:
         """Writes the comment before the change, and the answers with the words that differ from it."""
@@ -177,7 +180,7 @@ class Asked:
                 runs = self._tool("words", before=comment, after=answer.text)
                 after = write_words(runs["after"])
                 before = before if by else write_words(runs["before"])
-            boxes.append(write_answer(title, after, _note(answer)))
+            boxes.append(write_answer(title, after, self._note(answer)))
         return [write_answer("Comment before", before), *boxes]
 
     def _seen(self, text: str) -> str:
@@ -194,18 +197,25 @@ class Asked:
         )
         return write_seen(view)
 
+    def _note(self, answer: Answer) -> str:
+        """Says how sure the model is, and what is wrong with the answer as a whole; "" for nothing."""
+        said = []
+        if answer.confidence is not None:
+            metric = (self.page.about.get("confidence") or {}).get("metric")
+            right = f"Right ({metric})" if metric else "Right"
+            said.append(f"{right} with probability {answer.confidence:.2f}.")
+        if answer.truncated:
+            said.append("It was cut off at the limit.")
+        if answer.error:
+            said.append(f"It could not be read: {answer.error}.")
+        return " ".join(said)
+
     def _tool(self, name: str, **arguments: Any) -> Any:
         return self.page.tool(self.request, name, **arguments)
 
 
 def _options(page: Page) -> Mapping[str, Any]:
     return page.about.get("options") or {}
-
-
-def _note(answer: Answer) -> str:
-    """Says what is wrong with an answer as a whole; "" for nothing."""
-    said = ["It was cut off at the limit."] if answer.truncated else []
-    return " ".join([*said, *([f"It could not be read: {answer.error}."] if answer.error else [])])
 
 
 def _too_large(what: str) -> str:

@@ -12,7 +12,7 @@ __all__ = ["MASK", "mask"]
 
 MASK = "<secret>"
 
-BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?P<value>[A-Za-z0-9+/=\\ ]{16,})?")
+BEGIN = re.compile(r"BEGIN [A-Z0-9 ]{0,40}?PRIVATE KEY(?: BLOCK)?-----(?P<value>[A-Za-z0-9+/=\\ ]{16,})?")
 """a private key, or the whole of one with \\n for its line ends"""
 KEY_LINE = re.compile(
     r"(?P<sign>[+\- ]?)\s*[^\w\s+/=]{0,3}(?P<value>[A-Za-z0-9+/=]{2,200})(?:\\[nr]|[\"'`+\\,;)\s])*"
@@ -25,10 +25,13 @@ KEY_BODY, KEY_START = 40, 16
 TOKENS = re.compile(
     r"\b(?:glpat-[\w-]{20,}|AIza[\w-]{35,}|sk-(?:[a-z]+-)?[A-Za-z0-9_-]{20,}|hf_[A-Za-z0-9]{30,}|gh[pousr]_\w{36,}|"
     r"github_pat_\w{22,}|pypi-[\w-]{32,}|dop_v1_[0-9a-f]{64,}|xox[abeprs]-[\w-]{10,}|ya29\.[\w-]{20,}|"
-    r"(?:AKIA|ASIA)[0-9A-Z]{16,}|\d{8,10}:AA[\w-]{32,}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9]{24,})"
+    r"(?:AKIA|ASIA)[0-9A-Z]{16,}|\d{8,10}:AA[\w-]{32,}|[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|"
+    r"whsec_[A-Za-z0-9]{24,})[\w-]*"
 )
 """of GitLab, Google, OpenAI and those who write theirs alike, Hugging Face, GitHub, PyPI, DigitalOcean, Slack, AWS,
-Telegram, Stripe: newer than the detectors, or worded more loosely"""
+Telegram, Stripe: newer than the detectors, or worded more loosely; with what stands behind one in the same word, which
+could else begin another"""
+WORD_END = re.compile(r"[\w-]*")
 
 NAME = (
     r"(?:passw(?:or)?d|passphrase|pwd|secret(?:[_-]?key)?|(?P<weak>token)|"
@@ -50,7 +53,7 @@ CALL = re.compile(
 )
 BEARER = re.compile(r"\b(?:bearer|basic)\s(?P<value>[\w.~+/-]{16,}={0,2})", re.IGNORECASE)
 URL = re.compile(r"(?<=://)[^\s/:@'\"]{0,100}:(?P<value>[^\s/@'\"]{3,200})(?=@)")
-QUOTED = re.compile(r"""(?P<quote>["'`])(?P<value>[A-Za-z0-9+/=_-]{20,200})(?P=quote)""")
+QUOTED = re.compile(r"""(?P<quote>["'`])(?P<value>[A-Za-z0-9+/=_-]{20,200})(?=(?P=quote))""")
 
 BARE = re.compile(
     rf"""[+\- ]?\s*(?:[-*]\s+)?(?:(?:export|set|env|arg)\s+)?["']?(?P<name>[\w.-]{{0,60}}?{NAME})["']?"""
@@ -116,11 +119,11 @@ def _mask_keys(lines: list[str]) -> tuple[list[str], int]:
     """Masks private keys, line by line; a hunk may begin or end within one."""
     count, least, running = 0, KEY_BODY, False
     for place, line in enumerate(lines):
-        if match := BEGIN.search(line):
+        if matches := list(BEGIN.finditer(line)):
             least, running = KEY_START, False
-            if match["value"]:
-                lines[place] = _replace(line, [match.span("value")])
-                count += 1
+            spans = [match.span("value") for match in matches if match["value"]]
+            lines[place] = _replace(line, spans)
+            count += len(spans)
             continue
         match = KEY_LINE.fullmatch(line)
         # short lines end a key; outside of one only what looks drawn at random is masked
@@ -175,8 +178,11 @@ def _locate(secret: str, piece: str) -> Iterator[Span]:
     at = piece.find(secret)
     while at >= 0:
         # a sign of a diff is no part of a secret
-        yield max(at, 1 if piece[0] in "+-" else 0), at + len(secret)
-        at = piece.find(secret, at + len(secret))
+        end = at + len(secret)
+        if match := WORD_END.match(piece, end):
+            end = match.end()
+        yield max(at, 1 if piece[0] in "+-" else 0), end
+        at = piece.find(secret, end)
 
 
 def _is_value(value: str, groups: dict[str, str | None], *, digits: bool = False) -> bool:

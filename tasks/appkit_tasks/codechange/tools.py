@@ -113,10 +113,10 @@ def view(
     change = parse(mask(text)[0])
     seen = render(change, chars, numbers=numbers, before_after=before_after)
     notes = [line for line in seen.text.split("\n")[-2:] if LEFT_OUT.fullmatch(line)]
-    if wide := sum(
-        len(line.text) > WIDEST for file in change.files for hunk in file.hunks for line in hunk.lines
-    ):
-        notes += [f"(lines cut after {WIDEST} characters: {wide})"] if not before_after else []
+    lines = [line for file in change.files for hunk in file.hunks for line in hunk.lines]
+    wide = sum(len(line.text) > WIDEST for line in lines)
+    if wide and not before_after:  # texts before and afterwards have whole lines
+        notes.append(f"(lines cut after {WIDEST} characters: {wide})")
     return {"text": seen.text, "shown": seen.shown, "left_out": seen.left_out, "notes": notes}
 
 
@@ -137,11 +137,11 @@ def words(before: Comment, after: Comment) -> dict[str, Any]:
     """Compares two comments by words: each as runs of [sign, text], the sign "-", "+", or " " for what is in both."""
     old, new = WORD.findall(before), WORD.findall(after)
     runs: dict[str, list[Run]] = {"before": [], "after": []}
-    for what, start, end, from_, to in SequenceMatcher(None, old, new).get_opcodes():
-        kept = what == "equal"
-        for side, sign, part in (("before", "-", old[start:end]), ("after", "+", new[from_:to])):
+    for what, old_start, old_end, new_start, new_end in SequenceMatcher(None, old, new).get_opcodes():
+        parts = ("before", "-", old[old_start:old_end]), ("after", "+", new[new_start:new_end])
+        for side, sign, part in parts:
             if part:
-                runs[side].append([" " if kept else sign, "".join(part)])
+                runs[side].append([" " if what == "equal" else sign, "".join(part)])
     return dict(runs)
 
 
@@ -150,7 +150,9 @@ class _Room:
     """What may still be given of a diff."""
 
     lines: int = MAX_LINES
+    """files and hunks count as lines"""
     coloured: int = MAX_COLOURED
+    """characters"""
     until: float = field(default_factory=lambda: time.monotonic() + MAX_SECONDS)
     """time of the clock that never goes back, until which colours are found"""
 

@@ -81,6 +81,8 @@ def run(options: MessageOptions, pack: Any, answer: AnswerInputs | None) -> Outc
     if not message:
         raise ValueError("the model wrote no message for this change")
     notes = [f"{files} files are too large to be sent"] if files else []
+    if prediction.truncated and (pack.body or "\n" not in prediction.text.strip()):
+        notes.append("the answer came to its longest length, so the message may be cut")
     if view.left_out:
         notes.append(f"{view.left_out} of {view.left_out + view.shown} hunks are not shown to the model")
     return Outcome(message, notes)

@@ -53,6 +53,8 @@ class Stale:
     """of the file afterwards"""
     before: Function
     after: Function
+    names: frozenset[str]
+    """of all functions of the file"""
 
 
 def run(options: UpdateOptions, pack: Any, answer: AnswerInputs | None) -> Outcome:
@@ -110,7 +112,9 @@ def find_stale(
             counts["files left out: no UTF-8"] += 1
             continue
         before = {one.name: one for one in find_functions(old, language)}
-        for after in find_functions(new, language):
+        found = find_functions(new, language)
+        names = frozenset(one.name for one in found)
+        for after in found:
             earlier = before.get(after.name)
             if earlier is None or earlier.code.split() == after.code.split():
                 continue
@@ -120,7 +124,7 @@ def find_stale(
             if reason := _refuse(earlier, after, text):
                 counts[reason] += 1
             else:
-                yield Stale(file.path, new, earlier, after)
+                yield Stale(file.path, new, earlier, after, names)
 
 
 def _refuse(before: Function, after: Function, text: str) -> str:
@@ -162,13 +166,14 @@ def _write_comment(one: Stale, text: str) -> str:
 
 def _check_comment(one: Stale, comment: str, text: str) -> None:
     """Raises ValueError unless the file, read again, has the same functions, and this text as the comment."""
-    language, after = language_of(one.path), one.after
+    after = one.after
     source = one.source[: after.comment_start] + comment.encode() + one.source[after.comment_end :]
-    functions_now = {function.name: function for function in find_functions(source, language)}
-    now = functions_now.get(after.name)
-    same = functions_now.keys() == {function.name for function in find_functions(one.source, language)}
-    if not same or now is None or now.code != after.code or comment_text(now.comment).split() != text.split():
+    again = {function.name: function for function in find_functions(source, language_of(one.path))}
+    now = again.get(after.name)
+    if again.keys() != one.names or now is None or now.code != after.code:
         raise ValueError("the new comment would change the code around it")
+    if comment_text(now.comment).split() != text.split():
+        raise ValueError("the new comment would not be read as it is meant")
 
 
 def _write_patch(path: str, edits: Sequence[tuple[Stale, str]]) -> str:

@@ -81,30 +81,24 @@ def test_ancestors_come_first_whatever_the_dates(
     assert all(row["date"] <= "9999-12-31T23:59:59Z" for row in rows_of(built))
 
 
-def test_dates_of_a_branch_do_not_move_those_of_another(tmp_path: Path) -> None:
-    """A branch that ended late comes before another in git's order; each keeps its own dates."""
+@pytest.mark.parametrize(("early", "late"), [("trunk", "side"), ("side", "trunk")])
+def test_dates_of_a_branch_do_not_move_those_of_another(early: str, late: str, tmp_path: Path) -> None:
+    """Git lists one branch whole before the other, whichever is the older; each keeps its own dates."""
+    begins = {early: BEGIN + 10, late: BEGIN + 900}
     history = History()
-    begin = history.commit("Begin the shelf of jars", {"a.py": "a = 1\n"}, date=BEGIN)
-    last = begin
-    for number in range(3):
-        last = history.commit(
-            f"Work on side {number} of it",
-            {"s.py": f"s = {number}\n"},
-            date=BEGIN + 900 + number,
-            parents=[last],
-            branch="side",
-        )
-    trunk = begin
-    for number in range(3):
-        trunk = history.commit(
-            f"Work on trunk {number} of it",
-            {"t.py": f"t = {number}\n"},
-            date=BEGIN + 10 + number,
-            parents=[trunk],
-        )
-    history.commit("Merge branch 'side'", {}, parents=[trunk, last], date=BEGIN + 1000)
+    first = history.commit("Begin the shelf of jars", {"a.py": "a = 1\n"}, date=BEGIN)
+    ends = []
+    for name in ("side", "trunk"):
+        last = first
+        for number in range(3):
+            message, date = f"Work on {name} {number} of it", begins[name] + number
+            branch = "main" if name == "trunk" else name
+            files = {f"{name}.py": f"a = {number}\n"}
+            last = history.commit(message, files, date=date, parents=[last], branch=branch)
+        ends.append(last)
+    history.commit("Merge branch 'side'", {}, parents=ends[::-1], date=BEGIN + 1000)
     rows = rows_of(mine(history.write(tmp_path / "shelf")))
-    assert [row["message"].split()[2] for row in rows] == ["shelf", *["trunk"] * 3, *["side"] * 3]
+    assert [row["message"].split()[2] for row in rows] == ["shelf", *[early] * 3, *[late] * 3]
     assert rows[3]["date"] < rows[4]["date"]
 
 

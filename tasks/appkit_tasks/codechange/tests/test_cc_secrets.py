@@ -229,7 +229,7 @@ PIECES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, derandomize=True)
 @given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=30).map("".join)))
 def test_lines_and_signs_stay_and_a_second_time_finds_nothing(text: str) -> None:
     masked, count = mask(text)

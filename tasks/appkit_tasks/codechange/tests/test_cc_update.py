@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
-from appkit_tasks.codechange.commands.update import UpdateOptions, run
+from appkit_tasks.codechange.commands.update import Stale, UpdateOptions, _write_comment, run
+from appkit_tasks.codechange.functions import find_functions
 from appkit_tasks.codechange.tests.stubs import Answers, commit, git, make_repository, options, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from appkit.task import Outcome
 
@@ -270,6 +274,62 @@ def test_an_odd_answer_changes_no_code(tmp_path: Path, form: str) -> None:
         if name == "a.py":
             ast.parse(text)
         git(repository, "checkout", "-q", "--", name)
+
+
+def bare(source: str) -> str:
+    """Returns what Python reads of a source but its docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return ast.dump(tree)
+
+
+PIECES = [
+    '"',
+    "'",
+    '"""',
+    "'''",
+    "\\",
+    "\\n",
+    "\\u00",
+    "\\N{x}",
+    "\n",
+    "\r",
+    " ",
+    "#",
+    "return 2",
+    "x",
+    "é",
+    "{",
+    "\t",
+    "\x0c",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=12).map("".join),
+    st.sampled_from(
+        ['"""Old."""', "'''Old.'''", "'Old.'", '"Old."', 'r"""Old."""', '"""Old.\n\n    More.\n    """']
+    ),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_no_answer_changes_what_python_reads(answer: str, old: str, ends: str) -> None:
+    text = f"class A:\n    def f(self):\n        {old}\n        return 1\n\n\ndef g():\n    '''G.'''\n    return 2\n"
+    source = text.replace("\n", ends).encode()
+    found = find_functions(source, "python")
+    one = Stale("a.py", source, found[0], found[0], frozenset(function.name for function in found))
+    try:
+        comment = _write_comment(one, answer)
+    except ValueError:
+        return
+    start, end = one.after.comment_start, one.after.comment_end
+    new = (source[:start] + comment.encode() + source[end:]).decode()
+    with warnings.catch_warnings(action="ignore"):
+        assert bare(new) == bare(source.decode())
+    assert "\r" not in new.replace("\r\n", "")
+    assert ends == "\n" or "\n" not in new.replace("\r\n", "")
 
 
 def test_one_that_is_refused_leaves_the_others(tmp_path: Path) -> None:
