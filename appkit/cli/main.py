@@ -27,7 +27,8 @@ class _Commands(typer.core.TyperGroup):
         return super().get_command(ctx, cmd_name) or daily.find_command(cmd_name)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *daily.list_commands()]
+        own = super().list_commands(ctx)
+        return [*own, *(name for name in daily.list_commands() if name not in own)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _refuse_empty(self, args)

@@ -1,37 +1,17 @@
-"""Packs add commands and ways to build data; their options are read as typed, and a broken pack breaks nothing else."""
+"""Packs add commands; their options are read as typed, and a broken pack breaks nothing else."""
 
 from __future__ import annotations
 
-import json
-import re
-import sys
-import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from packages import BROKEN, Packs, making_packs, run_appkit
 
-from appkit.cli import answerer, main
+from appkit.cli import answerer
 from appkit.cli.answerer import BATCH, Answerer
-from appkit.cli.daily import list_commands
 from appkit.message import Parsed, Prediction
-from appkit.plugins import modules
-
-PACK = """
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-from appkit.task import Build, Built, Command, Outcome
-from appkit_tasks.nl2fol import TASK as OTHER
-"""
-RECORD = """
-TASK = replace(OTHER, name={name!r}, commands={commands}, build={build})
-"""
 
 COUNT = '''
 class Options(BaseModel):
@@ -78,75 +58,15 @@ BARE = Command(Options, run, ("words",), asks=False)
 '''
 
 
-class Packs:
-    """Makes packages with packs in them, which are found by entry points."""
-
-    def __init__(self, site: Path, patch: pytest.MonkeyPatch) -> None:
-        self.site = site
-        patch.syspath_prepend(str(site))
-
-    def add(self, name: str, code: str = "", commands: str = "{}", build: str = "None") -> None:
-        """Adds a package packs_NAME with a pack NAME; commands: Python of its record's, whose names its file has."""
-        folder = self.site / f"packs_{name}" / name
-        folder.mkdir(parents=True)
-        (folder.parent / "__init__.py").touch()
-        record = RECORD.format(name=name, commands=commands, build=build)
-        (folder / "__init__.py").write_text(PACK + textwrap.dedent(code) + record)
-        names = re.findall(r'"([\w-]+)":', commands)
-        self.say(name, "".join(f"{command}: Count words.\n" for command in names))
-        self.register(name, f"packs_{name}")
-
-    def say(self, name: str, text: str | bytes) -> None:
-        """Writes the file that names a pack's commands."""
-        path = self.site / f"packs_{name}" / name / "commands.yaml"
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-
-    def break_one(self, name: str, code: str, *, around: bool = False) -> None:
-        """Adds a package with a pack of that code alone, or with that code around the pack."""
-        self.add(name)
-        self.say(name, f"{name}-command: Break.\n")
-        folder = self.site / f"packs_{name}"
-        (folder / ("" if around else name) / "__init__.py").write_text(code)
-
-    def register(self, name: str, package: str) -> None:
-        folder = self.site / f"{name}_pack-1.0.dist-info"
-        folder.mkdir()
-        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-pack\nVersion: 1.0\n")
-        (folder / "entry_points.txt").write_text(f"[appkit.tasks]\n{name} = {package}\n")
-        clear()
-
-
-def clear() -> None:
-    modules.cache_clear()
-    list_commands.cache_clear()
+@pytest.fixture
+def packs(tmp_path: Path) -> Iterator[Packs]:
+    with making_packs(tmp_path / "site") as made:
+        yield made
 
 
 @pytest.fixture
-def packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packs]:
-    (tmp_path / "site").mkdir()
-    yield Packs(tmp_path / "site", monkeypatch)
-    clear()
-    for name in [name for name in sys.modules if name.startswith("packs_")]:
-        del sys.modules[name]
-
-
-@pytest.fixture
-def call(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line; returns its exit code and what it prints."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        sys.path_importer_cache.clear()
-        monkeypatch.setattr(sys, "argv", ["appkit", *words])
-        monkeypatch.setenv("COLUMNS", "200")
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        code = ended.value.code
-        out, err = capfd.readouterr()
-        return (code if isinstance(code, int) else 0), out, err
-
-    return run
+def call(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    return lambda *words: run_appkit(capfd, *words)
 
 
 @pytest.fixture
@@ -323,17 +243,6 @@ def test_rows_are_answered_in_batches_and_in_their_order(count: int, at_once: in
     assert sorted(sizes, reverse=True) == [BATCH] * (count // BATCH) + [count % BATCH] * bool(count % BATCH)
 
 
-BROKEN = {
-    "syntax": "def f(:\n",
-    "package": "import no_such_package_at_all\n",
-    "name": "from appkit.task import NoSuchName\n",
-    "crash": "raise RuntimeError('no licence')\n",
-    "no_record": "x = 1\n",
-    "odd_record": "from types import SimpleNamespace\nTASK = SimpleNamespace(name='odd_record')\n",
-    "ends": "1 / 0\n",
-}
-
-
 @pytest.mark.usefixtures("counting")
 @pytest.mark.parametrize("around", [False, True])
 @pytest.mark.parametrize("kind", BROKEN)
@@ -441,141 +350,8 @@ def test_a_field_that_the_core_has_is_named(packs: Packs, call: Any) -> None:
     assert call("--help")[0] == 0
 
 
-# Building data
-
-
-BUILD = """
-class Material(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rows: int = Field(ge=0, description="how many")
-    fail: Literal["no", "late", "value", "other"] = Field("no", description="how it ends")
-
-
-def make(options):
-    if options.fail == "value":
-        raise ValueError("the material\\n cannot be read")
-    if options.fail == "other":
-        raise RuntimeError("a fault of the pack")
-    rows = [{"sentence": f"Grün {n}", "formula": "P(a)"} for n in range(options.rows)]
-    if options.fail == "late":
-        rows.append({"sentence": {1, 2}})
-    counts = {"sentences read": options.rows + 1, "left out: too short": 1}
-    return Built({"train": rows, "dev": rows[:1], "test": []}, counts, {"licence": "CC0-1.0"}, ["all is well"])
-"""
-
-
-@pytest.fixture
-def building(packs: Packs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    packs.add("building", BUILD, build="Build(Material, make)")
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    return work
-
-
-def files_of(folder: Path) -> Mapping[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def test_builds_rows_with_their_card(building: Path, call: Any) -> None:
-    code, out, _ = call("data", "build", "building", "rows=2", "--out", "made/it")
-    assert code == 0
-    assert out.splitlines() == [
-        "        3  sentences read",
-        "        1  left out: too short",
-        "written: made/it/train.jsonl, 2 rows",
-        "written: made/it/dev.jsonl, 1 rows",
-        "written: made/it/test.jsonl, 0 rows",
-        "note: all is well",
-    ]
-    made = files_of(building / "made" / "it")
-    assert made.keys() == {"train.jsonl", "dev.jsonl", "test.jsonl", "card.yaml"}
-    assert [json.loads(line) for line in made["train.jsonl"].splitlines()] == [
-        {"sentence": "Grün 0", "formula": "P(a)"},
-        {"sentence": "Grün 1", "formula": "P(a)"},
-    ]
-    card = yaml.safe_load(made["card.yaml"])
-    assert (card["name"], card["licence"]) == ("it", "CC0-1.0")
-    assert card["counts"] == {"sentences read": 3, "left out: too short": 1}
-    assert {name: about["rows"] for name, about in card["files"].items()} == {
-        "train.jsonl": 2,
-        "dev.jsonl": 1,
-        "test.jsonl": 0,
-    }
-    assert files_of(building).keys() == {f"made/it/{name}" for name in made}
-
-
-@pytest.mark.parametrize(
-    ("words", "line"),
-    [
-        (["rows=0"], "error: no row is left: 1 sentences read; 1 left out: too short"),
-        (["rows=2", "fail=value"], "error: the material cannot be read"),
-        (["rows=-1"], "error: rows=: input should be greater than or equal to 0, got '-1'"),
-        (["rows=x"], "error: rows=: input should be a valid integer"),
-        ([], "error: rows=: field required"),
-        (["rows=1", "row=2"], "error: row=: extra inputs are not permitted, got '2'"),
-        (["rows=1", "rows=2"], "error: rows= is given twice; leave one out"),
-        (["rows"], "error: 'rows' is no key=value; write for instance repo=PATH"),
-        (["rows=1", "fail=yes"], "error: fail=: input should be 'no', 'late', 'value' or 'other', got 'yes'"),
-    ],
-)
-def test_nothing_is_written_where_it_fails(building: Path, call: Any, words: list[str], line: str) -> None:
-    code, out, err = call("data", "build", "building", *words, "-o", "a/b")
-    assert (code, out) == (2, "")
-    assert err.startswith(line)
-    assert err.count("\n") == 1
-    assert list(building.iterdir()) == []
-
-
-@pytest.mark.parametrize(("fail", "error"), [("late", TypeError), ("other", RuntimeError)])
-def test_nothing_is_left_of_a_fault_of_the_pack(
-    building: Path, monkeypatch: pytest.MonkeyPatch, fail: str, error: type[Exception]
-) -> None:
-    monkeypatch.setattr(
-        sys, "argv", ["appkit", "data", "build", "building", "rows=2", f"fail={fail}", "-o", "a"]
-    )
-    with pytest.raises(error):
-        main.main()
-    assert list(building.iterdir()) == []
-
-
-def test_a_place_that_holds_something_is_refused(building: Path, call: Any) -> None:
-    (building / "full").mkdir()
-    (building / "full" / "x").write_text("mine")
-    (building / "file").write_text("mine")
-    for name in ("full", "file"):
-        code, _, err = call("data", "build", "building", "rows=1", "-o", name)
-        assert (code, err) == (2, f"error: {name} is there already; choose another --out, or remove it\n")
-    assert files_of(building) == {"full/x": b"mine", "file": b"mine"}
-    (building / "empty").mkdir()
-    assert call("data", "build", "building", "rows=1", "-o", "empty")[0] == 0
-    assert (building / "empty" / "card.yaml").is_file()
-
-
-def test_the_working_directory_is_not_replaced(building: Path, call: Any) -> None:
-    code, _, err = call("data", "build", "building", "rows=1", "-o", ".")
-    assert (code, err) == (2, "error: . is the working directory; name one in it: --out data\n")
-    assert list(building.iterdir()) == []
-
-
-def test_a_pack_that_builds_nothing_names_those_that_do(building: Path, packs: Packs, call: Any) -> None:
-    packs.break_one("package", BROKEN["package"])
-    code, _, err = call("data", "build", "nl2fol", "rows=1")
-    assert code == 2
-    assert err == (
-        "error: task 'nl2fol' builds no rows: give it a file, data.train=FILE; these build some: building, codechange\n"
-    )
-    code, _, err = call("data", "build", "buildin", "rows=1")
-    assert (code, err) == (2, "error: no task named 'buildin'; did you mean 'building'?\n")
-    assert list(building.iterdir()) == []
-
-
-@pytest.mark.usefixtures("counting", "building")
-def test_tasks_show_tells_of_commands_and_builds(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["appkit", "tasks", "show", "building"])
-    code, out, _ = call("tasks", "show", "building")
-    assert code == 0
-    assert "build rows (appkit data build building <key>=<value> ...)\n  rows = needed  how many\n" in out
+@pytest.mark.usefixtures("counting")
+def test_tasks_show_tells_of_commands(call: Any) -> None:
     code, out, _ = call("tasks", "show", "counting")
+    assert code == 0
     assert "\ncommands\n  appkit count: Count words.\n" in out

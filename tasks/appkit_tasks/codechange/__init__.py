@@ -35,7 +35,9 @@ EXAMPLE = """\
 
 def adapt(task: Task, options: CodeChangeConfig) -> Task:
     """Gives the task the metrics of its problem; the answers of a review are read as remarks."""
-    head, needed, judge = TextHead(decoding=task.decoding, few_shot=few_shot), ("answer",), None
+    head = TextHead(decoding=task.decoding, few_shot=few_shot)
+    needed: tuple[str, ...] = ("answer",)
+    judge: str | None = None
     metrics = METRICS[options.problem]
     match options.problem:
         case "review":

@@ -233,8 +233,11 @@ class Repository:
         return done.stdout
 
 
-def open_repository(path: str | Path) -> Repository:
-    """Opens a repository. Raises ValueError for a folder that is none, that git refuses, or that has no commit."""
+def open_repository(path: str | Path, *, empty: bool = False) -> Repository:
+    """Opens a repository. Raises ValueError for a folder that is none, and for one that git refuses.
+
+    empty: it may have no commit yet; else that is a ValueError too.
+    """
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise ValueError(f"no folder {str(path)!r}; name a git repository")
@@ -254,6 +257,8 @@ def open_repository(path: str | Path) -> Repository:
         raise ValueError(
             f"{path} is no git repository; name a folder that git init or git clone made"
         ) from None
+    if empty:
+        return repository
     try:
         repository.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     except ValueError:

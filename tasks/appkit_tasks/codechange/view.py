@@ -58,16 +58,19 @@ class _Form:
     def write(self, hunk: Hunk) -> str:
         """Writes a hunk."""
         if self.before_after:
-            return "\n".join(
-                f"{title}:\n{side}" for title, side in zip(("before", "after"), sides([hunk]), strict=True)
-            )
+            before, after = sides([hunk])
+            if self.numbers:
+                after = "\n".join(
+                    f"{line.new} {_clean_line(line)}" for line in hunk.lines if line.new is not None
+                )
+            return f"before:\n{before}\nafter:\n{after}"
         return "\n".join([_head(hunk), *(_write_line(line, self.numbers) for line in hunk.lines)])
 
 
 def render(change: Change, budget: int, *, numbers: bool = False, before_after: bool = False) -> View:
     """Writes a change in at most `budget` characters, notes of what is left out not counted.
 
-    numbers: each line of the file afterwards has its number before its sign. before_after: the text before and the
+    numbers: each line of the file afterwards has its number before it. before_after: the text before and the
     text afterwards in place of signs.
     """
     form = _Form(numbers, before_after)
@@ -131,16 +134,24 @@ def _choose(pieces: Sequence[_Piece], titles: Sequence[str], budget: int) -> set
 
 
 def _shorten(piece: _Piece, title: str, form: _Form, budget: int) -> list[str]:
-    """Writes the first lines of a hunk that fit, and how many follow."""
+    """Writes the first lines of a hunk that fit, and how many follow.
+
+    Of a hunk that was cut already the last ones: hosts keep with a remark what ends at the line remarked on.
+    """
     assert piece.hunk is not None
-    lines = piece.hunk.lines
+    lines, last = piece.hunk.lines, piece.hunk.cut
+
+    def write(count: int) -> str:
+        kept = lines[len(lines) - count :] if last else lines[:count]
+        return form.write(replace(piece.hunk, lines=kept))  # type: ignore[arg-type]
+
     few, many = 0, len(lines)
     while few < many:
         middle = (few + many + 1) // 2
-        text = form.write(replace(piece.hunk, lines=lines[:middle]))
+        text = write(middle)
         few, many = (middle, many) if len(title) + 1 + len(text) <= budget else (few, middle - 1)
-    note = f"({len(lines) - few} more lines of this hunk are left out)"
-    return [title, *[form.write(replace(piece.hunk, lines=lines[:few]))] * bool(few), note]
+    note = f"({len(lines) - few} {'earlier' if last else 'more'} lines of this hunk are left out)"
+    return [title, *[write(few)] * bool(few), note]
 
 
 def _note(change: Change, left_out: Sequence[_Piece]) -> list[str]:

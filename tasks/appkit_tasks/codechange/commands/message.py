@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from appkit.task import AnswerInputs, Command, Outcome
 from appkit_tasks.codechange.commands.source import fit, read_change, read_diff
 from appkit_tasks.codechange.git import open_repository
+from appkit_tasks.codechange.secrets import mask
 from appkit_tasks.codechange.view import render
 
 __all__ = ["COMMIT_MESSAGE", "MessageOptions", "require_problem", "run"]
@@ -76,7 +77,7 @@ def run(options: MessageOptions, pack: Any, answer: AnswerInputs | None) -> Outc
     change = read_change(text, "the diff")
     view = render(change, pack.diff_chars)
     diff, files = fit(text)
-    (prediction, _), *_ = answer([{"diff": diff}])
+    (prediction, _), *_ = answer([{"diff": mask(diff)[0]}])
     message = _clean(prediction.text, pack.body)
     if not message:
         raise ValueError("the model wrote no message for this change")
@@ -136,7 +137,7 @@ def _is_ours(hook: Path) -> bool:
 
 def _find_hook(repo: Path) -> Path:
     """Finds where the hook belongs. Raises ValueError where the hooks of the repository are shared by others."""
-    repository = open_repository(repo)
+    repository = open_repository(repo, empty=True)
     if shared := repository.setting("core.hooksPath"):
         raise ValueError(
             f"core.hooksPath is {shared}: those hooks may be of other repositories too; add the command there by "

@@ -19,6 +19,7 @@ from appkit_tasks.codechange.diffs import Change, File, Hunk, write_hunk
 from appkit_tasks.codechange.languages import is_generated, language_of
 from appkit_tasks.codechange.load import LONGEST
 from appkit_tasks.codechange.remarks import Remark
+from appkit_tasks.codechange.secrets import mask
 
 __all__ = ["REVIEW", "Finding", "ReviewOptions", "make_rows", "place_remarks", "run"]
 
@@ -80,7 +81,7 @@ def make_rows(change: Change) -> tuple[list[tuple[File, Hunk, dict[str, Any]]], 
                 elif len(text) > LONGEST:
                     left_out["hunks that are too long"] += 1
                 else:
-                    fields = {"diff": text, "file": file.path, "language": language_of(file.path)}
+                    fields = {"diff": mask(text)[0], "file": file.path, "language": language_of(file.path)}
                     rows.append((file, hunk, fields))
     return rows, left_out
 

@@ -33,7 +33,7 @@ def read_diff(source: Path | None, folder: Path) -> str:
         text = _decode(sys.stdin.buffer.read(LARGEST + 1) if sys.stdin else b"", "standard input")
         if text.strip() or source is not None:
             return text
-    text = _decode(open_repository(folder).run("diff", "--staged", *DIFF), "what is staged")
+    text = _decode(open_repository(folder, empty=True).run("diff", "--staged", *DIFF), "what is staged")
     if not text.strip():
         raise ValueError("nothing is staged; git add the files first, or pipe a diff in: git diff | appkit …")
     return text

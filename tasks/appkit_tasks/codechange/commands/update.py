@@ -25,7 +25,7 @@ from appkit_tasks.codechange.functions import (
 from appkit_tasks.codechange.git import Repository
 from appkit_tasks.codechange.languages import is_generated, language_of
 from appkit_tasks.codechange.load import LONGEST
-from appkit_tasks.codechange.secrets import mask
+from appkit_tasks.codechange.secrets import MASK, mask
 
 __all__ = ["UPDATE_COMMENTS", "UpdateOptions", "find_stale", "run"]
 
@@ -75,6 +75,8 @@ def run(options: UpdateOptions, pack: Any, answer: AnswerInputs | None) -> Outco
             counts[f"below --min-confidence {options.min_confidence:g}"] += 1
         elif prediction.truncated or not new:
             counts["without a whole answer"] += 1
+        elif MASK in new and MASK not in one.after.comment:
+            counts["whose comment holds a secret"] += 1
         elif new.split() == comment_text(one.after.comment).split():
             counts["that fit already"] += 1
         else:
@@ -143,9 +145,9 @@ def _make_row(one: Stale) -> dict[str, Any]:
         "file": one.path,
         "language": language_of(one.path),
         "function": one.after.name[:LONGEST_NAME],
-        "before": one.before.code,
-        "after": one.after.code,
-        "comment": comment_text(one.after.comment),
+        "before": mask(one.before.code)[0],
+        "after": mask(one.after.code)[0],
+        "comment": mask(comment_text(one.after.comment))[0],
     }
 
 

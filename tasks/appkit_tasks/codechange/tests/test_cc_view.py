@@ -325,3 +325,21 @@ def test_hostile_names_take_linear_time() -> None:
         is_test(piece * 50_000)
         language_of(piece * 50_000)
     assert time.perf_counter() - started < 10
+
+
+def test_of_a_hunk_that_a_host_cut_the_last_lines_stay() -> None:
+    lines = "".join(f"+line {number}\n" for number in range(1, 60))
+    text = render(parse(f"@@ -0,0 +1,99 @@\n{lines}"), 200, numbers=True).text
+    assert text.splitlines()[-2] == "59+line 59"
+    assert text.splitlines()[-1] == f"({59 - text.count('+line')} earlier lines of this hunk are left out)"
+    whole = render(parse(f"@@ -0,0 +1,59 @@\n{lines}"), 200, numbers=True).text
+    assert "1+line 1\n" in whole
+    assert whole.splitlines()[-1] == f"({59 - whole.count('+line')} more lines of this hunk are left out)"
+
+
+def test_the_text_afterwards_has_numbers_where_they_are_wanted() -> None:
+    change = parse("@@ -4,2 +4,2 @@ f\n a\n-b\n+c\n")
+    assert (
+        render(change, 500, numbers=True, before_after=True).text == "a file\nbefore:\na\nb\nafter:\n4 a\n5 c"
+    )
+    assert render(change, 500, before_after=True).text == "a file\nbefore:\na\nb\nafter:\na\nc"
