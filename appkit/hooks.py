@@ -61,7 +61,7 @@ class Finding(NamedTuple):
 
 
 class AnswerInputs(Protocol):
-    """Answers rows for `Task.rewrite`."""
+    """Answers rows for `Task.rewrite` and for commands."""
 
     def __call__(
         self, rows: Sequence[Mapping[str, Any]], *, constrain: bool = False
@@ -130,7 +130,7 @@ class Built:
     splits: Mapping[str, Sequence[Mapping[str, Any]]]
     """name of a split -> its rows; each becomes a JSONL file"""
     counts: Mapping[str, int]
-    """what was looked at and why it was left out -> how often; the counts add up, the first is the whole"""
+    """line for the user -> how many; first what was read, then what was left out by reason, and the rows"""
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """origin, licence and options, for the card beside the files"""
     notes: Sequence[str] = ()
@@ -166,10 +166,11 @@ class Command:
     """
 
     options: type[BaseModel]
-    """fields become --options; what a field says of itself is their help. A field `answerer` becomes none: the core
-    puts the words there that name who answers, for a command that runs later"""
+    """fields become --options; what a field says of itself is their help. A field `answerer` becomes no option: the
+    core puts the words there that name who answers, for a command that runs later"""
     run: Callable[[Any, Any, AnswerInputs | None], Outcome]
-    """(options, the pack's options, who answers) -> what is printed; ValueError for what cannot be done"""
+    """(options, the bundle's options of the pack, who answers) -> what is printed; None for the last where nobody
+    answers, and for the bundle's options where none is named. ValueError for what cannot be done"""
     arguments: tuple[str, ...] = ()
     """fields that are arguments, not options, in order"""
     asks: bool = True

@@ -69,6 +69,7 @@ class FakeDeployment:
     role: Role = "generate"
     null: Path = Path("null")
     sizes: dict[str, int] = field(default_factory=lambda: {"adapter_bytes": 4096, "base_parameters": 1000})
+    virtual_tokens: int = 0
     config: Any = CONFIG
     chat: Chat = CHAT
 

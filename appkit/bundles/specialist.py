@@ -176,6 +176,7 @@ def fill_rows(
         raise ConfigError(
             f"the bundle is of task {task.name!r}, got task.name={config.task.name}; leave it out"
         )
+    task = task.under(config.task)
     records = [Record(row, "input", number, "") for number, row in enumerate(rows, 1)]
     filled = complete_rows(task, config, {"train": [], "dev": [], "test": records})["test"]
     notes = describe_filled(task, {"inputs": records}, {"inputs": filled})

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from appkit.cli.terminal import quiet_libraries
 from appkit.errors import ConfigError
 from appkit.progress import Progress
@@ -64,7 +66,11 @@ def check_answerer(bundle: Path | None, gateway: str | None) -> None:
 
 
 def find_answerer(bundle: Path | None, gateway: str | None, alias: str, key: str | None) -> Answerer:
-    """Loads the bundle, or finds the gateway's alias. Raises ConfigError unless exactly one is named."""
+    """Loads the bundle, or finds the gateway's alias.
+
+    Raises ConfigError unless exactly one is named, and for a gateway whose options are not known here; as `load` for a
+    bundle, and GatewayError for a gateway that does not answer.
+    """
     check_answerer(bundle, gateway)
     quiet_libraries()
     return _load_bundle(bundle) if bundle else _ask_gateway(str(gateway), alias, key)
@@ -94,7 +100,14 @@ def _ask_gateway(url: str, alias: str, key: str | None) -> Answerer:
     client = Client(url, key=key)
     about = client.describe(alias)
     task = load_task(about["task"])
-    options = task.config(**about.get("options", {}))
+    try:
+        options = task.config(**about.get("options", {}))
+    except ValidationError as error:
+        option = error.errors()[0]["loc"][0]
+        raise ConfigError(
+            f"{url} serves {alias!r} with task.{option}, which task {task.name!r} does not take here; install the "
+            "gateway's version of appkit"
+        ) from None
     task = task.under(options)
     calibrated = about.get("confidence") is not None
 

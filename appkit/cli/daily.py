@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import UnionType
@@ -16,12 +16,12 @@ import typer.core
 from pydantic import BaseModel, ValidationError
 
 from appkit.errors import ConfigError, DataError, shortened
-from appkit.plugins import load_task, modules
+from appkit.plugins import did_you_mean, load_task, modules
 
 if TYPE_CHECKING:
-    from appkit.task import Command
+    from appkit.task import AnswerInputs, Command, Prediction
 
-__all__ = ["find_command", "list_commands", "read_options", "read_words"]
+__all__ = ["FILE", "find_command", "list_commands", "read_options", "read_words"]
 
 PLAIN = (bool, int, float, str, Path)
 """types that the command line reads itself; any other value is text until the model reads it"""
@@ -40,10 +40,8 @@ ANSWERER: dict[str, tuple[Any, Any]] = {
 }
 """options by which every such command finds who answers"""
 
-
 LATER = "answerer"
 """field of a command's options that takes the words of these options"""
-
 
 FILE = "commands.yaml"
 """file beside a pack's record that names its commands with a line on each, so that --help imports no pack"""
@@ -58,9 +56,7 @@ def list_commands() -> dict[str, tuple[str, str]]:
     commands: dict[str, tuple[str, str]] = {}
     try:
         tasks = sorted(modules("appkit.tasks").items())
-    except (
-        Exception
-    ):  # a package that is gone, or that cannot be imported: the core's own commands still work
+    except Exception:  # a package is gone, or cannot be imported: the core's own commands still work
         return {}
     for task, path in tasks:
         for name, summary in _read_commands(path).items():
@@ -115,12 +111,14 @@ def _make_command(name: str) -> Any:
 
 
 def _make_function(task: str, name: str, command: Command) -> Any:
-    """Makes a function whose signature is the command's options, which Typer reads."""
+    """Makes a function whose signature is the command's options, which Typer reads.
+
+    Raises ConfigError for an option that is called as one of the core's.
+    """
     if clash := sorted(ANSWERER.keys() & command.options.model_fields):
         raise ConfigError(
             f"task {task!r}: --{clash[0]} of its command {name!r} is the core's; rename the field"
         )
-
     asking = ANSWERER if command.asks else {}
 
     def function(**values: Any) -> None:
@@ -196,6 +194,10 @@ def read_options(model: type[BaseModel], values: dict[str, Any], *, dashes: bool
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         reason = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(
+                f"unknown key {name!r}; {did_you_mean(name, list(model.model_fields))}"
+            ) from None
         shown = f"--{name.replace('_', '-')}" if dashes else f"{name}="
         received = f", got {shortened(first['input'])}" if name and first["type"] != "missing" else ""
         raise ConfigError(
@@ -212,19 +214,17 @@ def _run(
     alias: str | None,
     key: str | None,
 ) -> None:
+    """Runs a command, prints what it gives, and ends with its exit code where that is not 0.
+
+    Raises DataError for what the pack says cannot be done, ConfigError for a bundle of another task.
+    """
     try:
         command.before(options)
         if not command.asks or command.alone(options):
-            outcome = command.run(options, None, None)
+            pack = _read_pack(task, bundle) if command.asks and bundle else None
+            outcome = command.run(options, pack, None)
         else:
-            from appkit.cli.answerer import find_answerer
-
-            answerer = find_answerer(bundle, gateway, alias or task, key)
-            if answerer.task.name != task:
-                raise ConfigError(
-                    f"the bundle answers task {answerer.task.name!r}; this command needs one of task {task!r}"
-                )
-            outcome = command.run(options, answerer.options, answerer.answer_all)
+            outcome = command.run(options, *_find_answerer(task, bundle, gateway, alias, key))
     except ValueError as error:
         raise DataError(" ".join(str(error).split())) from error
     for note in outcome.notes:
@@ -233,6 +233,46 @@ def _run(
         print(outcome.text)
     if outcome.exit_code:
         raise SystemExit(outcome.exit_code)
+
+
+def _find_answerer(
+    task: str, bundle: Path | None, gateway: str | None, alias: str | None, key: str | None
+) -> tuple[Any, AnswerInputs]:
+    """Returns the pack's options of who answers, and what answers rows.
+
+    A bundle's weights are loaded with the first question: nobody waits for them to hear that nothing is staged.
+    Raises ConfigError for who answers another task.
+    """
+    from appkit.cli import answerer
+
+    answerer.check_answerer(bundle, gateway)
+    find = cache(partial(answerer.find_answerer, bundle, gateway, alias or task, key))
+    if not bundle:
+        remote = find()
+        _require_task(remote.task.name, task)
+        return remote.options, remote.answer_all
+
+    def answer(
+        rows: Sequence[Mapping[str, Any]], *, constrain: bool = False
+    ) -> Sequence[tuple[Prediction, float | None]]:
+        return find().answer_all(rows, constrain=constrain)
+
+    return _read_pack(task, bundle), answer
+
+
+def _read_pack(task: str, bundle: Path) -> Any:
+    """Reads the pack's options of a bundle, and not its weights. Raises ConfigError for one of another task."""
+    from appkit.bundles.manifest import find, read_manifest
+    from appkit.config import build_run_config
+
+    manifest = read_manifest(find(bundle), verify=False)
+    _require_task(manifest["config"]["task"]["name"], task)
+    return build_run_config(manifest["config"]).task
+
+
+def _require_task(name: str, needed: str) -> None:
+    if name != needed:
+        raise ConfigError(f"the bundle answers task {name!r}; this command needs one of task {needed!r}")
 
 
 def read_words(words: Sequence[str]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def tasks_list() -> None:
 @tasks.command("show")
 def tasks_show(name: str) -> None:
     """Show a pack's row schema, options, metrics and examples."""
-    from appkit.cli.daily import list_commands
+    from appkit.cli.daily import FILE, list_commands
     from appkit.plugins import load_task
 
     task = load_task(name)
@@ -100,9 +100,11 @@ def tasks_show(name: str) -> None:
             print(f"  {field} = {default}  {info.description or ''}")
     if task.commands:
         print("\ncommands")
-    for command, (owner, line) in list_commands().items():
-        if owner == task.name:
-            print(f"  appkit {command}: {line}")
+    named = {command: line for command, (owner, line) in list_commands().items() if owner == task.name}
+    for command in task.commands:
+        print(
+            f"  appkit {command}: {named.get(command, f'not there, since {FILE} of the task does not name it')}"
+        )
     if task.tools:
         print("\ntools")
     for tool, function in task.tools.items():

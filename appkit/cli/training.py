@@ -203,7 +203,7 @@ def evaluate(
     if result.verdict:
         print(result.verdict)
     if to:
-        _write_evaluations(to, result, load_task(resolved.task.name))
+        _write_evaluations(to, result, load_task(resolved.task.name).under(resolved.task))
         print(f"written to {to}")
 
 

@@ -241,11 +241,15 @@ NO_SYNONYMS: Mapping[str, Sequence[str]] = {}
 def _find_synonyms(
     table: Table, asked: Mapping[str, str], columns: Mapping[str, str], synonyms: Mapping[str, Sequence[str]]
 ) -> dict[str, str]:
-    """Find the columns of fields that the file has under another name, and that the user mapped to none."""
+    """Find the columns of fields that the file has under another name, where the user mapped neither."""
     present = {column.strip() for column in table.columns}
     waiting = [name for name in synonyms if name not in columns and asked[name] not in present]
-    first = {name: next((column for column in synonyms[name] if column in present), None) for name in waiting}
-    return {name: column for name, column in first.items() if column is not None}
+    free = present - set(columns.values())
+    return {
+        name: column
+        for name in waiting
+        if (column := next((column for column in synonyms[name] if column in free), None))
+    }
 
 
 def _find_marks(source: str, table: Table, marks: Mapping[str, str]) -> dict[str, str]:

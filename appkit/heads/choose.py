@@ -50,6 +50,7 @@ def head_of_rows(
 
     Raises ConfigError for options that do not fit the targets, DataError for targets that cannot be learned.
     """
+    task = task.under(config.task)
     match task.head:
         case TextHead():
             from appkit.heads.lm.head import LmHead
@@ -63,6 +64,7 @@ def head_of_rows(
 
 def head_of_bundle(manifest: Mapping[str, Any], config: RunConfig, task: Task, chat: Chat) -> Head:
     """Makes the head that a bundle was trained with. Raises BundleError when it cannot be read."""
+    task = task.under(config.task)
     match task.head:
         case TextHead():
             from appkit.heads.lm.head import LmHead

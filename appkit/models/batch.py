@@ -60,6 +60,11 @@ class Labelled:
         """How many units the loss counts: words, or one sequence."""
         return len(self.places)
 
+    @property
+    def answered(self) -> int:
+        """How many units an answer gives: as many as the loss counts."""
+        return self.targets
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -105,6 +105,13 @@ class Vectors:
         return None if frequent or vector is None else self.vectors @ vector
 
 
+class _RowText(NamedTuple):
+    """A row with the text by which it is compared, which some packs are slow to write."""
+
+    row: Any
+    text: str
+
+
 class Retriever:
     """Finds the nearest rows among those of the training side."""
 
@@ -114,14 +121,15 @@ class Retriever:
         groups: dict[Hashable, list[int]] = {}
         for place, row in enumerate(rows):
             groups.setdefault(similar.group(row), []).append(place)
-        texts = [similar.text(row) for row in rows]
-        vectors = encoder.embed(texts) if encoder and rows else None
-        self._groups: dict[Hashable, tuple[list[Any], Index]] = {}
+        candidates = [_RowText(row, similar.text(row)) for row in rows]
+        vectors = encoder.embed([candidate.text for candidate in candidates]) if encoder and rows else None
+        self._groups: dict[Hashable, tuple[list[_RowText], Index]] = {}
         for group, places in groups.items():
+            members = [candidates[place] for place in places]
             index: Index = (
-                Words.of([texts[place] for place in places]) if vectors is None else Vectors(vectors[places])
+                Words.of([member.text for member in members]) if vectors is None else Vectors(vectors[places])
             )
-            self._groups[group] = [rows[place] for place in places], index
+            self._groups[group] = members, index
 
     def embed(self, rows: Sequence[Any]) -> Sequence[np.ndarray | None]:
         """Embeds rows for `nearest`; of an index by words a None for each."""
@@ -138,34 +146,35 @@ class Retriever:
         members, index = self._groups.get(self._similar.group(row), ([], None))
         if index is None or k < 1:
             return []
-        text = self._similar.text(row)
-        chosen: list[Any] = []
+        query = _RowText(row, self._similar.text(row))
+        chosen: list[_RowText] = []
         for frequent in (False, True):
-            scores = index.score(text, vector, frequent=frequent)
-            chosen = chosen if scores is None else self._choose(members, scores, row, k)
+            scores = index.score(query.text, vector, frequent=frequent)
+            chosen = chosen if scores is None else self._choose(members, scores, query, k)
             if len(chosen) == k:
                 break
-        return chosen
+        return [candidate.row for candidate in chosen]
 
-    def _choose(self, members: Sequence[Any], scores: np.ndarray, row: Any, k: int) -> list[Any]:
+    def _choose(
+        self, members: Sequence[_RowText], scores: np.ndarray, query: _RowText, k: int
+    ) -> list[_RowText]:
         """Chooses the k best that may be shown."""
         count = k + MARGIN
         while True:
             order = _find_best(scores, count)
-            chosen = self._filter([members[place] for place in order], row, k)
+            chosen = self._filter([members[place] for place in order], query, k)
             if len(chosen) == k or len(order) < count:
                 return chosen
             count *= 4
 
-    def _filter(self, candidates: Sequence[Any], row: Any, k: int) -> list[Any]:
-        chosen: list[Any] = []
+    def _filter(self, candidates: Sequence[_RowText], query: _RowText, k: int) -> list[_RowText]:
+        chosen: list[_RowText] = []
         for candidate in candidates:
             if len(chosen) == k:
                 break
-            if not self._similar.allowed(row, candidate):
+            if not self._similar.allowed(query.row, candidate.row):
                 continue
-            text = self._similar.text(candidate)
-            if all(similarity(text, self._similar.text(other)) < DUPLICATE for other in (row, *chosen)):
+            if all(similarity(candidate.text, other.text) < DUPLICATE for other in (query, *chosen)):
                 chosen.append(candidate)
         return chosen
 
@@ -192,7 +201,9 @@ def put_examples(
     filled: dict[str, list[Record]] = {}
     with Progress("examples", sum(map(len, parts.values())), "rows") as bar:
         for name, records in parts.items():
-            waiting = [place for place, one in enumerate(records) if not getattr(one.value, similar.field)]
+            waiting = [
+                place for place, record in enumerate(records) if not getattr(record.value, similar.field)
+            ]
             vectors = retriever.embed([records[place].value for place in waiting])
             filled[name] = list(records)
             for place, vector in zip(waiting, vectors, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +44,10 @@ def build_rows(build: Build, options: Any, out: Path) -> list[str]:
     Nothing is written where anything fails. Raises ConfigError when `out` holds something, DataError for material that
     cannot be read.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is there already; choose another --out, or remove it")
     if out.resolve() == Path.cwd():  # it would be replaced under the user's feet
         raise ConfigError(f"{out} is the working directory; name one in it: --out data")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is there already; choose another --out, or remove it")
     try:
         built = build.run(options)
     except ValueError as error:
@@ -68,5 +69,14 @@ def build_rows(build: Build, options: Any, out: Path) -> list[str]:
     return [
         *(f"{count:>9,}  {what}" for what, count in built.counts.items()),
         *(f"written: {out / name}, {about['rows']:,} rows" for name, about in files.items()),
-        *(f"note: {note}" for note in built.notes),
+        *(f"note: {note}" for note in [*built.notes, *_describe_empty(files)]),
     ]
+
+
+def _describe_empty(files: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Says which files have no row: a training refuses to read them."""
+    empty = [name for name, about in files.items() if not about["rows"]]
+    words = ", ".join(f"data.{Path(name).stem}=" for name in empty)
+    return (
+        [f"{', '.join(empty)}: no row; leave {words} out of a training, or build from more"] if empty else []
+    )

@@ -54,7 +54,7 @@ def check_data(config: RunConfig, limits: Limits = UNLIMITED) -> DataReport:
     """
     from appkit.models.sources import cached
 
-    task = load_task(config.task.name)
+    task = load_task(config.task.name).under(config.task)
     lengths = None
     if (path := cached(config.model)) is not None:
         from appkit.models.chat import Chat

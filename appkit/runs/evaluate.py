@@ -72,7 +72,7 @@ def evaluate(
     if config is None:
         config = specialist.eval_config(first[0].manifest, values) if first else build_run_config(values)
     set_threads(config.threads)
-    task = first[0].task if first else load_task(config.task.name)
+    task = first[0].task if first else load_task(config.task.name).under(config.task)
     splits, _ = load_rows(task, config)
     manifests = {str(target): read_manifest(find(target), verify=False) for target in targets}
     rows, notes = check_seen(task, manifests, splits.test, config.eval.seen, config.eval.rows)

@@ -127,7 +127,7 @@ def prepare(config: RunConfig, say: Say = quiet) -> Prepared:
     from appkit.models.sources import locate_tokenizer
     from appkit.training.optimizer import check_choices
 
-    task, method = load_task(config.task.name), load_method(config.method.name)
+    task, method = load_task(config.task.name).under(config.task), load_method(config.method.name)
     if not NAME.fullmatch(config.name or task.name):
         raise ConfigError(
             "a bundle's name has 64 letters, digits, '.', '_' and '-' at most, "

@@ -121,6 +121,11 @@ class Deployment:
         return f"{self.name}@{self.sha[:12]}"
 
     @property
+    def virtual_tokens(self) -> int:
+        """Positions of the engine's context that the adapter takes before each row."""
+        return self.adapter.virtual_tokens
+
+    @property
     def task(self) -> Task:
         return self.head.task
 

@@ -128,7 +128,7 @@ def forecast(
     rate = matrix_rate(dtype, device) * EFFICIENCY
     tokens = sum(len(examples[row].tokens) for step in plan for b in step.batches for row in b)
     supervised = sum(examples[row].targets for step in plan for b in step.batches for row in b)
-    mean_target = sum(getattr(e, "answered", e.targets) for e in examples) / max(len(examples), 1)
+    mean_target = sum(example.answered for example in examples) / max(len(examples), 1)
     decoded = answered_rows * (2 * mean_target) * 2 * (body + embedding)
     checkpoints = (config.train.keep_checkpoints + 2) * trained * 12 + trained * 4
     return Forecast(

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +30,9 @@ from appkit.serving.engines.compatibility import Adapter, faults
 from appkit.serving.engines.protocol import NULL, Job, JobRefused
 from appkit.serving.engines.transformers import TransformersEngine
 from appkit.serving.engines.views import folded
+from appkit.serving.gateway.faults import Fault
+from appkit.serving.gateway.registry import Target
+from appkit.serving.gateway.request import room_for
 from appkit.task import HeadSpec
 
 EXAMPLE = Example((1, 7, *range(20, 40)), 5)
@@ -206,3 +210,17 @@ def test_no_head_is_folded_beside_them(base: Path, tmp_path: Path) -> None:
     head = HeadSpec(kind="sequence", labels=("a", "b", "c"))
     with pytest.raises(BundleError, match="cannot be folded: beside it is no LoRA"):
         folded(folder, base, tmp_path / "folded", head)
+
+
+def test_they_take_room_of_the_context_of_a_request() -> None:
+    engine = SimpleNamespace(engine=SimpleNamespace(max_length=64))
+    gateway = SimpleNamespace(settings=SimpleNamespace(max_context=10_000, max_tokens=1000))
+
+    def room(config: Mapping[str, Any], prompt: int) -> int:
+        deployment = SimpleNamespace(virtual_tokens=Adapter(config, {}).virtual_tokens)
+        target: Any = Target("a@1", "a", engine, None, deployment)  # type: ignore[arg-type]
+        return room_for(gateway, target, range(prompt), None, 50)  # type: ignore[arg-type]
+
+    assert (room({"r": 4}, 58), room(CONFIG, 58)) == (6, 1)
+    with pytest.raises(Fault, match=r"^the context has 59 tokens; the prompt has 59"):
+        room(CONFIG, 59)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from appkit_tasks.codechange.remarks import NO_REMARK, parse_remarks
 from forked import Commands
 from running import in_thread
 from tiny import save_tiny
@@ -140,7 +141,11 @@ def test_each_problem_has_its_metrics_and_groups(message: Path, review: Path, up
     for shown in ("| location ", "| false alarms (lower is better)", "| missed", "| vague"):
         assert shown in reports[review], shown
     assert "B-Norm" not in reports[review]
-    for shown in ("| GLEU", "| relative edit distance (lower is better)"):
+    for shown in (
+        "| GLEU",
+        "| relative edit distance (lower is better)",
+        "## Beside comments left as they were",
+    ):
         assert shown in reports[update], shown
     _, audit = (message / "audit.md").read_text(encoding="utf-8").split("\n## ", 1)
     assert "Example:" in audit  # the prompt shows one, and it is learned: loss_on=all
@@ -246,3 +251,29 @@ def test_options_that_do_not_fit_are_one_line(commands: Commands, tmp_path: Path
         assert done.code == 2, given
         assert said in done.stderr.splitlines()[-1], done.stderr
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.real
+def test_the_real_base_learns_to_review_in_the_packs_form(commands: Commands, tmp_path: Path) -> None:
+    words = [
+        "task=codechange",
+        "task.problem=review",
+        "task.diff_chars=600",
+        "train.max_rows=48",
+        "train.trackers=[]",
+        "eval.rows=12",
+        "eval.few_shot=1",
+        "eval.quant_rows=0",
+        "eval.resamples=100",
+        "run_dir=run",
+    ]
+    done = commands.run("train", *words, cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    bundle = tmp_path / "run" / "bundle"
+    assert certify(bundle, engine="transformers").passed
+    lines = (tmp_path / "run" / "predictions.adapter.jsonl").read_text(encoding="utf-8").splitlines()
+    answers = [json.loads(line)["text"] for line in lines]
+    assert len(answers) == 12
+    placed = [remark.line for answer in answers for remark in parse_remarks(answer)]
+    # a base without training names no line in this form
+    assert all(answer == NO_REMARK or None not in placed for answer in answers)

@@ -69,6 +69,7 @@ def test_builds_rows_with_their_card(building: Path, call: Any) -> None:
         "written: made/it/dev.jsonl, 1 rows",
         "written: made/it/test.jsonl, 0 rows",
         "note: all is well",
+        "note: test.jsonl: no row; leave data.test= out of a training, or build from more",
     ]
     made = files_of(building / "made" / "it")
     assert made.keys() == {"train.jsonl", "dev.jsonl", "test.jsonl", "card.yaml"}
@@ -95,7 +96,7 @@ def test_builds_rows_with_their_card(building: Path, call: Any) -> None:
         (["rows=-1"], "error: rows=: input should be greater than or equal to 0, got '-1'"),
         (["rows=x"], "error: rows=: input should be a valid integer"),
         ([], "error: rows=: field required"),
-        (["rows=1", "row=2"], "error: row=: extra inputs are not permitted, got '2'"),
+        (["rows=1", "row=2"], "error: unknown key 'row'; did you mean 'rows'?"),
         (["rows=1", "rows=2"], "error: rows= is given twice; leave one out"),
         (["rows"], "error: 'rows' is no key=value; write for instance repo=PATH"),
         (["rows=1", "fail=yes"], "error: fail=: input should be 'no', 'late', 'value' or 'other', got 'yes'"),
@@ -138,6 +139,8 @@ def test_the_working_directory_is_not_replaced(building: Path, call: Any) -> Non
     code, _, err = call("data", "build", "building", "rows=1", "-o", ".")
     assert (code, err) == (2, "error: . is the working directory; name one in it: --out data\n")
     assert list(building.iterdir()) == []
+    (building / "mine").touch()  # nobody is told to remove the folder they are in
+    assert call("data", "build", "building", "rows=1", "-o", ".")[2] == err
 
 
 def test_a_pack_that_builds_nothing_names_those_that_do(building: Path, packs: Packs, call: Any) -> None:

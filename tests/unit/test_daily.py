@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from packages import BROKEN, Packs, making_packs, run_appkit
 
+from appkit import config
+from appkit.bundles import manifest
 from appkit.cli import answerer
 from appkit.cli.answerer import BATCH, Answerer
+from appkit.client import Client
+from appkit.errors import ConfigError
 from appkit.message import Parsed, Prediction
 
 COUNT = '''
@@ -86,7 +91,8 @@ def test_defaults_are_the_model_s(call: Any) -> None:
 
 
 @pytest.mark.usefixtures("counting")
-def test_every_type_is_read(call: Any, tmp_path: Path) -> None:
+def test_every_type_is_read(call: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use_bundle_of(monkeypatch, "counting")
     words = [
         "--least",
         "7",
@@ -211,6 +217,7 @@ def stub(task: str = "counting", at_once: int = 1) -> tuple[Answerer, list[int]]
 def test_the_command_asks_who_is_named(call: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     named: list[Any] = []
     monkeypatch.setattr(answerer, "find_answerer", lambda *words: named.append(words) or stub()[0])
+    use_bundle_of(monkeypatch, "counting")
     assert call("count", "one two", "--bundle", str(tmp_path)) == (
         0,
         "before one two\nONE TWO\n",
@@ -223,14 +230,68 @@ def test_the_command_asks_who_is_named(call: Any, monkeypatch: pytest.MonkeyPatc
         (None, "http://g", "b", "k"),
         (None, "http://g", "counting", None),
     ]
-    code, _, err = call("count", "wrong", "--bundle", str(tmp_path))
-    assert (code, err) == (2, "error: these words cannot be counted\n")
     monkeypatch.setattr(answerer, "find_answerer", lambda *words: stub("nl2fol")[0])
-    code, _, err = call("count", "a", "--bundle", str(tmp_path))
+    code, _, err = call("count", "a", "--gateway", "http://g")
     assert (code, err) == (
         2,
         "error: the bundle answers task 'nl2fol'; this command needs one of task 'counting'\n",
     )
+
+
+def use_bundle_of(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
+    """Takes any folder for a bundle of that task."""
+    monkeypatch.setattr(manifest, "read_manifest", lambda path, verify: {"config": {"task": {"name": task}}})
+    monkeypatch.setattr(config, "build_run_config", lambda values: SimpleNamespace(task=None))
+
+
+@pytest.mark.usefixtures("counting")
+@pytest.mark.parametrize(
+    ("words", "task", "error"),
+    [
+        (["wrong"], "counting", "these words cannot be counted"),
+        (["a"], "nl2fol", "the bundle answers task 'nl2fol'; this command needs one of task 'counting'"),
+        (
+            ["a", "--loud"],
+            "nl2fol",
+            "the bundle answers task 'nl2fol'; this command needs one of task 'counting'",
+        ),
+    ],
+)
+def test_no_weights_are_loaded_to_say_what_is_wrong(
+    call: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], task: str, error: str
+) -> None:
+    monkeypatch.setattr(answerer, "find_answerer", lambda *words: pytest.fail("the weights are loaded"))
+    use_bundle_of(monkeypatch, task)
+    code, _, err = call("count", *words, "--bundle", str(tmp_path))
+    assert (code, err) == (2, f"error: {error}\n")
+
+
+@pytest.mark.usefixtures("counting")
+def test_a_folder_that_is_no_bundle_is_refused(call: Any, tmp_path: Path) -> None:
+    for words in (["a"], ["a", "--loud"]):
+        code, _, err = call("count", *words, "--bundle", str(tmp_path))
+        assert (code, err) == (
+            2,
+            f"error: {tmp_path} is no bundle (no appkit.json); a run's is in <run>/bundle\n",
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "direction"), [({"target_language": "de"}, "de"), ({}, None), ({"newer": 3}, None)]
+)
+def test_a_gateway_answers_under_the_options_of_its_bundle(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], direction: str | None
+) -> None:
+    about = {"task": "translation", "model": "a@1", "options": options}
+    monkeypatch.setattr(Client, "describe", lambda client, alias: about)
+    if "newer" in options:
+        with pytest.raises(
+            ConfigError, match=r"^http://g serves 'a' with task\.newer, which task 'translation' "
+        ):
+            answerer.find_answerer(None, "http://g", "a", None)
+    else:
+        asked = answerer.find_answerer(None, "http://g", "a", None)
+        assert (asked.options.target_language, asked.name) == (direction, "a@1")
 
 
 @pytest.mark.usefixtures("counting")
@@ -299,6 +360,15 @@ def test_a_file_that_names_no_commands_breaks_nothing(packs: Packs, call: Any, t
     assert (code, err) == (0, "")
     assert " train " in out
     assert call("methods", "list")[0] == 0
+
+
+def test_a_command_that_no_file_names_is_listed_with_the_reason(packs: Packs, call: Any) -> None:
+    packs.add("counting", COUNT, '{"count": COUNT, "bare": BARE}')
+    packs.say("counting", "count: Count words.\n")
+    code, out, _ = call("tasks", "show", "counting")
+    listed = out.partition("\ncommands\n")[2].splitlines()[:2]
+    reason = "not there, since commands.yaml of the task does not name it"
+    assert (code, listed) == (0, ["  appkit count: Count words.", f"  appkit bare: {reason}"])
 
 
 def test_a_command_that_asks_nobody_has_no_bundle(packs: Packs, call: Any) -> None:

@@ -317,6 +317,23 @@ def test_two_columns_of_one_name(tmp_path: Path) -> None:
         read(text(tmp_path / "a.csv", "sentence,sentence\na,b\n"), Sentence, {})
 
 
+def test_a_field_is_read_from_the_first_synonym_that_the_file_has(tmp_path: Path) -> None:
+    synonyms = {"sentence": ("text", "question"), "formula": ("fol", "question")}
+    source = jsonl(tmp_path / "rows.jsonl", [{"question": "Who?", "fol": "P", "formula": "Q"}])
+    result = read(source, Sentence, {}, synonyms=synonyms)
+    assert [(one.value.sentence, one.value.formula) for one in result.records] == [("Who?", "Q")]
+    assert result.notes == (f"{source}: sentence is read from column 'question'",)
+    mapped = read(source, Sentence, {"sentence": "fol"}, synonyms=synonyms)
+    assert [one.value.sentence for one in mapped.records] == ["P"]
+    assert mapped.notes == ()
+
+
+def test_a_column_that_the_user_mapped_is_no_synonym_of_another_field(tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "rows.jsonl", [{"fol": "P"}])
+    result = read(source, Sentence, {"sentence": "fol"}, synonyms={"formula": ("fol",)})
+    assert [(one.value.sentence, one.value.formula) for one in result.records] == [("P", "")]
+
+
 # --- whole files ----------------------------------------------------------------------------------------
 
 

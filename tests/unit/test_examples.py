@@ -194,6 +194,19 @@ def test_by_embedding_the_nearest_vectors_come_first() -> None:
     assert Retriever(rows, SIMILAR).nearest(row, 2) == []  # no word in common
 
 
+def test_a_pack_writes_the_text_of_a_row_once() -> None:
+    written: list[str] = []
+
+    def text(row: Row) -> str:
+        written.append(row.source)
+        return row.source
+
+    rows = [Row(f"open {thing}", "x") for thing in ("gates", "my box", "this window", "a jar of jam")]
+    retriever = Retriever(rows, replace(SIMILAR, text=text))
+    assert len(retriever.nearest(Row("open the door", "y"), 3)) == 3
+    assert sorted(written) == sorted([*(row.source for row in rows), "open the door"])
+
+
 def test_every_split_is_shown_training_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def record(row: Row) -> Record:
         return Record(row, "file", 1, row.source)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from appkit.config import build_run_config
 from appkit.data.rows import Record
 from appkit.errors import ConfigError, DataError
+from appkit.heads.choose import head_of_bundle, head_of_rows
 from appkit.heads.label.encode import _split_windows
 from appkit.heads.label.head import LinearHead, _balance_weights
 from appkit.heads.label.spec import head_spec
@@ -294,6 +295,16 @@ def test_probabilities_of_any_logits(logits: list[float]) -> None:
     assert ((multi >= 0) & (multi <= 1)).all()
     number = HeadSpec(kind="sequence", problem="regression", shift=10, scale=2)
     assert number.probabilities(np.array([logits[0]])) == pytest.approx([10 + 2 * logits[0]])
+
+
+def test_a_task_under_its_options_makes_the_head_of_rows_and_of_bundles() -> None:
+    task = replace(CLASSIFICATION, adapt=lambda task, options: replace(task, summary=options.problem))
+    config = build_run_config({"task": {"name": "classification", "problem": "multi"}})
+    chat = cast(Any, None)
+    of_rows, _ = head_of_rows(task, config, chat, records(["a"], ["b"], ["a", "b"]), {})
+    spec = HeadSpec(kind="sequence", problem="multi", labels=("a", "b"))
+    of_bundle = head_of_bundle({"head": spec.model_dump(mode="json")}, config, task, chat)
+    assert (of_rows.task.summary, of_bundle.task.summary) == ("multi", "multi")
 
 
 # --- labels in several spellings ------------------------------------------------------------------------

@@ -91,7 +91,6 @@ class LmHead:
     @classmethod
     def of_config(cls, task: Task, config: RunConfig, chat: Chat) -> LmHead:
         """Makes the head before training; `fitted` completes it."""
-        task = task.under(config.task)
         assert isinstance(task.head, TextHead)
         grammar = task.head.grammar(config.task) if task.head.grammar else None
         return cls(
@@ -108,7 +107,6 @@ class LmHead:
     @classmethod
     def of_manifest(cls, manifest: Mapping[str, Any], config: RunConfig, task: Task, chat: Chat) -> LmHead:
         """Makes the head of a bundle."""
-        task = task.under(config.task)
         assert isinstance(task.head, TextHead)
         return cls(
             task,

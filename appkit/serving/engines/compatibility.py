@@ -70,6 +70,11 @@ class Adapter:
         return max([int(self.config["r"]), *map(int, (self.config.get("rank_pattern") or {}).values())])
 
     @property
+    def virtual_tokens(self) -> int:
+        """How many positions it takes before each row."""
+        return int(self.config["num_virtual_tokens"]) if self.form == "prefix" else 0
+
+    @property
     def modules(self) -> set[str]:
         """The base's modules that the adapter changes."""
         return {match["module"] for name in self.shapes if (match := _TENSOR.fullmatch(name))}

@@ -62,6 +62,11 @@ class Target:
     def __post_init__(self) -> None:
         self.idle.set()
 
+    @property
+    def context(self) -> int:
+        """The most tokens of a prompt with its answer: those of the engine, without the adapter's virtual ones."""
+        return self.engine.engine.max_length - (self.deployment.virtual_tokens if self.deployment else 0)
+
     @contextmanager
     def used(self) -> Iterator[None]:
         """Keeps the version in the engine while a request is under way."""

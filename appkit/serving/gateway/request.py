@@ -162,7 +162,7 @@ def room_for(
 
     requested: by the caller; None: `default`. Raises Fault where the caller asked for more.
     """
-    context = target.engine.engine.max_length
+    context = target.context
     most = min(context, gateway.settings.max_context)
     left = most - len(tokens)
     if left < 1 or (requested is not None and requested > left):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from appkit.task import Build, Decoding, Parsed, Similar, Task, TextHead
+from appkit_tasks.codechange.appendix import appendix
 from appkit_tasks.codechange.commands.message import COMMIT_MESSAGE
 from appkit_tasks.codechange.commands.review import REVIEW
 from appkit_tasks.codechange.commands.update import UPDATE_COMMENTS
@@ -33,9 +34,12 @@ EXAMPLE = """\
 """
 
 
+HEAD = TextHead(decoding=Decoding(loop=32), few_shot=few_shot)
+
+
 def adapt(task: Task, options: CodeChangeConfig) -> Task:
     """Gives the task the metrics of its problem; the answers of a review are read as remarks."""
-    head = TextHead(decoding=task.decoding, few_shot=few_shot)
+    head = HEAD
     needed: tuple[str, ...] = ("answer",)
     judge: str | None = None
     metrics = METRICS[options.problem]
@@ -83,7 +87,7 @@ TASK = Task(
     ),
     beside=("comment",),
     needed=("answer",),
-    head=TextHead(decoding=Decoding(loop=32), few_shot=few_shot),
+    head=HEAD,
     tools=TOOLS,
     synonyms=synonyms,
     build=Build(BuildOptions, build),
@@ -96,7 +100,9 @@ TASK = Task(
         allowed=allows,
     ),
     row_notes=notes,
+    appendix=appendix,
     variants={"without examples": lambda row: row.model_copy(update={"examples": ()})},
     strata={"change of": lambda row: row.changes, "language": lambda row: row.written_in or "unknown"},
-    defaults={"data": {"max_length": 1024}},
+    # characters bound the view, tokens the row: odd text may have many
+    defaults={"data": {"max_length": 1024, "on_long": "drop"}},
 )

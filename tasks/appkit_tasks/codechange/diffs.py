@@ -21,6 +21,7 @@ __all__ = [
     "diff_texts",
     "parse",
     "quote_path",
+    "split_files",
     "unquote_path",
     "write_hunk",
 ]
@@ -156,6 +157,13 @@ def parse(text: str) -> Change:
     Raises ValueError for a text without a diff.
     """
     return _parse_short(text) if len(text) <= REMEMBERED else _parse(text)
+
+
+def split_files(text: str) -> list[str]:
+    """Splits a diff of git into its files'; any other diff is one part."""
+    starts = [match.start() for match in re.finditer(r"^diff --(?:git|cc|combined) ", text, re.MULTILINE)]
+    ends = [*starts[1:], len(text)]
+    return [text[start:end] for start, end in zip(starts, ends, strict=True)] if starts else [text]
 
 
 def _parse(text: str) -> Change:

@@ -11,7 +11,16 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
-__all__ = ["LANGUAGES", "LARGEST", "Function", "comment_text", "find_functions", "rewrite_comment"]
+__all__ = [
+    "DIRECTIVE",
+    "LANGUAGES",
+    "LARGEST",
+    "Function",
+    "comment_text",
+    "find_functions",
+    "pair_functions",
+    "rewrite_comment",
+]
 
 GRAMMARS = {
     "python": ("tree_sitter_python", "language"),
@@ -65,6 +74,8 @@ BODIES = ("body", "block", "list", "declarations")
 INNER = (b"//!", b"/*!")
 """doc comments of what is around them, in Rust"""
 
+NUMBERED = re.compile(r"#\d+$")
+"""how functions that share a name are told apart"""
 LARGEST = 1_000_000
 """bytes of a source file that is read"""
 DEEPEST = 200
@@ -130,6 +141,25 @@ def find_functions(source: bytes, language: str) -> list[Function]:
             full = f"{full}#{seen[full]}"
         found.append(_read(node, place, full, source, language))
     return found
+
+
+def pair_functions(old: Sequence[Function], new: Sequence[Function]) -> Iterator[tuple[Function, Function]]:
+    """Yields the functions of one name in two versions of a file.
+
+    Of functions that share a name, such as overloads, none is paired where their number differs: which is which then?
+    """
+    before, after = _group_functions(old), _group_functions(new)
+    for name, later in after.items():
+        earlier = before.get(name, [])
+        if len(earlier) == len(later):
+            yield from zip(earlier, later, strict=True)
+
+
+def _group_functions(functions: Sequence[Function]) -> dict[str, list[Function]]:
+    groups: dict[str, list[Function]] = {}
+    for function in functions:
+        groups.setdefault(NUMBERED.sub("", function.name), []).append(function)
+    return groups
 
 
 def _parse(source: bytes, language: str) -> Any:

@@ -21,7 +21,7 @@ from typing import IO
 
 from appkit.errors import shortened
 
-__all__ = ["DIFF", "Blobs", "Repository", "open_repository"]
+__all__ = ["CHUNK", "DIFF", "Blobs", "Repository", "open_repository"]
 
 SAFE = (
     "git",

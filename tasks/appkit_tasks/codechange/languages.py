@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-__all__ = ["DOCUMENTS", "comment_marks", "is_generated", "is_test", "language_of"]
+__all__ = ["DOCUMENTS", "LANGUAGES", "comment_marks", "is_generated", "is_test", "language_of"]
 
 LANGUAGES = {
     "python": "py pyi pyx",

@@ -43,6 +43,9 @@ OTHERS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+Severity = Literal["error", "warning", "note"]
+
+
 class Example(BaseModel):
     """An earlier change and what was written about it, for a prompt."""
 
@@ -51,6 +54,15 @@ class Example(BaseModel):
     diff: str = Field(min_length=1, max_length=LONGEST)
     answer: str = Field(min_length=1, max_length=20_000)
     comment: str = Field("", max_length=20_000)
+    file: str = Field("", max_length=4096)
+    line: int | None = Field(None, ge=1, le=LAST_LINE)
+    end_line: int | None = Field(None, ge=1, le=LAST_LINE)
+    severity: Severity | None = None
+
+    @property
+    def change(self) -> Change:
+        """What the diff says; a hunk without a file gets the example's."""
+        return _read_change(self.diff, self.file)
 
     @model_validator(mode="before")
     @classmethod
@@ -94,7 +106,7 @@ class ChangeRow(Row):
         None, ge=1, le=LAST_LINE, description="review: line of the file afterwards that the remark is about"
     )
     end_line: int | None = Field(None, ge=1, le=LAST_LINE, description="review: the last of several lines")
-    severity: Literal["error", "warning", "note"] | None = Field(None, description="review: of the remark")
+    severity: Severity | None = Field(None, description="review: of the remark")
     kind: Literal["code", "comments", "both"] | None = Field(
         None, description="what changes; none: told by the look of the changed lines"
     )
@@ -151,10 +163,7 @@ class ChangeRow(Row):
     @property
     def change(self) -> Change:
         """What the diff says; a hunk without a file gets the row's."""
-        change = parse(self.diff)
-        if not self.file or any(file.path for file in change.files):
-            return change
-        return Change(tuple(replace(file, path=self.file) for file in change.files))
+        return _read_change(self.diff, self.file)
 
     @property
     def written_in(self) -> str:
@@ -165,6 +174,13 @@ class ChangeRow(Row):
     def changes(self) -> str:
         """What changes: code, comments or both."""
         return self.kind or classify(self.change)
+
+
+def _read_change(diff: str, path: str) -> Change:
+    change = parse(diff)
+    if not path or any(file.path for file in change.files):
+        return change
+    return Change(tuple(replace(file, path=path) for file in change.files))
 
 
 def synonyms(options: CodeChangeConfig) -> dict[str, Sequence[str]]:
@@ -193,5 +209,7 @@ def notes(rows: Sequence[ChangeRow]) -> list[str]:
 
 def put_examples(row: ChangeRow, others: Sequence[ChangeRow]) -> ChangeRow:
     """Returns the row with earlier changes for its prompt."""
-    examples = tuple(Example(diff=other.diff, answer=other.answer, comment=other.comment) for other in others)
+    examples = tuple(
+        Example(**{name: getattr(other, name) for name in Example.model_fields}) for other in others
+    )
     return row.model_copy(update={"examples": examples})

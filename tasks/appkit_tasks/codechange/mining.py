@@ -15,14 +15,24 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from appkit.progress import Progress
 from appkit.task import Built
 from appkit_tasks.codechange.config import Problem
-from appkit_tasks.codechange.diffs import Change, File, parse
+from appkit_tasks.codechange.diffs import Change, File, parse, split_files
 from appkit_tasks.codechange.git import Repository, open_repository
 from appkit_tasks.codechange.history import Commit, count_commits, read_commits
 from appkit_tasks.codechange.languages import LANGUAGES, is_generated, language_of
 from appkit_tasks.codechange.secrets import mask
 from appkit_tasks.codechange.view import classify
 
-__all__ = ["BuildOptions", "build", "find_licence", "split_by_time", "split_files"]
+__all__ = [
+    "BOTS",
+    "BuildOptions",
+    "Row",
+    "Tally",
+    "build",
+    "describe",
+    "describe_commit",
+    "find_licence",
+    "split_by_time",
+]
 
 BOTS = re.compile(
     r"\[bot\]|\b(?:dependabot|renovate|greenkeeper|github-actions|pre-commit-ci|snyk|imgbot|allcontributors|mergify|"
@@ -158,6 +168,8 @@ def build(options: BuildOptions) -> Built:
         from appkit_tasks.codechange.reviews import build_reviews
 
         return build_reviews(options)
+    if unused := sorted({"comments", "silent"} & options.model_fields_set):
+        raise ValueError(f"{unused[0]}= belongs to problem=review; add that, or leave it out")
     if options.repo is None:
         raise ValueError("no repository is named; repo=PATH, for instance repo=.")
     repository = open_repository(options.repo)
@@ -167,14 +179,10 @@ def build(options: BuildOptions) -> Built:
     if not tally.looked_at:
         raise ValueError(f"{options.repo} has no commit within paths=, since= and until=; look at them again")
     splits, apart = split_by_time(rows, options)
-    unit = "commits" if options.problem == "commit_message" else "functions whose comment and code change"
-    counts = {"commits read": tally.looked_at, **dict(sorted(tally.counts.items()))}
-    if options.problem == "comment_update":
-        counts["rows: " + unit] = len(rows)
-    else:
-        counts["rows"] = len(rows)
+    title = "rows" if options.problem == "commit_message" else "rows: functions whose comment and code change"
+    counts = {"commits read": tally.looked_at, **dict(sorted(tally.counts.items())), title: len(rows)}
     counts |= {f"of them {name}": len(part) for name, part in splits.items()} | apart
-    masked = sum(row.fields.get("masked", 0) for row in rows)
+    masked = sum(row.fields["masked"] for row in rows)
     notes = [f"{masked} secrets are masked"] if masked else []
     if repository.is_shallow():
         notes.append("the clone is shallow: git fetch --unshallow brings the older commits")
@@ -335,13 +343,6 @@ def _read_header(section: str) -> File:
 
 def _count_changed(diff: str) -> int:
     return sum(map(diff.count, ("\n+", "\n-")))
-
-
-def split_files(text: str) -> list[str]:
-    """Splits a diff of git into its files'."""
-    starts = [0] if text.startswith("diff --git ") else []
-    starts += [match.start() + 1 for match in re.finditer(r"\ndiff --git ", text)]
-    return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
 
 
 def _open_extract(repository: Repository, options: BuildOptions, stack: ExitStack) -> Extract:

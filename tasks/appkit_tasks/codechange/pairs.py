@@ -8,12 +8,12 @@ from itertools import accumulate
 from typing import Any
 
 from appkit_tasks.codechange import functions
-from appkit_tasks.codechange.diffs import Change, File
-from appkit_tasks.codechange.functions import Function, comment_text, find_functions
+from appkit_tasks.codechange.diffs import Change, File, split_files
+from appkit_tasks.codechange.functions import Function, comment_text, find_functions, pair_functions
 from appkit_tasks.codechange.git import Blobs
 from appkit_tasks.codechange.history import Commit
 from appkit_tasks.codechange.languages import language_of
-from appkit_tasks.codechange.mining import Row, Tally, describe_commit, split_files
+from appkit_tasks.codechange.mining import Row, Tally, describe_commit
 from appkit_tasks.codechange.secrets import mask
 
 __all__ = ["Pairs", "match_functions"]
@@ -24,9 +24,6 @@ LONGEST_NAME = 500
 """characters of a function's name, with the classes around it"""
 INDEX = re.compile(r"^index ([0-9a-f]+)\.\.([0-9a-f]+)", re.MULTILINE)
 """a file's hashes before and afterwards, by which it is found whatever its name is"""
-
-NUMBERED = re.compile(r"#\d+$")
-"""how functions that share a name are told apart"""
 
 
 class Pairs:
@@ -74,31 +71,13 @@ class Pairs:
 
 
 def match_functions(old: Sequence[Function], new: Sequence[Function]) -> Iterator[tuple[Function, Function]]:
-    """Yields the functions of one name in two versions of a file whose code and comment both differ in words.
-
-    Of functions that share a name, such as overloads, none is paired where their number differs: which is which then?
-    """
-    before, after = _group_functions(old), _group_functions(new)
-    for name, later in after.items():
-        earlier = before.get(name, [])
-        if len(earlier) != len(later):
+    """Yields the functions of one name in two versions of a file whose code and comment both differ in words."""
+    for before, after in pair_functions(old, new):
+        if before.comment.split() == after.comment.split() or before.code.split() == after.code.split():
             continue
-        for one, other in zip(earlier, later, strict=True):
-            if one.comment.split() == other.comment.split() or one.code.split() == other.code.split():
-                continue
-            texts = comment_text(one.comment), comment_text(other.comment)
-            if (
-                all(SHORTEST <= len(text) <= LONGEST for text in texts)
-                and texts[0].split() != texts[1].split()
-            ):
-                yield one, other
-
-
-def _group_functions(found: Sequence[Function]) -> dict[str, list[Function]]:
-    groups: dict[str, list[Function]] = {}
-    for one in found:
-        groups.setdefault(NUMBERED.sub("", one.name), []).append(one)
-    return groups
+        texts = comment_text(before.comment), comment_text(after.comment)
+        if all(SHORTEST <= len(text) <= LONGEST for text in texts) and texts[0].split() != texts[1].split():
+            yield before, after
 
 
 def _touches_words(file: File) -> bool:

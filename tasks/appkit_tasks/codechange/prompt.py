@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from appkit.task import Message, Text
 from appkit_tasks.codechange.config import CodeChangeConfig
-from appkit_tasks.codechange.diffs import parse
-from appkit_tasks.codechange.load import ChangeRow
+from appkit_tasks.codechange.diffs import Change
+from appkit_tasks.codechange.load import ChangeRow, Example
 from appkit_tasks.codechange.remarks import Remark, parse_remarks, render_remarks
 from appkit_tasks.codechange.view import render
 
@@ -34,48 +34,52 @@ def prompt(row: ChangeRow, options: CodeChangeConfig) -> list[Message]:
             "Write the commit message of the change: a subject, and below a blank line what a reader needs."
         )
     for example in row.examples:
-        view = render(parse(example.diff), options.example_chars, before_after=options.view == "before_after")
         comment = (
             f"Comment: {example.comment}\n" if example.comment and options.problem == "comment_update" else ""
         )
-        lines.append(f"Example:\n{comment}{view.text}\n=> {example.answer}")
+        view = _show(example.change, options.example_chars, options)
+        lines.append(f"Example:\n{comment}{view}\n=> {_write_answer(example, options)}")
     return [Message.of("system", "\n".join(lines)), Message.of("user", _describe(row, options))]
 
 
+def _show(change: Change, chars: int, options: CodeChangeConfig) -> str:
+    numbers, before_after = options.problem == "review", options.view == "before_after"
+    return render(change, chars, numbers=numbers, before_after=before_after).text
+
+
 def _describe(row: ChangeRow, options: CodeChangeConfig) -> str:
-    view = render(
-        row.change,
-        options.diff_chars,
-        numbers=options.problem == "review",
-        before_after=options.view == "before_after",
-    )
     known = ", ".join(filter(None, (row.written_in, row.function and f"in {row.function}")))
     lines = [f"Language: {known}"] if known else []
     if options.problem == "comment_update":
         lines.append(f"Comment: {row.comment}")
-    return "\n".join([*lines, view.text])
+    return "\n".join([*lines, _show(row.change, options.diff_chars, options)])
 
 
 def target(row: ChangeRow, options: CodeChangeConfig) -> Text:
     """Returns what is to be learned: the subject or message, the remarks with their places, or the new comment."""
+    return Text(_write_answer(row, options))
+
+
+def _write_answer(row: ChangeRow | Example, options: CodeChangeConfig) -> str:
     if options.problem == "commit_message":
-        return Text(row.answer if options.body else row.answer.split("\n")[0].strip())
+        return row.answer if options.body else row.answer.split("\n")[0].strip()
     if options.problem == "comment_update":
-        return Text(row.answer)
+        return row.answer
     remarks = parse_remarks(row.answer)
     if len(remarks) == 1 and remarks[0].line is None and row.line is not None:
         files = row.change.files
         path = row.file or files[0].path if len(files) > 1 else None
-        placed = Remark(remarks[0].text, path, row.line, row.end_line, row.severity or remarks[0].severity)
-        return Text(render_remarks((placed,)))
-    return Text(render_remarks(remarks))
+        severity = row.severity or remarks[0].severity
+        remarks = (Remark(remarks[0].text, path, row.line, row.end_line, severity),)
+    return render_remarks(remarks)
 
 
 def few_shot(rows: Sequence[ChangeRow], options: CodeChangeConfig) -> list[ChangeRow]:
-    """Chooses short changes of different languages for the base's few-shot prompt."""
+    """Chooses short changes for the base's few-shot prompt, of different languages and beginnings of answers."""
     chosen: dict[str, ChangeRow] = {}
     short = [row for row in rows if len(row.diff) <= SHOWN]
     for row in short:
+        # of reviews with a remark and without: a base that sees one kind writes that kind
         chosen.setdefault(f"{row.written_in} {row.answer[:4]}", row)
     return [*chosen.values()] or list(rows)
 

@@ -74,10 +74,12 @@ def build_reviews(options: BuildOptions) -> Built:
     masked = sum(row.fields["masked"] for row in rows)
     notes = [f"{masked} secrets are masked"] if masked else []
     if not silent and options.silent:
-        notes.append(
-            "no row is without a remark, so the model learns to find one everywhere; repo=PATH, a clone with the "
-            "commits, adds changes that nobody remarked on"
+        remedy = (
+            "repo= lacks the commits, or they have no other hunk, or silent= is too low for so few rows"
+            if repository
+            else "repo=PATH, a clone with the commits, adds changes that nobody remarked on"
         )
+        notes.append(f"no row is without a remark, so the model learns to find one everywhere; {remedy}")
     facts: dict[str, Any] = {"summary": "rows for review, made of exported remarks", "licence": None}
     if repository:
         facts = describe(repository, head, options)
@@ -98,7 +100,7 @@ def _make_row(
         counts["left out: generated or vendored files"] += 1
     elif options.languages and language_of(remark.path) not in options.languages:
         counts["left out: files of other languages"] += 1
-    elif not (_within(remark.date, options)):
+    elif not _within(remark.date, options):
         counts["left out: before since, or after until"] += 1
     elif text := clean_remark(remark.body, counts):
         if place is None:

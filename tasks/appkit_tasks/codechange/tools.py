@@ -70,8 +70,6 @@ COLOURS = {
 }
 """type of pygments -> class; types below it have it too"""
 WORD = re.compile(r"\w+\s*|[^\w\s]\s*|\s+")
-LEFT_OUT = re.compile(r"\((?:left out, hunks by file: .*|\d+ more lines of this hunk are left out)\)")
-"""the notes at the end of a view"""
 
 
 def diff(text: Diff) -> dict[str, Any]:
@@ -112,10 +110,10 @@ def view(
     """
     change = parse(mask(text)[0])
     seen = render(change, chars, numbers=numbers, before_after=before_after)
-    notes = [line for line in seen.text.split("\n")[-2:] if LEFT_OUT.fullmatch(line)]
+    notes = [*seen.notes]
     lines = [line for file in change.files for hunk in file.hunks for line in hunk.lines]
     wide = sum(len(line.text) > WIDEST for line in lines)
-    if wide and not before_after:  # texts before and afterwards have whole lines
+    if wide:
         notes.append(f"(lines cut after {WIDEST} characters: {wide})")
     return {"text": seen.text, "shown": seen.shown, "left_out": seen.left_out, "notes": notes}
 

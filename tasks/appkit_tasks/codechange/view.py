@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from appkit_tasks.codechange.diffs import Change, File, Hunk, Line
 from appkit_tasks.codechange.languages import DOCUMENTS, comment_marks, is_generated, is_test, language_of
 
-__all__ = ["View", "classify", "describe_file", "render", "sides"]
+__all__ = ["WIDEST", "View", "classify", "describe_file", "render", "sides"]
 
 NAMED = 5
 """files that the note of what is left out names"""
@@ -35,6 +35,8 @@ class View:
     """hunks"""
     left_out: int
     """hunks"""
+    notes: tuple[str, ...]
+    """its last lines, which say what is left out"""
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,15 @@ def render(change: Change, budget: int, *, numbers: bool = False, before_after: 
     hunks = sum(piece.hunk is not None for piece in pieces)
     lines = _arrange([pieces[place] for place in sorted(chosen)], titles)
     shown = sum(pieces[place].hunk is not None for place in chosen)
+    notes: list[str] = []
     if hunks and not shown:
         # no hunk fits: the most important one is cut itself, and stands alone
         best = min((piece for piece in pieces if piece.hunk), key=lambda piece: piece.importance)
         chosen, shown = {pieces.index(best)}, 1
-        lines = _shorten(best, titles[best.file], form, budget)
-    left_out = [piece for place, piece in enumerate(pieces) if place not in chosen]
-    return View("\n".join([*lines, *_note(change, left_out)]), shown, hunks - shown)
+        *lines, note = _shorten(best, titles[best.file], form, budget)
+        notes = [note]
+    notes += _note(change, [piece for place, piece in enumerate(pieces) if place not in chosen])
+    return View("\n".join([*lines, *notes]), shown, hunks - shown, tuple(notes))
 
 
 def _cut_file(place: int, file: File, form: _Form) -> Iterable[_Piece]:
@@ -138,12 +142,13 @@ def _shorten(piece: _Piece, title: str, form: _Form, budget: int) -> list[str]:
 
     Of a hunk that was cut already the last ones: hosts keep with a remark what ends at the line remarked on.
     """
-    assert piece.hunk is not None
-    lines, last = piece.hunk.lines, piece.hunk.cut
+    hunk = piece.hunk
+    assert hunk is not None
+    lines, last = hunk.lines, hunk.cut
 
     def write(count: int) -> str:
         kept = lines[len(lines) - count :] if last else lines[:count]
-        return form.write(replace(piece.hunk, lines=kept))  # type: ignore[arg-type]
+        return form.write(replace(hunk, lines=kept))
 
     few, many = 0, len(lines)
     while few < many:

@@ -277,7 +277,9 @@ def test_keys_and_values_of_tokens_are_those_that_peft_starts_from(architecture:
 def test_the_start_is_left_as_it_is_where_it_is_random() -> None:
     ours = seeded(based(), tokens=4)
     before = ours.encoder.weight.detach().clone()
-    start_from_tokens(ours, Training(PrefixOptions(tokens=4, init="normal"), 0, 1, lm_loss.loss, lambda: iter([])))
+    start_from_tokens(
+        ours, Training(PrefixOptions(tokens=4, init="normal"), 0, 1, lm_loss.loss, lambda: iter([]))
+    )
     assert torch.equal(ours.encoder.weight, before)
 
 

@@ -236,7 +236,7 @@ def _make_questions(
         if question.cap:
             question = question.limited(room_for(gateway, target, question.tokens, None, question.cap))
         questions.append(question)
-    context = target.engine.engine.max_length
+    context = target.context
     if (longest := max(question.longest for question in questions)) > context:
         raise Fault(400, f"a text has {longest} tokens, the engine reads {context}")
     if longest > (most := gateway.settings.max_context):

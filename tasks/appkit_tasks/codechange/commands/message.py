@@ -14,12 +14,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from appkit.task import AnswerInputs, Command, Outcome
+from appkit_tasks.codechange.commands.options import clean_line, require_problem
 from appkit_tasks.codechange.commands.source import fit, read_change, read_diff
 from appkit_tasks.codechange.git import open_repository
 from appkit_tasks.codechange.secrets import mask
 from appkit_tasks.codechange.view import render
 
-__all__ = ["COMMIT_MESSAGE", "MessageOptions", "require_problem", "run"]
+__all__ = ["COMMIT_MESSAGE", "MessageOptions", "run"]
 
 OURS = "# written by appkit commit-message --install-hook"
 HOOK = """\
@@ -55,14 +56,6 @@ class MessageOptions(BaseModel):
     """the words that name who answers, which the core fills in"""
 
 
-def require_problem(options: Any, problem: str) -> None:
-    """Raises ValueError when the bundle was trained for another problem."""
-    if options.problem != problem:
-        raise ValueError(
-            f"the bundle was trained for task.problem={options.problem}; this command needs one for {problem}"
-        )
-
-
 def run(options: MessageOptions, pack: Any, answer: AnswerInputs | None) -> Outcome:
     """Writes the message; or installs or removes the hook. Raises ValueError for what cannot be done."""
     if options.install_hook and options.remove_hook:
@@ -70,12 +63,14 @@ def run(options: MessageOptions, pack: Any, answer: AnswerInputs | None) -> Outc
     if options.remove_hook:
         return _remove_hook(options.repo)
     if options.install_hook:
+        if pack is not None:  # in a hook nobody would see why there is never a proposal
+            require_problem(pack, "commit_message")
         return _install_hook(options)
     assert answer is not None
     require_problem(pack, "commit_message")
     text = read_diff(options.diff, options.repo)
     change = read_change(text, "the diff")
-    view = render(change, pack.diff_chars)
+    view = render(change, pack.diff_chars, before_after=pack.view == "before_after")
     diff, files = fit(text)
     (prediction, _), *_ = answer([{"diff": mask(diff)[0]}])
     message = _clean(prediction.text, pack.body)
@@ -91,10 +86,7 @@ def run(options: MessageOptions, pack: Any, answer: AnswerInputs | None) -> Outc
 
 def _clean(text: str, body: bool) -> str:
     """Keeps the lines that git keeps: without control characters, and none that it takes for a comment."""
-    lines = [
-        "".join(c if c.isprintable() else " " if c.isspace() else "" for c in line).rstrip()
-        for line in text.split("\n")
-    ]
+    lines = [clean_line(line).rstrip() for line in text.split("\n")]
     kept = "\n".join(line for line in lines if not line.startswith("#")).strip()
     return kept if body else kept.partition("\n")[0].rstrip()
 

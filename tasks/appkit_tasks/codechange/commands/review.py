@@ -12,18 +12,24 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from appkit.task import AnswerInputs, Command, Outcome, Prediction
-from appkit_tasks.codechange.commands.message import require_problem
+from appkit_tasks.codechange.commands.options import (
+    UNCALIBRATED,
+    clean_line,
+    require_problem,
+    split_paths,
+)
 from appkit_tasks.codechange.commands.sarif import to_sarif
-from appkit_tasks.codechange.commands.source import open_range, read_change, read_diff
+from appkit_tasks.codechange.commands.source import describe_unchanged, open_range, read_change, read_diff
 from appkit_tasks.codechange.diffs import Change, File, Hunk, write_hunk
 from appkit_tasks.codechange.languages import is_generated, language_of
 from appkit_tasks.codechange.load import LONGEST
-from appkit_tasks.codechange.remarks import Remark
+from appkit_tasks.codechange.remarks import SEVERITIES, Remark
 from appkit_tasks.codechange.secrets import mask
 
 __all__ = ["REVIEW", "Finding", "ReviewOptions", "make_rows", "place_remarks", "run"]
 
-LEVELS = ("note", "warning", "error")
+LEVELS = SEVERITIES[::-1]
+"""the mildest first"""
 UNSAID = "warning"
 """severity of a remark that names none"""
 FAILED = 1
@@ -90,14 +96,14 @@ def run(options: ReviewOptions, pack: Any, answer: AnswerInputs | None) -> Outco
     """Asks for remarks and writes them. Raises ValueError for what cannot be reviewed."""
     assert answer is not None
     require_problem(pack, "review")
-    paths = [path.strip() for path in options.paths.split(",") if path.strip()]
+    paths = split_paths(options.paths)
     if paths and not options.range:
         raise ValueError("--paths chooses files of BASE..HEAD; name one, or give a diff of those files alone")
     text = (
         open_range(options.repo, options.range, paths)[3] if options.range else read_diff(None, options.repo)
     )
     if options.range and not text.strip():
-        return Outcome(_write([], options.format), [f"{options.range} changes nothing"])
+        return Outcome(_write([], options.format), [describe_unchanged(options.range, paths)])
     rows, left_out = make_rows(read_change(text, options.range or "the diff"))
     answers = answer([fields for _, _, fields in rows]) if rows else []
     findings = [
@@ -118,7 +124,7 @@ def run(options: ReviewOptions, pack: Any, answer: AnswerInputs | None) -> Outco
     if wordless := sum(len(prediction.parsed.value or ()) for prediction, _ in answers) - len(findings):
         notes.append(f"{wordless} remarks name a line and say nothing")
     if any(one.confidence is None for one in findings):
-        notes.append("the bundle has no calibrated confidence, so --min-confidence leaves nothing out")
+        notes.append(UNCALIBRATED)
     worst = max((LEVELS.index(one.severity) for one in sure), default=-1)
     failed = options.fail_on != "never" and worst >= LEVELS.index(options.fail_on)
     return Outcome(_write(sure, options.format), notes, FAILED if failed else 0)
@@ -133,7 +139,7 @@ def place_remarks(
     changed = [line.new for line in hunk.changed if line.new is not None]
     fallback = next(iter([*changed, *lines]), hunk.new)
     for remark in remarks:
-        text = " ".join("".join(c if c.isprintable() else " " for c in remark.text).split())
+        text = " ".join(clean_line(remark.text).split())
         if not text:
             continue
         exact = remark.line in lines

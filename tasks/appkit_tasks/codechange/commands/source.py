@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from appkit.errors import shortened
-from appkit_tasks.codechange.diffs import Change, parse
+from appkit_tasks.codechange.diffs import Change, parse, split_files
 from appkit_tasks.codechange.git import DIFF, Repository, open_repository
 from appkit_tasks.codechange.languages import is_generated
 from appkit_tasks.codechange.load import LONGEST
 
-__all__ = ["fit", "read_change", "read_diff", "split_files"]
+__all__ = ["describe_unchanged", "fit", "open_range", "read_change", "read_diff"]
 
 LARGEST = 50_000_000
 """bytes of a diff that are read"""
@@ -55,13 +57,6 @@ def read_change(text: str, name: str) -> Change:
         raise ValueError(f"{name}: {error}; it begins with {shortened(text.strip())}") from None
 
 
-def split_files(text: str) -> list[str]:
-    """Splits a diff of git into its files'; any other diff is one part."""
-    starts = [match.start() for match in re.finditer(r"^diff --(?:git|cc|combined) ", text, re.MULTILINE)]
-    ends = [*starts[1:], len(text)]
-    return [text[start:end] for start, end in zip(starts, ends, strict=True)] if starts else [text]
-
-
 def fit(text: str) -> tuple[str, int]:
     """Leaves out files until a diff fits into a row; returns it, and how many files are left out.
 
@@ -88,9 +83,25 @@ def _is_made(part: str) -> bool:
     return bool(path and is_generated(path[1]))
 
 
+def describe_unchanged(words: str, paths: Sequence[str]) -> str:
+    """Says that nothing changes in a range, which is spelled out: one name alone is up to HEAD."""
+    chosen = f" in --paths {','.join(paths)}" if paths else ""
+    return f"{words if '..' in words else f'{words}..HEAD'} changes nothing{chosen}"
+
+
 def open_range(folder: Path, words: str, paths: Sequence[str]) -> tuple[Repository, str, str, str]:
-    """Opens BASE..HEAD of a repository; returns it, both commits, and their diff. Raises ValueError where git does."""
+    """Opens BASE..HEAD of a repository; returns it, both commits, and their diff.
+
+    Raises ValueError where git does, and for a file in the range's place.
+    """
     repository = open_repository(folder)
-    base, head = repository.range(words)
+    try:
+        base, head = repository.range(words)
+    except ValueError:
+        if not os.path.isfile(words):  # False too for what is no path at all
+            raise
+        raise ValueError(
+            f"{words!r} is a file and no BASE..HEAD; pipe a diff in: < {shlex.quote(words)}"
+        ) from None
     content = repository.diff(base, head, [f":(top){path}" for path in paths])
     return repository, base, head, _decode(content, words)

@@ -12,14 +12,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from appkit.task import AnswerInputs, Command, Outcome
 from appkit_tasks.codechange import functions
-from appkit_tasks.codechange.commands.message import require_problem
-from appkit_tasks.codechange.commands.source import open_range
+from appkit_tasks.codechange.commands.options import (
+    UNCALIBRATED,
+    clean_line,
+    require_problem,
+    split_paths,
+)
+from appkit_tasks.codechange.commands.source import describe_unchanged, open_range
 from appkit_tasks.codechange.diffs import Change, diff_texts, parse, quote_path
 from appkit_tasks.codechange.functions import (
     DIRECTIVE,
     Function,
     comment_text,
     find_functions,
+    pair_functions,
     rewrite_comment,
 )
 from appkit_tasks.codechange.git import Repository
@@ -61,10 +67,10 @@ def run(options: UpdateOptions, pack: Any, answer: AnswerInputs | None) -> Outco
     """Asks for each comment and writes the patch. Raises ValueError for what cannot be read."""
     assert answer is not None
     require_problem(pack, "comment_update")
-    paths = [path.strip() for path in options.paths.split(",") if path.strip()]
+    paths = split_paths(options.paths)
     repository, base, head, text = open_range(options.repo, options.range, paths)
     if not text.strip():
-        return Outcome("", [f"{options.range} changes nothing"])
+        return Outcome("", [describe_unchanged(options.range, paths)])
     counts: Counter[str] = Counter()
     stale = list(find_stale(repository, base, head, parse(text), counts))
     answers = answer([_make_row(one) for one in stale]) if stale else []
@@ -90,7 +96,7 @@ def run(options: UpdateOptions, pack: Any, answer: AnswerInputs | None) -> Outco
     asked = f"{len(stale)} comments of changed functions are asked about, {sum(map(len, edits.values()))} are updated"
     notes = [asked + "".join(f"; {count} {what}" for what, count in counts.items())]
     if any(confidence is None for _, confidence in answers):
-        notes.append("the bundle has no calibrated confidence, so --min-confidence leaves nothing out")
+        notes.append(UNCALIBRATED)
     if patch:
         notes.append("apply it with: git apply")
     return Outcome(patch.removesuffix("\n"), notes)
@@ -113,20 +119,18 @@ def find_stale(
         except ValueError:
             counts["files left out: no UTF-8"] += 1
             continue
-        before = {one.name: one for one in find_functions(old, language)}
-        found = find_functions(new, language)
-        names = frozenset(one.name for one in found)
-        for after in found:
-            earlier = before.get(after.name)
-            if earlier is None or earlier.code.split() == after.code.split():
+        functions_after = find_functions(new, language)
+        names = frozenset(function.name for function in functions_after)
+        for before, after in pair_functions(find_functions(old, language), functions_after):
+            if before.code.split() == after.code.split():
                 continue
             text = comment_text(after.comment)
-            if not text or comment_text(earlier.comment).split() != text.split():
+            if not text or comment_text(before.comment).split() != text.split():
                 continue
-            if reason := _refuse(earlier, after, text):
+            if reason := _refuse(before, after, text):
                 counts[reason] += 1
             else:
-                yield Stale(file.path, new, earlier, after, names)
+                yield Stale(file.path, new, before, after, names)
 
 
 def _refuse(before: Function, after: Function, text: str) -> str:
@@ -155,10 +159,8 @@ def _write_comment(one: Stale, text: str) -> str:
     """Writes the new text as the comment of the function. Raises ValueError for one that would change code."""
     line = one.source[: one.after.comment_start].rpartition(b"\n")[2].decode("utf-8", "replace")
     indent = line[: len(line) - len(line.lstrip())]
-    printable = "\n".join(
-        "".join(c if c.isprintable() or c == "\t" else " " if c.isspace() else "" for c in part).rstrip()
-        for part in text.split("\n")
-    )
+    # code in a comment of Go is indented by tabs
+    printable = "\n".join(clean_line(part, keep="\t").rstrip() for part in text.split("\n"))
     comment = rewrite_comment(one.after.comment, printable, indent).replace("\r\n", "\n")
     if b"\r\n" in one.source:
         comment = comment.replace("\n", "\r\n")

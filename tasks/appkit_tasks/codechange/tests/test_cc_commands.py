@@ -146,6 +146,16 @@ def test_says_how_many_hunks_the_model_does_not_see(monkeypatch: pytest.MonkeyPa
     assert "of 20 hunks are not shown to the model" in notes[0]
 
 
+@pytest.mark.parametrize(("view", "left_out"), [("unified", 18), ("before_after", 19)])
+def test_counts_the_hunks_that_the_bundle_s_view_leaves_out(
+    monkeypatch: pytest.MonkeyPatch, view: str, left_out: int
+) -> None:
+    hunk = "@@ -{0},1 +{0},1 @@\n-" + "x" * 300 + "\n+" + "y" * 300 + "\n"
+    pipe(monkeypatch, (DIFF + "".join(hunk.format(at) for at in range(10, 200, 10))).encode())
+    notes = ask(Answers("Add x"), options("commit_message", diff_chars=640, view=view)).notes
+    assert notes == [f"{left_out} of 20 hunks are not shown to the model"]
+
+
 def test_reads_binary_files_and_line_ends_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     binary = "diff --git a/x.png b/x.png\nindex 1..2 100644\nBinary files a/x.png and b/x.png differ\n"
     for content in (

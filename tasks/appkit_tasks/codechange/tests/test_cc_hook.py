@@ -7,12 +7,14 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from appkit_tasks.codechange.commands import message
 from appkit_tasks.codechange.commands.message import HOOK, OURS, MessageOptions, run
 from appkit_tasks.codechange.tests.stubs import commit, git, make_repository, write
 
+from appkit.bundles import manifest
 from appkit.cli.main import main
 
 
@@ -281,8 +283,14 @@ def test_the_command_line_installs_and_removes_it(
         printed = capsys.readouterr()
         return int(ended.value.code or 0), printed.out, printed.err
 
+    def read_manifest(path: Path, verify: bool) -> dict[str, Any]:
+        problem = "commit_message" if "a bundle's" in path.name else "review"
+        return {"config": {"task": {"name": "codechange", "problem": problem}}}
+
     bundle, hook = tmp_path / "a bundle's", hook_of(repository)
     bundle.mkdir()
+    (tmp_path / "reviewer").mkdir()
+    monkeypatch.setattr(manifest, "read_manifest", read_manifest)
     monkeypatch.chdir(repository)
     who = ("--bundle", "../a bundle's", "--alias", "mine", "--key", "not-to-be-kept")
     code, out, err = appkit("--install-hook", *who)
@@ -295,6 +303,8 @@ def test_the_command_line_installs_and_removes_it(
     for wrong in (("--bundle", "absent"), ("--bundle", str(bundle), "--gateway", "http://x"), ()):
         code, out, err = appkit("--install-hook", *wrong)
         assert (code, out, err[:7], err.count("\n")) == (2, "", "error: ", 1)
+    _, _, err = appkit("--install-hook", "--bundle", str(tmp_path / "reviewer"))
+    assert "trained for task.problem=review; this command needs one for commit_message" in err
     assert not hook.exists()
 
 

@@ -139,7 +139,7 @@ def refuse(
         (["repo={r}", "languages=haskell"], "no row is left: 13 commits read; 13 left out: only files of"),
         (["repo={r}", "problem=poetry"], "problem="),
         (["repo={r}", "max_lines=0"], "max_lines="),
-        (["repo={r}", "nosuch=1"], "nosuch="),
+        (["repo={r}", "nosuch=1"], "unknown key 'nosuch'; known: apart, "),
     ],
 )
 def test_bad_input_is_one_line(

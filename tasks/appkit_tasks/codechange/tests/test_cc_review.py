@@ -97,7 +97,7 @@ ANSWERS = [
     ("9: error: One.\n11: note: Two.", ["a.py:9: error: One. (0.90)", "a.py:11: note: Two. (0.90)"]),
     ("8: a\n  b\n\n  c", ["a.py:8: warning: a b c (0.90)"]),
     ("9: Red\n  x.py:1: error: fake", ["a.py:9: warning: Red x.py:1: error: fake (0.90)"]),
-    ("9: \x1b[31mRed\x1b[0m\x07\u202e\u2028x", ["a.py:9: warning: [31mRed [0m x (0.90)"]),
+    ("9: \x1b[31mRed\x1b[0m\x07\u202e\u2028x", ["a.py:9: warning: [31mRed[0m x (0.90)"]),
     ("9: " + "x" * 20_000, [f"a.py:9: warning: {'x' * 20_000} (0.90)"]),
     ("", ["No remark."]),
 ]
@@ -291,6 +291,17 @@ def test_says_that_a_range_changes_nothing(repository: Path) -> None:
     check_sarif(ask(repository, Answers("x"), "v1..", format="sarif"), [])
 
 
+def test_a_file_is_no_range(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (repository / "a b.diff").write_text("@@ -1 +1 @@\n-a\n+b\n")
+    monkeypatch.chdir(repository)
+    with pytest.raises(
+        ValueError, match=r"'a b.diff' is a file and no BASE\.\.HEAD; pipe a diff in: < 'a b.diff'"
+    ):
+        ask(repository, Answers("x"), "a b.diff")
+    with pytest.raises(ValueError, match=r"has no commit 'absent\.diff'"):
+        ask(repository, Answers("x"), "absent.diff")
+
+
 def test_chooses_files(repository: Path, review: Any) -> None:
     commit(
         repository, {"a.py": "A = 2\n", "lib/b.py": "B = 2\n", "lib/c d.md": "C\n", "lib/sub/e.py": "E = 1\n"}
@@ -304,7 +315,7 @@ def test_chooses_files(repository: Path, review: Any) -> None:
         answers = Answers("1: x")
         outcome = run(ReviewOptions(range="v1", repo=repository / "lib", paths=paths), PACK, answers)
         assert sorted(paths_of(answers)) == expected, paths
-        assert expected or outcome.notes == ["v1 changes nothing"]
+        assert expected or outcome.notes == ["v1..HEAD changes nothing in --paths absent"]
     with pytest.raises(ValueError, match=r"--paths chooses files of BASE\.\.HEAD; name one"):
         review(Answers("x"), paths="lib")
 

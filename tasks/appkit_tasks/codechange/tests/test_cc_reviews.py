@@ -82,6 +82,9 @@ def test_silent_hunks_are_of_the_same_commits(tmp_path: Path, clone: tuple[Path,
     ]
     assert all("x10" not in row["diff"] for row in silent)
     assert not built.notes
+    (note,) = make(tmp_path, comments[:1], repo=str(folder), silent=0.25).notes
+    assert "or silent= is too low for so few rows" in note
+    assert "repo=PATH" not in note
     assert len(rows_of(make(tmp_path, comments, repo=str(folder), silent=10))) == 6  # there are no more
     assert len(rows_of(make(tmp_path, comments, repo=str(folder), silent=0))) == 4
     assert len(rows_of(make(tmp_path, comments, repo=str(folder), silent=0.25, languages="python"))) == 5
@@ -223,6 +226,9 @@ def test_the_command_line_writes_rows_that_training_reads(
 
 
 def test_refuses_options_that_do_not_fit(tmp_path: Path) -> None:
+    for word, value in (("comments", "c.json"), ("silent", 1)):  # else the rows would be of commits
+        with pytest.raises(ValueError, match=f"{word}= belongs to problem=review; add that, or leave it out"):
+            build(BuildOptions(repo=str(tmp_path), **{word: value}))
     with pytest.raises(ValueError, match="comments=FILE, the JSON of GitHub, GitLab or Gerrit"):
         build(BuildOptions(problem="review"))
     with pytest.raises(ValueError, match=r"no file '.*absent'; export the remarks"):

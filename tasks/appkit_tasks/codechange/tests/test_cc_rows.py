@@ -217,6 +217,20 @@ def test_the_prompt_has_no_answer_and_examples_have_theirs() -> None:
     assert asked(bare, UPDATE) == asked(row(), UPDATE)
 
 
+def test_an_example_is_shown_and_answered_as_its_row_would_be() -> None:
+    whole = row(answer="Count to 3\n\nTwo was too few.", diff=DIFF.replace("src/x", "src/y"))
+    for options in (MESSAGE, WHOLE):
+        system, _ = asked(put_examples(row(), [whole]), options)
+        assert system.endswith(f"\n=> {target(whole, options).value}")
+    hunk = row(
+        answer="Off by one.", diff="@@ -7 +7 @@\n-a = 2\n+a = 3\n", file="src/y.py", line=7, severity="error"
+    )
+    system, _ = asked(put_examples(row(), [hunk]), REVIEW)
+    assert target(hunk, REVIEW).value == "Line 7: error: Off by one."
+    view = asked(hunk, REVIEW)[1].partition("\n")[2]
+    assert system.endswith(f"Example:\n{view}\n=> Line 7: error: Off by one.")
+
+
 def test_what_is_shown_keeps_to_the_options() -> None:
     long = "@@ -0,0 +1,999 @@\n" + "".join(f"+value_{n} = {n}\n" for n in range(999))
     example = Example(diff=long, answer="x")

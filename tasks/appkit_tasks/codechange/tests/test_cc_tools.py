@@ -209,7 +209,13 @@ def test_the_view_is_the_models_with_its_notes() -> None:
     assert view(text, 4000)["notes"] == []
     (note,) = view(added("a.py", *["x = 1"] * 400), 400)["notes"]
     assert note.endswith("more lines of this hunk are left out)")
-    assert view(added("a.py", "x" * 401), 4000)["notes"] == ["(lines cut after 400 characters: 1)"]
+    cut = "@@ -0,0 +1,999 @@\n" + "+x = 1\n" * 400  # of a hunk that a host cut, the first lines are left out
+    (note,) = view(cut, 400)["notes"]
+    assert note.endswith("earlier lines of this hunk are left out)")
+    for before_after in (False, True):
+        wide = view(added("a.py", "x" * 401), 4000, before_after=before_after)
+        assert wide["notes"] == ["(lines cut after 400 characters: 1)"]
+        assert "x" * 401 not in wide["text"]
     assert view(added("a.py", "(left out, hunks by file: no)"), 4000)["notes"] == []
 
 

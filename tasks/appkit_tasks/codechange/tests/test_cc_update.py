@@ -39,6 +39,14 @@ def apply(repository: Path, outcome: Outcome) -> None:
     git(repository, "apply", str(patch))
 
 
+def test_an_overload_is_never_taken_for_another(tmp_path: Path) -> None:
+    text = "class A {{\n{}    /** Adds. */\n    int f(long x) {{\n        return 1;\n    }}\n}}\n"
+    overload = "    /** Adds. */\n    int f(int x) {\n        return 2;\n    }\n"
+    repository = make_change(tmp_path, "A.java", text.format(""), text.format(overload))
+    answers = Answers("Subtracts.")
+    assert (ask(repository, answers).text, answers.rows) == ("", [])
+
+
 def states(repository: Path) -> dict[str, tuple[int, str]]:
     """Says of each file, those of git too, when it was changed and what it holds."""
     paths = [path for path in sorted(repository.rglob("*")) if path.is_file()]
@@ -433,6 +441,9 @@ def test_refuses_what_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no git repository"):
         ask(tmp_path, Answers("x"))
     assert ask(repository, Answers("x"), range="HEAD..HEAD").notes == ["HEAD..HEAD changes nothing"]
+    assert ask(repository, Answers("x"), range="HEAD", paths="a, b").notes == [
+        "HEAD..HEAD changes nothing in --paths a,b"
+    ]
     with pytest.raises(
         ValueError, match=r"trained for task\.problem=review; this command needs one for comment_update"
     ):
