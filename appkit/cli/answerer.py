@@ -61,7 +61,9 @@ class Answerer:
 
 def check_answerer(bundle: Path | None, gateway: str | None) -> None:
     """Raises ConfigError unless exactly one is named."""
-    if (bundle is None) == (gateway is None):
+    if bundle is not None and gateway is not None:
+        raise ConfigError("--bundle and --gateway exclude each other; leave one out")
+    if bundle is None and gateway is None:
         raise ConfigError("name who answers: --bundle DIRECTORY, or --gateway URL")
 
 

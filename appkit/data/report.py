@@ -72,6 +72,8 @@ class DataReport:
     """tokens of a row, at most; None: no limit"""
     long: dict[str, list[tuple[str, int]]] | None
     """(place, tokens) of rows above `max_length`; None when tokens were not counted"""
+    tolerated: tuple[str, ...] = ()
+    """of faults and long: those whose rows training leaves out, or cuts, as data.on_error and data.on_long say"""
     accounts: dict[str, dict[str, int]] = field(default_factory=dict)
     """what the lines of a split's file are: `lines` is the sum of `rows`, `left_out` and `other`"""
     notes: tuple[str, ...] = ()
@@ -85,12 +87,14 @@ class DataReport:
 
     @property
     def ok(self) -> bool:
-        """Tell whether training would start: every split has rows, no row is faulty or too long.
+        """Tell whether training would start: every split has rows, none is faulty or too long unless that is tolerated.
 
         Duplicates and overlaps do not count, since training removes them; contradictions and inputs that are almost
         alike are the user's decision.
         """
-        return all(self.rows.values()) and not self.faults and not any((self.long or {}).values())
+        long = {} if "long" in self.tolerated else self.long or {}
+        faults = () if "faults" in self.tolerated else self.faults
+        return all(self.rows.values()) and not faults and not any(long.values())
 
     def to_json(self, most: int | None = None) -> str:
         """Write the report as JSON; with `most` only so many findings of each kind (and split), and `counts` of all."""
@@ -148,6 +152,7 @@ class DataReport:
             lines.append(f"data.max_length={self.max_length} not checked: no tokenizer was given")
         for name, rows in (self.long or {}).items():
             title = f"{name}: {len(rows)} rows longer than data.max_length={self.max_length}"
+            title += ", as data.on_long allows" if "long" in self.tolerated else ""
             lines += _list_some(title, (f"{place} has {length} tokens" for place, length in rows))
         return [*lines, "ok" if self.ok else "not ok"]
 

@@ -79,4 +79,9 @@ def check_data(config: RunConfig, limits: Limits = UNLIMITED) -> DataReport:
     reads = {name: replace(part, records=completed[name]) for name, part in reads.items()}
     findings = inspect(task, config.task, reads)
     report = check(reads, task, lengths, config.data.max_length, config.data.near, findings)
-    return replace(report, notes=(*report.notes, *describe_filled(task, parts, completed)))
+    refused = {"faults": config.data.on_error, "long": config.data.on_long}
+    return replace(
+        report,
+        notes=(*report.notes, *describe_filled(task, parts, completed)),
+        tolerated=tuple(kind for kind, what in refused.items() if what != "refuse"),
+    )

@@ -201,7 +201,7 @@ def test_commands_of_daily_use(
     )
     assert found.code == 0, found.stderr
     assert json.loads(found.stdout)["version"] == "2.1.0"
-    assert "1 hunks are reviewed" in found.stderr
+    assert "hunks reviewed: 1" in found.stderr
     patch = commands.run("update-comments", "HEAD~1..HEAD", *place, "--bundle", str(update), cwd=tmp_path)
     assert patch.code == 0, patch.stderr
     assert "1 comments of changed functions are asked about" in patch.stderr

@@ -161,7 +161,7 @@ def test_the_help_says_of_each_option_what_its_field_says(call: Any) -> None:
         ([], "error: name who answers: --bundle DIRECTORY, or --gateway URL"),
         (
             ["--bundle", "/tmp", "--gateway", "x"],
-            "error: name who answers: --bundle DIRECTORY, or --gateway URL",
+            "error: --bundle and --gateway exclude each other; leave one out",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,15 @@ def test_the_text_shows_every_fault_and_the_first_of_the_rest(report: DataReport
     assert f"{data.train}:95 has" not in text
     assert "and 6 more" in text
     assert text.endswith("not ok")
+
+
+def test_what_training_leaves_out_is_no_reason_not_to_start(report: DataReport) -> None:
+    assert not replace(report, tolerated=("long",)).ok  # its faults
+    assert not replace(report, tolerated=("faults",)).ok
+    both = replace(report, tolerated=("faults", "long"))
+    assert both.ok
+    assert "train: 11 rows longer than data.max_length=90, as data.on_long allows" in "\n".join(both.lines())
+    assert not replace(both, rows={"train": 0}).ok
 
 
 def test_the_json_has_all(report: DataReport) -> None:

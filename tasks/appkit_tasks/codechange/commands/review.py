@@ -32,6 +32,8 @@ LEVELS = SEVERITIES[::-1]
 """the mildest first"""
 UNSAID = "warning"
 """severity of a remark that names none"""
+FEW = 3
+"""remarks whose confidence may be equal by chance"""
 FAILED = 1
 """exit code where --fail-on is met"""
 
@@ -113,7 +115,7 @@ def run(options: ReviewOptions, pack: Any, answer: AnswerInputs | None) -> Outco
     ]
     sure = [one for one in findings if one.confidence is None or one.confidence >= options.min_confidence]
     notes = [
-        f"{len(rows)} hunks are reviewed" + "".join(f"; left out: {n} {why}" for why, n in left_out.items())
+        f"hunks reviewed: {len(rows)}" + "".join(f"; left out: {n} {why}" for why, n in left_out.items())
     ]
     if len(sure) < len(findings):
         notes.append(
@@ -125,8 +127,13 @@ def run(options: ReviewOptions, pack: Any, answer: AnswerInputs | None) -> Outco
         notes.append(f"{wordless} remarks name a line and say nothing")
     if any(one.confidence is None for one in findings):
         notes.append(UNCALIBRATED)
+    elif len(findings) > FEW and len({one.confidence for one in findings}) == 1:
+        same = f"all remarks have the confidence {findings[0].confidence:.2f}"
+        notes.append(f"{same}: the bundle cannot tell right from wrong ones")
     worst = max((LEVELS.index(one.severity) for one in sure), default=-1)
     failed = options.fail_on != "never" and worst >= LEVELS.index(options.fail_on)
+    if not rows and options.format == "text":
+        return Outcome("Nothing was reviewed.", notes)
     return Outcome(_write(sure, options.format), notes, FAILED if failed else 0)
 
 

@@ -122,7 +122,7 @@ def test_counts_a_remark_that_says_nothing(review: Any, answer: str) -> None:
 def test_counts_an_answer_that_cannot_be_read(review: Any) -> None:
     outcome = review(Answers("", "9: Real."), diff_of("a.py", "b.py"))
     assert outcome.text == "b.py:9: warning: Real. (0.90)"
-    assert outcome.notes == ["2 hunks are reviewed", "1 hunks have no answer that can be read"]
+    assert outcome.notes == ["hunks reviewed: 2", "1 hunks have no answer that can be read"]
 
 
 @settings(max_examples=150, deadline=None)
@@ -246,8 +246,8 @@ def test_counts_what_is_not_reviewed() -> None:
 def test_asks_nobody_where_nothing_can_be_reviewed(review: Any) -> None:
     answers = Answers("x")
     outcome = review(answers, diff_of("yarn.lock"))
-    assert (outcome.text, answers.rows) == ("No remark.", [])
-    assert outcome.notes == ["0 hunks are reviewed; left out: 1 generated or vendored files"]
+    assert (outcome.text, answers.rows) == ("Nothing was reviewed.", [])
+    assert outcome.notes == ["hunks reviewed: 0; left out: 1 generated or vendored files"]
     assert json.loads(review(answers, diff_of("yarn.lock"), format="json").text) == []
     check_sarif(review(answers, diff_of("yarn.lock"), format="sarif"), [])
 
@@ -364,3 +364,9 @@ def test_the_schema_refuses_what_is_no_sarif(review: Any, place: str, value: Any
     log["runs"][0]["results"][0][place] = value
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft4Validator(SCHEMA).validate(log)
+
+
+def test_says_where_confidence_tells_nothing(review: Any) -> None:
+    note = "all remarks have the confidence 0.54: the bundle cannot tell right from wrong ones"
+    assert note in review(Answers("9: a\n10: b\n9: c\n10: d", confidence=0.54)).notes
+    assert note not in review(Answers("9: a\n10: b", confidence=0.54)).notes
