@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +20,7 @@ from appkit.errors import ConfigError, DataError, RunError
 from appkit.progress import Progress
 
 if TYPE_CHECKING:
-    from appkit.task import AnswerInputs, Prediction, Task
+    from appkit.task import AnswerInputs, FileRows, Prediction, Task
 
 __all__ = ["app"]
 
@@ -43,6 +45,15 @@ def translate(
         str | None, typer.Option("--from", help="Source language; none: that of the bundle.")
     ] = None,
     glossary: Annotated[Path | None, typer.Option(help="CSV, TSV, JSONL or TBX file of terms.")] = None,
+    domain: Annotated[
+        str | None, typer.Option(help="What the file is about, for a bundle trained with task.domain=true.")
+    ] = None,
+    memory: Annotated[
+        Path | None,
+        typer.Option(
+            help="Translated file whose nearest pairs are shown as examples, for a bundle trained with task.examples."
+        ),
+    ] = None,
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Confidence below which a translation is marked for review.")
     ] = 0.5,
@@ -65,6 +76,7 @@ def translate(
         "to": to,
         "from": source,
         "glossary": None if glossary is None else str(glossary),
+        "domain": domain,
         "threshold": threshold,
         "again": again,
     }
@@ -74,6 +86,8 @@ def translate(
         raise ConfigError(
             f"task {answerer.task.name!r} writes no files; give a bundle of a task that does: translation"
         )
+    if memory is not None:
+        answerer = _show_examples(answerer, memory, source, to)
     wishes["repair"] = repair and not answerer.unbound
     if repair and answerer.unbound:
         print(f"note: texts that lose a placeholder are not asked again: {answerer.unbound}", file=sys.stderr)
@@ -95,6 +109,52 @@ def translate(
     for line in lines:
         print(line)
     print(f"written: {output}")
+
+
+def _show_examples(answerer: Answerer, memory: Path, source: str | None, to: str | None) -> Answerer:
+    """Returns who answers, asked with the nearest rows of a file as examples.
+
+    Raises ConfigError for a bundle whose prompts show none, DataError for a file that cannot be read.
+    """
+    from appkit.data.rows import read
+    from appkit.rag.examples import Retriever
+    from appkit.storage.atomic import file_sha256
+
+    task, similar = answerer.task, answerer.task.similar
+    count = similar.count(answerer.options) if similar else 0
+    if similar is None or not count:
+        raise ConfigError(
+            "--memory shows examples, and the bundle was trained without; train with task.examples=2, or leave it out"
+        )
+    languages = {"source_language": source, "target_language": to}
+    options = answerer.options.model_copy(update={key: value for key, value in languages.items() if value})
+    files = None if task.files is None else partial(_call_files, task.files, options)
+    needed = task.needed or (task.input, task.output)
+    found = [record.value for record in read(str(memory), task.row, {}, needed, files=files).records]
+    named = {name: getattr(options, name, None) for name in languages}
+    rows = [
+        row.model_copy(
+            update={name: value for name, value in named.items() if getattr(row, name, "") is None}
+        )
+        for row in found
+    ]
+    retriever = Retriever(rows, similar)
+
+    def show(row: Mapping[str, Any]) -> Mapping[str, Any]:
+        value = task.input_row(row)
+        filled = similar.put(value, retriever.nearest(value, count)).model_dump(mode="json")
+        return {**row, similar.field: filled[similar.field]}
+
+    name = f"{answerer.name} with {file_sha256(memory)}"  # answers stored with another memory are not used
+    return replace(
+        answerer,
+        name=name,
+        answer=lambda asked, constrain: answerer.answer(list(map(show, asked)), constrain),
+    )
+
+
+def _call_files(files: Callable[[Path, Any], FileRows | None], options: Any, path: Path) -> FileRows | None:
+    return files(path, options)
 
 
 def _name_output(file: Path, source: str | None, language: str | None) -> Path:

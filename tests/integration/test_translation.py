@@ -12,6 +12,7 @@ from typing import Any
 
 import polib
 import pytest
+from appkit_tasks.translation import TASK
 from appkit_tasks.translation.protected import compare
 from forked import Commands
 from running import in_thread
@@ -19,6 +20,8 @@ from tiny import save_tiny
 
 import appkit
 from appkit.bundles.manifest import read_manifest
+from appkit.cli.answerer import Answerer
+from appkit.cli.documents import _show_examples
 from appkit.client import Client
 from appkit.serving.certify.certify import certify
 
@@ -221,6 +224,45 @@ def test_through_a_gateway_a_file_is_translated_as_by_the_bundle(
             assert client.describe("translation")["task"] == "translation"
     ours, theirs = (polib.pofile(str(tmp_path / name)) for name in ("a.fr.po", "b.po"))
     assert [entry.msgstr for entry in ours] == [entry.msgstr for entry in theirs]
+
+
+def test_pairs_of_a_translated_file_are_shown_as_examples(
+    run: Path, french: Path, folder: Path, commands: Commands, tmp_path: Path
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def answer(rows: Any, constrain: bool) -> list[Any]:
+        asked.extend(rows)
+        return []
+
+    plain = Answerer(TASK, TASK.config(examples=1, target_language="fr"), "one", answer, 1, "")
+    (tmp_path / "m.csv").write_text("source,target\nClose the red window,Fermez la fenêtre rouge\nGo,Va\n")
+    showing = _show_examples(plain, tmp_path / "m.csv", None, None)
+    row = {"source": "Open the red window", "source_language": "en", "target_language": "fr"}
+    showing.answer([row, row | {"target_language": "de"}], False)
+    shown = {"source": "Close the red window", "target": "Fermez la fenêtre rouge"}
+    assert [one["examples"] for one in asked] == [[shown], []]  # of its direction
+    assert showing.name != plain.name
+
+    (tmp_path / "a.po").write_text(PO, encoding="utf-8")
+    words = (
+        "translate",
+        "a.po",
+        "--to",
+        "fr",
+        "--domain",
+        "accounts",
+        "--memory",
+        str(folder / "train.jsonl"),
+    )
+    done = commands.run(*words, "--bundle", str(run), cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    refused = commands.run(*words, "--bundle", str(french), "-o", "b.po", cwd=tmp_path)
+    assert refused.code == 2
+    assert "the bundle was trained without" in refused.stderr.splitlines()[-1]
+    lacking = commands.run(*words[:-1], "none.tmx", "--bundle", str(run), "-o", "b.po", cwd=tmp_path)
+    assert lacking.code == 2
+    assert "none.tmx" in lacking.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

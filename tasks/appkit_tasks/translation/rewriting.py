@@ -26,7 +26,8 @@ SHOWN = 10
 def rewrite(
     path: Path, output: Path, options: TranslationConfig, wishes: Mapping[str, Any], answer: AnswerInputs
 ) -> list[str]:
-    """Translates the untranslated segments of a file; wishes: to, from, glossary, threshold, again, repair.
+    """Translates the untranslated segments of a file; wishes: to, from, glossary, domain, threshold, again,
+    repair.
 
     An answer that goes on after the translation is cut there, and placeholders are mended where that is certain. With
     `repair`, texts that still lack a placeholder are asked once more, bound to a grammar that has all of them; such an
@@ -50,6 +51,7 @@ def rewrite(
                 "source_language": source,
                 "target_language": target,
                 "context": request.segment.context or None,
+                "domain": wishes.get("domain"),
                 "terms": find(request.text),
             }
             for request in requests
