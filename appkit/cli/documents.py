@@ -91,8 +91,7 @@ def translate(
     wishes["repair"] = repair and not answerer.unbound
     if repair and answerer.unbound:
         print(f"note: texts that lose a placeholder are not asked again: {answerer.unbound}", file=sys.stderr)
-    language = to or getattr(answerer.options, "target_language", None)
-    output = out or _name_output(file, source, language)
+    output = out or _name_output(file, source, to or getattr(answerer.options, "target_language", None))
     store = output.with_name(f"{output.name}.answers.jsonl")
     try:
         with _stored(store, answerer) as answer:

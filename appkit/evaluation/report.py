@@ -72,15 +72,17 @@ def strongest(columns: Sequence[Evaluation], task: Task) -> Evaluation:
 def verdict(task: Task, compared: intervals.Comparison | None, a: str, b: str) -> str:
     """Write one sentence on the primary metric: better, worse, or no difference shown and which one would have been.
 
-    compared: None where no row has the metric for both.
+    A difference is shown where p is below 0.05 and the interval leaves out 0. compared: None where no row has the metric for both.
     """
     if compared is None:
         return f"{b} and {a} could not be compared: {task.primary} has no value on the same rows."
     gain = compared.difference if task.metric(task.primary).higher_is_better else -compared.difference
     spread = f"{task.primary} {compared.difference:+.3f}, 95 % interval {compared.low:+.3f} to {compared.high:+.3f}"
-    if compared.p < 0.05 and gain > 0:
+    # of metrics that are no mean of rows, such as BLEU, the two can disagree: then neither is taken for proof
+    apart = compared.p < 0.05 and (compared.low > 0 or compared.high < 0)
+    if apart and gain > 0:
         return f"{b} is better than {a}: {spread}, p {_format_p(compared.p)}, n = {compared.n}."
-    if compared.p < 0.05:
+    if apart:
         return f"{b} is WORSE than {a}: {spread}, p {_format_p(compared.p)}, n = {compared.n}."
     return (
         f"A difference between {b} and {a} is not shown: {spread}, p {_format_p(compared.p)}; "

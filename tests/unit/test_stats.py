@@ -1,11 +1,13 @@
 """Intervals against scipy's bootstrap, p-values against all sign flips, power against simulation."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from appkit.evaluation.report import verdict
 from appkit.stats.intervals import Comparison, bootstrap, compare
 from appkit.task import row_mean
 
@@ -219,3 +221,20 @@ def test_a_difference_within_few_documents_is_no_proof() -> None:
 def test_rows_of_a_single_document_are_drawn_by_row() -> None:
     values = column(np.random.default_rng(9).random(30))
     assert bootstrap(values, mean, 200, clusters=np.zeros(30)) == bootstrap(values, mean, 200)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "said"),
+    [
+        (0.1, 0.3, 0.01, "b is better than a"),
+        (-0.3, -0.1, 0.01, "b is WORSE than a"),
+        (-0.01, 0.3, 0.0005, "A difference between b and a is not shown"),
+        (0.1, 0.3, 0.06, "A difference between b and a is not shown"),
+    ],
+)
+def test_a_difference_is_shown_where_interval_and_p_agree(
+    low: float, high: float, p: float, said: str
+) -> None:
+    compared = Comparison((low + high) / 2, low, high, p, 0.1, 50)
+    task = SimpleNamespace(primary="BLEU", metric=lambda name: SimpleNamespace(higher_is_better=True))
+    assert verdict(task, compared, "a", "b").startswith(said)  # type: ignore[arg-type]
