@@ -72,7 +72,8 @@ def strongest(columns: Sequence[Evaluation], task: Task) -> Evaluation:
 def verdict(task: Task, compared: intervals.Comparison | None, a: str, b: str) -> str:
     """Write one sentence on the primary metric: better, worse, or no difference shown and which one would have been.
 
-    A difference is shown where p is below 0.05 and the interval leaves out 0. compared: None where no row has the metric for both.
+    A difference is shown where p is below 0.05 and the interval leaves out 0. compared: None where no row has the
+    metric for both.
     """
     if compared is None:
         return f"{b} and {a} could not be compared: {task.primary} has no value on the same rows."

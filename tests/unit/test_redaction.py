@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
+
+from pydantic import BaseModel
 
 from appkit.serving.gateway.redaction import without_directories, without_paths
+from appkit.serving.gateway.routes.tasks import _describe_options
 
 HOME = "/home/her name/site-packages"
 
@@ -50,3 +54,15 @@ def test_lines_of_a_command_name_places_by_their_names() -> None:
         "note: train: a.tsv: 3 rows",
         "error: no file '…/b.csv' (seen from here)",
     ]
+
+
+def test_a_bundles_options_are_shown_without_free_text() -> None:
+    class Options(BaseModel):
+        problem: Literal["a", "b"] = "b"
+        detector: Literal["x"] | None = "x"
+        glossary: str | None = "/home/ann/terms.csv"
+        examples: int = 2
+        share: float | None = None
+        drop: tuple[str, ...] = ("protected",)
+
+    assert _describe_options(Options()) == {"problem": "b", "detector": "x", "examples": 2}

@@ -9,7 +9,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, TypeVar, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -170,8 +171,15 @@ def _describe_options(options: Any) -> dict[str, Any]:
     return {
         name: values[name]
         for name, field in fields.items()
-        if get_origin(field.annotation) is Literal or isinstance(values[name], (bool, int, float))
+        if _is_choice(field.annotation) or isinstance(values[name], (bool, int, float))
     }
+
+
+def _is_choice(annotation: Any) -> bool:
+    """Tells whether a field's values are among named ones; None may be one of them."""
+    if get_origin(annotation) in (Union, UnionType):
+        return all(_is_choice(kind) for kind in get_args(annotation) if kind is not type(None))
+    return get_origin(annotation) is Literal
 
 
 def _describe_retrieval(gateway: Gateway, task: Task) -> dict[str, Any] | None:
