@@ -2,8 +2,8 @@
 
 The program asks one `appkit serve` with real vLLM in three ways, in turn: the engine itself, past the gateway (its
 address and secret are read from its process, which this user owns); the gateway's /v1/completions with the same token
-ids; and its /v1/tasks with the sentences, which adds template, tokenizer, detokenizer and parser. All ask the same
-adapters with the same stops, over sentences of the nl2fol training set, each used once. Rounds go forwards and
+ids; and its /v1/tasks with the rows, which adds template, tokenizer, detokenizer and parser. All ask the same
+adapters with the same stops, over training rows of the bundle, each used once. Rounds go forwards and
 backwards, so that other work of the machine falls on all. Rates still need a quiet machine; the processor time of
 gateway and engine does not: where all cores are busy, its share is what the gateway costs in throughput.
 """
@@ -33,8 +33,9 @@ from tables import table
 
 from appkit.vllm_plugin.door import SECRET
 
-Ask = Callable[[str, str, list[int]], int]
-"""(bundle's sha, sentence, its prompt's ids) -> tokens of the answer."""
+Row = dict[str, Any]
+Ask = Callable[[str, Row, list[int]], int]
+"""(bundle's sha, a row's input fields, its prompt's ids) -> tokens of the answer."""
 
 
 class Connections:
@@ -60,7 +61,7 @@ class Connections:
 def ways(url: str, engine_url: str, secret: str, name: str, stop: Sequence[int], cap: int) -> dict[str, Ask]:
     raw, gateway = Connections(engine_url, secret), Connections(url)
 
-    def engine(sha: str, sentence: str, tokens: list[int]) -> int:
+    def engine(sha: str, row: Row, tokens: list[int]) -> int:
         body = {
             "model": sha,
             "prompt": tokens,
@@ -70,12 +71,12 @@ def ways(url: str, engine_url: str, secret: str, name: str, stop: Sequence[int],
         }
         return raw.post("/v1/completions", body)["usage"]["completion_tokens"]
 
-    def completions(sha: str, sentence: str, tokens: list[int]) -> int:
+    def completions(sha: str, row: Row, tokens: list[int]) -> int:
         body = {"model": f"{name}@{sha[:12]}", "prompt": tokens, "max_tokens": cap, "temperature": 0}
         return gateway.post("/v1/completions", body)["usage"]["completion_tokens"]
 
-    def tasks(sha: str, sentence: str, tokens: list[int]) -> int:
-        return gateway.post(f"/v1/tasks/{name}@{sha[:12]}", {"rows": [sentence]})["results"][0]["tokens"]
+    def tasks(sha: str, row: Row, tokens: list[int]) -> int:
+        return gateway.post(f"/v1/tasks/{name}@{sha[:12]}", {"rows": [row]})["results"][0]["tokens"]
 
     return {"engine": engine, "gateway /v1/completions": completions, "gateway /v1/tasks": tasks}
 
@@ -88,7 +89,7 @@ def engine_behind(gateway: Gateway) -> tuple[str, str]:
 
 
 def ask_round(
-    ask: Ask, shas: Sequence[str], rows: list[tuple[str, list[int]]], concurrency: int
+    ask: Ask, shas: Sequence[str], rows: list[tuple[Row, list[int]]], concurrency: int
 ) -> tuple[float, list[float]]:
     """Asks for these rows, the adapters in turn: -> (tokens/s, seconds of each request)."""
 
@@ -110,16 +111,19 @@ def measure(options: argparse.Namespace, folder: Path) -> str:
 
     subject = Deployment(options.bundle, folder / "store")
     train = load_splits(subject.task, subject.config.task, subject.config.data).train
-    sentences = [getattr(record.value, subject.task.input) for record in train]
-    random.Random(0).shuffle(sentences)
-    waiting = iter(sentences)
+    values = [record.value for record in train]
+    random.Random(0).shuffle(values)
+    waiting = iter(values)
 
-    def take(number: int) -> list[tuple[str, list[int]]]:
-        rows = []
-        for sentence, _ in zip(waiting, range(number), strict=False):
-            row = subject.task.input_row(sentence)
-            rows.append((sentence, list(subject.chat.prompt(subject.task.prompt(row, subject.config.task)))))
-        return rows
+    def take(number: int) -> list[tuple[Row, list[int]]]:
+        return [
+            (inputs(value), list(subject.chat.prompt(subject.task.prompt(value, subject.config.task))))
+            for value, _ in zip(waiting, range(number), strict=False)
+        ]
+
+    def inputs(value: Any) -> Row:
+        fields = value.model_dump(mode="json", exclude_defaults=True)
+        return {name: field for name, field in fields.items() if name != subject.task.output}
 
     decoding = subject.manifest["decoding"]
     stop = sorted(subject.chat.stops(decoding["stop"]))

@@ -40,6 +40,7 @@ async def choice_of(one: Served, text: str = "Every dog barks.", **more: Any) ->
 WRITTEN = {  # task -> what a model writes, and the content of the chat
     "nl2fol": (" all x: dog(x) => bark(x)", None),
     "translation": (" Fermer", None),
+    "codechange": (" Count the lids too", None),
     "qa": (" 1912 [2]", '{"answer": "1912", "cites": [2]}'),
 }
 
@@ -61,16 +62,17 @@ async def test_the_content_of_a_chat_is_the_packs_reading(root: Path, name: str)
         one.place("B", replace(bundle, config=config, head=head))
         await one.one.registry.add(one.one.root / "B")
         one.engine.answers[sha("other")] = written
-        answer = await one.http.post("/v1/tasks/other", json={"rows": ["What is it?"]})
+        asked_of = "@@ -1 +1 @@\n-jars\n+jars + lids" if name == "codechange" else "What is it?"
+        answer = await one.http.post("/v1/tasks/other", json={"rows": [asked_of]})
         parsed = answer.json()["results"][0]["parsed"]
-        content = (await choice_of(one, model="other"))["message"]["content"]
+        content = (await choice_of(one, asked_of, model="other"))["message"]["content"]
         assert content == (parsed if isinstance(parsed, str) else json.dumps(parsed, ensure_ascii=False))
         assert content == (expected or content)
         assert content != written
-        raw = await choice_of(one, model="other", raw=True)
+        raw = await choice_of(one, asked_of, model="other", raw=True)
         assert (raw["message"]["content"], "warning" in raw) == (written, False)
         client = openai.AsyncOpenAI(base_url=f"{one.url}/v1", api_key="-", max_retries=0)
-        asked: Any = {"model": "other", "messages": [{"role": "user", "content": "What is it?"}]}
+        asked: Any = {"model": "other", "messages": [{"role": "user", "content": asked_of}]}
         assert (await client.chat.completions.create(**asked)).choices[0].message.content == content
         stream = await client.chat.completions.create(**asked, stream=True)
         assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream]) == written

@@ -35,7 +35,8 @@ def test_files_are_inside(wheel):
         f"{name}/{path.relative_to(folder)}"
         for name, folder in packages.items()
         for path in folder.rglob("*")
-        if path.suffix in {".py", ".yaml", ".jsonl", ".lark", ".typed"} and "tests" not in path.parts
+        if path.suffix in {".py", ".yaml", ".jsonl", ".lark", ".typed"}
+        and not {"tests", "sources"} & set(path.parts)
     }
     assert len(wanted) > 60
     assert wanted <= inside, sorted(wanted - inside)

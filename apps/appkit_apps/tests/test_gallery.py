@@ -240,6 +240,9 @@ def test_names_are_highlighted_and_can_be_corrected(page: Any, shown: Shown, nam
     before = len(shown.feedback.entries(task="ner"))
     first, *rest = sorted(answer.parsed, key=lambda one: one["start"])
     page.locator("#spans").get_by_text(first["type"], exact=True).filter(visible=True).first.dblclick()
+    # on a busy machine the cell becomes an editor after the first keys
+    editor = page.locator("#spans").locator("input:focus, textarea:focus, [contenteditable]:focus")
+    expect(editor).to_be_visible()
     page.keyboard.press("Control+A")
     page.keyboard.type("thing")
     page.keyboard.press("Enter")
