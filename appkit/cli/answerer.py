@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ from appkit.progress import Progress
 if TYPE_CHECKING:
     from appkit.task import Prediction, Task
 
-__all__ = ["BATCH", "Answered", "Answerer", "check_answerer", "find_answerer"]
+__all__ = ["Answered", "Answerer", "check_answerer", "find_answerer"]
 
 BATCH = 32
 """rows that are answered together"""
@@ -43,19 +43,21 @@ class Answerer:
     unbound: str
     """why answers cannot be kept to the pack's grammar; "": they can"""
 
-    def answer_all(
-        self, rows: Sequence[Mapping[str, Any]], *, constrain: bool = False, title: str = "answering"
-    ) -> list[Answered]:
-        """Answers rows in batches; more than one show a bar."""
+    def answer_batches(
+        self, rows: Sequence[Mapping[str, Any]], *, constrain: bool = False
+    ) -> Iterator[list[Answered]]:
+        """Yields the answers of each batch, in the order of the rows."""
         batches = [rows[at : at + BATCH] for at in range(0, len(rows), BATCH)]
+        with ThreadPoolExecutor(self.at_once) as threads:
+            yield from threads.map(lambda batch: self.answer(batch, constrain), batches)
+
+    def answer_all(self, rows: Sequence[Mapping[str, Any]], *, constrain: bool = False) -> list[Answered]:
+        """Answers rows; more than a batch show a bar."""
         answers: list[Answered] = []
-        with (
-            Progress(title, len(rows), "rows", show=len(batches) > 1) as bar,
-            ThreadPoolExecutor(self.at_once) as threads,
-        ):
-            for some in threads.map(lambda batch: self.answer(batch, constrain), batches):
-                answers += some
-                bar.advance(len(some))
+        with Progress("answering", len(rows), "rows", show=len(rows) > BATCH) as bar:
+            for batch in self.answer_batches(rows, constrain=constrain):
+                answers += batch
+                bar.advance(len(batch))
         return answers
 
 

@@ -5,22 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from appkit.cli.answerer import BATCH, Answered, Answerer, check_answerer, find_answerer
+from appkit.cli.answerer import Answered, Answerer, check_answerer, find_answerer
 from appkit.errors import ConfigError, DataError, RunError
 from appkit.progress import Progress
 
 if TYPE_CHECKING:
-    from appkit.task import AnswerInputs, FileRows, Prediction, Task
+    from appkit.task import AnswerInputs, Prediction, Task
 
 __all__ = ["app"]
 
@@ -115,7 +113,8 @@ def _show_examples(answerer: Answerer, memory: Path, source: str | None, to: str
 
     Raises ConfigError for a bundle whose prompts show none, DataError for a file that cannot be read.
     """
-    from appkit.data.rows import read
+    from appkit.config import DataConfig
+    from appkit.data.splits import read_source
     from appkit.rag.examples import Retriever
     from appkit.storage.atomic import file_sha256
 
@@ -127,15 +126,16 @@ def _show_examples(answerer: Answerer, memory: Path, source: str | None, to: str
         )
     languages = {"source_language": source, "target_language": to}
     options = answerer.options.model_copy(update={key: value for key, value in languages.items() if value})
-    files = None if task.files is None else partial(_call_files, task.files, options)
-    needed = task.needed or (task.input, task.output)
-    found = [record.value for record in read(str(memory), task.row, {}, needed, files=files).records]
+    memory_rows = read_source(task, options, DataConfig(), "train", str(memory))
+    if memory_rows.left_out:
+        first = f", first: {memory_rows.faults[0]}" if memory_rows.faults else ""
+        print(f"note: {memory_rows.left_out} rows of {memory} are left out{first}", file=sys.stderr)
     named = {name: getattr(options, name, None) for name in languages}
     rows = [
         row.model_copy(
             update={name: value for name, value in named.items() if getattr(row, name, "") is None}
         )
-        for row in found
+        for row in (record.value for record in memory_rows.records)
     ]
     retriever = Retriever(rows, similar)
 
@@ -150,10 +150,6 @@ def _show_examples(answerer: Answerer, memory: Path, source: str | None, to: str
         name=name,
         answer=lambda asked, constrain: answerer.answer(list(map(show, asked)), constrain),
     )
-
-
-def _call_files(files: Callable[[Path, Any], FileRows | None], options: Any, path: Path) -> FileRows | None:
-    return files(path, options)
 
 
 def _name_output(file: Path, source: str | None, language: str | None) -> Path:
@@ -172,22 +168,19 @@ def _stored(store: Path, answerer: Answerer) -> Iterator[AnswerInputs]:
         names = [_name(row, constrain) for row in rows]
         title = "translating again, bound to the grammar" if constrain else "translating"
         waiting = [place for place, name in enumerate(names) if name not in known]
-        batches = [waiting[at : at + BATCH] for at in range(0, len(waiting), BATCH)]
+        places = iter(waiting)
         with (
             Progress(title, len(rows), "texts", len(rows) - len(waiting)) as bar,
-            ThreadPoolExecutor(answerer.at_once) as threads,
             store.open("a", encoding="utf-8") as file,
         ):
-            ask = threads.map(
-                lambda batch: answerer.answer([rows[place] for place in batch], constrain), batches
-            )
-            for batch, answers in zip(batches, ask, strict=True):
-                for place, (prediction, confidence) in zip(batch, answers, strict=True):
-                    known[names[place]] = _pack(prediction, confidence)
-                    entry = {"by": answerer.name, "row": names[place], **known[names[place]]}
+            for answers in answerer.answer_batches([rows[place] for place in waiting], constrain=constrain):
+                for prediction, confidence in answers:
+                    name = names[next(places)]
+                    known[name] = _pack(prediction, confidence)
+                    entry = {"by": answerer.name, "row": name, **known[name]}
                     file.write(json.dumps(entry, ensure_ascii=False) + "\n")
                 file.flush()
-                bar.advance(len(batch))
+                bar.advance(len(answers))
         return [_unpack(answerer.task, known[name]) for name in names]
 
     yield answer

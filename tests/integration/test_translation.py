@@ -227,7 +227,12 @@ def test_through_a_gateway_a_file_is_translated_as_by_the_bundle(
 
 
 def test_pairs_of_a_translated_file_are_shown_as_examples(
-    run: Path, french: Path, folder: Path, commands: Commands, tmp_path: Path
+    run: Path,
+    french: Path,
+    folder: Path,
+    commands: Commands,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked: list[dict[str, Any]] = []
 
@@ -236,8 +241,10 @@ def test_pairs_of_a_translated_file_are_shown_as_examples(
         return []
 
     plain = Answerer(TASK, TASK.config(examples=1, target_language="fr"), "one", answer, 1, "")
-    (tmp_path / "m.csv").write_text("source,target\nClose the red window,Fermez la fenêtre rouge\nGo,Va\n")
+    (tmp_path / "m.csv").write_text("source,target\nClose the red window,Fermez la fenêtre rouge\nGo,\n")
     showing = _show_examples(plain, tmp_path / "m.csv", None, None)
+    assert "1 rows of" in (note := capsys.readouterr().err)
+    assert "m.csv:3: target is empty" in note
     row = {"source": "Open the red window", "source_language": "en", "target_language": "fr"}
     showing.answer([row, row | {"target_language": "de"}], False)
     shown = {"source": "Close the red window", "target": "Fermez la fenêtre rouge"}
