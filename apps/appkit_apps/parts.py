@@ -115,6 +115,24 @@ def answered(row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     return asdict(answer) | {"row": dict(row)}
 
 
+def corrections(page: Page, last: gr.State, start: str) -> None:
+    """Builds the box of a correction, which may start from the answer, and asks for an opinion.
+
+    last: holds what `answered` made, or None. start: on the button that puts the answer into the box.
+    """
+    if page.feedback is None:
+        return
+    correction = gr.Textbox(label="What it should have been", lines=2, elem_id="correction")
+    gr.Button(start, size="sm", elem_id="start-correction").click(
+        lambda answer: answer["text"] if answer else "",
+        last,
+        correction,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    opinions(page, last, lambda typed, _: typed.strip(), edited=correction)
+
+
 def opinions(
     page: Page,
     last: gr.State,

@@ -244,7 +244,7 @@ def test_pairs_of_a_translated_file_are_shown_as_examples(
     (tmp_path / "m.csv").write_text("source,target\nClose the red window,Fermez la fenêtre rouge\nGo,\n")
     showing = _show_examples(plain, tmp_path / "m.csv", None, None)
     assert "1 rows of" in (note := capsys.readouterr().err)
-    assert "m.csv:3: target is empty" in note
+    assert "m.csv:3: target is missing" in note
     row = {"source": "Open the red window", "source_language": "en", "target_language": "fr"}
     showing.answer([row, row | {"target_language": "de"}], False)
     shown = {"source": "Close the red window", "target": "Fermez la fenêtre rouge"}

@@ -98,18 +98,8 @@ def build(page: Page) -> None:
     )
     # the gateway ends what it has begun; its answer is dropped
     stop.click(None, cancels=[answering], api_visibility="private")
-    _build_opinion(page, last, answer)
+    parts.corrections(page, last, "Start from the answer")
     parts.restore(page, {"diff": diff, "comment": comment, "beside": beside})
-
-
-def _build_opinion(page: Page, last: gr.State, answer: gr.Textbox) -> None:
-    """Builds the box of a correction, which may start from the answer, and the question for an opinion."""
-    if page.feedback is None:
-        return
-    correction = gr.Textbox(label="What it should have been", lines=2, elem_id="correction")
-    start = gr.Button("Start from the answer", size="sm", elem_id="start-correction")
-    start.click(None, answer, correction, js="text => text", api_visibility="private")
-    parts.opinions(page, last, lambda typed, _: typed.strip(), edited=correction)
 
 
 @dataclass(frozen=True)

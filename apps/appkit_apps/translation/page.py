@@ -121,24 +121,8 @@ def _build_text(
     )
     # the gateway ends what it has begun; its answer is dropped
     stop.click(None, cancels=[answering], api_visibility="private")
-    _build_opinion(page, last)
+    parts.corrections(page, last, "Start from the translation")
     return {"source": text, "context": context, "constrain": constrain, "beside": beside}
-
-
-def _build_opinion(page: Page, last: gr.State) -> None:
-    """Builds the box of a correction, which may start from the translation, and the question for an opinion."""
-    if page.feedback is None:
-        return
-    correction = gr.Textbox(label="What it should have been", lines=2, elem_id="correction")
-    start = gr.Button("Start from the translation", size="sm", elem_id="start-correction")
-    start.click(
-        lambda answer: answer["text"] if answer else "",
-        last,
-        correction,
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    parts.opinions(page, last, lambda typed, _: typed.strip(), edited=correction)
 
 
 @dataclass(frozen=True)

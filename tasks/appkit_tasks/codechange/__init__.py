@@ -10,11 +10,11 @@ from appkit_tasks.codechange.appendix import appendix
 from appkit_tasks.codechange.commands.message import COMMIT_MESSAGE
 from appkit_tasks.codechange.commands.review import REVIEW
 from appkit_tasks.codechange.commands.update import UPDATE_COMMENTS
-from appkit_tasks.codechange.config import CodeChangeConfig
+from appkit_tasks.codechange.config import BuildOptions, CodeChangeConfig
 from appkit_tasks.codechange.crystal import crystal_bleu
 from appkit_tasks.codechange.load import ChangeRow, load, notes, put_examples, shipped_answers, synonyms
 from appkit_tasks.codechange.metrics import METRICS, PRIMARY, SUBJECT_METRICS
-from appkit_tasks.codechange.mining import BuildOptions, build
+from appkit_tasks.codechange.mining import build
 from appkit_tasks.codechange.prompt import allows, few_shot, prompt, similar_text, target
 from appkit_tasks.codechange.remarks import parse_remarks
 from appkit_tasks.codechange.tools import TOOLS

@@ -7,25 +7,22 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import date
-from typing import Any, Literal, Protocol
-
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from typing import Any, Protocol
 
 from appkit.progress import Progress
 from appkit.task import Built
-from appkit_tasks.codechange.config import Problem
+from appkit_tasks.codechange.config import BuildOptions
 from appkit_tasks.codechange.diffs import Change, File, parse, split_files
 from appkit_tasks.codechange.git import Repository, open_repository
 from appkit_tasks.codechange.history import Commit, count_commits, read_commits
-from appkit_tasks.codechange.languages import LANGUAGES, is_generated, language_of
+from appkit_tasks.codechange.languages import is_generated, language_of
 from appkit_tasks.codechange.secrets import mask
 from appkit_tasks.codechange.view import classify
 
 __all__ = [
     "BOTS",
     "BuildOptions",
-    "Row",
+    "MinedRow",
     "Tally",
     "build",
     "describe",
@@ -77,72 +74,8 @@ LICENCES = (
 """SPDX name, and words that its text has; the first that fits"""
 
 
-class BuildOptions(BaseModel):
-    """What is read, and which commits become rows: `appkit data build codechange <key>=<value>`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
-
-    repo: str | None = Field(
-        None,
-        min_length=1,
-        description="folder of a git repository, which is only read; needed but for review",
-    )
-    problem: Problem = Field("commit_message", description="what the rows are for")
-    head: str = Field("HEAD", min_length=1, description="the newest commit")
-    since: str | None = Field(None, description="the first day of commits, in UTC, such as 2024-01-01")
-    until: str | None = Field(None, description="the last day of commits")
-    paths: tuple[str, ...] = Field(
-        (), description="folders or patterns, with commas; a commit's other files are left out"
-    )
-    languages: tuple[str, ...] = Field(
-        (), description="such as python,go; a commit's other files are left out"
-    )
-    comments: str | None = Field(
-        None, description="review: file of exported remarks: JSON of GitHub, GitLab or Gerrit"
-    )
-    silent: float = Field(
-        0.5,
-        ge=0,
-        le=10,
-        description="review: changes without a remark for each one with, where repo has the commits",
-    )
-    max_lines: int = Field(100, ge=1, description="changed lines of a commit, at most")
-    max_files: int = Field(8, ge=1, description="files of a commit, at most")
-    min_words: int = Field(3, ge=1, description="words of a message's subject, at least")
-    dev_share: float = Field(0.1, ge=0, lt=0.5, description="share of the rows, the newest before the test")
-    test_share: float = Field(0.1, ge=0, lt=0.5, description="share of the rows, the newest")
-    apart: Literal["none", "author", "file"] = Field(
-        "none",
-        description="leave out dev and test rows whose author, or one of whose files, training rows have",
-    )
-
-    @field_validator("paths", "languages", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return (
-            tuple(part.strip() for part in value.split(",") if part.strip())
-            if isinstance(value, str)
-            else value
-        )
-
-    @field_validator("since", "until")
-    @classmethod
-    def _check_day(cls, day: str | None) -> str | None:
-        try:
-            return date.fromisoformat(day).isoformat() if day is not None else None
-        except ValueError:
-            raise ValueError("is a day such as 2024-01-31") from None
-
-    @field_validator("languages")
-    @classmethod
-    def _check_languages(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [name for name in names if name not in LANGUAGES]:
-            raise ValueError(f"knows no language {unknown[0]!r}; choose of {', '.join(LANGUAGES)}")
-        return names
-
-
 @dataclass
-class Row:
+class MinedRow:
     """A row, and what it is split by."""
 
     fields: dict[str, Any]
@@ -226,10 +159,10 @@ class Extract(Protocol):
 
     def __call__(
         self, commit: Commit, change: Change, diff: str, project: str, tally: Tally
-    ) -> Iterator[Row]: ...
+    ) -> Iterator[MinedRow]: ...
 
 
-def _read_rows(repository: Repository, head: str, options: BuildOptions, tally: Tally) -> Iterator[Row]:
+def _read_rows(repository: Repository, head: str, options: BuildOptions, tally: Tally) -> Iterator[MinedRow]:
     chosen = {"since": options.since, "until": options.until, "paths": options.paths}
     boundary = repository.boundary()
     project = _name(repository)
@@ -354,7 +287,9 @@ def _open_extract(repository: Repository, options: BuildOptions, stack: ExitStac
     return Pairs(stack.enter_context(repository.blobs())).extract
 
 
-def _make_message_row(commit: Commit, change: Change, diff: str, project: str, tally: Tally) -> Iterator[Row]:
+def _make_message_row(
+    commit: Commit, change: Change, diff: str, project: str, tally: Tally
+) -> Iterator[MinedRow]:
     message = TICKET.sub("", commit.subject) + _body(commit.message)
     masked, count = mask(diff)
     message, in_message = mask(message)
@@ -367,7 +302,7 @@ def _make_message_row(commit: Commit, change: Change, diff: str, project: str, t
         "kind": classify(change),
         "masked": count + in_message,
     }
-    yield Row(fields, commit.author, change.paths)
+    yield MinedRow(fields, commit.author, change.paths)
 
 
 def describe_commit(commit: Commit, project: str) -> dict[str, Any]:
@@ -393,7 +328,7 @@ def _body(message: str) -> str:
 
 
 def split_by_time(
-    rows: Sequence[Row], options: BuildOptions
+    rows: Sequence[MinedRow], options: BuildOptions
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, int]]:
     """Splits rows by time: the newest commits are the test, those before them dev; a commit stays whole.
 
@@ -416,11 +351,11 @@ def split_by_time(
     return {name: [row.fields for row in part] for name, part in parts.items()}, counts
 
 
-def _marks(row: Row, apart: str) -> tuple[str, ...]:
+def _marks(row: MinedRow, apart: str) -> tuple[str, ...]:
     return (row.author,) if apart == "author" else row.paths
 
 
-def _cut(rows: Sequence[Row], at: int) -> int:
+def _cut(rows: Sequence[MinedRow], at: int) -> int:
     """Moves a cut back to where a commit begins."""
     while 0 < at < len(rows) and rows[at].fields["commit"] == rows[at - 1].fields["commit"]:
         at -= 1

@@ -13,7 +13,7 @@ from appkit_tasks.codechange.functions import Function, comment_text, find_funct
 from appkit_tasks.codechange.git import Blobs
 from appkit_tasks.codechange.history import Commit
 from appkit_tasks.codechange.languages import language_of
-from appkit_tasks.codechange.mining import Row, Tally, describe_commit
+from appkit_tasks.codechange.mining import MinedRow, Tally, describe_commit
 from appkit_tasks.codechange.secrets import mask
 
 __all__ = ["Pairs", "match_functions"]
@@ -33,7 +33,9 @@ class Pairs:
         """Reads the files from a repository."""
         self._blobs = blobs
 
-    def extract(self, commit: Commit, change: Change, diff: str, project: str, tally: Tally) -> Iterator[Row]:
+    def extract(
+        self, commit: Commit, change: Change, diff: str, project: str, tally: Tally
+    ) -> Iterator[MinedRow]:
         """Yields a row for each function whose code and comment both change."""
         readable = [
             (file, section)
@@ -44,7 +46,7 @@ class Pairs:
             tally.leave_out("no function can be read: new files, or languages without a grammar")
             return
         rows = [
-            Row(fields, commit.author, tuple(filter(None, (file.path, file.old_path))))
+            MinedRow(fields, commit.author, tuple(filter(None, (file.path, file.old_path))))
             for file, section in readable
             for before, after in self._match(file, section)
             if (fields := _make_fields(before, after, file, commit, project, tally))

@@ -11,11 +11,12 @@ from typing import Any
 
 from appkit.progress import Progress
 from appkit.task import Built
+from appkit_tasks.codechange.config import BuildOptions
 from appkit_tasks.codechange.diffs import File, Hunk, parse, write_hunk
 from appkit_tasks.codechange.exports import Exported, clean_remark, read_export
 from appkit_tasks.codechange.git import Repository, open_repository
 from appkit_tasks.codechange.languages import is_generated, language_of
-from appkit_tasks.codechange.mining import BOTS, BuildOptions, Row, describe, split_by_time
+from appkit_tasks.codechange.mining import BOTS, MinedRow, describe, split_by_time
 from appkit_tasks.codechange.remarks import NO_REMARK
 from appkit_tasks.codechange.secrets import mask
 
@@ -47,7 +48,7 @@ def build_reviews(options: BuildOptions) -> Built:
     head = repository.commit(options.head) if repository else ""
     counts: Counter[str] = Counter()
     remarks = list(read_export(Path(options.comments).expanduser()))
-    rows: list[Row] = []
+    rows: list[MinedRow] = []
     commits = _Commits(repository)
     seen: set[tuple[str, str]] = set()
     with Progress("matching remarks", len(remarks), "remarks") as bar:
@@ -88,7 +89,7 @@ def build_reviews(options: BuildOptions) -> Built:
 
 def _make_row(
     remark: Exported, place: Place | None, options: BuildOptions, counts: Counter[str]
-) -> Row | None:
+) -> MinedRow | None:
     """Makes the row of a remark; None, and counted, for one that is left out."""
     if remark.reply:
         counts["left out: replies, and notes of the host"] += 1
@@ -112,7 +113,7 @@ def _make_row(
         fields = _describe(place.file, place.hunk, remark.commits[1], remark.date)
         fields |= {"review": review, "line": place.line, "end_line": place.end}
         fields["masked"] += in_review
-        return Row(fields, remark.author, (remark.path,))
+        return MinedRow(fields, remark.author, (remark.path,))
     return None
 
 
@@ -134,7 +135,7 @@ def _describe(file: File, hunk: Hunk, commit: str, date: str) -> dict[str, Any]:
     }
 
 
-def _join_commits(rows: Sequence[Row]) -> list[Row]:
+def _join_commits(rows: Sequence[MinedRow]) -> list[MinedRow]:
     """Puts the rows of a commit together, at the date of its first remark, so that no cut in time goes through it."""
     dates: dict[str, str] = {}
     for row in rows:
@@ -194,7 +195,7 @@ class _Commits:
                 pass
         return self._changes[commits]
 
-    def list_silent(self, count: int, options: BuildOptions) -> Iterator[Row]:
+    def list_silent(self, count: int, options: BuildOptions) -> Iterator[MinedRow]:
         """Yields rows of hunks of the same commits that have no remark, at most `count`, from all commits alike."""
         places = {
             (commits[1], file.path, hunk.new): (commits[1], file, hunk)
@@ -212,7 +213,9 @@ class _Commits:
             fields = _describe(file, hunk, commit, self._dates[commit])
             if len(fields["diff"]) <= LONGEST:
                 fields |= {"review": NO_REMARK, "line": None, "end_line": None}
-                yield Row(fields, commit, (file.path,))  # nobody's words: apart=author parts it from no one
+                yield MinedRow(
+                    fields, commit, (file.path,)
+                )  # nobody's words: apart=author parts it from no one
 
 
 def _place(file: File, hunk: Hunk, remark: Exported) -> Place:

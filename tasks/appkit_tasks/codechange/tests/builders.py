@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from appkit_tasks.codechange.config import CodeChangeConfig
+from appkit_tasks.codechange.config import BuildOptions, CodeChangeConfig
 from appkit_tasks.codechange.load import ChangeRow, synonyms
-from appkit_tasks.codechange.mining import BuildOptions, build
+from appkit_tasks.codechange.mining import build
 
 from appkit.cli.main import main
 from appkit.task import Built

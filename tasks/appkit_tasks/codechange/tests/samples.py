@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from appkit_tasks.codechange import TASK
-from appkit_tasks.codechange.mining import BuildOptions, build
+from appkit_tasks.codechange.config import BuildOptions
+from appkit_tasks.codechange.mining import build
 from appkit_tasks.codechange.tests.stubs import commit, git, make_repository
 
 from appkit.task import Built

@@ -7,9 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from appkit_tasks.codechange.config import BuildOptions
 from appkit_tasks.codechange.git import open_repository
 from appkit_tasks.codechange.history import read_commits
-from appkit_tasks.codechange.mining import BuildOptions, Row, split_by_time
+from appkit_tasks.codechange.mining import MinedRow, split_by_time
 from appkit_tasks.codechange.tests.builders import (
     ANN,
     BEGIN,
@@ -194,7 +195,7 @@ COMMITS = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 4)), max_size=20)
 @given(COMMITS, st.floats(0, 0.49), st.floats(0, 0.49))
 def test_a_commit_stays_whole(commits: list[tuple[int, int]], dev: float, test: float) -> None:
     rows = [
-        Row({"commit": str(place), "date": f"2024-01-0{day + 1}", "n": n}, ANN, ("a.py",))
+        MinedRow({"commit": str(place), "date": f"2024-01-0{day + 1}", "n": n}, ANN, ("a.py",))
         for place, (day, count) in enumerate(commits)
         for n in range(count)
     ]

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from appkit_tasks.codechange.mining import BuildOptions, build
+from appkit_tasks.codechange.config import BuildOptions
+from appkit_tasks.codechange.mining import build
 from appkit_tasks.codechange.remarks import NO_REMARK
 from appkit_tasks.codechange.tests.builders import read_files, run_command
 from appkit_tasks.codechange.tests.samples import (
